@@ -195,6 +195,7 @@ export function pathOfKey(key: string): DepotPath | null {
  * and nothing that looks like a key of another form.
  */
 function isSafeKey(path: DepotPath): boolean {
+  // deno-lint-ignore no-control-regex
   if (/[\x00-\x1f\x7f\\]/.test(path)) return false;
   if (/\.(?:\/|$)/.test(path)) return false;
   if (path.startsWith(".p4cache") || VERSION_SUFFIX.test(path)) return false;

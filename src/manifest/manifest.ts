@@ -1,0 +1,241 @@
+/**
+ * What the manifest holds and what may be asked of it. The only durable state of p4-cache.
+ *
+ * A row changes only by an event through transitions.ts; each event is compare-and-set on
+ * the row's generation, so that a completion which comes late (an upload that ended after
+ * the file was written again) changes nothing. A promise returned here resolves after the
+ * fsync that made the change durable, and never before.
+ *
+ * @module
+ */
+
+import type { DepotPath, ObjectKey } from "../core/names.ts";
+
+/** clean: the store has exactly these bytes. dirty: newer than the store. */
+export type FileState = "clean" | "dirty" | "uploading";
+
+/** One version in the store. Its bytes are never overwritten. */
+export interface StoredVersion {
+  readonly key: ObjectKey;
+  /** Lower-case hex BLAKE3-256; null only in rows that older systems wrote. */
+  readonly hash: string | null;
+  readonly sizeBytes: number;
+  readonly mtimeNs: bigint;
+  /** The store's name of the version, where it keeps versions. */
+  readonly versionId: string | null;
+}
+
+/** What the local disk said of a file. */
+export interface LocalStat {
+  readonly sizeBytes: number;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly ino: bigint;
+  readonly dev: bigint;
+}
+
+/** Reasons to treat a row in another way than its state alone says. */
+export interface FileFlags {
+  /** Written by a UID that is not allowed: never evicted, never uploaded, until accepted. */
+  readonly foreign: boolean;
+  /** A scan found a difference that nobody reported: both versions are kept. */
+  readonly conflict: boolean;
+  /** The object is under another instance's prefix: checked by head at each restore. */
+  readonly borrowed: boolean;
+  /** Only the secondary has the object: to be copied to the primary before it may be evicted. */
+  readonly secondaryOnly: boolean;
+  /** Never evicted, by the operator's wish. */
+  readonly pinned: boolean;
+}
+
+/** A row. */
+export interface FileEntry {
+  readonly state: FileState;
+  /** The bytes are on the local disk. */
+  readonly resident: boolean;
+  /** Grows by one with each event but `accessed`. Starts at 1. */
+  readonly generation: number;
+  /** Of the newest content, resident or not. */
+  readonly local: LocalStat;
+  /** Whole seconds since the epoch. */
+  readonly lastAccessS: number;
+  readonly createdAtS: number;
+  /** Last write, upload or restore: eviction waits `evict_min_age_secs` from here. */
+  readonly settledAtS: number;
+  /**
+   * The newest version in the store. Of a clean row: the current content. Of a dirty or
+   * uploading one: the version before, to which a lost local file falls back; or null.
+   */
+  readonly stored: StoredVersion | null;
+  readonly flags: FileFlags;
+}
+
+/** A version that is no longer current, or whose file was deleted. */
+export interface Tombstone {
+  readonly path: DepotPath;
+  readonly stored: StoredVersion;
+  /** deleted: `p4d` unlinked the file. replaced: a newer version took its place. */
+  readonly reason: "deleted" | "replaced";
+  readonly atMs: number;
+  /** The row's own facts at the delete, for `undelete`. */
+  readonly local: LocalStat;
+  /** Kept after the object is gone while a secondary or a read prefix may hold the path. */
+  readonly whiteout: boolean;
+}
+
+/**
+ * What happens to a row. `transitions.ts` has the table of which event is legal in which
+ * state; one that is not is a bug and throws InvariantError.
+ */
+export type ManifestEvent =
+  /** `p4d` wrote the file (new or again). Any state; the row becomes dirty and resident. */
+  | { readonly kind: "written"; readonly stat: LocalStat; readonly nowS: number }
+  /** dirty to uploading. */
+  | { readonly kind: "upload-started" }
+  /** uploading to clean; a version that it replaces becomes a tombstone. */
+  | {
+    readonly kind: "uploaded";
+    readonly stored: StoredVersion;
+    readonly stat: LocalStat;
+    readonly nowMs: number;
+  }
+  /** uploading to dirty; not due again before `retryAtMs` (null: at once, last in the queue). */
+  | { readonly kind: "upload-failed"; readonly retryAtMs: number | null }
+  /** A clean resident row loses its bytes to a marker. */
+  | { readonly kind: "evicted"; readonly marker: LocalStat }
+  /** A clean row gets its bytes back. */
+  | { readonly kind: "restored"; readonly stat: LocalStat; readonly nowS: number }
+  /** A row for an object that the store has; `stat` of the local file if it is resident. */
+  | {
+    readonly kind: "adopted";
+    readonly stored: StoredVersion;
+    readonly stat: LocalStat;
+    readonly resident: boolean;
+    readonly flags: Partial<FileFlags>;
+    readonly nowS: number;
+  }
+  /** `p4d` unlinked the file: the row goes, its stored version becomes a tombstone. */
+  | { readonly kind: "deleted"; readonly nowMs: number; readonly whiteout: boolean }
+  /**
+   * The file is gone from the disk and nobody asked for it. Clean: evicted. Dirty or
+   * uploading: back to the stored version, or with none the row goes (outcome "lost").
+   */
+  | { readonly kind: "vanished"; readonly nowS: number }
+  /** Same content, other mode, owner, times or inode. The state stays. */
+  | { readonly kind: "attributes"; readonly stat: LocalStat }
+  | { readonly kind: "flagged"; readonly flags: Partial<FileFlags> };
+
+/** Which generation an event expects: a number, no row at all, or whatever there is. */
+export type Expectation = number | "absent" | "any";
+
+/** applied: durable. stale: the row was another; nothing changed; `entry` is what there is. */
+export type ApplyOutcome =
+  | { readonly outcome: "applied"; readonly entry: FileEntry | null }
+  | { readonly outcome: "lost"; readonly entry: null }
+  | { readonly outcome: "stale"; readonly entry: FileEntry | null };
+
+export interface PathAndEntry {
+  readonly path: DepotPath;
+  readonly entry: FileEntry;
+}
+
+/** Kept with the rows, in their transactions. Bytes are sums of sizes. */
+export interface ManifestCounters {
+  readonly cleanFiles: number;
+  readonly dirtyFiles: number;
+  readonly uploadingFiles: number;
+  readonly residentFiles: number;
+  readonly residentBytes: number;
+  /** Of dirty and uploading rows. */
+  readonly dirtyBytes: number;
+  readonly totalBytes: number;
+  readonly tombstones: number;
+  readonly conflicts: number;
+}
+
+/** Names in the `meta` table that others than the manifest itself read and write. */
+export type MetaName =
+  | "instance_id" //        also in the store, at .p4cache-meta/instance
+  | "depot_device" //       st_dev of the depot root
+  | "scan_finished_ms" //   the last whole scan
+  | "failed_deletes_drained"; // position in shim-failed-deletes.log
+
+export interface Manifest {
+  /** The row, or null. @throws {ManifestError} `damaged` if its checksum fails. */
+  get(path: DepotPath): FileEntry | null;
+
+  /** Changes one row, durably. Concurrent calls share an fsync. */
+  apply(
+    path: DepotPath,
+    expected: Expectation,
+    event: ManifestEvent,
+  ): Promise<ApplyOutcome>;
+
+  /**
+   * The row of `from` becomes that of `to` (a rename in the depot), keeping its stored
+   * version; a row that stood at `to` leaves a tombstone. A `from` without a row: nothing.
+   */
+  move(from: DepotPath, to: DepotPath, nowMs: number): Promise<ApplyOutcome>;
+
+  /** The same for each row below the directory `from`. Resolves with the number of rows. */
+  moveTree(from: DepotPath, to: DepotPath, nowMs: number): Promise<number>;
+
+  /** Latest access per path, in seconds. Paths without a row are skipped. */
+  accessed(batch: ReadonlyMap<DepotPath, number>): Promise<void>;
+
+  /** Up to `limit` dirty rows that are due at `nowMs`, the longest waiting first. */
+  dirtyDue(nowMs: number, limit: number): PathAndEntry[];
+
+  /** When the next row that waits for a retry is due; null if none waits. */
+  nextRetryAtMs(): number | null;
+
+  /** Every waiting retry becomes due now. */
+  retryNow(): Promise<void>;
+
+  /** When the oldest dirty row was queued, in milliseconds since the epoch; null if none. */
+  oldestDirtyAtMs(): number | null;
+
+  /** Up to `limit` resident clean rows, least recently used first, after `after` if given. */
+  leastRecentlyUsed(limit: number, after?: PathAndEntry): PathAndEntry[];
+
+  /** Up to `limit` rows in byte order of their paths, with the prefix, after `after`. */
+  entries(prefix: string, after: DepotPath | null, limit: number): PathAndEntry[];
+
+  tombstonesOf(path: DepotPath): Tombstone[];
+  /** Up to `limit` tombstones made at or before `beforeMs` whose object is not yet removed. */
+  tombstonesDue(beforeMs: number, limit: number): Tombstone[];
+  /** The object is gone from the store. A whiteout stays, everything else of it goes. */
+  tombstoneRemoved(tombstone: Tombstone): Promise<void>;
+  /** The newest deleted version becomes the row again, evicted. Null if there is none. */
+  undelete(path: DepotPath, nowS: number): Promise<FileEntry | null>;
+
+  counters(): ManifestCounters;
+  meta(name: MetaName): string | null;
+  setMeta(name: MetaName, value: string): Promise<void>;
+
+  /** A consistent copy into the new directory `directory`, while everything goes on. */
+  backup(directory: string): Promise<void>;
+
+  /** Waits for what is under way. Nothing may be called afterwards. */
+  close(): Promise<void>;
+}
+
+/**
+ * damaged: a row or page is not what was written (exit 74). full: the disk is full, the
+ * operation did not happen. newer: written by a newer p4-cache. unavailable: it cannot be opened..
+ */
+export type ManifestFault = "damaged" | "full" | "newer" | "unavailable";
+
+/** The manifest could not do what was asked. Nothing is half done. */
+export class ManifestError extends Error {
+  override readonly name = "ManifestError";
+  readonly fault: ManifestFault;
+
+  constructor(fault: ManifestFault, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.fault = fault;
+  }
+}
