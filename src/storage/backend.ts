@@ -19,8 +19,11 @@
  * - Absence is an answer (null) of `head()` and an error of `download()`, whose caller
  *   believes that the object exists. `delete()` of an absent object succeeds.
  * - `list()` yields each object once, in any order, in bounded memory.
+ * - `upload()` hashes what it reads. A source that is shorter than it said, or hashes to
+ *   another value than `metadata.hash`, is `corrupt`, and no object appears.
  * - Every failure is a StorageError, but for an abort, which throws the signal's reason
- *   and leaves nothing behind but an unfinished upload that the store never shows.
+ *   and leaves nothing behind but an unfinished upload that the store never shows, and
+ *   for what the caller's own source or target throws, which comes back as it is.
  *
  * @module
  */

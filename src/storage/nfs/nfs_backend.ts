@@ -1,0 +1,463 @@
+/**
+ * A store that is a directory: an NFS export, or any file system with hard links.
+ *
+ * An object is written to `.p4cache-tmp/`, flushed, and gets its name by link(2), which
+ * fails if the name is taken: no reader sees half an object and no writer replaces one.
+ * Names are nfs_keys.ts's, metadata nfs_sidecar.ts's, calls nfs_directory.ts's.
+ *
+ * @module
+ */
+
+import { type Clock, SYSTEM_CLOCK } from "../../core/clock.ts";
+import type { ObjectKey } from "../../core/names.ts";
+import type {
+  DeleteRequest,
+  DownloadRequest,
+  DownloadResult,
+  ObjectInfo,
+  ObjectMetadata,
+  StorageBackend,
+  StorageCapabilities,
+  UploadRequest,
+} from "../backend.ts";
+import { createContentHasher } from "../hashing.ts";
+import { openSourceReader, TRANSFER_CHUNK_BYTES } from "../source_reader.ts";
+import {
+  StorageError,
+  type StorageFault,
+  type StorageOperation,
+} from "../storage_error.ts";
+import { MountCalls } from "./mount_calls.ts";
+import { joined, NfsDirectory, parentOf } from "./nfs_directory.ts";
+import { isAbsence, nfsError } from "./nfs_errors.ts";
+import {
+  keyOfStoredPath,
+  keyProblem,
+  SIDECAR_DIRECTORY,
+  storedDirectoryOf,
+  storedPathOf,
+  TEMPORARY_DIRECTORY,
+} from "./nfs_keys.ts";
+import { decodeSidecar, encodeSidecar } from "./nfs_sidecar.ts";
+
+export interface NfsBackendOptions {
+  /** Absolute directory: the mounted export, or a directory in it. It is never created. */
+  readonly root: string;
+  /** Directories below the root, separated by slashes; "" for none. Created when needed. */
+  readonly prefix: string;
+  /**
+   * Start a store in a root that is empty and no mount point. Default false, because that
+   * is what an export looks like that somebody forgot to mount.
+   */
+  readonly initialize?: boolean;
+  readonly clock?: Clock;
+  /** Longest wait for one call to the file system, in milliseconds. Default 60 s. */
+  readonly stallMs?: number;
+  /** Calls in the kernel at a time. Default 64. */
+  readonly callsMax?: number;
+  /** A new unique name. Default: random UUIDs. */
+  readonly newId?: () => string;
+}
+
+const CAPABILITIES: StorageCapabilities = {
+  metadata: true,
+  rangeReads: false,
+  conditionalWrites: true,
+  conditionalReads: true,
+  storageClasses: false,
+  customEndpoint: false,
+  customCa: false,
+  versions: false,
+  objectBytesMax: Number.MAX_SAFE_INTEGER,
+};
+
+/** How many files of a directory are looked at together in a listing. */
+const LIST_BATCH = 32;
+
+/** Between two calls of onProgress, in milliseconds. */
+const PROGRESS_MS = 1_000;
+
+/** @throws {Error} With what to do, if the root cannot be a store. */
+export async function openNfsBackend(
+  options: NfsBackendOptions,
+): Promise<StorageBackend> {
+  const { prefix } = options;
+  const root = options.root.replace(/\/+$/, "") || "/";
+  if (!root.startsWith("/") || root.includes("\0")) {
+    throw new Error(
+      `Cannot use "${options.root}" as a store: an absolute path is wanted`,
+    );
+  }
+  const problem = prefix === "" ? null : keyProblem(prefix);
+  if (problem !== null) {
+    throw new Error(`Cannot use "${prefix}" as a prefix of the store: ${problem}`);
+  }
+  const clock = options.clock ?? SYSTEM_CLOCK;
+  const calls = new MountCalls({
+    callsMax: options.callsMax ?? 64,
+    stallMs: options.stallMs ?? 60_000,
+    clock,
+  });
+  const directory = await NfsDirectory.open({
+    root,
+    prefix,
+    initialize: options.initialize ?? false,
+    calls,
+    newId: options.newId ?? ((): string => crypto.randomUUID()),
+  });
+  return new NfsBackend(directory, clock);
+}
+
+class NfsBackend implements StorageBackend {
+  readonly name = "nfs";
+  readonly #directory: NfsDirectory;
+  readonly #clock: Clock;
+
+  constructor(directory: NfsDirectory, clock: Clock) {
+    this.#directory = directory;
+    this.#clock = clock;
+  }
+
+  capabilities(): StorageCapabilities {
+    return CAPABILITIES;
+  }
+
+  upload(request: UploadRequest): Promise<ObjectInfo> {
+    return translated("upload", request.key, () => this.#upload(request));
+  }
+
+  download(request: DownloadRequest): Promise<DownloadResult> {
+    return translated("download", request.key, () => this.#download(request));
+  }
+
+  head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
+    return translated("head", key, () => this.#describe("head", key, signal));
+  }
+
+  delete(request: DeleteRequest): Promise<void> {
+    return translated("delete", request.key, () => this.#delete(request));
+  }
+
+  async *list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo> {
+    const start = storedDirectoryOf(prefix);
+    const problem = start === "" ? null : keyProblem(start);
+    if (problem !== null) throw fault("invalid", "list", prefix, problem);
+    try {
+      await this.#directory.checkMounted("list", prefix, signal);
+      yield* this.#walk(start, prefix, signal);
+      // A mount that went away in between would have looked like an end.
+      await this.#directory.checkMounted("list", prefix, signal);
+    } catch (error) {
+      throw nfsError("list", prefix, error);
+    }
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async #upload(request: UploadRequest): Promise<ObjectInfo> {
+    const { key, signal } = request;
+    const directory = this.#directory;
+    const path = this.#pathOf("upload", key);
+    await directory.checkMounted("upload", key, signal);
+    await directory.prepare(signal);
+    const temporary = directory.temporaryPath();
+    try {
+      const { stat, hash } = await this.#writeTemporary(temporary, request);
+      await directory.makeDirectories(parentOf(path), signal);
+      if (request.ifAbsent === false) {
+        await this.#removeSidecar(key, signal);
+        await directory.renameOver(temporary, path, signal);
+      } else if (!(await directory.linkNew(temporary, path, signal))) {
+        await this.#adoptTwin(request, hash);
+        throw fault("precondition", "upload", key, "it exists, and it must not");
+      }
+      await this.#writeSidecar(key, stat, { ...request.metadata, hash }, signal);
+      return infoOf(key, stat, { ...request.metadata, hash });
+    } catch (error) {
+      if (isAbsence(error)) directory.forgetDirectories();
+      throw error;
+    } finally {
+      // Not under the signal: an abort must not leave the file behind.
+      await directory.remove(temporary).catch(() => {});
+    }
+  }
+
+  async #writeTemporary(
+    temporary: string,
+    request: UploadRequest,
+  ): Promise<{ stat: Deno.FileInfo; hash: string }> {
+    const { key, source, signal } = request;
+    const reader = openSourceReader(request);
+    const file = await this.#directory.create(temporary, signal);
+    let isFlushed = false;
+    try {
+      const buffer = new Uint8Array(Math.min(TRANSFER_CHUNK_BYTES, source.sizeBytes));
+      for (let left = source.sizeBytes; left > 0;) {
+        const count = await reader.fill(buffer);
+        await this.#directory.writeAll(file, buffer.subarray(0, count), signal);
+        left -= count;
+      }
+      const hash = reader.finish();
+      const stat = await this.#directory.settle(file, key, signal);
+      isFlushed = true;
+      if (stat.size !== source.sizeBytes) {
+        const detail = `${stat.size} bytes arrived, ${source.sizeBytes} were sent`;
+        throw fault("corrupt", "upload", key, detail);
+      }
+      return { stat, hash };
+    } finally {
+      this.#directory.closeWritten(file, isFlushed);
+    }
+  }
+
+  /**
+   * The object exists already. If a crash kept its sidecar from being written, and it has
+   * the very bytes that are being uploaded, writes the sidecar now: the caller, who is told
+   * that the object exists, then learns from `head()` that it is the same.
+   */
+  async #adoptTwin(request: UploadRequest, hash: string): Promise<void> {
+    const { key, signal } = request;
+    const info = await this.#describe("upload", key, signal);
+    if (info === null || info.metadata !== null) return;
+    if (info.sizeBytes !== request.source.sizeBytes) return;
+    const path = this.#pathOf("upload", key);
+    const stored = await this.#readAll("upload", key, path, null, signal);
+    if (stored.hash !== hash) return;
+    await this.#writeSidecar(key, stored.stat, { ...request.metadata, hash }, signal);
+  }
+
+  async #download(request: DownloadRequest): Promise<DownloadResult> {
+    const { key, signal } = request;
+    if ((request.versionId ?? null) !== null) {
+      throw fault("invalid", "download", key, "a directory keeps no versions");
+    }
+    const info = await this.#describe("download", key, signal);
+    if (info === null) {
+      throw fault("not-found", "download", key, "there is no such object");
+    }
+    if ((request.ifMatch ?? info.etag) !== info.etag) {
+      throw fault("precondition", "download", key, `it is ${info.etag}`);
+    }
+    const { hash, stat } = await this.#readAll(
+      "download",
+      key,
+      this.#pathOf("download", key),
+      request,
+      signal,
+    );
+    if (stat.size !== info.sizeBytes) {
+      throw fault("corrupt", "download", key, "it changed while it was read");
+    }
+    return { info, hash };
+  }
+
+  /** Reads the whole file, into the target of `request` if there is one. */
+  async #readAll(
+    operation: StorageOperation,
+    key: ObjectKey,
+    path: string,
+    request: DownloadRequest | null,
+    signal: AbortSignal | undefined,
+  ): Promise<{ hash: string; stat: Deno.FileInfo }> {
+    const file = await this.#directory.openRead(path, signal);
+    try {
+      const stat = await this.#directory.stat(file, signal);
+      const wanted = request?.sizeBytes ?? stat.size;
+      if (stat.size !== wanted) {
+        const detail = `it has ${stat.size} bytes, ${wanted} are wanted`;
+        throw fault("corrupt", operation, key, detail);
+      }
+      const hash = await this.#readInto(file, stat.size, request, signal);
+      if (hash === null) {
+        throw fault("corrupt", operation, key, `it ended before its ${stat.size} bytes`);
+      }
+      return { hash, stat };
+    } finally {
+      file.close();
+    }
+  }
+
+  /** Null if the file ends before `total` bytes. */
+  async #readInto(
+    file: Deno.FsFile,
+    total: number,
+    request: DownloadRequest | null,
+    signal: AbortSignal | undefined,
+  ): Promise<string | null> {
+    const hasher = createContentHasher();
+    const buffer = new Uint8Array(Math.min(TRANSFER_CHUNK_BYTES, total));
+    let toldAtMs = this.#clock.monotonicMs();
+    for (let offset = 0; offset < total;) {
+      signal?.throwIfAborted();
+      const room = buffer.subarray(0, Math.min(buffer.length, total - offset));
+      const count = await this.#directory.read(file, room, signal);
+      if (count === null) return null;
+      hasher.update(room.subarray(0, count));
+      await request?.target.write(room.subarray(0, count), offset);
+      offset += count;
+      const nowMs = this.#clock.monotonicMs();
+      if (nowMs - toldAtMs >= PROGRESS_MS || offset === total) {
+        request?.onProgress?.(offset, total);
+        toldAtMs = nowMs;
+      }
+    }
+    signal?.throwIfAborted();
+    return hasher.digestHex();
+  }
+
+  async #delete(request: DeleteRequest): Promise<void> {
+    const { key, signal } = request;
+    if ((request.versionId ?? null) !== null) {
+      throw fault("invalid", "delete", key, "a directory keeps no versions");
+    }
+    const info = await this.#describe("delete", key, signal);
+    if (info === null) return;
+    if ((request.ifMatch ?? info.etag) !== info.etag) {
+      throw fault("precondition", "delete", key, `it is ${info.etag}`);
+    }
+    const path = this.#pathOf("delete", key);
+    await this.#removeSidecar(key, signal);
+    if (await this.#directory.remove(path, signal)) {
+      await this.#directory.syncDirectory(parentOf(path), signal);
+    }
+  }
+
+  async #describe(
+    operation: StorageOperation,
+    key: ObjectKey,
+    signal: AbortSignal | undefined,
+  ): Promise<ObjectInfo | null> {
+    const stat = await this.#directory.lstat(this.#pathOf(operation, key), signal);
+    if (stat === null || stat.isDirectory) {
+      await this.#directory.checkMounted(operation, key, signal);
+      return null;
+    }
+    if (!stat.isFile) {
+      throw fault("invalid", operation, key, "it is not a regular file");
+    }
+    const text = await this.#directory.readText(this.#sidecarOf(key), signal);
+    const metadata = text === null ? null : decodeSidecar(text, fileOf(stat));
+    return infoOf(key, stat, metadata);
+  }
+
+  async *#walk(
+    directory: string,
+    prefix: string,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<ObjectInfo> {
+    const files: string[] = [];
+    const entries = await this.#directory.entries(
+      joined(this.#directory.path, directory),
+      signal,
+    );
+    for (const entry of entries) {
+      const stored = directory === "" ? entry.name : `${directory}/${entry.name}`;
+      if (stored === TEMPORARY_DIRECTORY || stored === SIDECAR_DIRECTORY) continue;
+      if (entry.isDirectory) yield* this.#walk(stored, prefix, signal);
+      if (entry.isFile) files.push(stored);
+    }
+    for (let i = 0; i < files.length; i += LIST_BATCH) {
+      signal?.throwIfAborted();
+      const batch = files.slice(i, i + LIST_BATCH);
+      const infos = await Promise.all(
+        batch.map((stored) => this.#listed(stored, prefix, signal)),
+      );
+      for (const info of infos) if (info !== null) yield info;
+    }
+  }
+
+  async #listed(
+    stored: string,
+    prefix: string,
+    signal: AbortSignal | undefined,
+  ): Promise<ObjectInfo | null> {
+    const key = keyOfStoredPath(stored);
+    if (key === null || !key.startsWith(prefix)) return null;
+    const path = joined(this.#directory.path, stored);
+    const stat = await this.#directory.lstat(path, signal);
+    if (stat === null || !stat.isFile) return null;
+    return { ...infoOf(key, stat, null), etag: null };
+  }
+
+  async #writeSidecar(
+    key: ObjectKey,
+    stat: Deno.FileInfo,
+    metadata: ObjectMetadata,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const directory = this.#directory;
+    const path = this.#sidecarOf(key);
+    const temporary = directory.temporaryPath();
+    const text = encodeSidecar(fileOf(stat), metadata);
+    await directory.writeFile(temporary, new TextEncoder().encode(text), key, signal);
+    await directory.makeDirectories(parentOf(path), signal);
+    await directory.renameOver(temporary, path, signal);
+  }
+
+  async #removeSidecar(key: ObjectKey, signal: AbortSignal | undefined): Promise<void> {
+    const path = this.#sidecarOf(key);
+    if (await this.#directory.remove(path, signal)) {
+      await this.#directory.syncDirectory(parentOf(path), signal);
+    }
+  }
+
+  #pathOf(operation: StorageOperation, key: ObjectKey): string {
+    const problem = keyProblem(key);
+    if (problem !== null) throw fault("invalid", operation, key, problem);
+    return joined(this.#directory.path, storedPathOf(key));
+  }
+
+  #sidecarOf(key: ObjectKey): string {
+    const home = joined(this.#directory.path, SIDECAR_DIRECTORY);
+    return `${home}/meta/${storedPathOf(key)}`;
+  }
+}
+
+async function translated<T>(
+  operation: StorageOperation,
+  key: string,
+  body: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await body();
+  } catch (error) {
+    throw nfsError(operation, key, error);
+  }
+}
+
+function fault(
+  name: StorageFault,
+  operation: StorageOperation,
+  key: string,
+  detail: string,
+): StorageError {
+  return new StorageError(name, { operation, key, detail });
+}
+
+function fileOf(stat: Deno.FileInfo): { sizeBytes: number; storedAtMs: number } {
+  return { sizeBytes: stat.size, storedAtMs: stat.mtime?.getTime() ?? 0 };
+}
+
+/**
+ * The ETag is the content's hash where it is known: it survives a copy of the tree to
+ * another filer, as a manifest that names it must. Without a sidecar it is size and time.
+ */
+function infoOf(
+  key: ObjectKey,
+  stat: Deno.FileInfo,
+  metadata: ObjectMetadata | null,
+): ObjectInfo {
+  const { sizeBytes, storedAtMs } = fileOf(stat);
+  return {
+    key,
+    sizeBytes,
+    etag: metadata?.hash ?? `${sizeBytes}-${Math.floor(storedAtMs / 1_000)}`,
+    storedAtMs,
+    versionId: null,
+    storageClass: null,
+    metadata,
+    storeNowMs: null,
+  };
+}
