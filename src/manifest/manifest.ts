@@ -56,7 +56,10 @@ export interface FileEntry {
   readonly state: FileState;
   /** The bytes are on the local disk. */
   readonly resident: boolean;
-  /** Grows by one with each event but `accessed`. Starts at 1. */
+  /**
+   * Grows with each event but `accessed`. Starts above every generation that a row of this
+   * path ever had, so that what began on a deleted row never fits the next one.
+   */
   readonly generation: number;
   /** Of the newest content, resident or not. */
   readonly local: LocalStat;
@@ -75,6 +78,8 @@ export interface FileEntry {
 
 /** A version that is no longer current, or whose file was deleted. */
 export interface Tombstone {
+  /** Names it; never used twice. Grows with time. */
+  readonly id: number;
   readonly path: DepotPath;
   readonly stored: StoredVersion;
   /** deleted: `p4d` unlinked the file. replaced: a newer version took its place. */
@@ -84,6 +89,11 @@ export interface Tombstone {
   readonly local: LocalStat;
   /** Kept after the object is gone while a secondary or a read prefix may hold the path. */
   readonly whiteout: boolean;
+  /** The object is gone from the store: only the whiteout is left. */
+  readonly removed: boolean;
+  /** The flags of the row: an object that is not ours is never due for removal. */
+  readonly borrowed: boolean;
+  readonly secondaryOnly: boolean;
 }
 
 /**
@@ -153,6 +163,7 @@ export interface ManifestCounters {
   readonly dirtyBytes: number;
   readonly totalBytes: number;
   readonly tombstones: number;
+  /** Rows with the flag `conflict` or `foreign`: somebody has to decide. */
   readonly conflicts: number;
 }
 
@@ -186,7 +197,10 @@ export interface Manifest {
   /** Latest access per path, in seconds. Paths without a row are skipped. */
   accessed(batch: ReadonlyMap<DepotPath, number>): Promise<void>;
 
-  /** Up to `limit` dirty rows that are due at `nowMs`, the longest waiting first. */
+  /**
+   * Up to `limit` dirty rows that are due at `nowMs`, the longest waiting first. Rows with
+   * the flag `conflict` or `foreign` are not due until the flag goes.
+   */
   dirtyDue(nowMs: number, limit: number): PathAndEntry[];
 
   /** When the next row that waits for a retry is due; null if none waits. */
@@ -204,12 +218,23 @@ export interface Manifest {
   /** Up to `limit` rows in byte order of their paths, with the prefix, after `after`. */
   entries(prefix: string, after: DepotPath | null, limit: number): PathAndEntry[];
 
+  /** Up to `limit` rows with the flag `conflict` or `foreign`, oldest row first. */
+  conflicts(after: PathAndEntry | null, limit: number): PathAndEntry[];
+
+  /** Oldest first. */
   tombstonesOf(path: DepotPath): Tombstone[];
-  /** Up to `limit` tombstones made at or before `beforeMs` whose object is not yet removed. */
+  /**
+   * Up to `limit` tombstones made at or before `beforeMs` whose object may be removed: it
+   * is ours, not yet removed, and no row names it (a file that was moved or that got its
+   * old content back may: such a tombstone is never due while that lasts).
+   */
   tombstonesDue(beforeMs: number, limit: number): Tombstone[];
   /** The object is gone from the store. A whiteout stays, everything else of it goes. */
   tombstoneRemoved(tombstone: Tombstone): Promise<void>;
-  /** The newest deleted version becomes the row again, evicted. Null if there is none. */
+  /**
+   * The newest deleted version becomes the row again, evicted. Null if there is none, or
+   * if the path has a row.
+   */
   undelete(path: DepotPath, nowS: number): Promise<FileEntry | null>;
 
   counters(): ManifestCounters;
@@ -225,7 +250,7 @@ export interface Manifest {
 
 /**
  * damaged: a row or page is not what was written (exit 74). full: the disk is full, the
- * operation did not happen. newer: written by a newer p4-cache. unavailable: it cannot be opened..
+ * operation did not happen. newer: written by a newer p4-cache. unavailable: it cannot be opened.
  */
 export type ManifestFault = "damaged" | "full" | "newer" | "unavailable";
 

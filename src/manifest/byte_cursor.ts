@@ -1,0 +1,158 @@
+/**
+ * Little-endian reading and writing for the manifest's codecs.
+ *
+ * @module
+ */
+
+import { assert } from "../core/assert.ts";
+import { FormatError } from "./format_error.ts";
+
+const TWO_32 = 0x1_0000_0000;
+
+/** Appends fields to a buffer of fixed capacity. Not re-entrant: one value at a time. */
+export class ByteWriter {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #view: DataView;
+  position = 0;
+
+  constructor(capacity: number) {
+    this.bytes = new Uint8Array(capacity);
+    this.#view = new DataView(this.bytes.buffer);
+  }
+
+  u8(value: number): void {
+    this.#view.setUint8(this.position, value);
+    this.position += 1;
+  }
+
+  u16(value: number): void {
+    assert(value >= 0 && value <= 0xffff, `Not a u16: ${value}`);
+    this.#view.setUint16(this.position, value, true);
+    this.position += 2;
+  }
+
+  u32(value: number): void {
+    assert(value >= 0 && value < TWO_32, `Not a u32: ${value}`);
+    this.#view.setUint32(this.position, value, true);
+    this.position += 4;
+  }
+
+  /** A whole number that JavaScript holds exactly. */
+  u64(value: number): void {
+    assert(Number.isSafeInteger(value) && value >= 0, `Not a u64: ${value}`);
+    this.#view.setUint32(this.position, value >>> 0, true);
+    this.#view.setUint32(this.position + 4, Math.floor(value / TWO_32), true);
+    this.position += 8;
+  }
+
+  bigU64(value: bigint): void {
+    assert(BigInt.asUintN(64, value) === value, `Not a u64: ${value}`);
+    this.#view.setBigUint64(this.position, value, true);
+    this.position += 8;
+  }
+
+  bigI64(value: bigint): void {
+    assert(BigInt.asIntN(64, value) === value, `Not an i64: ${value}`);
+    this.#view.setBigInt64(this.position, value, true);
+    this.position += 8;
+  }
+
+  /** One byte per character, without a length. */
+  latin1(text: string): void {
+    const { bytes, position } = this;
+    assert(position + text.length <= bytes.length, "The value is longer than any may be");
+    for (let i = 0; i < text.length; i++) bytes[position + i] = text.charCodeAt(i);
+    this.position = position + text.length;
+  }
+
+  hex(text: string): void {
+    assert(text.length % 2 === 0, `Not hex: ${text}`);
+    for (let i = 0; i < text.length; i += 2) {
+      const byte = nibble(text.charCodeAt(i)) * 16 + nibble(text.charCodeAt(i + 1));
+      assert(byte >= 0 && byte <= 0xff, `Not lower-case hex: ${text}`);
+      this.bytes[this.position++] = byte;
+    }
+  }
+
+  /** A copy of what was written since `position` was 0. */
+  finish(): Uint8Array<ArrayBuffer> {
+    return this.bytes.slice(0, this.position);
+  }
+}
+
+function nibble(code: number): number {
+  if (code >= 48 && code <= 57) return code - 48;
+  if (code >= 97 && code <= 102) return code - 87;
+  return NaN;
+}
+
+/** Reads fields in order. @throws {FormatError} `damaged` past the end. */
+export class ByteReader {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #end: number;
+  position = 0;
+
+  constructor(bytes: Uint8Array, end: number = bytes.length) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#end = end;
+  }
+
+  get left(): number {
+    return this.#end - this.position;
+  }
+
+  #take(count: number): number {
+    const start = this.position;
+    if (start + count > this.#end) {
+      throw new FormatError("damaged", `it ends at byte ${this.#end}, inside a field`);
+    }
+    this.position = start + count;
+    return start;
+  }
+
+  u8(): number {
+    return this.#view.getUint8(this.#take(1));
+  }
+
+  u16(): number {
+    return this.#view.getUint16(this.#take(2), true);
+  }
+
+  u32(): number {
+    return this.#view.getUint32(this.#take(4), true);
+  }
+
+  u64(): number {
+    const start = this.#take(8);
+    const value = this.#view.getUint32(start, true) +
+      this.#view.getUint32(start + 4, true) * TWO_32;
+    if (value > Number.MAX_SAFE_INTEGER) {
+      throw new FormatError("damaged", `the number at byte ${start} is beyond 2^53`);
+    }
+    return value;
+  }
+
+  bigU64(): bigint {
+    return this.#view.getBigUint64(this.#take(8), true);
+  }
+
+  bigI64(): bigint {
+    return this.#view.getBigInt64(this.#take(8), true);
+  }
+
+  latin1(length: number): string {
+    const start = this.#take(length);
+    let text = "";
+    for (let i = start; i < start + length; i++) {
+      text += String.fromCharCode(this.#bytes[i]!);
+    }
+    return text;
+  }
+
+  hex(length: number): string {
+    const start = this.#take(length);
+    return this.#bytes.subarray(start, start + length).toHex();
+  }
+}

@@ -1,0 +1,488 @@
+/**
+ * Binary form of one manifest row. Pure. All numbers little-endian; `docs/formats.md` has
+ * each layout with an example.
+ *
+ *     offset  size  field                 pre-magic   v0          v1          v2
+ *          0     4  magic "P4FE"          0           0           0           0
+ *          4     1  version               -           4 (=0)      4 (=1)      4 (=2)
+ *                8  size                  4           5           5           below
+ *                8  last access, s        12          13          13
+ *                8  created at, s         20          21          21
+ *                1  state                 28          29          29
+ *                4  key length n          29          30          30
+ *                n  key, UTF-8            33          34          34
+ *               32  BLAKE3-256            -           -           34+n
+ *
+ * Version 2:
+ *
+ *          5     1  state: 0 clean, 1 dirty, 2 uploading
+ *          6     1  bit 0 resident, 1 has a stored version, 2 foreign, 3 conflict,
+ *                   4 borrowed, 5 secondary only, 6 pinned, 7 may have tombstones
+ *          7     1  bit 0 stored hash is there, 1 stored size and mtime are the local ones
+ *                   and not repeated, 2 version id is there, 3 retry deadline is there;
+ *                   the others are zero, and a reader rejects anything else
+ *          8     8  local size                       56     8  local mtime, ns, i64
+ *         16     8  last access, s                   64     8  local ctime, ns, i64
+ *         24     8  created at, s                    72     8  local inode
+ *         32     8  settled at, s                    80     8  local device
+ *         40     8  generation                       88     4  mode
+ *         48     8  row id                           92     4  uid
+ *                                                    96     4  gid
+ *        100        if not clean: sequence u64, dirty since ms u64, queued at ms u64,
+ *                   and with bit 3 retry at ms u64
+ *                   if it has a stored version: [hash 32] [size u64, mtime ns i64]
+ *                   shared u16 (leading bytes of the key that are those of the path),
+ *                   length u16, rest of the key, [length u16, version id as UTF-8]
+ *       last     4  CRC-32C of the path's bytes and all bytes before
+ *
+ * The encoder writes the lowest version that holds the row without loss. Versions before 2
+ * hold what the systems before this one kept; they have no checksum and are accepted only
+ * where such rows are expected (migration, import), never in place of a version 2 row.
+ *
+ * @module
+ */
+
+import { assert } from "../core/assert.ts";
+import {
+  bytePathOf,
+  type DepotPath,
+  type ObjectKey,
+  objectKeyOf,
+} from "../core/names.ts";
+import { ByteReader, ByteWriter } from "./byte_cursor.ts";
+import { crc32cOf } from "./crc32c.ts";
+import { FormatError } from "./format_error.ts";
+import type { FileState, LocalStat, StoredVersion } from "./manifest.ts";
+import { NO_FLAGS, type QueuePlace, type Row } from "./row.ts";
+
+/** Which versions a reader takes. `any`: also those without a checksum. */
+export type AcceptedRows = "v2" | "any";
+
+/** How a row stood on disk. */
+export type RowVersion = "pre-magic" | "v0" | "v1" | "v2";
+
+const MAGIC = "P4FE";
+const MAGIC_BYTES = 4;
+/** "P4FE" as a little-endian u32. */
+const MAGIC_U32 = 0x45463450;
+const HASH_BYTES = 32;
+const FIXED_BYTES = 100;
+/** Header, queue, hash, sizes, key, version id and checksum of the longest row. */
+const ROW_BYTES_MAX = 16_384;
+
+/** Order is part of the format: append only. */
+const STATES: readonly FileState[] = ["clean", "dirty", "uploading"];
+
+const RESIDENT = 1;
+const HAS_STORED = 2;
+const FOREIGN = 4;
+const CONFLICT = 8;
+const BORROWED = 16;
+const SECONDARY_ONLY = 32;
+const PINNED = 64;
+const TOMBSTONED = 128;
+const HAS_HASH = 1;
+const SAME_AS_LOCAL = 2;
+const HAS_VERSION_ID = 4;
+const HAS_RETRY = 8;
+const LAYOUT_BITS = HAS_HASH | SAME_AS_LOCAL | HAS_VERSION_ID | HAS_RETRY;
+
+const scratch = new ByteWriter(ROW_BYTES_MAX);
+
+/** The bytes of `row` under `path`, in the lowest version that holds it. */
+export function encodeRow(path: DepotPath, row: Row): Uint8Array<ArrayBuffer> {
+  scratch.position = 0;
+  if (isLegacyShaped(row)) writeLegacy(row);
+  else writeV2(path, row);
+  return scratch.finish();
+}
+
+/** @throws {FormatError} If the bytes are of a newer version, or not a row of this path. */
+export function decodeRow(
+  path: DepotPath,
+  bytes: Uint8Array,
+  accepted: AcceptedRows = "v2",
+): Row {
+  switch (versionOf(bytes, accepted)) {
+    case "pre-magic":
+      return readLegacy(bytes, MAGIC_BYTES, false);
+    case "v0":
+      return readLegacy(bytes, MAGIC_BYTES + 1, false);
+    case "v1":
+      return readLegacy(bytes, MAGIC_BYTES + 1, true);
+    case "v2":
+      return readV2(path, bytes);
+  }
+}
+
+/**
+ * Which layout the bytes have. A pre-magic row starts with its size where others have
+ * their version, so the exact total length decides; no byte string fits two layouts,
+ * because a key has no NUL and is shorter than 2^24 bytes.
+ *
+ * @throws {FormatError}
+ */
+export function versionOf(bytes: Uint8Array, accepted: AcceptedRows): RowVersion {
+  const reader = new ByteReader(bytes);
+  if (reader.latin1(MAGIC_BYTES) !== MAGIC) {
+    throw new FormatError("damaged", `it does not begin with "${MAGIC}"`);
+  }
+  const version = reader.u8();
+  if (accepted === "any") {
+    if (version === 0 && fitsLegacy(bytes, MAGIC_BYTES + 1, 0)) return "v0";
+    if (version === 1 && fitsLegacy(bytes, MAGIC_BYTES + 1, HASH_BYTES)) return "v1";
+    if (fitsLegacy(bytes, MAGIC_BYTES, 0)) return "pre-magic";
+  }
+  if (version === 2) return "v2";
+  if (version > 2) {
+    throw new FormatError(
+      "newer",
+      `its version is ${version}, this build reads up to 2`,
+    );
+  }
+  throw new FormatError("damaged", `a version ${version} row does not belong here`);
+}
+
+/** Whether the total length is what the key length, read at its place, asks for. */
+function fitsLegacy(bytes: Uint8Array, start: number, tailBytes: number): boolean {
+  const lengthAt = start + 25;
+  if (bytes.length < lengthAt + 4) return false;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const keyLength = view.getUint32(lengthAt, true);
+  if (lengthAt + 4 + keyLength + tailBytes !== bytes.length) return false;
+  return !bytes.subarray(lengthAt + 4, lengthAt + 4 + keyLength).includes(0);
+}
+
+// ---- versions before 2 ----
+
+const UNKNOWN_STAT: Omit<LocalStat, "sizeBytes"> = {
+  mtimeNs: 0n,
+  ctimeNs: 0n,
+  mode: 0,
+  uid: 0,
+  gid: 0,
+  ino: 0n,
+  dev: 0n,
+};
+
+/** Only the fields of the owner's FileEntry are set: what v0 and v1 can hold. */
+function isLegacyShaped(row: Row): boolean {
+  const { local, stored, flags } = row;
+  return row.id === 0 && row.generation === 1 && row.settledAtS === 0 &&
+    !row.tombstoned &&
+    row.resident === (row.state !== "clean") && isUnknown(local) &&
+    (row.queue === null) === (row.state === "clean") &&
+    (row.queue === null || isUnqueued(row.queue)) &&
+    (stored === null
+      ? row.state !== "clean"
+      : stored.sizeBytes === local.sizeBytes && stored.mtimeNs === 0n &&
+        stored.versionId === null && stored.key !== "") &&
+    !flags.foreign && !flags.conflict && !flags.borrowed && !flags.secondaryOnly &&
+    !flags.pinned;
+}
+
+function isUnknown(local: LocalStat): boolean {
+  return local.mtimeNs === 0n && local.ctimeNs === 0n && local.ino === 0n &&
+    local.dev === 0n && local.mode === 0 && local.uid === 0 && local.gid === 0;
+}
+
+const UNQUEUED: QueuePlace = {
+  sequence: 0,
+  dirtySinceMs: 0,
+  queuedAtMs: 0,
+  retryAtMs: null,
+};
+
+function isUnqueued(queue: QueuePlace): boolean {
+  return queue.sequence === 0 && queue.dirtySinceMs === 0 && queue.queuedAtMs === 0 &&
+    queue.retryAtMs === null;
+}
+
+function writeLegacy(row: Row): void {
+  const hash = row.stored?.hash ?? null;
+  const key = bytePathOf(row.stored?.key ?? "");
+  scratch.latin1(MAGIC);
+  scratch.u8(hash === null ? 0 : 1);
+  scratch.u64(row.local.sizeBytes);
+  scratch.u64(row.lastAccessS);
+  scratch.u64(row.createdAtS);
+  scratch.u8(STATES.indexOf(row.state));
+  scratch.u32(key.length);
+  scratch.latin1(key);
+  if (hash !== null) scratch.hex(hash);
+}
+
+/**
+ * What an older system did not keep is unknown here: whether a clean file is resident
+ * (taken as not: a scan finds it), its stat, and the size of the version in the store
+ * while the row is dirty (taken as the row's own; a restore checks it).
+ */
+function readLegacy(bytes: Uint8Array, start: number, hashed: boolean): Row {
+  const reader = new ByteReader(bytes);
+  reader.position = start;
+  const sizeBytes = reader.u64();
+  const lastAccessS = reader.u64();
+  const createdAtS = reader.u64();
+  const state = stateOf(reader.u8());
+  const key = textOf(reader.latin1(reader.u32()));
+  const hash = hashed ? reader.hex(HASH_BYTES) : null;
+  if (state === "clean" && key === "") {
+    throw new FormatError("damaged", "it is clean and names no object");
+  }
+  if (key === "" && hash !== null) {
+    throw new FormatError("damaged", "it has a hash and names no object");
+  }
+  return {
+    state,
+    resident: state !== "clean",
+    generation: 1,
+    local: { ...UNKNOWN_STAT, sizeBytes },
+    lastAccessS,
+    createdAtS,
+    settledAtS: 0,
+    stored: key === "" ? null : {
+      key: objectKeyOf(key),
+      hash,
+      sizeBytes,
+      mtimeNs: 0n,
+      versionId: null,
+    },
+    flags: NO_FLAGS,
+    id: 0,
+    queue: state === "clean" ? null : UNQUEUED,
+    tombstoned: false,
+  };
+}
+
+function stateOf(code: number): FileState {
+  const state = STATES[code];
+  if (state === undefined) throw new FormatError("damaged", `its state is ${code}`);
+  return state;
+}
+
+// ---- version 2 ----
+
+function writeV2(path: DepotPath, row: Row): void {
+  const { local, stored, queue } = row;
+  assert((queue === null) === (row.state === "clean"), "A row is queued unless clean");
+  assert(stored !== null || row.state !== "clean", "A clean row has a stored version");
+  scratch.u32(MAGIC_U32);
+  scratch.u8(2);
+  scratch.u8(STATES.indexOf(row.state));
+  scratch.u8(flagBitsOf(row));
+  scratch.u8(layoutBitsOf(row));
+  scratch.u64(local.sizeBytes);
+  scratch.u64(row.lastAccessS);
+  scratch.u64(row.createdAtS);
+  scratch.u64(row.settledAtS);
+  scratch.u64(row.generation);
+  scratch.u64(row.id);
+  scratch.bigI64(local.mtimeNs);
+  scratch.bigI64(local.ctimeNs);
+  scratch.bigU64(local.ino);
+  scratch.bigU64(local.dev);
+  scratch.u32(local.mode);
+  scratch.u32(local.uid);
+  scratch.u32(local.gid);
+  if (queue !== null) writeQueue(queue);
+  if (stored !== null) writeStored(path, stored, sharesLocal(stored, local));
+  scratch.u32(crc32cOf(path, scratch.bytes, scratch.position));
+}
+
+function flagBitsOf(row: Row): number {
+  const { flags } = row;
+  return (row.resident ? RESIDENT : 0) | (row.stored !== null ? HAS_STORED : 0) |
+    (flags.foreign ? FOREIGN : 0) | (flags.conflict ? CONFLICT : 0) |
+    (flags.borrowed ? BORROWED : 0) | (flags.secondaryOnly ? SECONDARY_ONLY : 0) |
+    (flags.pinned ? PINNED : 0) | (row.tombstoned ? TOMBSTONED : 0);
+}
+
+function layoutBitsOf(row: Row): number {
+  const { stored, queue } = row;
+  let bits = queue !== null && queue.retryAtMs !== null ? HAS_RETRY : 0;
+  if (stored === null) return bits;
+  if (stored.hash !== null) bits |= HAS_HASH;
+  if (sharesLocal(stored, row.local)) bits |= SAME_AS_LOCAL;
+  if (stored.versionId !== null) bits |= HAS_VERSION_ID;
+  return bits;
+}
+
+function sharesLocal(stored: StoredVersion, local: LocalStat): boolean {
+  return stored.sizeBytes === local.sizeBytes && stored.mtimeNs === local.mtimeNs;
+}
+
+function writeQueue(queue: QueuePlace): void {
+  scratch.u64(queue.sequence);
+  scratch.u64(queue.dirtySinceMs);
+  scratch.u64(queue.queuedAtMs);
+  if (queue.retryAtMs !== null) scratch.u64(queue.retryAtMs);
+}
+
+function writeStored(path: DepotPath, stored: StoredVersion, shares: boolean): void {
+  if (stored.hash !== null) {
+    assert(stored.hash.length === 2 * HASH_BYTES, `Not a hash: ${stored.hash}`);
+    scratch.hex(stored.hash);
+  }
+  if (!shares) {
+    scratch.u64(stored.sizeBytes);
+    scratch.bigI64(stored.mtimeNs);
+  }
+  writeKey(path, stored.key);
+  if (stored.versionId !== null) writeText(stored.versionId);
+}
+
+/** Most keys are the path itself, or begin with it. */
+function writeKey(path: DepotPath, key: ObjectKey): void {
+  assert(key !== "", "An object key is not empty");
+  const bytes = utf8Of(key);
+  let shared = 0;
+  while (
+    shared < bytes.length && shared < path.length && bytes[shared] === path[shared]
+  ) {
+    shared++;
+  }
+  scratch.u16(shared);
+  scratch.u16(bytes.length - shared);
+  scratch.latin1(bytes.slice(shared));
+}
+
+function writeText(text: string): void {
+  const bytes = utf8Of(text);
+  scratch.u16(bytes.length);
+  scratch.latin1(bytes);
+}
+
+function readV2(path: DepotPath, bytes: Uint8Array): Row {
+  const end = bytes.length - 4;
+  if (end < FIXED_BYTES) throw new FormatError("damaged", "it is too short");
+  const crc = new DataView(bytes.buffer, bytes.byteOffset + end, 4).getUint32(0, true);
+  if (crc !== crc32cOf(path, bytes, end)) {
+    throw new FormatError("damaged", "its checksum does not match its path and bytes");
+  }
+  const reader = new ByteReader(bytes, end);
+  reader.position = MAGIC_BYTES + 1;
+  const state = stateOf(reader.u8());
+  const flagBits = reader.u8();
+  const layoutBits = reader.u8();
+  const row = readFixed(reader, state, flagBits);
+  const queue = state === "clean" ? null : readQueue(reader, layoutBits);
+  const stored = (flagBits & HAS_STORED) === 0
+    ? null
+    : readStored(reader, path, layoutBits, row.local);
+  checkConsistent(reader, { state, stored, queue, layoutBits });
+  return { ...row, queue, stored };
+}
+
+function readFixed(
+  reader: ByteReader,
+  state: FileState,
+  flagBits: number,
+): Omit<Row, "queue" | "stored"> {
+  const sizeBytes = reader.u64();
+  const lastAccessS = reader.u64();
+  const createdAtS = reader.u64();
+  const settledAtS = reader.u64();
+  const generation = reader.u64();
+  const id = reader.u64();
+  return {
+    state,
+    resident: (flagBits & RESIDENT) !== 0,
+    generation,
+    local: {
+      sizeBytes,
+      mtimeNs: reader.bigI64(),
+      ctimeNs: reader.bigI64(),
+      ino: reader.bigU64(),
+      dev: reader.bigU64(),
+      mode: reader.u32(),
+      uid: reader.u32(),
+      gid: reader.u32(),
+    },
+    lastAccessS,
+    createdAtS,
+    settledAtS,
+    flags: {
+      foreign: (flagBits & FOREIGN) !== 0,
+      conflict: (flagBits & CONFLICT) !== 0,
+      borrowed: (flagBits & BORROWED) !== 0,
+      secondaryOnly: (flagBits & SECONDARY_ONLY) !== 0,
+      pinned: (flagBits & PINNED) !== 0,
+    },
+    id,
+    tombstoned: (flagBits & TOMBSTONED) !== 0,
+  };
+}
+
+function readQueue(reader: ByteReader, layoutBits: number): QueuePlace {
+  return {
+    sequence: reader.u64(),
+    dirtySinceMs: reader.u64(),
+    queuedAtMs: reader.u64(),
+    retryAtMs: (layoutBits & HAS_RETRY) === 0 ? null : reader.u64(),
+  };
+}
+
+function readStored(
+  reader: ByteReader,
+  path: DepotPath,
+  layoutBits: number,
+  local: LocalStat,
+): StoredVersion {
+  const hash = (layoutBits & HAS_HASH) === 0 ? null : reader.hex(HASH_BYTES);
+  const shares = (layoutBits & SAME_AS_LOCAL) !== 0;
+  const sizeBytes = shares ? local.sizeBytes : reader.u64();
+  const mtimeNs = shares ? local.mtimeNs : reader.bigI64();
+  const shared = reader.u16();
+  if (shared > path.length) {
+    throw new FormatError("damaged", "its key shares more than the path has");
+  }
+  const key = textOf(path.slice(0, shared) + reader.latin1(reader.u16()));
+  if (key === "") throw new FormatError("damaged", "its key is empty");
+  const versionId = (layoutBits & HAS_VERSION_ID) === 0
+    ? null
+    : textOf(reader.latin1(reader.u16()));
+  return { key: objectKeyOf(key), hash, sizeBytes, mtimeNs, versionId };
+}
+
+function checkConsistent(
+  reader: ByteReader,
+  row: Pick<Row, "state" | "stored" | "queue"> & { layoutBits: number },
+): void {
+  const { layoutBits } = row;
+  if (reader.left !== 0) {
+    throw new FormatError("damaged", `${reader.left} bytes are left over`);
+  }
+  if ((layoutBits & ~LAYOUT_BITS) !== 0) {
+    throw new FormatError("damaged", "unknown layout bits");
+  }
+  if (row.queue === null && (layoutBits & HAS_RETRY) !== 0) {
+    throw new FormatError("damaged", "it is clean and has a retry deadline");
+  }
+  if (row.stored === null && (layoutBits & ~HAS_RETRY) !== 0) {
+    throw new FormatError("damaged", "it has parts of a stored version");
+  }
+  if (row.stored === null && row.state === "clean") {
+    throw new FormatError("damaged", "it is clean and names no object");
+  }
+}
+
+// ---- text ----
+
+// deno-lint-ignore no-control-regex
+const ASCII = /^[\x01-\x7f]*$/;
+const utf8Decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** UTF-8, one character per byte. */
+export function utf8Of(text: string): string {
+  return ASCII.test(text) ? text : bytePathOf(text);
+}
+
+/** The inverse of {@linkcode utf8Of}. @throws {FormatError} */
+export function textOf(bytes: string): string {
+  if (ASCII.test(bytes)) return bytes;
+  try {
+    return utf8Decoder.decode(Uint8Array.from(bytes, (c) => c.charCodeAt(0)));
+  } catch {
+    throw new FormatError("damaged", "a text in it is not UTF-8");
+  }
+}

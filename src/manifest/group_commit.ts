@@ -1,0 +1,109 @@
+/**
+ * Durable group commit: many operations, one fsync.
+ *
+ * Operations wait in a queue. One group at a time is composed (synchronously, for at most
+ * a few milliseconds) and committed; those that arrive meanwhile form the next. A lone
+ * caller waits for one fsync, a crowd shares it. Each operation resolves after the fsync
+ * of its own group; a commit that fails rejects its whole group and nothing else, and the
+ * next group starts from what is on the disk.
+ *
+ * @module
+ */
+
+import { setImmediate } from "node:timers";
+
+/** Composing a group never holds the event loop for much longer than this. */
+const COMPOSE_MS_MAX = 4;
+const GROUP_MAX = 1_024;
+/** How often the clock is read while composing. */
+const OPERATIONS_PER_LOOK = 16;
+
+interface Operation<Group> {
+  run(group: Group): void;
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+export interface GroupCommitDeps<Group> {
+  begin(): Group;
+  /** Makes the group durable, and the basis of what follows. */
+  commit(group: Group): Promise<void>;
+  monotonicMs(): number;
+}
+
+export class GroupCommit<Group> {
+  readonly #deps: GroupCommitDeps<Group>;
+  #waiting: Operation<Group>[] = [];
+  #running: Promise<void> | null = null;
+
+  constructor(deps: GroupCommitDeps<Group>) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Runs `operate` in some group, and resolves with what it returned once that group is
+   * durable. If it throws, it must not have changed the group; only this call rejects.
+   */
+  run<T>(operate: (group: Group) => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      let result: T;
+      this.#waiting.push({
+        run: (group) => void (result = operate(group)),
+        resolve: () => resolve(result),
+        reject,
+      });
+      this.#running ??= this.#drain();
+    });
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    while (this.#running !== null) await this.#running;
+  }
+
+  async #drain(): Promise<void> {
+    do {
+      // The callers that the last commit released ask again within this turn.
+      await nextTurn();
+      await this.#commitGroup();
+    } while (this.#waiting.length > 0);
+    this.#running = null;
+  }
+
+  async #commitGroup(): Promise<void> {
+    const { group, members } = this.#compose();
+    try {
+      await this.#deps.commit(group);
+    } catch (error) {
+      for (const member of members) member.reject(error);
+      return;
+    }
+    for (const member of members) member.resolve();
+  }
+
+  #compose(): { group: Group; members: Operation<Group>[] } {
+    const group = this.#deps.begin();
+    const members: Operation<Group>[] = [];
+    const startMs = this.#deps.monotonicMs();
+    let taken = 0;
+    while (taken < this.#waiting.length && taken < GROUP_MAX) {
+      const operation = this.#waiting[taken++]!;
+      try {
+        operation.run(group);
+        members.push(operation);
+      } catch (error) {
+        operation.reject(error);
+      }
+      if (taken % OPERATIONS_PER_LOOK !== 0) continue;
+      if (this.#deps.monotonicMs() - startMs > COMPOSE_MS_MAX) break;
+    }
+    this.#waiting = this.#waiting.slice(taken);
+    return { group, members };
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}

@@ -1,0 +1,58 @@
+/**
+ * What the manifest needs of the store below it: ordered tables of byte strings, and
+ * atomic, durable groups of writes. LMDB is one implementation, memory the other.
+ *
+ * @module
+ */
+
+/** Each table, with its key and its value. `id` is a row's. Numbers are u64, big-endian. */
+export const TABLES = [
+  "files_by_path", //      path: row (file_entry_codec.ts)
+  "paths_by_id", //        id: path
+  "dirty_queue", //        sequence: id, of dirty rows that are due
+  "dirty_since", //        ms, id: of every row that is not clean
+  "retry_deadlines", //    ms, id: of dirty rows that wait
+  "lru_by_timestamp", //   last access s, id: of resident clean rows
+  "conflicts", //          id: of rows with the flag conflict or foreign
+  "keys_elsewhere", //     key, NUL, id: of rows whose object is named after another path
+  "tombstones", //         path, NUL, tombstone id: tombstone (tombstone_codec.ts)
+  "tombstones_by_time", // ms, tombstone id: path, of those whose object may be removed
+  "meta", //               name: value, CRC-32C
+] as const;
+
+export type TableName = typeof TABLES[number];
+
+/** One character per byte; compares as its bytes do. */
+export type ByteKey = string;
+
+export interface Write {
+  readonly table: TableName;
+  readonly key: ByteKey;
+  /** Null removes the key, if it is there. */
+  readonly value: Uint8Array | null;
+}
+
+export interface KeyRange {
+  /** First key that is wanted. */
+  readonly from: ByteKey;
+  /** First key that is not wanted; null: to the end. */
+  readonly before: ByteKey | null;
+  readonly limit: number;
+}
+
+export interface KeyAndValue {
+  readonly key: ByteKey;
+  readonly value: Uint8Array;
+}
+
+/** Reads see the last commit that was acknowledged; within one turn they agree. */
+export interface KeyValueStore {
+  get(table: TableName, key: ByteKey): Uint8Array | null;
+  range(table: TableName, range: KeyRange): KeyAndValue[];
+  /**
+   * All of `writes` in their order, or none. Resolves when they are on the disk. One at a
+   * time. @throws {ManifestError} `full` or `unavailable`: nothing was written.
+   */
+  commit(writes: readonly Write[]): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,80 @@
+/**
+ * The manifest's own numbers: the counters that everybody sees, and the next of each
+ * sequence. Kept in the table `meta` as one value, written in the transaction that
+ * changes them.
+ *
+ * @module
+ */
+
+import { textOfBytes } from "../core/names.ts";
+import { ByteWriter } from "./byte_cursor.ts";
+import { crc32cOf } from "./crc32c.ts";
+import { textOf, utf8Of } from "./file_entry_codec.ts";
+import { FormatError } from "./format_error.ts";
+import type { ManifestCounters } from "./manifest.ts";
+
+export interface Ledger extends ManifestCounters {
+  readonly nextRowId: number;
+  readonly nextSequence: number;
+  readonly nextTombstoneId: number;
+  /** No row that went had a greater generation. */
+  readonly generationFloor: number;
+}
+
+export const EMPTY_LEDGER: Ledger = {
+  cleanFiles: 0,
+  dirtyFiles: 0,
+  uploadingFiles: 0,
+  residentFiles: 0,
+  residentBytes: 0,
+  dirtyBytes: 0,
+  totalBytes: 0,
+  tombstones: 0,
+  conflicts: 0,
+  nextRowId: 1,
+  nextSequence: 1,
+  nextTombstoneId: 1,
+  generationFloor: 0,
+};
+
+const NAMES = Object.keys(EMPTY_LEDGER) as (keyof Ledger)[];
+
+export function encodeLedger(ledger: Ledger): string {
+  return JSON.stringify(ledger);
+}
+
+/** @throws {FormatError} */
+export function decodeLedger(text: string): Ledger {
+  const parsed: unknown = JSON.parse(text);
+  if (typeof parsed !== "object" || parsed === null) {
+    throw new FormatError("damaged", "the counters are no object");
+  }
+  const values = parsed as Record<string, unknown>;
+  for (const name of NAMES) {
+    const value = values[name];
+    if (!Number.isSafeInteger(value) || (value as number) < 0) {
+      throw new FormatError("damaged", `the counter ${name} is ${value}`);
+    }
+  }
+  return values as unknown as Ledger;
+}
+
+/** `text` as the value of `name` in the table `meta`: UTF-8, then CRC-32C with the name. */
+export function encodeMeta(name: string, text: string): Uint8Array<ArrayBuffer> {
+  const bytes = utf8Of(text);
+  const writer = new ByteWriter(bytes.length + 4);
+  writer.latin1(bytes);
+  writer.u32(crc32cOf(name, writer.bytes, writer.position));
+  return writer.bytes;
+}
+
+/** @throws {FormatError} */
+export function decodeMeta(name: string, value: Uint8Array): string {
+  const end = value.length - 4;
+  if (end < 0) throw new FormatError("damaged", "it is too short");
+  const crc = new DataView(value.buffer, value.byteOffset + end, 4).getUint32(0, true);
+  if (crc !== crc32cOf(name, value, end)) {
+    throw new FormatError("damaged", "its checksum does not match");
+  }
+  return textOf(textOfBytes(value.subarray(0, end)));
+}

@@ -1,0 +1,208 @@
+/**
+ * The manifest's tables in LMDB. Owns every call into `lmdb`, its quirks, and which of its
+ * errors mean what.
+ *
+ * - Commits are plain ones (`overlappingSync: false`): the promise resolves after the
+ *   fsync of the data and the write-through of the meta page.
+ * - A put that `lmdb` refuses, followed by close(), ends the process with an uncaught
+ *   error; so what it would refuse (a key too long) is asserted before, and close() comes
+ *   after the last commit has ended.
+ *
+ * @module
+ */
+
+import { type Database, open, type RootDatabase } from "lmdb";
+import { assert } from "../core/assert.ts";
+import {
+  type KeyAndValue,
+  type KeyRange,
+  type KeyValueStore,
+  type TableName,
+  TABLES,
+  type Write,
+} from "./key_value.ts";
+import { ManifestError } from "./manifest.ts";
+import { damaged } from "./reader.ts";
+
+/** Takes keys up to 4,026 bytes. Fixed when the file is made. */
+const PAGE_BYTES = 8_192;
+const KEY_BYTES_MAX = 4_026;
+/** Readers in other processes, several threads each. */
+const READERS_MAX = 256;
+
+export const DATA_FILE = "data.mdb";
+
+/** Keys are byte strings on our side, so that no buffer is made for each. */
+const BYTE_KEYS = {
+  writeKey(key: string, target: Uint8Array, start: number): number {
+    for (let i = 0; i < key.length; i++) target[start + i] = key.charCodeAt(i);
+    return start + key.length;
+  },
+  readKey(source: Uint8Array, start: number, end: number): string {
+    let key = "";
+    for (let i = start; i < end; i++) key += String.fromCharCode(source[i]!);
+    return key;
+  },
+};
+
+type Table = Database<Uint8Array, string>;
+
+export interface LmdbOptions {
+  readonly readOnly: boolean;
+  /** Make the tables. Otherwise each must be there. */
+  readonly create: boolean;
+}
+
+export class LmdbKeyValue implements KeyValueStore {
+  readonly #root: RootDatabase<Uint8Array, string>;
+  readonly #tables: Map<TableName, Table>;
+  /** Values of the commit under way: one buffer, because `lmdb` asks for its address. */
+  #arena = new Uint8Array(64 * 1024);
+
+  /** @throws {ManifestError} */
+  constructor(directory: string, { readOnly, create }: LmdbOptions) {
+    this.#root = openRoot(directory, readOnly);
+    this.#tables = new Map();
+    for (const name of TABLES) {
+      const table = openTable(this.#root, name, create);
+      if (table === null) {
+        void this.#root.close();
+        throw damaged(`${directory}/${DATA_FILE}: its table ${name} is missing; it`);
+      }
+      this.#tables.set(name, table);
+    }
+  }
+
+  get(table: TableName, key: string): Uint8Array | null {
+    return reading(() => this.#tables.get(table)!.getBinary(key) ?? null);
+  }
+
+  range(table: TableName, { from, before, limit }: KeyRange): KeyAndValue[] {
+    // LMDB has no empty keys; a range from the start begins at the smallest one.
+    const start = from === "" ? "\0" : from;
+    const options = before === null ? { start, limit } : { start, limit, end: before };
+    return reading(() => {
+      const found: KeyAndValue[] = [];
+      for (const { key, value } of this.#tables.get(table)!.getRange(options)) {
+        found.push({ key, value });
+      }
+      return found;
+    });
+  }
+
+  async commit(writes: readonly Write[]): Promise<void> {
+    const values = this.#placeValues(writes);
+    try {
+      await this.#root.batch(() => {
+        for (let i = 0; i < writes.length; i++) {
+          const { table, key } = writes[i]!;
+          const value = values[i]!;
+          if (value === null) void this.#tables.get(table)!.remove(key);
+          else void this.#tables.get(table)!.put(key, value);
+        }
+      });
+    } catch (error) {
+      throw writeFault(error);
+    }
+    (this.#root as unknown as { resetReadTxn(): void }).resetReadTxn();
+  }
+
+  /** Copies the values into the arena; nothing else may be under way. */
+  #placeValues(writes: readonly Write[]): (Uint8Array | null)[] {
+    let total = 0;
+    for (const { key, value } of writes) {
+      assert(key.length > 0 && key.length <= KEY_BYTES_MAX, "The key has a wrong length");
+      total += value?.length ?? 0;
+    }
+    if (total > this.#arena.length) this.#arena = new Uint8Array(2 * total);
+    let position = 0;
+    return writes.map(({ value }) => {
+      if (value === null) return null;
+      const placed = this.#arena.subarray(position, position + value.length);
+      placed.set(value);
+      position += value.length;
+      return placed;
+    });
+  }
+
+  /** A consistent copy as the data file in the directory `directory`. */
+  async copyTo(directory: string): Promise<void> {
+    try {
+      await this.#root.backup(`${directory}/${DATA_FILE}`, false);
+    } catch (error) {
+      throw writeFault(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#root.close();
+  }
+}
+
+function openRoot(
+  directory: string,
+  readOnly: boolean,
+): RootDatabase<Uint8Array, string> {
+  try {
+    return open<Uint8Array, string>({
+      path: directory,
+      noSubdir: false,
+      pageSize: PAGE_BYTES,
+      maxDbs: TABLES.length + 5,
+      maxReaders: READERS_MAX,
+      encoding: "binary",
+      keyEncoder: BYTE_KEYS,
+      overlappingSync: false,
+      readOnly,
+    });
+  } catch (error) {
+    throw openFault(directory, error);
+  }
+}
+
+function openTable(
+  root: RootDatabase<Uint8Array, string>,
+  name: TableName,
+  create: boolean,
+): Table | null {
+  const options = { encoding: "binary" as const, keyEncoder: BYTE_KEYS, create };
+  const table = root.openDB<Uint8Array, string>(name, options);
+  return (table as Table | undefined) ?? null;
+}
+
+function reading<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw damaged("The manifest", error);
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function openFault(directory: string, error: unknown): ManifestError {
+  const message = messageOf(error);
+  if (/Permission denied|No such file|Read-only|Resource temporarily/.test(message)) {
+    return new ManifestError(
+      "unavailable",
+      `Cannot open the manifest in ${directory}: ${message}`,
+      { cause: error },
+    );
+  }
+  return damaged(`The manifest in ${directory}`, error);
+}
+
+function writeFault(error: unknown): ManifestError {
+  const message = messageOf(error);
+  const isFull = /No space left|Disk quota|MDB_MAP_FULL|File too large/.test(message);
+  if (/MDB_(CORRUPTED|PAGE_NOTFOUND|INVALID|BAD_TXN|PANIC)/.test(message)) {
+    return damaged("The manifest", error);
+  }
+  return new ManifestError(
+    isFull ? "full" : "unavailable",
+    `Cannot write the manifest: ${message}, nothing was changed`,
+    { cause: error },
+  );
+}

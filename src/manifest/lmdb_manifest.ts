@@ -1,0 +1,140 @@
+/**
+ * The manifest on disk: a directory with an LMDB environment. Opens it, makes it, refuses
+ * what is damaged or newer, and copies it.
+ *
+ * A new manifest is made beside its place and renamed into it once it is whole, so that a
+ * directory which is there always holds one; a file that is missing, empty or without its
+ * tables is damage, never a reason to start afresh.
+ *
+ * @module
+ */
+
+import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
+import { DATA_FILE, LmdbKeyValue } from "./lmdb_key_value.ts";
+import { type Manifest, ManifestError } from "./manifest.ts";
+import { ManifestStore } from "./manifest_store.ts";
+import { damaged, ManifestReader } from "./reader.ts";
+import { firstWrites, SCHEMA_VERSION } from "./schema.ts";
+
+export interface OpenManifestOptions {
+  readonly directory: string;
+  readonly clock?: Clock;
+  /** Changes nothing, and may be used while the daemon writes. Default false. */
+  readonly readOnly?: boolean;
+}
+
+/**
+ * Opens the manifest in `directory`, or makes one if nothing is there. Whoever opens it
+ * for writing must be the only one (the daemon's lock): uploads under way become dirty.
+ *
+ * @throws {ManifestError} `damaged`, `newer`, or `unavailable` (also: nothing is there,
+ * and `readOnly`). Nothing was changed.
+ */
+export async function openManifest(
+  { directory, clock = SYSTEM_CLOCK, readOnly = false }: OpenManifestOptions,
+): Promise<Manifest> {
+  if (!hasManifest(directory)) {
+    if (readOnly) {
+      throw new ManifestError("unavailable", `There is no manifest in ${directory}`);
+    }
+    await makeManifest(directory);
+  }
+  const store = new LmdbKeyValue(directory, { readOnly, create: false });
+  try {
+    checkSchema(store, directory);
+    const manifest = new ManifestStore({
+      store,
+      clock,
+      readOnly,
+      backup: (target) => copyManifest(store, target),
+    });
+    if (!readOnly) await manifest.recover();
+    return manifest;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** @throws {ManifestError} `damaged` if the directory has other things, but not the data. */
+function hasManifest(directory: string): boolean {
+  const names = namesIn(directory);
+  if (names.length === 0) return false;
+  const data = `${directory}/${DATA_FILE}`;
+  if (!names.includes(DATA_FILE)) throw damaged(`${data} is missing; the manifest`);
+  if (Deno.statSync(data).size === 0) throw damaged(`${data} is empty; the manifest`);
+  return true;
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return [...Deno.readDirSync(directory)].map(({ name }) => name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw new ManifestError("unavailable", `Cannot read the directory ${directory}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Leaves the whole manifest or nothing at `directory`. */
+async function makeManifest(directory: string): Promise<void> {
+  const beside = `${directory}.new`;
+  await removeIfThere(beside);
+  await Deno.mkdir(beside, { recursive: true, mode: 0o700 });
+  const store = new LmdbKeyValue(beside, { readOnly: false, create: true });
+  try {
+    await store.commit(firstWrites());
+  } finally {
+    await store.close();
+  }
+  await Deno.rename(beside, directory);
+  await syncDirectory(directory.replace(/\/[^/]*$/, "") || "/");
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const file = await Deno.open(directory);
+  try {
+    await file.sync();
+  } finally {
+    file.close();
+  }
+}
+
+function checkSchema(store: LmdbKeyValue, directory: string): void {
+  const text = new ManifestReader(store).meta("schema_version");
+  const version = Number(text);
+  if (text === null || !Number.isSafeInteger(version) || version < 1) {
+    throw damaged(`The manifest in ${directory} (schema version ${text})`);
+  }
+  if (version > SCHEMA_VERSION) {
+    throw new ManifestError(
+      "newer",
+      `Cannot open the manifest in ${directory}: its schema is ${version}, this build ` +
+        `reads up to ${SCHEMA_VERSION}; install the p4-cache that wrote it`,
+    );
+  }
+}
+
+async function copyManifest(store: LmdbKeyValue, target: string): Promise<void> {
+  const beside = `${target}.new`;
+  await removeIfThere(beside);
+  await Deno.mkdir(beside, { recursive: true, mode: 0o700 });
+  await store.copyTo(beside);
+  const file = await Deno.open(`${beside}/${DATA_FILE}`);
+  try {
+    await file.sync();
+  } finally {
+    file.close();
+  }
+  await Deno.rename(beside, target);
+  await syncDirectory(target.replace(/\/[^/]*$/, "") || "/");
+}

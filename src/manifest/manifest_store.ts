@@ -1,0 +1,397 @@
+/**
+ * The manifest over any KeyValueStore: one implementation for LMDB and for memory.
+ *
+ * Reads answer from what is committed. Changes go through group commit, where they are
+ * planned by transitions.ts on top of what the group changed before them.
+ *
+ * @module
+ */
+
+import { assert } from "../core/assert.ts";
+import type { Clock } from "../core/clock.ts";
+import { type DepotPath, pathOfKey } from "../core/names.ts";
+import { u64At, u64Key } from "./byte_keys.ts";
+import { GroupCommit } from "./group_commit.ts";
+import type { KeyValueStore } from "./key_value.ts";
+import { decodeLedger, type Ledger } from "./ledger.ts";
+import type {
+  ApplyOutcome,
+  Expectation,
+  FileEntry,
+  Manifest,
+  ManifestCounters,
+  ManifestEvent,
+  MetaName,
+  PathAndEntry,
+  Tombstone,
+} from "./manifest.ts";
+import {
+  damaged,
+  decoded,
+  ManifestReader,
+  type PathAndRow,
+  rangeOfPrefix,
+} from "./reader.ts";
+import { entryOf, type Row } from "./row.ts";
+import { indexKeyOf, type IndexTable, keyElsewherePrefix } from "./row_index.ts";
+import { countersOf, isExpected, Transaction } from "./transaction.ts";
+import {
+  planChange,
+  planInterrupted,
+  planMove,
+  planOverwritten,
+  planUndelete,
+} from "./transitions.ts";
+
+/** Rows that one operation changes at most, so that no group holds the event loop. */
+const ROWS_PER_STEP = 256;
+
+const FROM_START = "";
+
+export interface ManifestStoreDeps {
+  readonly store: KeyValueStore;
+  readonly clock: Clock;
+  readonly readOnly: boolean;
+  /** Makes a copy in `directory`; where copies mean nothing, throws. */
+  backup(directory: string): Promise<void>;
+}
+
+export class ManifestStore implements Manifest {
+  readonly #deps: ManifestStoreDeps;
+  readonly #reader: ManifestReader;
+  readonly #commits: GroupCommit<Transaction>;
+  /** Rows that this manifest handed out, to find their place in an index again. */
+  readonly #handedOut = new WeakMap<PathAndEntry, Row>();
+  #ledger: Ledger;
+  #isClosed = false;
+
+  /** The tables must be there. @throws {ManifestError} `damaged` */
+  constructor(deps: ManifestStoreDeps) {
+    this.#deps = deps;
+    this.#reader = new ManifestReader(deps.store);
+    this.#ledger = this.#readLedger();
+    this.#commits = new GroupCommit({
+      begin: () => new Transaction(this.#reader, this.#ledger, deps.clock.nowMs()),
+      commit: (group) => this.#commit(group),
+      monotonicMs: () => deps.clock.monotonicMs(),
+    });
+  }
+
+  #readLedger(): Ledger {
+    const text = this.#reader.meta("counters");
+    if (text === null) throw damaged("The manifest's table meta");
+    return decoded(() => "The manifest's counters", () => decodeLedger(text));
+  }
+
+  async #commit(group: Transaction): Promise<void> {
+    const writes = group.writes();
+    if (writes.length > 0) await this.#deps.store.commit(writes);
+    this.#ledger = group.ledger();
+  }
+
+  #change<T>(operate: (group: Transaction) => T): Promise<T> {
+    assert(!this.#isClosed, "The manifest is closed");
+    assert(!this.#deps.readOnly, "The manifest is open for reading only");
+    return this.#commits.run(operate);
+  }
+
+  // ---- one row ----
+
+  get(path: DepotPath): FileEntry | null {
+    const row = this.#reader.row(path);
+    return row === null ? null : entryOf(row);
+  }
+
+  apply(
+    path: DepotPath,
+    expected: Expectation,
+    event: ManifestEvent,
+  ): Promise<ApplyOutcome> {
+    return this.#change((group) => {
+      const current = group.row(path);
+      if (!isExpected(current, expected)) return staleAt(current);
+      const change = planChange(current, event);
+      const now = group.change(path, current, change);
+      if (change.lost) return { outcome: "lost", entry: null };
+      return { outcome: "applied", entry: now === null ? null : entryOf(now) };
+    });
+  }
+
+  move(from: DepotPath, to: DepotPath, nowMs: number): Promise<ApplyOutcome> {
+    return this.#change((group) => {
+      const row = group.row(from);
+      if (row === null || from === to) return staleAt(row);
+      return { outcome: "applied", entry: entryOf(moveRow(group, { from, to }, nowMs)) };
+    });
+  }
+
+  async moveTree(from: DepotPath, to: DepotPath, nowMs: number): Promise<number> {
+    assert(
+      from !== to && !to.startsWith(`${from}/`) && !from.startsWith(`${to}/`),
+      "A directory does not move into itself",
+    );
+    let movedCount = 0;
+    for (;;) {
+      const step = await this.#change((group) => {
+        const rows = this.#reader.rows(rangeOfPrefix(`${from}/`, ROWS_PER_STEP));
+        let count = 0;
+        for (const { path } of rows) {
+          if (group.row(path) === null) continue;
+          const target = `${to}${path.slice(from.length)}` as DepotPath;
+          moveRow(group, { from: path, to: target }, nowMs);
+          count++;
+        }
+        return { count, seen: rows.length };
+      });
+      movedCount += step.count;
+      if (step.seen < ROWS_PER_STEP) return movedCount;
+    }
+  }
+
+  async accessed(batch: ReadonlyMap<DepotPath, number>): Promise<void> {
+    const all = [...batch];
+    const steps: Promise<void>[] = [];
+    for (let start = 0; start < all.length; start += ROWS_PER_STEP) {
+      const some = all.slice(start, start + ROWS_PER_STEP);
+      steps.push(this.#change((group) => {
+        for (const [path, lastAccessS] of some) group.touch(path, lastAccessS);
+      }));
+    }
+    await Promise.all(steps);
+  }
+
+  /** Uploads that a crash or a stop interrupted become dirty. Before anything else. */
+  async recover(): Promise<void> {
+    let left = this.#ledger.uploadingFiles;
+    let from = FROM_START;
+    while (left > 0) {
+      const entries = this.#reader.indexEntries("dirty_since", {
+        from,
+        before: null,
+        limit: ROWS_PER_STEP,
+      });
+      if (entries.length === 0) throw damaged("The manifest's table dirty_since");
+      const rows = entries.map((entry) => this.#reader.indexed("dirty_since", entry));
+      const uploading = rows.filter(({ row }) => row.state === "uploading");
+      await this.#change((group) => {
+        for (const { path, row } of uploading) {
+          group.change(path, row, planInterrupted(row));
+        }
+      });
+      left -= uploading.length;
+      from = `${entries.at(-1)!.key}\0`;
+    }
+  }
+
+  // ---- queues and lists ----
+
+  dirtyDue(nowMs: number, limit: number): PathAndEntry[] {
+    const queued = this.#indexed("dirty_queue", { from: FROM_START, limit });
+    const retries = this.#indexed("retry_deadlines", {
+      from: FROM_START,
+      before: u64Key(nowMs + 1),
+      limit,
+    });
+    const due: PathAndRow[] = [];
+    let nextQueued = 0;
+    let nextRetry = 0;
+    while (due.length < limit) {
+      const fresh = queued[nextQueued];
+      const retry = retries[nextRetry];
+      if (fresh === undefined && retry === undefined) break;
+      if (retry === undefined || (fresh !== undefined && waitsLonger(fresh, retry))) {
+        due.push(fresh!);
+        nextQueued++;
+      } else {
+        due.push(retry);
+        nextRetry++;
+      }
+    }
+    return this.#handOut(due);
+  }
+
+  #indexed(
+    table: IndexTable,
+    range: { from: string; before?: string; limit: number },
+  ): PathAndRow[] {
+    return this.#reader.indexEntries(table, { before: null, ...range })
+      .map((entry) => this.#reader.indexed(table, entry));
+  }
+
+  #handOut(rows: readonly PathAndRow[]): PathAndEntry[] {
+    return rows.map(({ path, row }) => {
+      const found = { path, entry: entryOf(row) };
+      this.#handedOut.set(found, row);
+      return found;
+    });
+  }
+
+  nextRetryAtMs(): number | null {
+    return this.#firstNumber("retry_deadlines");
+  }
+
+  oldestDirtyAtMs(): number | null {
+    return this.#firstNumber("dirty_since");
+  }
+
+  #firstNumber(table: IndexTable): number | null {
+    const [first] = this.#reader.indexEntries(table, {
+      from: FROM_START,
+      before: null,
+      limit: 1,
+    });
+    return first === undefined ? null : u64At(first.key, 0);
+  }
+
+  async retryNow(): Promise<void> {
+    for (;;) {
+      const waiting = this.#reader.indexEntries("retry_deadlines", {
+        from: FROM_START,
+        before: null,
+        limit: ROWS_PER_STEP,
+      });
+      if (waiting.length === 0) return;
+      const paths = waiting.map((entry) =>
+        this.#reader.indexed("retry_deadlines", entry).path
+      );
+      await this.#change((group) => {
+        for (const path of paths) group.retryNow(path);
+      });
+    }
+  }
+
+  leastRecentlyUsed(limit: number, after?: PathAndEntry): PathAndEntry[] {
+    const from = after === undefined
+      ? FROM_START
+      : this.#placeAfter("lru_by_timestamp", after);
+    return this.#handOut(this.#indexed("lru_by_timestamp", { from, limit }));
+  }
+
+  conflicts(after: PathAndEntry | null, limit: number): PathAndEntry[] {
+    const from = after === null ? FROM_START : this.#placeAfter("conflicts", after);
+    return this.#handOut(this.#indexed("conflicts", { from, limit }));
+  }
+
+  /** The first key behind the place that `after` had when it was handed out. */
+  #placeAfter(table: IndexTable, after: PathAndEntry): string {
+    const row = this.#handedOut.get(after);
+    assert(row !== undefined, "Only what this manifest returned can be continued from");
+    const key = indexKeyOf(table, after.path, row);
+    assert(key !== null, `${after.path} was not listed in ${table}`);
+    return `${key}\0`;
+  }
+
+  entries(prefix: string, after: DepotPath | null, limit: number): PathAndEntry[] {
+    const range = rangeOfPrefix(prefix, limit);
+    const from = after === null || after < prefix ? range.from : `${after}\0`;
+    return this.#handOut(this.#reader.rows({ ...range, from }));
+  }
+
+  // ---- tombstones ----
+
+  tombstonesOf(path: DepotPath): Tombstone[] {
+    return this.#reader.tombstones(rangeOfPrefix(`${path}\0`, Number.MAX_SAFE_INTEGER));
+  }
+
+  tombstonesDue(beforeMs: number, limit: number): Tombstone[] {
+    const due: Tombstone[] = [];
+    let from = FROM_START;
+    while (due.length < limit) {
+      const range = { from, before: u64Key(beforeMs + 1), limit };
+      const page = this.#reader.tombstonesByTime(range);
+      due.push(...page.filter((tombstone) => !this.#isNamed(tombstone)));
+      if (page.length < limit) break;
+      const last = page.at(-1)!;
+      from = `${u64Key(last.atMs)}${u64Key(last.id)}\0`;
+    }
+    return due.slice(0, limit);
+  }
+
+  /** Whether some row has the tombstone's object as its stored version. */
+  #isNamed({ path, stored: { key } }: Tombstone): boolean {
+    const elsewhere = rangeOfPrefix(keyElsewherePrefix(key), 1);
+    if (this.#reader.indexEntries("keys_elsewhere", elsewhere).length > 0) return true;
+    const owner = pathOfKey(key);
+    return [path, owner].some((candidate) =>
+      candidate !== null && this.#reader.row(candidate)?.stored?.key === key
+    );
+  }
+
+  async tombstoneRemoved(tombstone: Tombstone): Promise<void> {
+    await this.#change((group) => {
+      const all = group.tombstonesOf(tombstone.path);
+      const current = all.find(({ id }) => id === tombstone.id);
+      if (current === undefined) return;
+      const isNeeded = current.whiteout &&
+        !all.some(({ id, whiteout, removed }) =>
+          whiteout && removed && id !== current.id
+        );
+      if (isNeeded) group.replaceTombstone({ ...current, removed: true });
+      else group.removeTombstone(current);
+    });
+  }
+
+  undelete(path: DepotPath, nowS: number): Promise<FileEntry | null> {
+    return this.#change((group) => {
+      if (group.row(path) !== null) return null;
+      const newest = group.tombstonesOf(path)
+        .findLast(({ reason, removed }) => reason === "deleted" && !removed);
+      if (newest === undefined) return null;
+      const row = group.change(path, null, planUndelete(newest, nowS));
+      // The row that it became drops the tombstone; one of another key would stay.
+      return entryOf(row!);
+    });
+  }
+
+  // ---- the whole ----
+
+  counters(): ManifestCounters {
+    if (this.#deps.readOnly) return countersOf(this.#readLedger());
+    return countersOf(this.#ledger);
+  }
+
+  meta(name: MetaName): string | null {
+    return this.#reader.meta(name);
+  }
+
+  setMeta(name: MetaName, value: string): Promise<void> {
+    return this.#change((group) => group.setMeta(name, value));
+  }
+
+  backup(directory: string): Promise<void> {
+    assert(!this.#isClosed, "The manifest is closed");
+    return this.#deps.backup(directory);
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await this.#commits.idle();
+    await this.#deps.store.close();
+  }
+}
+
+function staleAt(row: Row | null): ApplyOutcome {
+  return { outcome: "stale", entry: row === null ? null : entryOf(row) };
+}
+
+function moveRow(
+  group: Transaction,
+  { from, to }: { readonly from: DepotPath; readonly to: DepotPath },
+  nowMs: number,
+): Row {
+  const row = group.row(from)!;
+  const target = group.row(to);
+  return group.move({ from, to }, {
+    row,
+    moved: planMove(row),
+    overwritten: target === null
+      ? null
+      : { row: target, change: planOverwritten(target, nowMs) },
+  });
+}
+
+/** Rows of the queue wait since they took their place, retries since they became due. */
+function waitsLonger(queued: PathAndRow, retry: PathAndRow): boolean {
+  return queued.row.queue!.queuedAtMs <= retry.row.queue!.retryAtMs!;
+}

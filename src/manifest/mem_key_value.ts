@@ -1,0 +1,81 @@
+/**
+ * The manifest's tables in memory, for tests and models.
+ *
+ * @module
+ */
+
+import {
+  type KeyAndValue,
+  type KeyRange,
+  type KeyValueStore,
+  type TableName,
+  TABLES,
+  type Write,
+} from "./key_value.ts";
+
+class MemTable {
+  readonly #values = new Map<string, Uint8Array>();
+  readonly #keys: string[] = [];
+
+  get(key: string): Uint8Array | null {
+    return this.#values.get(key)?.slice() ?? null;
+  }
+
+  put(key: string, value: Uint8Array): void {
+    if (!this.#values.has(key)) this.#keys.splice(this.#indexOf(key), 0, key);
+    this.#values.set(key, value.slice());
+  }
+
+  remove(key: string): void {
+    if (this.#values.delete(key)) this.#keys.splice(this.#indexOf(key), 1);
+  }
+
+  range({ from, before, limit }: KeyRange): KeyAndValue[] {
+    const found: KeyAndValue[] = [];
+    for (let i = this.#indexOf(from); i < this.#keys.length; i++) {
+      const key = this.#keys[i]!;
+      if (found.length >= limit || (before !== null && key >= before)) break;
+      found.push({ key, value: this.get(key)! });
+    }
+    return found;
+  }
+
+  /** Where the first key that is not less than `key` stands. */
+  #indexOf(key: string): number {
+    let low = 0;
+    let high = this.#keys.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#keys[middle]! < key) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/** Forgets everything at close. */
+export class MemKeyValue implements KeyValueStore {
+  readonly #tables = new Map<TableName, MemTable>(
+    TABLES.map((name) => [name, new MemTable()]),
+  );
+
+  get(table: TableName, key: string): Uint8Array | null {
+    return this.#tables.get(table)!.get(key);
+  }
+
+  range(table: TableName, range: KeyRange): KeyAndValue[] {
+    return this.#tables.get(table)!.range(range);
+  }
+
+  commit(writes: readonly Write[]): Promise<void> {
+    for (const { table, key, value } of writes) {
+      if (value === null) this.#tables.get(table)!.remove(key);
+      else this.#tables.get(table)!.put(key, value);
+    }
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,147 @@
+/**
+ * Typed reading of the manifest's tables: bytes to rows, tombstones and values, with
+ * every mismatch between tables turned into a ManifestError. Nothing is cached.
+ *
+ * @module
+ */
+
+import { type DepotPath, textOfBytes } from "../core/names.ts";
+import { afterPrefix, u64At, u64Key } from "./byte_keys.ts";
+import { decodeRow } from "./file_entry_codec.ts";
+import { FormatError } from "./format_error.ts";
+import { indexKeyOf, type IndexTable } from "./row_index.ts";
+import type { KeyAndValue, KeyRange, KeyValueStore } from "./key_value.ts";
+import { decodeMeta } from "./ledger.ts";
+import { ManifestError, type Tombstone } from "./manifest.ts";
+import type { Row } from "./row.ts";
+import { decodeTombstone } from "./tombstone_codec.ts";
+
+/** A row and where it stands. */
+export interface PathAndRow {
+  readonly path: DepotPath;
+  readonly row: Row;
+}
+
+export const RECOVERY_HINT =
+  "run `p4-cache check-manifest` for the extent and `p4-cache rebuild-manifest` to recover";
+
+/** What to throw when `what` is not as it was written. */
+export function damaged(what: string, cause?: unknown): ManifestError {
+  const why = cause instanceof Error ? `: ${cause.message}` : "";
+  return new ManifestError("damaged", `${what} is damaged${why}; ${RECOVERY_HINT}`, {
+    cause,
+  });
+}
+
+/** Runs a decoder; its complaint becomes a ManifestError about `what()`. */
+export function decoded<T>(what: () => string, decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    if (!(error instanceof FormatError) && !(error instanceof SyntaxError)) throw error;
+    if (error instanceof FormatError && error.fault === "newer") {
+      throw new ManifestError(
+        "newer",
+        `Cannot read ${what()}: ${error.message}; install the p4-cache that wrote it`,
+        { cause: error },
+      );
+    }
+    throw damaged(what(), error);
+  }
+}
+
+/** The first `limit` entries whose key begins with `prefix`. */
+export function rangeOfPrefix(prefix: string, limit: number): KeyRange {
+  return { from: prefix, before: afterPrefix(prefix), limit };
+}
+
+export class ManifestReader {
+  readonly #store: KeyValueStore;
+
+  constructor(store: KeyValueStore) {
+    this.#store = store;
+  }
+
+  row(path: DepotPath): Row | null {
+    const bytes = this.#store.get("files_by_path", path);
+    return bytes === null ? null : this.#decodeRow(path, bytes);
+  }
+
+  rows(range: KeyRange): PathAndRow[] {
+    return this.#store.range("files_by_path", range).map(({ key, value }) => {
+      const path = key as DepotPath;
+      return { path, row: this.#decodeRow(path, value) };
+    });
+  }
+
+  #decodeRow(path: DepotPath, bytes: Uint8Array): Row {
+    return decoded(
+      () => `The manifest's row of ${JSON.stringify(path)}`,
+      () => decodeRow(path, bytes),
+    );
+  }
+
+  /**
+   * The row that `entry` of `table` stands for.
+   *
+   * @throws {ManifestError} `damaged` if the row is not there or says otherwise.
+   */
+  indexed(table: IndexTable, entry: KeyAndValue): PathAndRow {
+    const id = table === "dirty_queue"
+      ? u64At(textOfBytes(entry.value), 0)
+      : u64At(entry.key, entry.key.length - 8);
+    const path = Number.isSafeInteger(id) ? this.#pathOf(id) : null;
+    const row = path === null ? null : this.row(path);
+    if (path === null || row === null || indexKeyOf(table, path, row) !== entry.key) {
+      throw damaged(`The manifest's table ${table} (row ${id})`);
+    }
+    return { path, row };
+  }
+
+  #pathOf(id: number): DepotPath | null {
+    const bytes = this.#store.get("paths_by_id", u64Key(id));
+    return bytes === null ? null : textOfBytes(bytes) as DepotPath;
+  }
+
+  indexEntries(table: IndexTable, range: KeyRange): KeyAndValue[] {
+    return this.#store.range(table, range);
+  }
+
+  tombstones(range: KeyRange): Tombstone[] {
+    return this.#store.range("tombstones", range).map(tombstoneFrom);
+  }
+
+  tombstone(path: DepotPath, id: number): Tombstone | null {
+    const key = tombstoneKey(path, id);
+    const value = this.#store.get("tombstones", key);
+    return value === null ? null : tombstoneFrom({ key, value });
+  }
+
+  /** Tombstones by age: time and id from the key, the path from the value. */
+  tombstonesByTime(range: KeyRange): Tombstone[] {
+    return this.#store.range("tombstones_by_time", range).map(({ key, value }) => {
+      const found = this.tombstone(textOfBytes(value) as DepotPath, u64At(key, 8));
+      if (found === null) throw damaged("The manifest's table tombstones_by_time");
+      return found;
+    });
+  }
+
+  meta(name: string): string | null {
+    const value = this.#store.get("meta", name);
+    if (value === null) return null;
+    return decoded(() => `The manifest's ${name}`, () => decodeMeta(name, value));
+  }
+}
+
+/** Sorts by path, then age: tombstones of a path stand together, oldest first. */
+export function tombstoneKey(path: DepotPath, id: number): string {
+  return `${path}\0${u64Key(id)}`;
+}
+
+function tombstoneFrom({ key, value }: KeyAndValue): Tombstone {
+  const path = key.slice(0, -9) as DepotPath;
+  return decoded(
+    () => `The manifest's tombstone of ${JSON.stringify(path)}`,
+    () => decodeTombstone(path, value),
+  );
+}

@@ -1,0 +1,60 @@
+/**
+ * A row as it is kept: the FileEntry that everybody sees, and what the manifest itself
+ * needs to find the row again in its indexes.
+ *
+ * @module
+ */
+
+import type { FileEntry, FileFlags } from "./manifest.ts";
+
+/** Where a row that is not clean stands in the dirty queue. */
+export interface QueuePlace {
+  /** Order of the FIFO. A row keeps its number while it is uploaded. */
+  readonly sequence: number;
+  /** Since when the store lacks the content; survives failed uploads and newer writes. */
+  readonly dirtySinceMs: number;
+  /** When it took this place. */
+  readonly queuedAtMs: number;
+  /** Not due before; null: due. */
+  readonly retryAtMs: number | null;
+}
+
+export interface Row extends FileEntry {
+  /** Names the row in the indexes; never used twice. */
+  readonly id: number;
+  /** Null exactly when the row is clean. */
+  readonly queue: QueuePlace | null;
+  /** This path may have tombstones. False only if it certainly has none. */
+  readonly tombstoned: boolean;
+}
+
+export const NO_FLAGS: FileFlags = {
+  foreign: false,
+  conflict: false,
+  borrowed: false,
+  secondaryOnly: false,
+  pinned: false,
+};
+
+/** What others than the manifest get to see of `row`. */
+export function entryOf(row: Row): FileEntry {
+  return {
+    state: row.state,
+    resident: row.resident,
+    generation: row.generation,
+    local: row.local,
+    lastAccessS: row.lastAccessS,
+    createdAtS: row.createdAtS,
+    settledAtS: row.settledAtS,
+    stored: row.stored,
+    flags: row.flags,
+  };
+}
+
+/**
+ * Somebody has to decide first (`accept`, `restore`): the row is listed under conflicts
+ * and is neither due for upload nor evictable.
+ */
+export function isParked(row: FileEntry): boolean {
+  return row.flags.conflict || row.flags.foreign;
+}

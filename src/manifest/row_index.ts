@@ -1,0 +1,121 @@
+/**
+ * Which entries of which tables a row has. Pure: the entries follow from the path and the
+ * row alone, so that writing, checking and rebuilding share one definition.
+ *
+ * @module
+ */
+
+import { bytesOf, type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
+import { u64Key } from "./byte_keys.ts";
+import { encodeRow, utf8Of } from "./file_entry_codec.ts";
+import type { ByteKey, TableName, Write } from "./key_value.ts";
+import type { ManifestCounters } from "./manifest.ts";
+import { isParked, type Row } from "./row.ts";
+
+/** Tables that list rows under another key than their path. */
+export const INDEX_TABLES = [
+  "paths_by_id",
+  "dirty_queue",
+  "dirty_since",
+  "retry_deadlines",
+  "lru_by_timestamp",
+  "conflicts",
+  "keys_elsewhere",
+] as const satisfies readonly TableName[];
+
+export type IndexTable = typeof INDEX_TABLES[number];
+
+/** Value of the entries that say all in their key. */
+const PRESENT = Uint8Array.of(1);
+
+/** The key of the row in `table`, or null if it does not stand there. */
+export function indexKeyOf(
+  table: IndexTable,
+  path: DepotPath,
+  row: Row,
+): ByteKey | null {
+  const { queue } = row;
+  switch (table) {
+    case "paths_by_id":
+      return u64Key(row.id);
+    case "dirty_queue":
+      return isWaiting(row) && queue!.retryAtMs === null ? u64Key(queue!.sequence) : null;
+    case "dirty_since":
+      return queue === null ? null : u64Key(queue.dirtySinceMs) + u64Key(row.id);
+    case "retry_deadlines":
+      return isWaiting(row) && queue!.retryAtMs !== null
+        ? u64Key(queue!.retryAtMs) + u64Key(row.id)
+        : null;
+    case "lru_by_timestamp":
+      return row.state === "clean" && row.resident
+        ? u64Key(row.lastAccessS) + u64Key(row.id)
+        : null;
+    case "conflicts":
+      return isParked(row) ? u64Key(row.id) : null;
+    case "keys_elsewhere":
+      return row.stored === null || isOwnKey(path, row.stored.key)
+        ? null
+        : keyElsewherePrefix(row.stored.key) + u64Key(row.id);
+  }
+}
+
+/** In the queue, or waiting for a retry: dirty, and nobody has to decide first. */
+function isWaiting(row: Row): boolean {
+  return row.state === "dirty" && !isParked(row);
+}
+
+/** What stands under the key of {@linkcode indexKeyOf}. */
+export function indexValueOf(table: IndexTable, path: DepotPath, row: Row): Uint8Array {
+  if (table === "paths_by_id") return bytesOf(path);
+  return table === "dirty_queue" ? bytesOf(u64Key(row.id)) : PRESENT;
+}
+
+/**
+ * Whether only `path` can have named this object. The key of a long path tells nothing of
+ * the path, so it counts as another's.
+ */
+export function isOwnKey(path: DepotPath, key: ObjectKey): boolean {
+  return (key as string) === path || pathOfKey(key) === path;
+}
+
+/** All entries of `keys_elsewhere` for `key` begin with this. */
+export function keyElsewherePrefix(key: ObjectKey): ByteKey {
+  return `${utf8Of(key)}\0`;
+}
+
+/** Appends to `removals` and `puts` what turns the entries of `before` into those of `now`. */
+export function planIndexWrites(
+  path: DepotPath,
+  { before, now }: { readonly before: Row | null; readonly now: Row | null },
+  { removals, puts }: { readonly removals: Write[]; readonly puts: Write[] },
+): void {
+  if (now === null) removals.push({ table: "files_by_path", key: path, value: null });
+  else puts.push({ table: "files_by_path", key: path, value: encodeRow(path, now) });
+  for (const table of INDEX_TABLES) {
+    const oldKey = before === null ? null : indexKeyOf(table, path, before);
+    const newKey = now === null ? null : indexKeyOf(table, path, now);
+    const isSame = oldKey === newKey && before?.id === now?.id;
+    if (isSame) continue;
+    if (oldKey !== null) removals.push({ table, key: oldKey, value: null });
+    if (newKey !== null) {
+      puts.push({ table, key: newKey, value: indexValueOf(table, path, now!) });
+    }
+  }
+}
+
+/** The counters of one row. */
+export function countRow(row: Row | null): Omit<ManifestCounters, "tombstones"> {
+  const size = row?.local.sizeBytes ?? 0;
+  const isOpen = row !== null && row.state !== "clean";
+  const isResident = row !== null && row.resident;
+  return {
+    cleanFiles: row?.state === "clean" ? 1 : 0,
+    dirtyFiles: row?.state === "dirty" ? 1 : 0,
+    uploadingFiles: row?.state === "uploading" ? 1 : 0,
+    residentFiles: isResident ? 1 : 0,
+    residentBytes: isResident ? size : 0,
+    dirtyBytes: isOpen ? size : 0,
+    totalBytes: size,
+    conflicts: row !== null && isParked(row) ? 1 : 0,
+  };
+}

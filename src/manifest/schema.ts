@@ -1,0 +1,26 @@
+/**
+ * Which layout the tables have, as the table `meta` says it.
+ *
+ * @module
+ */
+
+import type { Write } from "./key_value.ts";
+import { EMPTY_LEDGER, encodeLedger, encodeMeta } from "./ledger.ts";
+
+/**
+ * 1: rows of the systems before this one, in `files_by_path` alone, rows of versions
+ * before 2. 2: all tables, rows of version 2.
+ */
+export const SCHEMA_VERSION = 2;
+
+/** What a new manifest holds. */
+export function firstWrites(): Write[] {
+  return [
+    metaWrite("schema_version", String(SCHEMA_VERSION)),
+    metaWrite("counters", encodeLedger(EMPTY_LEDGER)),
+  ];
+}
+
+export function metaWrite(name: string, text: string): Write {
+  return { table: "meta", key: name, value: encodeMeta(name, text) };
+}

@@ -1,0 +1,340 @@
+/**
+ * What each event does to a row: the closed table of legal transitions. Pure.
+ *
+ * The table says which events a row may meet in each phase, and nothing else decides it:
+ * an event that is not in it is a bug of the caller (a completion that came late is
+ * stopped before, by its generation). What the event then does is one function per kind.
+ *
+ * @module
+ */
+
+import { assert, InvariantError } from "../core/assert.ts";
+import type {
+  FileEntry,
+  FileFlags,
+  ManifestEvent,
+  StoredVersion,
+  Tombstone,
+} from "./manifest.ts";
+import { isParked, NO_FLAGS } from "./row.ts";
+
+/** Where a path stands: its state, with clean rows told apart by residence. */
+export type Phase = "absent" | "dirty" | "uploading" | "resident" | "evicted";
+
+export type EventKind = ManifestEvent["kind"];
+
+/** The events that are legal in each phase. */
+export const LEGAL: Readonly<Record<Phase, readonly EventKind[]>> = {
+  absent: ["written", "adopted", "deleted", "vanished"],
+  dirty: ["written", "upload-started", "deleted", "vanished", "attributes", "flagged"],
+  uploading: [
+    "written",
+    "uploaded",
+    "upload-failed",
+    "deleted",
+    "vanished",
+    "attributes",
+    "flagged",
+  ],
+  resident: [
+    "written",
+    "evicted",
+    "restored",
+    "adopted",
+    "deleted",
+    "vanished",
+    "attributes",
+    "flagged",
+  ],
+  evicted: [
+    "written",
+    "restored",
+    "adopted",
+    "deleted",
+    "vanished",
+    "attributes",
+    "flagged",
+  ],
+};
+
+/**
+ * keep: where it was, uploading rows come back to it. due: the same, and no deadline any
+ * more. last: due now, at the end. none: not in the queue. retry: not due before then.
+ */
+export type QueueChange =
+  | { readonly kind: "keep" | "due" | "none" }
+  | { readonly kind: "last"; readonly sinceMs: number | null }
+  | { readonly kind: "retry"; readonly retryAtMs: number };
+
+/** What an event makes of a row. */
+export interface Change {
+  /** Null: the path has no row any more. */
+  readonly entry: Omit<FileEntry, "generation"> | null;
+  readonly queue: QueueChange;
+  /** A stored version that is no longer the row's, and why. */
+  readonly tombstone: Omit<Tombstone, "id" | "path"> | null;
+  /** The file's only content is gone, and there is nothing to fall back to. */
+  readonly lost: boolean;
+}
+
+type Entry = Omit<FileEntry, "generation">;
+
+export function phaseOf(entry: FileEntry | null): Phase {
+  if (entry === null) return "absent";
+  if (entry.state !== "clean") return entry.state;
+  return entry.resident ? "resident" : "evicted";
+}
+
+/**
+ * The change that `event` makes.
+ *
+ * @throws {InvariantError} If the event is not legal for this row.
+ */
+export function planChange(current: FileEntry | null, event: ManifestEvent): Change {
+  const phase = phaseOf(current);
+  if (!LEGAL[phase].includes(event.kind)) {
+    throw new InvariantError(`Event "${event.kind}" is not legal for a row ${phase}`);
+  }
+  if (current === null) return planForAbsent(event);
+  switch (event.kind) {
+    case "written":
+      return planWritten(current, event);
+    case "upload-started":
+      assert(!isParked(current), "A foreign or conflicting file is not uploaded");
+      return changed({ ...current, state: "uploading" }, { kind: "keep" });
+    case "uploaded":
+      return planUploaded(current, event);
+    case "upload-failed":
+      return changed(
+        { ...current, state: "dirty" },
+        event.retryAtMs === null
+          ? { kind: "last", sinceMs: null }
+          : { kind: "retry", retryAtMs: event.retryAtMs },
+      );
+    case "evicted":
+      assert(isEvictable(current), "Only a clean, hashed, free row is evicted");
+      return unqueued({ ...current, resident: false, local: event.marker });
+    case "restored":
+      return unqueued({
+        ...current,
+        resident: true,
+        local: event.stat,
+        settledAtS: event.nowS,
+        lastAccessS: Math.max(current.lastAccessS, event.nowS),
+      });
+    case "adopted":
+      return planAdopted(current, event);
+    case "deleted":
+      return planDeleted(current, event);
+    case "vanished":
+      return planVanished(current);
+    case "attributes":
+      return changed({ ...current, local: event.stat }, { kind: "keep" });
+    case "flagged":
+      return changed(
+        { ...current, flags: { ...current.flags, ...event.flags } },
+        { kind: "keep" },
+      );
+  }
+}
+
+/**
+ * Whether the row, by itself, lets its local bytes go: the store has exactly them, by
+ * hash, in the primary, and nobody keeps or disputes the file.
+ */
+export function isEvictable(entry: FileEntry): boolean {
+  return entry.state === "clean" && entry.resident && entry.stored !== null &&
+    entry.stored.hash !== null && !isParked(entry) && !entry.flags.secondaryOnly &&
+    !entry.flags.pinned;
+}
+
+function changed(entry: Entry, queue: QueueChange): Change {
+  return { entry, queue, tombstone: null, lost: false };
+}
+
+function unqueued(entry: Entry): Change {
+  return changed(entry, { kind: "none" });
+}
+
+const NOTHING: Change = {
+  entry: null,
+  queue: { kind: "none" },
+  tombstone: null,
+  lost: false,
+};
+
+function planForAbsent(event: ManifestEvent): Change {
+  switch (event.kind) {
+    case "written":
+      return changed({
+        state: "dirty",
+        resident: true,
+        local: event.stat,
+        lastAccessS: event.nowS,
+        createdAtS: event.nowS,
+        settledAtS: event.nowS,
+        stored: null,
+        flags: NO_FLAGS,
+      }, { kind: "last", sinceMs: event.nowS * 1000 });
+    case "adopted":
+      return unqueued({
+        state: "clean",
+        resident: event.resident,
+        local: event.stat,
+        lastAccessS: event.nowS,
+        createdAtS: event.nowS,
+        settledAtS: event.nowS,
+        stored: event.stored,
+        flags: { ...NO_FLAGS, ...event.flags },
+      });
+    default: // a delete or a disappearance of what the manifest never knew
+      return NOTHING;
+  }
+}
+
+type EventOf<K extends EventKind> = Extract<ManifestEvent, { kind: K }>;
+
+function planWritten(current: FileEntry, event: EventOf<"written">): Change {
+  const isNewlyDirty = current.state === "clean";
+  return changed(
+    {
+      ...current,
+      state: "dirty",
+      resident: true,
+      local: event.stat,
+      lastAccessS: Math.max(current.lastAccessS, event.nowS),
+      settledAtS: event.nowS,
+    },
+    // What made the upload of the content before fail may not hold for this one.
+    current.state === "dirty"
+      ? { kind: "due" }
+      : { kind: "last", sinceMs: isNewlyDirty ? event.nowS * 1000 : null },
+  );
+}
+
+function planUploaded(current: FileEntry, event: EventOf<"uploaded">): Change {
+  const { stored } = current;
+  const nowS = Math.floor(event.nowMs / 1000);
+  const isReplaced = stored !== null && stored.key !== event.stored.key;
+  return {
+    entry: {
+      ...current,
+      state: "clean",
+      resident: true,
+      local: event.stat,
+      stored: event.stored,
+      settledAtS: Math.max(current.settledAtS, nowS),
+      // Both speak of the version before; this one is ours, and in the primary.
+      flags: { ...current.flags, borrowed: false, secondaryOnly: false },
+    },
+    queue: { kind: "none" },
+    // An object that is another instance's, or in the secondary, is not ours to remove.
+    tombstone: isReplaced && isOurs(current.flags)
+      ? tombstoneOf(current, stored, { reason: "replaced", atMs: event.nowMs })
+      : null,
+    lost: false,
+  };
+}
+
+/** Takes what the store has; whatever the row named before stays in the store untouched. */
+function planAdopted(current: FileEntry, event: EventOf<"adopted">): Change {
+  return unqueued({
+    ...current,
+    resident: event.resident,
+    local: event.stat,
+    stored: event.stored,
+    settledAtS: event.nowS,
+    flags: { ...current.flags, ...event.flags },
+  });
+}
+
+function planDeleted(current: FileEntry, event: EventOf<"deleted">): Change {
+  const { stored } = current;
+  return {
+    ...NOTHING,
+    tombstone: stored === null ? null : tombstoneOf(current, stored, {
+      reason: "deleted",
+      atMs: event.nowMs,
+      // What stays in a read prefix or in the secondary would be found again.
+      whiteout: event.whiteout || !isOurs(current.flags),
+    }),
+  };
+}
+
+function planVanished(current: FileEntry): Change {
+  const { stored } = current;
+  if (stored === null) return { ...NOTHING, lost: true };
+  if (current.state === "clean") return unqueued({ ...current, resident: false });
+  return unqueued({
+    ...current,
+    state: "clean",
+    resident: false,
+    local: { ...current.local, sizeBytes: stored.sizeBytes, mtimeNs: stored.mtimeNs },
+    // The disputed content is what vanished.
+    flags: { ...current.flags, foreign: false, conflict: false },
+  });
+}
+
+/** The row under another name. Its upload, if one runs, ends stale and is done again. */
+export function planMove(current: FileEntry): Change {
+  return current.state === "uploading"
+    ? changed({ ...current, state: "dirty" }, { kind: "last", sinceMs: null })
+    : changed(current, { kind: "keep" });
+}
+
+/** What a row that another one is moved onto leaves behind. */
+export function planOverwritten(current: FileEntry, nowMs: number): Change {
+  const { stored } = current;
+  return {
+    ...NOTHING,
+    tombstone: stored === null || !isOurs(current.flags)
+      ? null
+      : tombstoneOf(current, stored, { reason: "replaced", atMs: nowMs }),
+  };
+}
+
+/** At start: an upload that was under way is done again, from its old place in the queue. */
+export function planInterrupted(current: FileEntry): Change {
+  assert(current.state === "uploading", "Only an upload is interrupted");
+  return changed({ ...current, state: "dirty" }, { kind: "keep" });
+}
+
+/** The row that a deleted version becomes again, evicted. */
+export function planUndelete(tombstone: Tombstone, nowS: number): Change {
+  const { stored, local } = tombstone;
+  return unqueued({
+    state: "clean",
+    resident: false,
+    local: { ...local, sizeBytes: stored.sizeBytes, mtimeNs: stored.mtimeNs },
+    lastAccessS: nowS,
+    createdAtS: nowS,
+    settledAtS: nowS,
+    stored,
+    flags: {
+      ...NO_FLAGS,
+      borrowed: tombstone.borrowed,
+      secondaryOnly: tombstone.secondaryOnly,
+    },
+  });
+}
+
+function isOurs(flags: FileFlags): boolean {
+  return !flags.borrowed && !flags.secondaryOnly;
+}
+
+function tombstoneOf(
+  current: FileEntry,
+  stored: StoredVersion,
+  why: Pick<Tombstone, "reason" | "atMs"> & { readonly whiteout?: boolean },
+): Omit<Tombstone, "id" | "path"> {
+  return {
+    stored,
+    reason: why.reason,
+    atMs: why.atMs,
+    local: current.local,
+    whiteout: why.whiteout ?? false,
+    removed: false,
+    borrowed: current.flags.borrowed,
+    secondaryOnly: current.flags.secondaryOnly,
+  };
+}
