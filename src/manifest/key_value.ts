@@ -45,10 +45,19 @@ export interface KeyAndValue {
   readonly value: Uint8Array;
 }
 
-/** Reads see the last commit that was acknowledged; within one turn they agree. */
-export interface KeyValueStore {
+export interface KeyValueReads {
   get(table: TableName, key: ByteKey): Uint8Array | null;
   range(table: TableName, range: KeyRange): KeyAndValue[];
+}
+
+/** The tables at one moment, for as long as it is held. The disk space stays taken. */
+export interface KeyValueSnapshot extends KeyValueReads {
+  done(): void;
+}
+
+/** Reads see the last commit that was acknowledged; within one turn they agree. */
+export interface KeyValueStore extends KeyValueReads {
+  snapshot(): KeyValueSnapshot;
   /**
    * All of `writes` in their order, or none. Resolves when they are on the disk. One at a
    * time. @throws {ManifestError} `full` or `unavailable`: nothing was written.

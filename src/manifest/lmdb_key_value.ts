@@ -11,11 +11,12 @@
  * @module
  */
 
-import { type Database, open, type RootDatabase } from "lmdb";
+import { type Database, open, type RootDatabase, type Transaction } from "lmdb";
 import { assert } from "../core/assert.ts";
 import {
   type KeyAndValue,
   type KeyRange,
+  type KeyValueSnapshot,
   type KeyValueStore,
   type TableName,
   TABLES,
@@ -74,20 +75,20 @@ export class LmdbKeyValue implements KeyValueStore {
   }
 
   get(table: TableName, key: string): Uint8Array | null {
-    return reading(() => this.#tables.get(table)!.getBinary(key) ?? null);
+    return getFrom(this.#tables.get(table)!, key, {});
   }
 
-  range(table: TableName, { from, before, limit }: KeyRange): KeyAndValue[] {
-    // LMDB has no empty keys; a range from the start begins at the smallest one.
-    const start = from === "" ? "\0" : from;
-    const options = before === null ? { start, limit } : { start, limit, end: before };
-    return reading(() => {
-      const found: KeyAndValue[] = [];
-      for (const { key, value } of this.#tables.get(table)!.getRange(options)) {
-        found.push({ key, value });
-      }
-      return found;
-    });
+  range(table: TableName, range: KeyRange): KeyAndValue[] {
+    return rangeOf(this.#tables.get(table)!, range, {});
+  }
+
+  snapshot(): KeyValueSnapshot {
+    const transaction = this.#root.useReadTransaction();
+    return {
+      get: (table, key) => getFrom(this.#tables.get(table)!, key, { transaction }),
+      range: (table, range) => rangeOf(this.#tables.get(table)!, range, { transaction }),
+      done: () => transaction.done(),
+    };
   }
 
   async commit(writes: readonly Write[]): Promise<void> {
@@ -128,7 +129,7 @@ export class LmdbKeyValue implements KeyValueStore {
   /** A consistent copy as the data file in the directory `directory`. */
   async copyTo(directory: string): Promise<void> {
     try {
-      await this.#root.backup(`${directory}/${DATA_FILE}`, false);
+      await this.#root.backup(directory, false);
     } catch (error) {
       throw writeFault(error);
     }
@@ -168,6 +169,29 @@ function openTable(
   const options = { encoding: "binary" as const, keyEncoder: BYTE_KEYS, create };
   const table = root.openDB<Uint8Array, string>(name, options);
   return (table as Table | undefined) ?? null;
+}
+
+type InTransaction = { transaction?: Transaction };
+
+function getFrom(table: Table, key: string, options: InTransaction): Uint8Array | null {
+  return reading(() => table.get(key, options) ?? null);
+}
+
+function rangeOf(
+  table: Table,
+  { from, before, limit }: KeyRange,
+  inTransaction: InTransaction,
+): KeyAndValue[] {
+  // LMDB has no empty keys; a range from the start begins at the smallest one.
+  const start = from === "" ? "\0" : from;
+  const end = before === null ? {} : { end: before };
+  return reading(() => {
+    const found: KeyAndValue[] = [];
+    for (const entry of table.getRange({ start, ...end, limit, ...inTransaction })) {
+      found.push({ key: entry.key, value: entry.value });
+    }
+    return found;
+  });
 }
 
 function reading<T>(read: () => T): T {

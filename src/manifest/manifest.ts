@@ -238,6 +238,11 @@ export interface Manifest {
   undelete(path: DepotPath, nowS: number): Promise<FileEntry | null>;
 
   counters(): ManifestCounters;
+  /**
+   * Counts every row again at one moment, beside other work. Where `counted` and `kept`
+   * differ, the counters have drifted. @throws {ManifestError} `damaged`
+   */
+  recount(): Promise<{ kept: ManifestCounters; counted: ManifestCounters }>;
   meta(name: MetaName): string | null;
   setMeta(name: MetaName, value: string): Promise<void>;
 

@@ -11,6 +11,7 @@ import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import { type DepotPath, pathOfKey } from "../core/names.ts";
 import { u64At, u64Key } from "./byte_keys.ts";
+import { recount } from "./check.ts";
 import { GroupCommit } from "./group_commit.ts";
 import type { KeyValueStore } from "./key_value.ts";
 import { decodeLedger, type Ledger } from "./ledger.ts";
@@ -69,18 +70,12 @@ export class ManifestStore implements Manifest {
   constructor(deps: ManifestStoreDeps) {
     this.#deps = deps;
     this.#reader = new ManifestReader(deps.store);
-    this.#ledger = this.#readLedger();
+    this.#ledger = readLedger(this.#reader);
     this.#commits = new GroupCommit({
       begin: () => new Transaction(this.#reader, this.#ledger, deps.clock.nowMs()),
       commit: (group) => this.#commit(group),
       monotonicMs: () => deps.clock.monotonicMs(),
     });
-  }
-
-  #readLedger(): Ledger {
-    const text = this.#reader.meta("counters");
-    if (text === null) throw damaged("The manifest's table meta");
-    return decoded(() => "The manifest's counters", () => decodeLedger(text));
   }
 
   async #commit(group: Transaction): Promise<void> {
@@ -346,8 +341,18 @@ export class ManifestStore implements Manifest {
   // ---- the whole ----
 
   counters(): ManifestCounters {
-    if (this.#deps.readOnly) return countersOf(this.#readLedger());
+    if (this.#deps.readOnly) return countersOf(readLedger(this.#reader));
     return countersOf(this.#ledger);
+  }
+
+  async recount(): Promise<{ kept: ManifestCounters; counted: ManifestCounters }> {
+    const snapshot = this.#deps.store.snapshot();
+    try {
+      const counted = await recount(snapshot);
+      return { kept: countersOf(readLedger(new ManifestReader(snapshot))), counted };
+    } finally {
+      snapshot.done();
+    }
   }
 
   meta(name: MetaName): string | null {
@@ -369,6 +374,12 @@ export class ManifestStore implements Manifest {
     await this.#commits.idle();
     await this.#deps.store.close();
   }
+}
+
+function readLedger(reader: ManifestReader): Ledger {
+  const text = reader.meta("counters");
+  if (text === null) throw damaged("The manifest's table meta");
+  return decoded(() => "The manifest's counters", () => decodeLedger(text));
 }
 
 function staleAt(row: Row | null): ApplyOutcome {

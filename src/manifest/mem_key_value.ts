@@ -7,6 +7,7 @@
 import {
   type KeyAndValue,
   type KeyRange,
+  type KeyValueSnapshot,
   type KeyValueStore,
   type TableName,
   TABLES,
@@ -73,6 +74,19 @@ export class MemKeyValue implements KeyValueStore {
       else this.#tables.get(table)!.put(key, value);
     }
     return Promise.resolve();
+  }
+
+  snapshot(): KeyValueSnapshot {
+    const copy = new MemKeyValue();
+    for (const table of TABLES) {
+      const all = this.range(table, { from: "", before: null, limit: Infinity });
+      for (const { key, value } of all) copy.#tables.get(table)!.put(key, value);
+    }
+    return {
+      get: (table, key) => copy.get(table, key),
+      range: (table, range) => copy.range(table, range),
+      done: () => {},
+    };
   }
 
   close(): Promise<void> {

@@ -10,7 +10,7 @@ import { afterPrefix, u64At, u64Key } from "./byte_keys.ts";
 import { decodeRow } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
 import { indexKeyOf, type IndexTable } from "./row_index.ts";
-import type { KeyAndValue, KeyRange, KeyValueStore } from "./key_value.ts";
+import type { KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
 import { decodeMeta } from "./ledger.ts";
 import { ManifestError, type Tombstone } from "./manifest.ts";
 import type { Row } from "./row.ts";
@@ -56,9 +56,9 @@ export function rangeOfPrefix(prefix: string, limit: number): KeyRange {
 }
 
 export class ManifestReader {
-  readonly #store: KeyValueStore;
+  readonly #store: KeyValueReads;
 
-  constructor(store: KeyValueStore) {
+  constructor(store: KeyValueReads) {
     this.#store = store;
   }
 
