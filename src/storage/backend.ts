@@ -91,7 +91,10 @@ export interface UploadSource {
 
 /** Where a download goes: a file that the caller opened. */
 export interface DownloadTarget {
-  /** Writes all of `bytes` at `offset`. Ranges may arrive out of order. */
+  /**
+   * Writes all of `bytes` at `offset`. Ranges may arrive out of order. The backend uses the
+   * memory of `bytes` again once the promise resolved.
+   */
   write(bytes: Uint8Array, offset: number): Promise<void>;
   /** Reads back what was written, for the hash of a download in parallel ranges. */
   read(buffer: Uint8Array, offset: number): Promise<number>;

@@ -10,7 +10,7 @@
 
 /** What went wrong, in our words. */
 export type StorageFault =
-  | "not-found" //    no such object (or no such bucket: `detail` says which)
+  | "not-found" //    no such object; the bucket or container that should hold it exists
   | "denied" //       credentials are valid but not allowed, or are not valid
   | "precondition" // the object exists already, or is not the one that was asked for
   | "corrupt" //      checksum or length mismatch, in either direction
@@ -18,7 +18,7 @@ export type StorageFault =
   | "throttled" //    the store asks us to slow down
   | "unavailable" //  timeout, connection loss, or a 5xx answer
   | "archived" //     the object is in an archive class and must be retrieved first
-  | "invalid"; //     the store refuses the request as such: a key, a size, a setting
+  | "invalid"; //     the store refuses the request as such: a key, a size, a setting, a bucket
 
 /**
  * Whether the same request may succeed by itself. `corrupt` is transient because a torn

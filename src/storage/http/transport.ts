@@ -1,0 +1,232 @@
+/**
+ * One way to every cloud store: HTTP/1.1 by `fetch`, under our rules instead of each SDK's.
+ *
+ * - No redirect is followed. With a custom endpoint, no request leaves for another host
+ *   (`endpoint_pin`), whatever an SDK or an answer says.
+ * - TLS always verifies; `ca_cert_path` adds authorities, nothing removes the check.
+ * - A request or body without progress for `stallMs` ends as `unavailable`.
+ * - A request's body is bytes in memory (a part), so that it can be signed and repeated,
+ *   and so that nothing streams out of a connection that the server closed early.
+ *
+ * @module
+ */
+
+import type { Clock } from "../../core/clock.ts";
+import { StalledError, Watchdog } from "./watchdog.ts";
+
+export interface TransportOptions {
+  /** File with PEM certificates to trust besides the system's; null for none. */
+  readonly caCertPath: string | null;
+  /** Where requests may go. */
+  readonly hosts: HostRule;
+  readonly clock: Clock;
+  readonly stallMs: number;
+  /** Idle connections kept. */
+  readonly idleConnectionsMax: number;
+}
+
+/** The hosts that a backend may talk to. */
+export interface HostRule {
+  /** @param host `host` or `host:port`, as in a URL. */
+  allows(host: string): boolean;
+  /** For the error: what is allowed. */
+  readonly description: string;
+}
+
+export interface HttpRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array<ArrayBuffer> | null;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  /** Lower-case names. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Ends, or throws {@linkcode TransportError}; must be read to its end or cancelled. */
+  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
+}
+
+/** Why there was no answer, or not all of it. */
+export type TransportFault =
+  | "dns"
+  | "connect"
+  | "tls"
+  | "broken"
+  | "stalled"
+  | "pinned";
+
+export class TransportError extends Error {
+  override readonly name = "TransportError";
+  readonly fault: TransportFault;
+
+  constructor(fault: TransportFault, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.fault = fault;
+  }
+}
+
+export interface Transport {
+  /** @throws {TransportError}, or the signal's reason. An HTTP status is no error here. */
+  send(request: HttpRequest): Promise<HttpAnswer>;
+  close(): void;
+}
+
+/** Below this many bytes a second a request's body counts as stalled. */
+const UPLOAD_BYTES_PER_MS_MIN = 32;
+
+/** @throws {Error} If the file of `caCertPath` cannot be read or holds no certificate. */
+export async function openTransport(options: TransportOptions): Promise<Transport> {
+  const client = Deno.createHttpClient({
+    caCerts: await readCertificates(options.caCertPath),
+    http2: false,
+    poolMaxIdlePerHost: options.idleConnectionsMax,
+    allowHost: true,
+  });
+  return new FetchTransport(client, options);
+}
+
+async function readCertificates(path: string | null): Promise<string[]> {
+  if (path === null) return [];
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (cause) {
+    throw new Error(`Cannot read "${path}" (ca_cert_path): ${cause}`, { cause });
+  }
+  const blocks = text.match(
+    /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g,
+  );
+  if (blocks === null) {
+    throw new Error(`Cannot use "${path}" (ca_cert_path): it has no PEM certificate`);
+  }
+  return blocks;
+}
+
+class FetchTransport implements Transport {
+  readonly #client: Deno.HttpClient;
+  readonly #options: TransportOptions;
+
+  constructor(client: Deno.HttpClient, options: TransportOptions) {
+    this.#client = client;
+    this.#options = options;
+  }
+
+  async send(request: HttpRequest): Promise<HttpAnswer> {
+    const { clock, stallMs, hosts } = this.#options;
+    const { host } = new URL(request.url);
+    if (!hosts.allows(host)) {
+      throw new TransportError(
+        "pinned",
+        `a request to ${host} was refused, ${hosts.description}`,
+      );
+    }
+    request.signal?.throwIfAborted();
+    const uploadMs = (request.body?.length ?? 0) / UPLOAD_BYTES_PER_MS_MIN;
+    const watchdog = new Watchdog(clock, stallMs, stallMs + uploadMs);
+    const signal = request.signal === undefined
+      ? watchdog.signal
+      : AbortSignal.any([request.signal, watchdog.signal]);
+    try {
+      const response = await fetch(request.url, {
+        method: request.method,
+        // A proxy that compressed the answer would change its length.
+        headers: { ...request.headers, "accept-encoding": "identity" },
+        body: request.body,
+        redirect: "manual",
+        client: this.#client,
+        signal,
+      });
+      watchdog.touch();
+      return {
+        status: response.status,
+        headers: Object.fromEntries(response.headers),
+        body: watched(response.body, watchdog, request.signal),
+      };
+    } catch (error) {
+      watchdog.end();
+      throw translated(error, request.signal, host);
+    }
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
+
+/** `body`, with the watchdog told of each chunk and called off at the end. */
+function watched(
+  body: ReadableStream<Uint8Array<ArrayBuffer>> | null,
+  watchdog: Watchdog,
+  signal: AbortSignal | undefined,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  if (body === null) {
+    watchdog.end();
+    return new ReadableStream({ start: (controller) => controller.close() });
+  }
+  const reader = body.getReader();
+  return new ReadableStream({
+    async pull(controller): Promise<void> {
+      try {
+        const { done, value } = await reader.read();
+        if (done) {
+          watchdog.end();
+          controller.close();
+          return;
+        }
+        watchdog.touch();
+        controller.enqueue(value);
+      } catch (error) {
+        watchdog.end();
+        controller.error(translated(error, signal, "the store"));
+      }
+    },
+    async cancel(reason): Promise<void> {
+      watchdog.end();
+      await reader.cancel(reason).catch(() => {});
+    },
+  }, { highWaterMark: 0 });
+}
+
+/** All of a body that is small: an answer in XML or JSON. */
+export async function readText(answer: HttpAnswer, bytesMax: number): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of answer.body) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > bytesMax) break;
+  }
+  return text;
+}
+
+/** `fetch` tells causes in words only; these are Deno's and rustls's. */
+const FAULT_BY_WORDS: readonly (readonly [RegExp, TransportFault])[] = [
+  [/dns error|failed to lookup|name resolution/i, "dns"],
+  [/certificate|invalid peer|tls|handshake/i, "tls"],
+  [/tcp connect|connection refused|tcp open|unreachable/i, "connect"],
+];
+
+function translated(
+  error: unknown,
+  signal: AbortSignal | undefined,
+  host: string,
+): unknown {
+  if (signal?.aborted === true) return signal.reason;
+  if (error instanceof TransportError) return error;
+  if (error instanceof StalledError) {
+    return new TransportError("stalled", `${host}: ${error.message}`, error);
+  }
+  const words = wordsOf(error);
+  const fault = FAULT_BY_WORDS.find(([pattern]) => pattern.test(words))?.[1] ?? "broken";
+  const advice = fault === "tls" ? " (ca_cert_path names further authorities)" : "";
+  return new TransportError(fault, `${host}: ${words}${advice}`, error);
+}
+
+function wordsOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
+  // The URL may carry a signature.
+  return `${error.message}${cause}`.replace(/https?:\/\/[^\s)]+/g, "<url>");
+}

@@ -1,0 +1,125 @@
+/**
+ * From S3's error codes to faults. The one place that reads a code of S3.
+ *
+ * A bucket that does not exist is `invalid`, never `not-found`: a wrong setting must not
+ * look as if every object were gone.
+ *
+ * @module
+ */
+
+import {
+  dateMsOf,
+  faultOfStatus,
+  retryAfterMsOf,
+  transportStorageError,
+} from "../http/http_fault.ts";
+import {
+  StorageError,
+  type StorageFault,
+  type StorageOperation,
+} from "../storage_error.ts";
+
+const FAULT_OF_CODE: Readonly<Record<string, StorageFault>> = {
+  NoSuchKey: "not-found",
+  NoSuchVersion: "not-found",
+  NotFound: "not-found",
+  NoSuchBucket: "invalid",
+  // A multipart upload that somebody aborted, or that expired: a new one may succeed.
+  NoSuchUpload: "unavailable",
+
+  AccessDenied: "denied",
+  AllAccessDisabled: "denied",
+  AccountProblem: "denied",
+  InvalidAccessKeyId: "denied",
+  SignatureDoesNotMatch: "denied",
+  ExpiredToken: "denied",
+  InvalidToken: "denied",
+  TokenRefreshRequired: "denied",
+  CredentialsProviderError: "denied",
+  AuthorizationHeaderMalformed: "denied",
+  "KMS.DisabledException": "denied",
+  "KMS.NotFoundException": "invalid",
+
+  PreconditionFailed: "precondition",
+  // Another write to the key is under way: the retry is told how it ended.
+  ConditionalRequestConflict: "unavailable",
+  OperationAborted: "unavailable",
+
+  BadDigest: "corrupt",
+  InvalidDigest: "corrupt",
+  XAmzContentSHA256Mismatch: "corrupt",
+  XAmzContentChecksumMismatch: "corrupt",
+  InvalidRange: "corrupt",
+  InvalidPart: "corrupt",
+  IncompleteBody: "unavailable",
+
+  InvalidObjectState: "archived",
+  QuotaExceeded: "full",
+  XMinioStorageFull: "full",
+  ServiceQuotaExceeded: "full",
+
+  SlowDown: "throttled",
+  ServiceUnavailable: "throttled",
+  Throttling: "throttled",
+  ThrottlingException: "throttled",
+  RequestLimitExceeded: "throttled",
+  TooManyRequests: "throttled",
+  BandwidthLimitExceeded: "throttled",
+
+  InternalError: "unavailable",
+  RequestTimeout: "unavailable",
+  // The SDK corrects its clock by this answer, so that a retry succeeds.
+  RequestTimeTooSkewed: "unavailable",
+
+  PermanentRedirect: "invalid",
+  TemporaryRedirect: "invalid",
+  IllegalLocationConstraintException: "invalid",
+};
+
+const ADVICE: Readonly<Record<string, string>> = {
+  NoSuchBucket:
+    "the bucket does not exist; create it, or correct bucket, region, endpoint",
+  PermanentRedirect: "the bucket is in another region; set region",
+  TemporaryRedirect:
+    "the store points to another host, which is not followed; set region",
+  InvalidObjectState: "the object is archived; `p4-cache restore-archived` asks for it",
+  RequestTimeTooSkewed: "this machine's clock is wrong; check NTP",
+  SignatureDoesNotMatch: "the secret key is not the access key's",
+};
+
+/** As far as the SDK's errors tell. */
+interface SdkError extends Error {
+  readonly Code?: string;
+  readonly $metadata?: { readonly httpStatusCode?: number };
+  readonly $response?: { readonly headers?: Readonly<Record<string, string>> };
+}
+
+/** The StorageError of what an S3 request threw; an abort's reason comes back as it is. */
+export function s3Error(
+  operation: StorageOperation,
+  key: string,
+  error: unknown,
+  signal: AbortSignal | undefined,
+): unknown {
+  if (signal?.aborted === true) return signal.reason;
+  if (error instanceof StorageError || !(error instanceof Error)) return error;
+  const transport = transportStorageError(error, operation, key);
+  if (transport !== null) return transport;
+  const { name, Code, $metadata, $response } = error as SdkError;
+  const code = Code ?? name;
+  const status = $metadata?.httpStatusCode ?? null;
+  const known = FAULT_OF_CODE[code];
+  // Neither a code nor a status: not the store's words, so a bug or our caller's own.
+  if (known === undefined && status === null) return error;
+  const headers = $response?.headers ?? {};
+  const nowMs = dateMsOf(headers.date) ?? Date.parse("1970-01-01");
+  const advice = ADVICE[code];
+  const what = `${code}${status === null ? "" : ` (HTTP ${status})`}: ${error.message}`;
+  return new StorageError(known ?? faultOfStatus(status!), {
+    operation,
+    key,
+    detail: advice === undefined ? what : `${what}; ${advice}`,
+    retryAfterMs: retryAfterMsOf(headers["retry-after"], nowMs),
+    cause: error,
+  });
+}

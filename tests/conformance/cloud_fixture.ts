@@ -1,0 +1,38 @@
+/**
+ * What the test files of the cloud stores share.
+ *
+ * @module
+ */
+
+import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
+import type { StorageBackend } from "../../src/storage/backend.ts";
+import type { BackendTools } from "../../src/storage/backend_options.ts";
+import { DEFAULT_RETRY_POLICY } from "../../src/storage/retrying_backend.ts";
+
+export function testTools(more: Partial<BackendTools> = {}): BackendTools {
+  return {
+    clock: SYSTEM_CLOCK,
+    retry: {
+      policy: { ...DEFAULT_RETRY_POLICY, delayMsMin: 1 },
+      clock: SYSTEM_CLOCK,
+      random: () => 0,
+    },
+    watermark: {},
+    userAgent: "p4-cache-test",
+    onWarning: () => {},
+    ...more,
+  };
+}
+
+/** Deletes what a test left and closes: servers for tests keep all in memory. */
+export async function emptied(backend: StorageBackend): Promise<void> {
+  let batch: Promise<void>[] = [];
+  for await (const { key } of backend.list("")) {
+    batch.push(backend.delete({ key }));
+    if (batch.length < 32) continue;
+    await Promise.all(batch);
+    batch = [];
+  }
+  await Promise.all(batch);
+  await backend.close();
+}
