@@ -1,0 +1,72 @@
+# p4-cache. `make demo` runs the main job, `make test` runs the tests; both install what
+# they need (Debian packages with apt-get where run as root, the rest from npm) by themselves.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+
+FEATURES ?= all
+VERSION := $(shell cat VERSION)
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+ROOT := $(CURDIR)
+BUILD := $(ROOT)/build
+DENO := $(BUILD)/toolchain/deno
+export DENO_DIR := $(BUILD)/deno_dir
+export DENO_NO_UPDATE_CHECK := 1
+export DENO_NO_PROMPT := 1
+
+NATIVE := libp4shim.so libp4posix.so p4-cache-gate p4-cache-fanotify
+SOURCES := main.ts $(shell find src -name '*.ts' -not -name '*_test.ts')
+
+.PHONY: build native toolchain packages check check-ts check-c check-layers test test-unit \
+	test-shim test-root test-e2e demo clean
+
+build: $(BUILD)/p4-cache
+
+packages:
+	@scripts/toolchain/packages.sh
+
+toolchain:
+	@scripts/toolchain/install.sh
+	@scripts/toolchain/dependencies.sh
+
+native: packages
+	@mkdir -p $(BUILD)
+	@$(MAKE) --no-print-directory -C shim BUILD=$(BUILD)
+	@$(MAKE) --no-print-directory -C helpers BUILD=$(BUILD)
+
+# The stamp holds what a bundle is made from besides its sources.
+$(BUILD)/bundle/main.js: $(SOURCES) package-lock.json scripts/build/bundle.ts VERSION | toolchain native
+	@$(DENO) run --allow-all scripts/build/bundle.ts --features $(FEATURES) \
+		--version $(VERSION) --commit $(COMMIT) --base $$(cat $(BUILD)/toolchain/denort.origin)
+
+$(BUILD)/p4-cache: $(BUILD)/bundle/main.js scripts/build/compile.sh $(wildcard $(addprefix $(BUILD)/,$(NATIVE)))
+	@cp -u $(addprefix $(BUILD)/,$(NATIVE)) $(BUILD)/bundle/
+	@scripts/build/compile.sh
+
+# ---- checks -------------------------------------------------------------------------
+
+check: check-ts check-layers check-c
+
+check-ts: toolchain
+	@$(DENO) fmt --quiet --check
+	@$(DENO) lint --quiet
+	@$(DENO) check --quiet main.ts src tests scripts
+
+check-layers: toolchain
+	@$(DENO) run --allow-read --allow-run scripts/check_layers.ts
+
+check-c: packages
+	@$(MAKE) --no-print-directory -C shim lint
+	@$(MAKE) --no-print-directory -C helpers lint
+
+# ---- tests --------------------------------------------------------------------------
+
+test: check build
+	@scripts/test/run_all.sh
+
+demo: build
+	@scripts/demo/demo.sh
+
+clean:
+	rm -rf $(BUILD) node_modules

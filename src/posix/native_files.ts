@@ -1,0 +1,98 @@
+/**
+ * Where the native parts are: libp4shim.so, libp4posix.so, the two helpers, and the two
+ * addons for Deno.
+ *
+ * Installed files win: beside the executable, then /usr/lib/p4-cache. Otherwise the copy
+ * that is embedded in the executable is written to a private directory once, because a
+ * library or program must be a real file to be loaded or run, and because Deno's own
+ * extraction goes to a /tmp that may be mounted noexec or be anybody's to write.
+ *
+ * @module
+ */
+
+export type NativeName =
+  | "libp4shim.so"
+  | "libp4posix.so"
+  | "p4-cache-gate"
+  | "p4-cache-fanotify"
+  | "lmdb.node"
+  | "blake.node";
+
+const INSTALLED_DIRECTORY = "/usr/lib/p4-cache";
+
+/** The embedded parts lie beside the bundle; a source tree has them in build/. */
+const bundleDirectory = import.meta.dirname ?? "/";
+
+let privateDirectory: string | null = null;
+
+/**
+ * Says where embedded parts are written when they are not installed: a directory that only
+ * this user can write, on a file system that allows execution. Call before the first
+ * {@linkcode nativeFile}; without it, a directory of this user under TMPDIR is used.
+ */
+export function useNativeDirectory(directory: string): void {
+  privateDirectory = directory;
+}
+
+/**
+ * The absolute path of `name`.
+ *
+ * @throws {Error} If it is nowhere, or the private directory belongs to somebody else.
+ */
+export function nativeFile(name: NativeName): string {
+  const executableDirectory = Deno.execPath().replace(/\/[^/]*$/, "");
+  const override = Deno.env.get("P4CACHE_LIB");
+  const places = [
+    ...(override === undefined ? [] : [override]),
+    executableDirectory,
+    INSTALLED_DIRECTORY,
+    ...(Deno.build.standalone ? [] : [`${bundleDirectory}/../../build`]),
+  ];
+  for (const place of places) {
+    if (isFile(`${place}/${name}`)) return `${place}/${name}`;
+  }
+  const embedded = `${bundleDirectory}/${name}`;
+  if (!isFile(embedded)) {
+    throw new Error(
+      `Cannot find ${name}: looked in ${places.join(", ")} and in the executable; ` +
+        `reinstall p4-cache or set P4CACHE_LIB to the directory that has it`,
+    );
+  }
+  return Deno.build.standalone ? extracted(name, embedded) : embedded;
+}
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}
+
+/** Writes the embedded file under its content's hash, by rename: never half a library. */
+function extracted(name: string, embedded: string): string {
+  const sums = JSON.parse(Deno.readTextFileSync(`${bundleDirectory}/natives.json`));
+  const sum = String(sums[name]).slice(0, 16);
+  const directory = openPrivateDirectory();
+  const path = `${directory}/${sum}-${name}`;
+  if (isFile(path)) return path;
+  const temporary = Deno.makeTempFileSync({ dir: directory, prefix: "tmp." });
+  Deno.writeFileSync(temporary, Deno.readFileSync(embedded));
+  Deno.chmodSync(temporary, 0o755);
+  Deno.renameSync(temporary, path);
+  return path;
+}
+
+function openPrivateDirectory(): string {
+  const directory = privateDirectory ??
+    `${Deno.env.get("TMPDIR") ?? "/tmp"}/p4-cache-native-${Deno.uid()}`;
+  Deno.mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const { uid, mode, isSymlink } = Deno.lstatSync(directory);
+  if (isSymlink || uid !== Deno.uid() || ((mode ?? 0) & 0o022) !== 0) {
+    throw new Error(
+      `Cannot use ${directory} for native parts: it must be a directory of UID ` +
+        `${Deno.uid()} that nobody else can write; remove it, or set TMPDIR`,
+    );
+  }
+  return directory;
+}
