@@ -1,0 +1,160 @@
+/*
+ * process.c - evicted programs and libraries, and the moments at which a process ends or turns
+ * into another: events that still wait are sent before.
+ *
+ * All of this runs in a vfork child too, on its parent's memory: no lock, no allocation.
+ */
+#define _GNU_SOURCE
+#include <stdarg.h>
+
+#include "real.h"
+#include "shim.h"
+#include "sys.h"
+
+/* 0, or the errno with which the program cannot be had. A name without a slash is libc's to
+ * search for: the directories of PATH are not in a depot. */
+static int ready_to_run(int dirfd, const char *path, int at_flags) {
+    if (!p4shim_is_on()) {
+        return 0;
+    }
+    const int saved = errno;
+    p4shim_flush_all();
+    errno = saved;
+    if (path == NULL || strchr(path, '/') == NULL) {
+        return 0;
+    }
+    const int verdict = p4shim_restore_before(dirfd, path, at_flags);
+    return verdict > 0 ? verdict : 0;
+}
+
+#define FAIL_UNLESS_READY(dirfd, at_flags) \
+    const int why = ready_to_run(dirfd, path, at_flags); \
+    if (why != 0) { \
+        errno = why; \
+        return -1; \
+    }
+
+#define FIND_OR(name, otherwise) \
+    if (p4shim_real.name == NULL) { \
+        p4shim_resolve(); \
+    } \
+    if (p4shim_real.name == NULL) { \
+        errno = ENOSYS; \
+        return otherwise; \
+    }
+
+#define MAKE_EXECVE(name) \
+    P4SHIM_HOOK(EXECVE, name) { \
+        FIND_OR(name, -1) \
+        FAIL_UNLESS_READY(AT_FDCWD, 0) \
+        return p4shim_real.name(path, argv, envp); \
+    }
+
+#define MAKE_EXECV(name) \
+    P4SHIM_HOOK(EXECV, name) { \
+        FIND_OR(name, -1) \
+        FAIL_UNLESS_READY(AT_FDCWD, 0) \
+        return p4shim_real.name(path, argv); \
+    }
+
+#define MAKE_EXECVEAT(name) \
+    P4SHIM_HOOK(EXECVEAT, name) { \
+        FIND_OR(name, -1) \
+        FAIL_UNLESS_READY(dirfd, flags & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) \
+        return p4shim_real.name(dirfd, path, argv, envp, flags); \
+    }
+
+/* The list form becomes the vector form, on the stack, as libc does it. */
+static size_t count_arguments(const char *first, va_list *list) {
+    size_t count = 0;
+    for (const char *arg = first; arg != NULL; arg = va_arg(*list, const char *)) {
+        count++;
+    }
+    return count;
+}
+
+#define TAKE_ARGUMENTS(environment) \
+    va_list list; \
+    va_start(list, arg); \
+    char *argv[count_arguments(arg, &list) + 1]; \
+    va_end(list); \
+    va_start(list, arg); \
+    size_t taken = 0; \
+    for (const char *at = arg; at != NULL; at = va_arg(list, const char *)) { \
+        argv[taken++] = (char *)(uintptr_t)at; \
+    } \
+    argv[taken] = NULL; \
+    environment; \
+    va_end(list);
+
+#define VECTOR_FORM_OF_execl execv
+#define VECTOR_FORM_OF_execlp execvp
+#define VECTOR_FORM_OF_execle execve
+#define REAL_MEMBER(name) p4shim_real.name
+#define VECTOR_FORM(name) REAL_MEMBER(VECTOR_FORM_OF_##name)
+
+#define MAKE_EXECL(name) \
+    P4SHIM_HOOK(EXECL, name) { \
+        TAKE_ARGUMENTS((void)0) \
+        FIND_OR(name, -1) \
+        FAIL_UNLESS_READY(AT_FDCWD, 0) \
+        return VECTOR_FORM(name)(path, argv); \
+    }
+
+#define MAKE_EXECLE(name) \
+    P4SHIM_HOOK(EXECLE, name) { \
+        TAKE_ARGUMENTS(char *const *envp = va_arg(list, char *const *)) \
+        FIND_OR(name, -1) \
+        FAIL_UNLESS_READY(AT_FDCWD, 0) \
+        return VECTOR_FORM(name)(path, argv, envp); \
+    }
+
+#define MAKE_SPAWN(name) \
+    P4SHIM_HOOK(SPAWN, name) { \
+        FIND_OR(name, ENOSYS) \
+        const int why = ready_to_run(AT_FDCWD, path, 0); \
+        return why != 0 ? why : p4shim_real.name(pid, path, actions, attributes, argv, envp); \
+    }
+
+static __attribute__((noinline)) void before_dlopen(const char *path) {
+    if (path != NULL && strchr(path, '/') != NULL && p4shim_is_on()) {
+        (void)p4shim_restore_before(AT_FDCWD, path, 0);
+    }
+}
+
+/* A jump, not a call (tests/shim/run.sh looks): libc takes RUNPATH and the namespace from the
+ * return address, which must stay the caller's. */
+#define MAKE_DLOPEN(name) \
+    __attribute__((optimize("no-stack-protector"))) P4SHIM_HOOK(DLOPEN, name) { \
+        if (p4shim_real.name == NULL) { \
+            p4shim_resolve(); \
+        } \
+        before_dlopen(path); \
+        return p4shim_real.name(path, mode); \
+    }
+
+#define MAKE_EXIT(name) \
+    P4SHIM_HOOK(EXIT, name) { \
+        if (p4shim_is_on()) { \
+            p4shim_flush_all(); \
+        } \
+        p4shim_real.name(status); \
+        __builtin_unreachable(); \
+    }
+
+#define MAKE_CHDIR(name) \
+    P4SHIM_HOOK(CHDIR, name) { \
+        const int rc = p4shim_real.name(path); \
+        p4shim_cwd_changed(); \
+        return rc; \
+    }
+
+#define MAKE_FCHDIR(name) \
+    P4SHIM_HOOK(FCHDIR, name) { \
+        const int rc = p4shim_real.name(fd); \
+        p4shim_cwd_changed(); \
+        return rc; \
+    }
+
+#define MAKE(family, name) MAKE_##family(name)
+P4SHIM_PROCESS_HOOKS(MAKE)
