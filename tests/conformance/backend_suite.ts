@@ -107,7 +107,7 @@ export function testBackend(fixture: BackendFixture): void {
   };
   testTransfers(test, fixture.largeBytes ?? 3 * MIB + 17);
   testDescriptions(test);
-  testConditions(test);
+  testConditions(test, fixture.largeBytes ?? 3 * MIB + 17);
   testDamage(test);
   testAborts(test, fixture.largeBytes ?? 3 * MIB + 17);
   testKeys(test);
@@ -219,7 +219,7 @@ function testDescriptions(test: Test): void {
   });
 }
 
-function testConditions(test: Test): void {
+function testConditions(test: Test, largeBytes: number): void {
   test("download() of an absent object fails as not-found", async (backend) => {
     await rejectsAs("not-found", () => get(backend, KEY, 5));
   });
@@ -254,6 +254,22 @@ function testConditions(test: Test): void {
     await put(backend, KEY, patternBytes(1_000, 10));
     await rejectsAs("precondition", () => put(backend, KEY, new Uint8Array(0)));
     await expectContent(backend, KEY, patternBytes(1_000, 10));
+  });
+
+  test(`upload() of ${largeBytes} bytes leaves an object alone that exists`, async (backend) => {
+    const first = patternBytes(1_000, 10);
+    await put(backend, KEY, first);
+    const second = patternBytes(largeBytes, 11);
+    await rejectsAs("precondition", () => put(backend, KEY, second));
+    await expectContent(backend, KEY, first);
+  });
+
+  test(`of three uploads of ${largeBytes} bytes at a time exactly one wins, whole`, async (backend) => {
+    const contents = [50, 51, 52].map((seed) => patternBytes(largeBytes, seed));
+    const results = await Promise.allSettled(contents.map((c) => put(backend, KEY, c)));
+    const winners = contents.filter((_, i) => results[i]!.status === "fulfilled");
+    strictEqual(winners.length, 1, "winners");
+    await expectContent(backend, KEY, winners[0]!);
   });
 
   test("upload() without ifAbsent replaces content and metadata", async (backend) => {

@@ -1,28 +1,13 @@
 /**
  * A store in a bucket of S3, or of a service that speaks S3.
  *
- * One PutObject for what fits a part, a multipart upload for the rest; GetObject, whole or
- * in ranges. Bodies are signed with their SHA-256, which the service verifies. What is
- * conditional is enforced by the service (If-None-Match, If-Match).
+ * Uploads are s3_upload.ts's, requests s3_requests.ts's. Bodies are signed with their
+ * SHA-256, which the service verifies.
  *
  * @module
  */
 
-import {
-  AbortMultipartUploadCommand,
-  CompleteMultipartUploadCommand,
-  CreateMultipartUploadCommand,
-  DeleteObjectCommand,
-  GetObjectCommand,
-  HeadBucketCommand,
-  HeadObjectCommand,
-  ListObjectsV2Command,
-  type ListObjectsV2CommandOutput,
-  PutObjectCommand,
-  type S3Client,
-  UploadPartCommand,
-} from "@aws-sdk/client-s3";
-import { type ObjectKey, objectKeyOf } from "../../core/names.ts";
+import type { ObjectKey } from "../../core/names.ts";
 import type {
   DeleteRequest,
   DownloadRequest,
@@ -39,35 +24,18 @@ import {
   planCloudSettings,
   SettingsError,
 } from "../cloud_settings.ts";
-import { dateMsOf } from "../http/http_fault.ts";
-import { openTransport, type Transport } from "../http/transport.ts";
-import { Places } from "../limiting_backend.ts";
-import { decodeMetadata, encodeMetadata } from "../object_metadata.ts";
-import { sendParts } from "../part_upload.ts";
-import { planPartBytes } from "../plan_ranges.ts";
+import { openTransport } from "../http/transport.ts";
 import {
   downloadInRanges,
   type RangeAnswer,
   type RangeRequest,
 } from "../range_download.ts";
 import { retryTransient } from "../retrying_backend.ts";
-import { openSourceReader, type SourceReader } from "../source_reader.ts";
 import { StorageError, type StorageOperation } from "../storage_error.ts";
 import { createS3Client } from "./s3_client.ts";
 import { s3Error } from "./s3_errors.ts";
-
-const MIB = 1_048_576;
-
-/** Of S3; services that allow less say so in their answers. */
-const PART_LIMITS = {
-  partBytesMin: 5 * MIB,
-  partBytesMax: 5_120 * MIB,
-  partsMax: 10_000,
-};
-const OBJECT_BYTES_MAX = 5 * 1_024 ** 4;
-
-/** Parts in memory, of all uploads together. */
-const PARTS_IN_MEMORY = 16;
+import { type ObjectPage, S3Requests } from "./s3_requests.ts";
+import { OBJECT_BYTES_MAX, S3Upload } from "./s3_upload.ts";
 
 /** How long a look at the bucket is good for, in milliseconds. */
 const BUCKET_SEEN_MS = 60_000;
@@ -106,33 +74,35 @@ export async function openS3Backend(
     idleConnectionsMax: 64,
   });
   const client = createS3Client(options, settings, transport, tools.userAgent);
-  return new S3Backend({ client, transport, options, settings, tools });
-}
-
-interface S3Parts {
-  readonly client: S3Client;
-  readonly transport: Transport;
-  readonly options: S3Options;
-  readonly settings: CloudSettings;
-  readonly tools: BackendTools;
+  const requests = new S3Requests(client, options, settings.prefix, tools.watermark);
+  const close = (): void => {
+    client.destroy();
+    transport.close();
+  };
+  return new S3Backend(requests, settings, tools, close);
 }
 
 class S3Backend implements StorageBackend {
   readonly name = "s3";
-  readonly #client: S3Client;
-  readonly #transport: Transport;
-  readonly #options: S3Options;
+  readonly #requests: S3Requests;
   readonly #settings: CloudSettings;
   readonly #tools: BackendTools;
-  readonly #memory = new Places(PARTS_IN_MEMORY);
+  readonly #upload: S3Upload;
+  readonly #close: () => void;
   #bucketSeenAtMs = -Infinity;
 
-  constructor(parts: S3Parts) {
-    this.#client = parts.client;
-    this.#transport = parts.transport;
-    this.#options = parts.options;
-    this.#settings = parts.settings;
-    this.#tools = parts.tools;
+  constructor(
+    requests: S3Requests,
+    settings: CloudSettings,
+    tools: BackendTools,
+    close: () => void,
+  ) {
+    this.#requests = requests;
+    this.#settings = settings;
+    this.#tools = tools;
+    this.#close = close;
+    const look = this.#look.bind(this);
+    this.#upload = new S3Upload({ requests, settings, look, onWarning: tools.onWarning });
   }
 
   capabilities(): StorageCapabilities {
@@ -140,16 +110,11 @@ class S3Backend implements StorageBackend {
   }
 
   upload(request: UploadRequest): Promise<ObjectInfo> {
-    return this.#run("upload", request.key, request.signal, async () => {
-      const total = request.source.sizeBytes;
-      const reader = openSourceReader(request);
-      if (total > this.#settings.partBytes) return await this.#multipart(request, reader);
-      return await this.#memory.run(() => this.#put(request, reader), request.signal);
-    });
+    return translated("upload", request, () => this.#upload.run(request));
   }
 
   download(request: DownloadRequest): Promise<DownloadResult> {
-    return this.#run("download", request.key, request.signal, () =>
+    return translated("download", request, () =>
       downloadInRanges(
         request,
         this.#settings.download,
@@ -159,204 +124,74 @@ class S3Backend implements StorageBackend {
   }
 
   head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
-    return this.#run("head", key, signal, async () => {
-      const command = new HeadObjectCommand({ ...this.#place(key) });
-      try {
-        const output = await this.#send(command, signal);
-        return this.#infoOf(key, output, output.ContentLength ?? 0, output.dateMs);
-      } catch (error) {
-        const fault = s3Error("head", key, error, signal);
-        if (!(fault instanceof StorageError) || fault.fault !== "not-found") throw error;
-        // The answer to a HEAD has no body: an absent bucket looks like an absent object.
-        await this.#expectBucket(signal);
-        return null;
-      }
-    });
+    return translated("head", { key, signal }, () => this.#look(key, signal));
   }
 
   delete(request: DeleteRequest): Promise<void> {
-    const { key, signal } = request;
-    return this.#run("delete", key, signal, async () => {
-      const ifMatch = request.ifMatch ?? null;
+    const { key, signal, ifMatch = null, versionId = null } = request;
+    return translated("delete", request, async () => {
       if (ifMatch !== null) {
         // Few services know If-Match of DELETE. Objects are never overwritten, so that the
         // moment in between can only find it gone.
-        const info = await this.head(key, signal);
+        const info = await this.#look(key, signal);
         if (info === null) return;
         if (info.etag !== ifMatch) {
           const detail = `it is ${info.etag}`;
           throw new StorageError("precondition", { operation: "delete", key, detail });
         }
       }
-      const command = new DeleteObjectCommand({
-        ...this.#place(key),
-        ...versionOf(request.versionId),
-      });
-      await this.#send(command, signal);
+      await this.#requests.remove(key, versionId, signal);
     });
   }
 
   async *list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo> {
     let token: string | null = null;
     do {
-      const page: ListObjectsV2CommandOutput & Answered = await retryTransient(
+      const page: ObjectPage = await retryTransient(
         this.#tools.retry,
-        () => this.#page(prefix, token, signal),
+        () =>
+          translated(
+            "list",
+            { key: prefix, signal },
+            () => this.#requests.page(prefix, token, signal),
+          ),
         signal,
       );
-      for (const object of page.Contents ?? []) {
+      for (const info of page.infos) {
         signal?.throwIfAborted();
-        const key = (object.Key ?? "").slice(this.#settings.prefix.length);
-        // Consoles make "directories" of objects whose key ends with a slash.
-        if (key === "" || key.endsWith("/")) continue;
-        yield {
-          key: objectKeyOf(key),
-          sizeBytes: object.Size ?? 0,
-          etag: object.ETag ?? null,
-          storedAtMs: object.LastModified?.getTime() ?? null,
-          versionId: null,
-          storageClass: object.StorageClass ?? null,
-          metadata: null,
-          storeNowMs: page.dateMs,
-        };
+        yield info;
       }
-      token = page.IsTruncated === true ? page.NextContinuationToken ?? null : null;
+      token = page.nextToken;
     } while (token !== null);
   }
 
   close(): Promise<void> {
-    this.#client.destroy();
-    this.#transport.close();
+    this.#close();
     return Promise.resolve();
   }
 
-  async #put(request: UploadRequest, reader: SourceReader): Promise<ObjectInfo> {
-    const { key, signal, source } = request;
-    const bytes = new Uint8Array(source.sizeBytes);
-    await reader.fill(bytes);
-    reader.finish();
-    const command = new PutObjectCommand({
-      ...this.#place(key),
-      ...this.#attributes(request),
-      ...(request.ifAbsent === false ? {} : { IfNoneMatch: "*" }),
-      Body: bytes,
-      ContentLength: bytes.length,
-    });
-    const output = await this.#send(command, signal);
-    return this.#sentInfo(request, output);
-  }
-
-  async #multipart(request: UploadRequest, reader: SourceReader): Promise<ObjectInfo> {
-    const { key, signal, source } = request;
-    const partBytes = this.#partBytes(request);
-    const created = await this.#send(
-      new CreateMultipartUploadCommand({
-        ...this.#place(key),
-        ...this.#attributes(request),
-      }),
-      signal,
-    );
-    const upload = { ...this.#place(key), UploadId: created.UploadId };
-    try {
-      const parts = await sendParts({
-        totalBytes: source.sizeBytes,
-        partBytes,
-        reader,
-        threads: this.#settings.partThreads,
-        memory: this.#memory,
-        signal,
-      }, async (bytes, index) => {
-        const PartNumber = index + 1;
-        const part = new UploadPartCommand({ ...upload, PartNumber, Body: bytes });
-        const { ETag } = await this.#send(part, signal);
-        return { ETag, PartNumber };
-      });
-      reader.finish();
-      const output = await this.#send(
-        new CompleteMultipartUploadCommand({
-          ...upload,
-          MultipartUpload: { Parts: parts },
-          ...(request.ifAbsent === false ? {} : { IfNoneMatch: "*" }),
-        }),
-        signal,
-      );
-      return this.#sentInfo(request, output);
-    } catch (error) {
-      // Not under the signal, and whatever it says: the parts cost money until they go.
-      await this.#send(new AbortMultipartUploadCommand(upload), undefined).catch(
-        () => {},
-      );
-      throw error;
-    }
-  }
-
-  #partBytes(request: UploadRequest): number {
-    const total = request.source.sizeBytes;
-    const partBytes = total > OBJECT_BYTES_MAX
-      ? null
-      : planPartBytes(total, this.#settings.partBytes, PART_LIMITS);
-    if (partBytes !== null) return partBytes;
-    throw new StorageError("invalid", {
-      operation: "upload",
-      key: request.key,
-      detail: `it has ${total} bytes, S3 takes ${OBJECT_BYTES_MAX}`,
-    });
-  }
-
-  async #openRange(request: DownloadRequest, wanted: RangeRequest): Promise<RangeAnswer> {
-    const { key } = request;
-    const { range, ifMatch, signal } = wanted;
-    try {
-      const command = new GetObjectCommand({
-        ...this.#place(key),
-        ...versionOf(request.versionId),
-        ...(ifMatch === null ? {} : { IfMatch: ifMatch }),
-        ...(range === null ? {} : { Range: `bytes=${range.start}-${range.end - 1}` }),
-      });
-      const output = await this.#send(command, signal);
-      const body = output.Body as unknown as ReadableStream<Uint8Array>;
-      const total = range === null
-        ? output.ContentLength ?? 0
-        : Number(output.ContentRange?.split("/")[1] ?? NaN);
-      if (Number.isNaN(total)) {
-        await body.cancel().catch(() => {});
-        const detail = "the answer to a request for a range does not say of what size";
-        throw new StorageError("unavailable", { operation: "download", key, detail });
-      }
-      const info = this.#infoOf(key, output, total, output.dateMs);
-      return { info, body: classified(body, key, signal) };
-    } catch (error) {
-      throw s3Error("download", key, error, signal);
-    }
-  }
-
-  async #page(
-    prefix: string,
-    token: string | null,
+  async #look(
+    key: ObjectKey,
     signal: AbortSignal | undefined,
-  ): Promise<ListObjectsV2CommandOutput & Answered> {
-    const command = new ListObjectsV2Command({
-      Bucket: this.#options.bucket,
-      Prefix: this.#settings.prefix + prefix,
-      ...(token === null ? {} : { ContinuationToken: token }),
-    });
+  ): Promise<ObjectInfo | null> {
     try {
-      return await this.#send(command, signal);
+      return await this.#requests.head(key, signal);
     } catch (error) {
-      throw s3Error("list", prefix, error, signal);
+      if (!isNotFound(s3Error("head", key, error, signal))) throw error;
+      // The answer to a HEAD has no body: an absent bucket looks like an absent object.
+      await this.#expectBucket(signal);
+      return null;
     }
   }
 
   async #expectBucket(signal: AbortSignal | undefined): Promise<void> {
     const nowMs = this.#tools.clock.monotonicMs();
     if (nowMs - this.#bucketSeenAtMs < BUCKET_SEEN_MS) return;
-    const { bucket: Bucket } = this.#options;
     try {
-      await this.#send(new HeadBucketCommand({ Bucket }), signal);
+      await this.#requests.headBucket(signal);
     } catch (error) {
-      const fault = s3Error("head", "", error, signal);
       // Who may not look at buckets is told 403 for absent objects too, and never 404.
-      if (fault instanceof StorageError && fault.fault === "not-found") {
+      if (isNotFound(s3Error("head", "", error, signal))) {
         (error as Error & { Code?: string }).Code = "NoSuchBucket";
       }
       throw error;
@@ -364,126 +199,35 @@ class S3Backend implements StorageBackend {
     this.#bucketSeenAtMs = nowMs;
   }
 
-  #place(key: ObjectKey): { Bucket: string; Key: string } {
-    return { Bucket: this.#options.bucket, Key: this.#settings.prefix + key };
-  }
-
-  #attributes(request: UploadRequest): {
-    readonly Metadata: Record<string, string>;
-    readonly ContentType: string;
-  } {
-    const { serverSideEncryption, kmsKeyId = null } = this.#options;
-    const storageClass = request.storageClass ?? this.#options.storageClass ?? null;
-    return {
-      Metadata: encodeMetadata(request.metadata, "-", this.#tools.watermark),
-      ContentType: "application/octet-stream",
-      ...(storageClass === null ? {} : { StorageClass: storageClass as "STANDARD" }),
-      ...(serverSideEncryption !== true
-        ? {}
-        : kmsKeyId === null
-        ? { ServerSideEncryption: "AES256" as const }
-        : { ServerSideEncryption: "aws:kms" as const, SSEKMSKeyId: kmsKeyId }),
-    };
-  }
-
-  #infoOf(
-    key: ObjectKey,
-    output: {
-      ETag?: string | undefined;
-      LastModified?: Date | undefined;
-      VersionId?: string | undefined;
-      StorageClass?: string | undefined;
-      Metadata?: Record<string, string> | undefined;
-    },
-    sizeBytes: number,
-    dateMs: number | null,
-  ): ObjectInfo {
-    return {
-      key,
-      sizeBytes,
-      etag: output.ETag ?? null,
-      storedAtMs: output.LastModified?.getTime() ?? null,
-      versionId: output.VersionId ?? null,
-      storageClass: output.StorageClass ?? null,
-      metadata: decodeMetadata(output.Metadata ?? {}, "-"),
-      storeNowMs: dateMs,
-    };
-  }
-
-  #sentInfo(
-    request: UploadRequest,
-    output: { ETag?: string | undefined; VersionId?: string | undefined } & Answered,
-  ): ObjectInfo {
-    return {
-      key: request.key,
-      sizeBytes: request.source.sizeBytes,
-      etag: output.ETag ?? null,
-      storedAtMs: output.dateMs,
-      versionId: output.VersionId ?? null,
-      storageClass: request.storageClass ?? this.#options.storageClass ?? null,
-      metadata: request.metadata,
-      storeNowMs: output.dateMs,
-    };
-  }
-
-  async #run<T>(
-    operation: StorageOperation,
-    key: ObjectKey,
-    signal: AbortSignal | undefined,
-    body: () => Promise<T>,
-  ): Promise<T> {
-    try {
-      signal?.throwIfAborted();
-      return await body();
-    } catch (error) {
-      throw s3Error(operation, key, error, signal);
-    }
-  }
-
-  /** Sends a command, and adds the store's clock to its output. */
-  async #send<Input extends object, Output extends object>(
-    command: Command<Input, Output>,
-    signal: AbortSignal | undefined,
-  ): Promise<Output & Answered> {
-    let dateMs: number | null = null;
-    command.middlewareStack.add(
-      (next: (args: object) => Promise<{ response: unknown }>) =>
-      async (
-        args: object,
-      ) => {
-        const result = await next(args);
-        const { headers } = result.response as { headers?: Record<string, string> };
-        dateMs = dateMsOf(headers?.date);
-        return result;
-      },
-      { step: "deserialize", priority: "low", name: "p4cacheDate" },
-    );
-    const options = signal === undefined ? {} : { abortSignal: signal };
-    // The SDK's own overloads know only its union of commands.
-    const send = this.#client.send.bind(this.#client) as unknown as (
-      command: unknown,
-      options: object,
-    ) => Promise<Output>;
-    return { ...await send(command, options), dateMs };
+  async #openRange(request: DownloadRequest, wanted: RangeRequest): Promise<RangeAnswer> {
+    const { key, versionId = null } = request;
+    const { signal } = wanted;
+    return await translated("download", { key, signal }, async () => {
+      const got = await this.#requests.get(key, { ...wanted, versionId });
+      if (got !== null) {
+        return { info: got.info, body: classified(got.body, key, signal) };
+      }
+      const detail = "the answer does not say of what size the object is";
+      throw new StorageError("unavailable", { operation: "download", key, detail });
+    });
   }
 }
 
-/** The store's clock at its answer. */
-interface Answered {
-  readonly dateMs: number | null;
+async function translated<T>(
+  operation: StorageOperation,
+  request: { readonly key: string; readonly signal?: AbortSignal | undefined },
+  body: () => Promise<T>,
+): Promise<T> {
+  try {
+    request.signal?.throwIfAborted();
+    return await body();
+  } catch (error) {
+    throw s3Error(operation, request.key, error, request.signal);
+  }
 }
 
-/** The part of an SDK command that is the same in all of them. */
-interface Command<Input extends object, Output extends object> {
-  readonly input: Input;
-  // deno-lint-ignore no-explicit-any -- each command has its own type of stack
-  readonly middlewareStack: { add(middleware: any, options: any): void };
-  // deno-lint-ignore no-explicit-any -- carries the type of the output only
-  resolveMiddleware(...args: any[]): (...args: any[]) => Promise<{ output: Output }>;
-}
-
-function versionOf(versionId: string | null | undefined): { VersionId?: string } {
-  return versionId === null || versionId === undefined ? {} : { VersionId: versionId };
+function isNotFound(error: unknown): boolean {
+  return error instanceof StorageError && error.fault === "not-found";
 }
 
 /** `body`, with its errors in our words. */

@@ -1,0 +1,325 @@
+/**
+ * The requests of S3 that we make, one method each, in our terms.
+ *
+ * Names, headers and output fields of S3 are known here only. Errors leave as the SDK's;
+ * the backend translates them once, at its edge.
+ *
+ * @module
+ */
+
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadBucketCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  type S3Client,
+  UploadPartCommand,
+} from "@aws-sdk/client-s3";
+import { type ObjectKey, objectKeyOf } from "../../core/names.ts";
+import type { ObjectInfo, UploadRequest } from "../backend.ts";
+import type { S3Options } from "../backend_options.ts";
+import { dateMsOf } from "../http/http_fault.ts";
+import { decodeMetadata, encodeMetadata } from "../object_metadata.ts";
+import type { ByteRange } from "../plan_ranges.ts";
+
+/** One part of a multipart upload, as CompleteMultipartUpload wants it. */
+export interface SentPart {
+  readonly ETag: string | undefined;
+  readonly PartNumber: number;
+}
+
+/** A multipart upload that was begun. */
+export interface PartsUpload {
+  readonly Bucket: string;
+  readonly Key: string;
+  readonly UploadId: string | undefined;
+}
+
+export interface ObjectPage {
+  readonly infos: readonly ObjectInfo[];
+  /** Null: this was the last page. */
+  readonly nextToken: string | null;
+}
+
+export interface ObjectBody {
+  readonly info: ObjectInfo;
+  readonly body: ReadableStream<Uint8Array>;
+}
+
+export class S3Requests {
+  readonly #client: S3Client;
+  readonly #options: S3Options;
+  readonly #prefix: string;
+  readonly #watermark: Readonly<Record<string, string>>;
+
+  /** @param prefix "" or ends with a slash. */
+  constructor(
+    client: S3Client,
+    options: S3Options,
+    prefix: string,
+    watermark: Readonly<Record<string, string>>,
+  ) {
+    this.#client = client;
+    this.#options = options;
+    this.#prefix = prefix;
+    this.#watermark = watermark;
+  }
+
+  async put(
+    request: UploadRequest,
+    bytes: Uint8Array<ArrayBuffer>,
+  ): Promise<ObjectInfo> {
+    const command = new PutObjectCommand({
+      ...this.#place(request.key),
+      ...this.#attributes(request),
+      ...ifNoneMatchOf(request),
+      Body: bytes,
+      ContentLength: bytes.length,
+    });
+    return this.#sentInfo(request, await this.#send(command, request.signal));
+  }
+
+  /** Puts an empty object, if there is none at `key`. */
+  async putEmpty(key: ObjectKey): Promise<void> {
+    const Body = new Uint8Array(0);
+    await this.#send(
+      new PutObjectCommand({ ...this.#place(key), Body, IfNoneMatch: "*" }),
+      undefined,
+    );
+  }
+
+  async beginParts(request: UploadRequest): Promise<PartsUpload> {
+    const place = this.#place(request.key);
+    const command = new CreateMultipartUploadCommand({
+      ...place,
+      ...this.#attributes(request),
+    });
+    const { UploadId } = await this.#send(command, request.signal);
+    return { ...place, UploadId };
+  }
+
+  async putPart(
+    upload: PartsUpload,
+    bytes: Uint8Array<ArrayBuffer>,
+    index: number,
+    signal: AbortSignal | undefined,
+  ): Promise<SentPart> {
+    const PartNumber = index + 1;
+    const command = new UploadPartCommand({ ...upload, PartNumber, Body: bytes });
+    const { ETag } = await this.#send(command, signal);
+    return { ETag, PartNumber };
+  }
+
+  async finishParts(
+    upload: PartsUpload,
+    parts: SentPart[],
+    request: UploadRequest,
+  ): Promise<ObjectInfo> {
+    const command = new CompleteMultipartUploadCommand({
+      ...upload,
+      ...ifNoneMatchOf(request),
+      MultipartUpload: {
+        Parts: parts.map(({ ETag, PartNumber }) => ({
+          PartNumber,
+          ...(ETag === undefined ? {} : { ETag }),
+        })),
+      },
+    });
+    return this.#sentInfo(request, await this.#send(command, request.signal));
+  }
+
+  async abortParts(upload: PartsUpload): Promise<void> {
+    await this.#send(new AbortMultipartUploadCommand(upload), undefined);
+  }
+
+  async head(key: ObjectKey, signal: AbortSignal | undefined): Promise<ObjectInfo> {
+    const output = await this.#send(new HeadObjectCommand(this.#place(key)), signal);
+    return infoOf(key, output, output.ContentLength ?? 0);
+  }
+
+  async headBucket(signal: AbortSignal | undefined): Promise<void> {
+    await this.#send(new HeadBucketCommand({ Bucket: this.#options.bucket }), signal);
+  }
+
+  /** Null: the answer does not say of what size the object is. */
+  async get(
+    key: ObjectKey,
+    wanted: {
+      readonly versionId: string | null;
+      readonly ifMatch: string | null;
+      readonly range: ByteRange | null;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<ObjectBody | null> {
+    const { versionId, ifMatch, range, signal } = wanted;
+    const command = new GetObjectCommand({
+      ...this.#place(key),
+      ...(versionId === null ? {} : { VersionId: versionId }),
+      ...(ifMatch === null ? {} : { IfMatch: ifMatch }),
+      ...(range === null ? {} : { Range: `bytes=${range.start}-${range.end - 1}` }),
+    });
+    const output = await this.#send(command, signal);
+    const body = output.Body as unknown as ReadableStream<Uint8Array>;
+    const total = range === null
+      ? output.ContentLength
+      : Number(output.ContentRange?.split("/")[1] ?? NaN);
+    if (total !== undefined && Number.isSafeInteger(total)) {
+      return { info: infoOf(key, output, total), body };
+    }
+    await body.cancel().catch(() => {});
+    return null;
+  }
+
+  async remove(
+    key: ObjectKey,
+    versionId: string | null,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const version = versionId === null ? {} : { VersionId: versionId };
+    await this.#send(
+      new DeleteObjectCommand({ ...this.#place(key), ...version }),
+      signal,
+    );
+  }
+
+  async page(
+    prefix: string,
+    token: string | null,
+    signal: AbortSignal | undefined,
+  ): Promise<ObjectPage> {
+    const output = await this.#send(
+      new ListObjectsV2Command({
+        Bucket: this.#options.bucket,
+        Prefix: this.#prefix + prefix,
+        ...(token === null ? {} : { ContinuationToken: token }),
+      }),
+      signal,
+    );
+    const infos = (output.Contents ?? [])
+      // Consoles make "directories" of objects whose key ends with a slash.
+      .filter(({ Key = "" }) => Key !== this.#prefix && !Key.endsWith("/"))
+      .map(({ Key = "", Size, ETag, LastModified, StorageClass }): ObjectInfo => ({
+        ...infoOf(
+          objectKeyOf(Key.slice(this.#prefix.length)),
+          { ETag, LastModified, StorageClass, dateMs: output.dateMs },
+          Size ?? 0,
+        ),
+        metadata: null,
+      }));
+    const nextToken = output.IsTruncated === true
+      ? output.NextContinuationToken ?? null
+      : null;
+    return { infos, nextToken };
+  }
+
+  #place(key: ObjectKey): { Bucket: string; Key: string } {
+    return { Bucket: this.#options.bucket, Key: this.#prefix + key };
+  }
+
+  #attributes(request: UploadRequest): {
+    readonly Metadata: Record<string, string>;
+    readonly ContentType: string;
+  } {
+    const { serverSideEncryption, kmsKeyId = null } = this.#options;
+    const storageClass = request.storageClass ?? this.#options.storageClass ?? null;
+    return {
+      Metadata: encodeMetadata(request.metadata, "-", this.#watermark),
+      ContentType: "application/octet-stream",
+      ...(storageClass === null ? {} : { StorageClass: storageClass as "STANDARD" }),
+      ...(serverSideEncryption !== true
+        ? {}
+        : kmsKeyId === null
+        ? { ServerSideEncryption: "AES256" as const }
+        : { ServerSideEncryption: "aws:kms" as const, SSEKMSKeyId: kmsKeyId }),
+    };
+  }
+
+  #sentInfo(
+    request: UploadRequest,
+    output: { ETag?: string | undefined; VersionId?: string | undefined } & Answered,
+  ): ObjectInfo {
+    return {
+      key: request.key,
+      sizeBytes: request.source.sizeBytes,
+      etag: output.ETag ?? null,
+      storedAtMs: output.dateMs,
+      versionId: output.VersionId ?? null,
+      storageClass: request.storageClass ?? this.#options.storageClass ?? null,
+      metadata: request.metadata,
+      storeNowMs: output.dateMs,
+    };
+  }
+
+  /** Sends a command, and adds the store's clock to its output. */
+  async #send<Input extends object, Output extends object>(
+    command: Command<Input, Output>,
+    signal: AbortSignal | undefined,
+  ): Promise<Output & Answered> {
+    let dateMs: number | null = null;
+    command.middlewareStack.add(
+      (next: (args: object) => Promise<{ response: unknown }>) =>
+      async (
+        args: object,
+      ) => {
+        const result = await next(args);
+        const { headers } = result.response as { headers?: Record<string, string> };
+        dateMs = dateMsOf(headers?.date);
+        return result;
+      },
+      { step: "deserialize", priority: "low", name: "p4cacheDate" },
+    );
+    const options = signal === undefined ? {} : { abortSignal: signal };
+    // The SDK's own overloads know only its union of commands.
+    const send = this.#client.send.bind(this.#client) as unknown as (
+      command: unknown,
+      options: object,
+    ) => Promise<Output>;
+    return { ...await send(command, options), dateMs };
+  }
+}
+
+/** The store's clock at its answer. */
+interface Answered {
+  readonly dateMs: number | null;
+}
+
+/** The part of an SDK command that is the same in all of them. */
+interface Command<Input extends object, Output extends object> {
+  readonly input: Input;
+  // deno-lint-ignore no-explicit-any -- each command has its own type of stack
+  readonly middlewareStack: { add(middleware: any, options: any): void };
+  // deno-lint-ignore no-explicit-any -- carries the type of the output only
+  resolveMiddleware(...args: any[]): (...args: any[]) => Promise<{ output: Output }>;
+}
+
+function ifNoneMatchOf(request: UploadRequest): { IfNoneMatch?: "*" } {
+  return request.ifAbsent === false ? {} : { IfNoneMatch: "*" };
+}
+
+function infoOf(
+  key: ObjectKey,
+  output: {
+    ETag?: string | undefined;
+    LastModified?: Date | undefined;
+    VersionId?: string | undefined;
+    StorageClass?: string | undefined;
+    Metadata?: Record<string, string> | undefined;
+  } & Answered,
+  sizeBytes: number,
+): ObjectInfo {
+  return {
+    key,
+    sizeBytes,
+    etag: output.ETag ?? null,
+    storedAtMs: output.LastModified?.getTime() ?? null,
+    versionId: output.VersionId ?? null,
+    storageClass: output.StorageClass ?? null,
+    metadata: decodeMetadata(output.Metadata ?? {}, "-"),
+    storeNowMs: output.dateMs,
+  };
+}

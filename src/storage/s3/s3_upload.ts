@@ -1,0 +1,165 @@
+/**
+ * Uploads to S3: one PutObject for what fits a part, a multipart upload for the rest.
+ *
+ * @module
+ */
+
+import { objectKeyOf } from "../../core/names.ts";
+import type { ObjectInfo, UploadRequest } from "../backend.ts";
+import type { CloudSettings } from "../cloud_settings.ts";
+import { Places } from "../limiting_backend.ts";
+import { sendParts } from "../part_upload.ts";
+import { planPartBytes } from "../plan_ranges.ts";
+import { openSourceReader, type SourceReader } from "../source_reader.ts";
+import { StorageError } from "../storage_error.ts";
+import { KeyTurns, probeConditionalPut } from "./conditional_writes.ts";
+import { s3Error } from "./s3_errors.ts";
+import type { S3Requests } from "./s3_requests.ts";
+
+const MIB = 1_048_576;
+
+/** Of S3; services that allow less say so in their answers. */
+const PART_LIMITS = {
+  partBytesMin: 5 * MIB,
+  partBytesMax: 5_120 * MIB,
+  partsMax: 10_000,
+};
+export const OBJECT_BYTES_MAX = 5 * 1_024 ** 4;
+
+/** Parts in memory, of all uploads together. */
+const PARTS_IN_MEMORY = 16;
+
+/** See conditional_writes.ts. */
+const PROBE_KEY = objectKeyOf(".p4cache-meta/if-none-match-probe");
+
+export interface S3UploadParts {
+  readonly requests: S3Requests;
+  readonly settings: CloudSettings;
+  /** Describes the object at a key, or null. */
+  readonly look: (
+    key: UploadRequest["key"],
+    signal: AbortSignal | undefined,
+  ) => Promise<ObjectInfo | null>;
+  readonly onWarning: (message: string) => void;
+}
+
+export class S3Upload {
+  readonly #requests: S3Requests;
+  readonly #settings: CloudSettings;
+  readonly #look: S3UploadParts["look"];
+  readonly #onWarning: (message: string) => void;
+  readonly #memory = new Places(PARTS_IN_MEMORY);
+  readonly #turns = new KeyTurns();
+  #probe: Promise<boolean> | null = null;
+
+  constructor(parts: S3UploadParts) {
+    this.#requests = parts.requests;
+    this.#settings = parts.settings;
+    this.#look = parts.look;
+    this.#onWarning = parts.onWarning;
+  }
+
+  async run(request: UploadRequest): Promise<ObjectInfo> {
+    const reader = openSourceReader(request);
+    if (request.source.sizeBytes > this.#settings.partBytes) {
+      return await this.#inParts(request, reader);
+    }
+    return await this.#memory.run(() => this.#single(request, reader), request.signal);
+  }
+
+  async #single(request: UploadRequest, reader: SourceReader): Promise<ObjectInfo> {
+    const bytes = new Uint8Array(request.source.sizeBytes);
+    await reader.fill(bytes);
+    reader.finish();
+    const put = (): Promise<ObjectInfo> => this.#requests.put(request, bytes);
+    if (request.ifAbsent === false || await this.#enforcesPut()) return await put();
+    return await this.#afterLook(request, put);
+  }
+
+  async #inParts(request: UploadRequest, reader: SourceReader): Promise<ObjectInfo> {
+    const { signal } = request;
+    const requests = this.#requests;
+    const partBytes = this.#partBytes(request);
+    const upload = await requests.beginParts(request);
+    try {
+      const parts = await sendParts({
+        totalBytes: request.source.sizeBytes,
+        partBytes,
+        reader,
+        threads: this.#settings.partThreads,
+        memory: this.#memory,
+        signal,
+      }, (bytes, index) => requests.putPart(upload, bytes, index, signal));
+      reader.finish();
+      const finish = (): Promise<ObjectInfo> =>
+        requests.finishParts(upload, parts, request);
+      if (request.ifAbsent === false) return await finish();
+      return await this.#afterLook(request, finish);
+    } catch (error) {
+      // Not under the signal, and whatever it says: the parts cost money until they go.
+      await requests.abortParts(upload).catch(() => {});
+      throw error;
+    }
+  }
+
+  /** Does `write` only if the key is absent, and alone on that key in this process. */
+  #afterLook(
+    request: UploadRequest,
+    write: () => Promise<ObjectInfo>,
+  ): Promise<ObjectInfo> {
+    const { key, signal } = request;
+    return this.#turns.run(key, async () => {
+      if (await this.#look(key, signal) === null) return await write();
+      const detail = "it exists, and it must not";
+      throw new StorageError("precondition", { operation: "upload", key, detail });
+    });
+  }
+
+  /** Whether the service refuses to overwrite by PutObject; asked once. */
+  #enforcesPut(): Promise<boolean> {
+    if (this.#settings.endpoint === null) return Promise.resolve(true);
+    this.#probe ??= this.#probePut().catch((error) => {
+      this.#probe = null;
+      throw error;
+    });
+    return this.#probe;
+  }
+
+  async #probePut(): Promise<boolean> {
+    const isEnforced = await probeConditionalPut({
+      putNew: async (): Promise<boolean> => {
+        try {
+          await this.#requests.putEmpty(PROBE_KEY);
+          return true;
+        } catch (error) {
+          const fault = s3Error("upload", PROBE_KEY, error, undefined);
+          if (fault instanceof StorageError && fault.fault === "precondition") {
+            return false;
+          }
+          throw error;
+        }
+      },
+      remove: () => this.#requests.remove(PROBE_KEY, null, undefined),
+    });
+    if (!isEnforced) {
+      this.#onWarning(
+        `S3 service ${this.#settings.endpoint} ignores If-None-Match: each upload looks ` +
+          "whether the key is free instead; no other process may write to this prefix",
+      );
+    }
+    return isEnforced;
+  }
+
+  #partBytes(request: UploadRequest): number {
+    const total = request.source.sizeBytes;
+    const partBytes = total > OBJECT_BYTES_MAX
+      ? null
+      : planPartBytes(total, this.#settings.partBytes, PART_LIMITS);
+    if (partBytes !== null) return partBytes;
+    throw new StorageError("invalid", {
+      operation: "upload",
+      key: request.key,
+      detail: `it has ${total} bytes, S3 takes ${OBJECT_BYTES_MAX}`,
+    });
+  }
+}
