@@ -1,0 +1,422 @@
+/**
+ * `p4-cache verify`: arguments, output and exit status. Reads only.
+ *
+ * @module
+ */
+
+import type { Clock } from "../core/clock.ts";
+import { bytePathOf } from "../core/names.ts";
+import type { Selection } from "../verify/budget.ts";
+import { CatalogError } from "../verify/catalog.ts";
+import { formatFinding } from "../verify/finding.ts";
+import { Progress } from "../verify/progress.ts";
+import { planRepair, repairHeader } from "../verify/repair.ts";
+import {
+  findingCount,
+  formatSummary,
+  jsonOfFinding,
+  jsonOfResult,
+  junitCase,
+  junitFrame,
+} from "../verify/report.ts";
+import type { Depth, Finding } from "../verify/report_types.ts";
+import { ResumeError } from "../verify/resume_log.ts";
+import type { ArchiveStore, LocalFiles, ManifestView } from "../verify/sources.ts";
+import { verify, type VerifyOptions, type VerifyResult } from "../verify/verifier.ts";
+
+export const HELP = `\
+Usage: p4-cache verify --checkpoint FILE [--journal FILE ...]
+                       (--config FILE | --depot-root DIR) [options]
+
+Checks every archive revision that a checkpoint and the journals after it name:
+on disk, in the manifest and in the store. Needs no p4d and no licence, restores
+nothing, changes nothing, and is safe while the daemon and the server run.
+
+Input:
+  --checkpoint FILE      checkpoint, plain or gzip, or the directory of a parallel one
+  --journal FILE         journal after it; may be given again, in order
+  --config FILE          configuration of p4-cache: depot root, manifest and store
+  --depot-root DIR       only this tree (server.depot.root or P4ROOT): no manifest, no store
+  --ignore-md5           go on although the input is not what its .md5 file says
+
+What is checked:
+  --depth DEPTH          exists (default), size, hash (BLAKE3 against the manifest; needs
+                         --config) or content (MD5 of every revision)
+  --path //DEPOT/...     only files below this depot path
+  --archive-depots       depots of type archive too
+  --all-copies           at content: read the store's copy of resident files as well
+  --no-orphans           do not look for what no record names
+  --orphan-age HOURS     what is younger is no orphan (default 24)
+
+How much is read (hash and content; the rest is still checked at size):
+  --sample 1/N           one archive in N
+  --subset K/N           the K-th of N parts, so that N runs cover everything
+  --max-recall-bytes N   at most so many bytes from the store; K, M, G, T allowed
+  --bandwidth N          at most so many bytes a second, from anywhere
+  --resume FILE          remember what is done, and go on from there
+
+Output:
+  --json                 one JSON object
+  --junit FILE           JUnit XML as well
+  --repair               print commands that may help; nothing is run
+  --quiet                no progress
+  --scratch DIR          where to sort (default $TMPDIR or /tmp): about 250 bytes a row
+
+Exit status: 0 all good, 1 findings, 2 usage, 3 could not complete
+`;
+
+/** What the command is given by the composition root. */
+export interface VerifyDeps {
+  /** Opens manifest and store read-only, by a configuration file. */
+  openConfigured(path: string): Promise<ConfiguredSources>;
+  /** The tree at an absolute root (one character per byte). */
+  openFiles(depotRoot: string): LocalFiles;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly stdout: (text: string) => void;
+  readonly stderr: (text: string) => void;
+  /** stderr is a terminal. */
+  readonly isTerminal: boolean;
+  /** Default of --scratch. */
+  readonly scratchDirectory: string;
+}
+
+export interface ConfiguredSources {
+  readonly depotRoot: string;
+  readonly manifest: ManifestView | null;
+  readonly store: ArchiveStore | null;
+  close(): Promise<void>;
+}
+
+interface Arguments {
+  readonly options: VerifyOptions;
+  readonly config: string | null;
+  readonly depotRoot: string | null;
+  readonly json: boolean;
+  readonly junit: string | null;
+  readonly repair: boolean;
+  readonly quiet: boolean;
+  readonly scratch: string | null;
+}
+
+class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** Returns the exit status. */
+export async function runVerify(
+  args: readonly string[],
+  deps: VerifyDeps,
+): Promise<number> {
+  if (args.includes("--help") || args.includes("-h")) {
+    deps.stdout(HELP);
+    return 0;
+  }
+  try {
+    return await runParsed(parseArguments(args), deps);
+  } catch (error) {
+    if (error instanceof UsageError) {
+      deps.stderr(`p4-cache verify: ${error.message}\nTry p4-cache verify --help\n`);
+      return 2;
+    }
+    if (error instanceof CatalogError || error instanceof ResumeError) {
+      deps.stderr(`p4-cache verify: ${error.message}\n`);
+      return 2;
+    }
+    if (isInputError(error)) {
+      deps.stderr(`p4-cache verify: ${error.message}\n`);
+      return 3;
+    }
+    throw error;
+  }
+}
+
+function isInputError(error: unknown): error is Error {
+  return error instanceof Deno.errors.NotFound ||
+    error instanceof Deno.errors.PermissionDenied ||
+    error instanceof Deno.errors.IsADirectory ||
+    error instanceof Deno.errors.NotADirectory ||
+    (error instanceof Error && /\(os error \d+\)/.test(error.message));
+}
+
+async function runParsed(args: Arguments, deps: VerifyDeps): Promise<number> {
+  const configured = args.config === null ? null : await deps.openConfigured(args.config);
+  const depotRoot = configured?.depotRoot ?? bytePathOf(args.depotRoot!);
+  const progress = new Progress({
+    isTerminal: deps.isTerminal,
+    clock: deps.clock,
+    write: args.quiet ? () => {} : deps.stderr,
+  });
+  const output = new Output(args, deps, depotRoot);
+  const startedMs = deps.clock.monotonicMs();
+  try {
+    const result = await verify(args.options, {
+      files: deps.openFiles(depotRoot),
+      depotRoot,
+      manifest: configured?.manifest ?? null,
+      store: configured?.store ?? null,
+      scratchDirectory: args.scratch ?? deps.scratchDirectory,
+      clock: deps.clock,
+      signal: deps.signal,
+    }, {
+      finding(finding: Finding): void {
+        progress.clear();
+        output.finding(finding);
+      },
+      progress: (phase, done, total) => progress.update(phase, done, total),
+    });
+    progress.clear();
+    output.finish(result, deps.clock.monotonicMs() - startedMs);
+    if (result.incomplete.length > 0) return 3;
+    return findingCount(result) > 0 ? 1 : 0;
+  } finally {
+    progress.clear();
+    output.close();
+    await configured?.close();
+  }
+}
+
+/** Lines of a repair plan that are kept; a plan for more is no plan. */
+const PLAN_LINES_MAX = 20_000;
+
+/** Writes findings as they come; the frame of JSON and JUnit around them. */
+class Output {
+  readonly #args: Arguments;
+  readonly #deps: VerifyDeps;
+  readonly #depotRoot: string;
+  readonly #plan: string[] = [];
+  #planLinesOmitted = 0;
+  #count = 0;
+  #cases: Deno.FsFile | null = null;
+
+  constructor(args: Arguments, deps: VerifyDeps, depotRoot: string) {
+    this.#args = args;
+    this.#deps = deps;
+    this.#depotRoot = depotRoot;
+    if (args.junit !== null) {
+      this.#cases = Deno.openSync(`${args.junit}.part`, {
+        write: true,
+        create: true,
+        truncate: true,
+      });
+    }
+  }
+
+  finding(finding: Finding): void {
+    if (this.#args.json) {
+      const open = this.#count === 0 ? `{"findings":[\n` : ",\n";
+      this.#deps.stdout(open + JSON.stringify(jsonOfFinding(finding)));
+    } else {
+      this.#deps.stdout(`${formatFinding(finding)}\n`);
+    }
+    this.#count++;
+    if (this.#cases !== null) writeText(this.#cases, junitCase(finding));
+    if (!this.#args.repair) return;
+    const lines = planRepair(finding, this.#depotRoot);
+    if (this.#plan.length + lines.length <= PLAN_LINES_MAX) this.#plan.push(...lines);
+    else this.#planLinesOmitted += lines.length;
+  }
+
+  finish(result: VerifyResult, elapsedMs: number): void {
+    const facts = { depth: this.#args.options.depth, elapsedMs };
+    const plan = [repairHeader(this.#depotRoot), ...this.#plan];
+    if (this.#planLinesOmitted > 0) {
+      plan.push(`# and ${this.#planLinesOmitted} lines more`);
+    }
+    if (this.#args.json) {
+      const members: Record<string, unknown> = jsonOfResult(result, facts);
+      if (this.#args.repair) members.repair = plan;
+      const open = this.#count === 0 ? `{"findings":[` : "\n";
+      this.#deps.stdout(`${open}],${JSON.stringify(members).slice(1)}\n`);
+    } else {
+      for (const line of formatSummary(result, facts)) this.#deps.stdout(`${line}\n`);
+      if (this.#args.repair) { for (const line of plan) this.#deps.stdout(`${line}\n`); }
+    }
+    this.#finishJunit(result, facts);
+  }
+
+  #finishJunit(result: VerifyResult, facts: { depth: Depth; elapsedMs: number }): void {
+    const path = this.#args.junit;
+    if (path === null || this.#cases === null) return;
+    this.#cases.close();
+    this.#cases = null;
+    const { head, tail } = junitFrame(result, facts);
+    const cases = Deno.readTextFileSync(`${path}.part`);
+    Deno.writeTextFileSync(path, head + cases + tail);
+    Deno.removeSync(`${path}.part`);
+  }
+
+  close(): void {
+    this.#cases?.close();
+    this.#cases = null;
+  }
+}
+
+function writeText(file: Deno.FsFile, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+}
+
+/** Options that take a value, and those that do not. */
+const VALUED = [
+  "--checkpoint",
+  "--journal",
+  "--config",
+  "--depot-root",
+  "--depth",
+  "--path",
+  "--orphan-age",
+  "--sample",
+  "--subset",
+  "--max-recall-bytes",
+  "--bandwidth",
+  "--resume",
+  "--junit",
+  "--scratch",
+];
+const FLAGS = [
+  "--ignore-md5",
+  "--archive-depots",
+  "--all-copies",
+  "--no-orphans",
+  "--json",
+  "--repair",
+  "--quiet",
+];
+
+function parseArguments(args: readonly string[]): Arguments {
+  const { values, flags } = splitArguments(args);
+  const one = (name: string): string | null => {
+    const all = values.get(name) ?? [];
+    if (all.length > 1) throw new UsageError(`${name} may be given once`);
+    return all[0] ?? null;
+  };
+  const config = one("--config");
+  const depotRoot = one("--depot-root");
+  if ((config === null) === (depotRoot === null)) {
+    throw new UsageError("one of --config and --depot-root is needed");
+  }
+  if (depotRoot !== null && !depotRoot.startsWith("/")) {
+    throw new UsageError("--depot-root must be an absolute path");
+  }
+  const checkpoint = one("--checkpoint");
+  const journals = values.get("--journal") ?? [];
+  if (checkpoint === null && journals.length === 0) {
+    throw new UsageError("--checkpoint is needed");
+  }
+  const depth = one("--depth") ?? "exists";
+  if (!isDepth(depth)) {
+    throw new UsageError(`--depth is exists, size, hash or content, not "${depth}"`);
+  }
+  if (depth === "hash" && config === null) {
+    throw new UsageError(
+      "--depth hash compares with the manifest and needs --config; without one, " +
+        "--depth content compares with the records",
+    );
+  }
+  const recall = one("--max-recall-bytes");
+  const bandwidth = one("--bandwidth");
+  return {
+    config,
+    depotRoot: depotRoot?.replace(/(?!^)\/+$/, "") ?? null,
+    json: flags.has("--json"),
+    junit: one("--junit"),
+    repair: flags.has("--repair"),
+    quiet: flags.has("--quiet"),
+    scratch: one("--scratch"),
+    options: {
+      checkpoint,
+      journals,
+      depth,
+      selection: parseSelection(one("--sample"), one("--subset")),
+      depotPrefix: parseDepotPrefix(one("--path")),
+      checksArchiveDepots: flags.has("--archive-depots"),
+      readsAllCopies: flags.has("--all-copies"),
+      findsOrphans: !flags.has("--no-orphans"),
+      orphanAgeMs: parseHours(one("--orphan-age") ?? "24"),
+      recallBytesMax: recall === null
+        ? Infinity
+        : parseBytes("--max-recall-bytes", recall),
+      bytesPerSecond: bandwidth === null
+        ? Infinity
+        : parseBytes("--bandwidth", bandwidth),
+      resumePath: one("--resume"),
+      ignoresMd5: flags.has("--ignore-md5"),
+    },
+  };
+}
+
+function splitArguments(
+  args: readonly string[],
+): { values: Map<string, string[]>; flags: Set<string> } {
+  const values = new Map<string, string[]>();
+  const flags = new Set<string>();
+  for (let at = 0; at < args.length; at++) {
+    const [name, inline] = splitOnce(args[at]!);
+    if (FLAGS.includes(name) && inline === null) {
+      flags.add(name);
+    } else if (VALUED.includes(name)) {
+      const value = inline ?? args[++at];
+      if (value === undefined || value === "") {
+        throw new UsageError(`${name} needs a value`);
+      }
+      values.set(name, [...values.get(name) ?? [], value]);
+    } else {
+      throw new UsageError(`"${args[at]}" is not an option`);
+    }
+  }
+  return { values, flags };
+}
+
+function splitOnce(argument: string): [string, string | null] {
+  const equals = argument.indexOf("=");
+  return equals < 0
+    ? [argument, null]
+    : [argument.slice(0, equals), argument.slice(equals + 1)];
+}
+
+function isDepth(text: string): text is Depth {
+  return text === "exists" || text === "size" || text === "hash" || text === "content";
+}
+
+function parseSelection(sample: string | null, subset: string | null): Selection {
+  if (sample !== null && subset !== null) {
+    throw new UsageError("--sample and --subset exclude each other");
+  }
+  const text = sample ?? subset;
+  if (text === null) return { part: 0, of: 1 };
+  const match = /^(\d{1,6})\/(\d{1,6})$/.exec(text);
+  const part = Number(match?.[1]);
+  const of = Number(match?.[2]);
+  const isGood = match !== null && part >= 1 && part <= of &&
+    (sample === null || part === 1);
+  if (!isGood) {
+    throw new UsageError(
+      sample !== null
+        ? `--sample is 1/N, not "${text}"`
+        : `--subset is K/N with K from 1 to N, not "${text}"`,
+    );
+  }
+  return { part: part - 1, of };
+}
+
+function parseDepotPrefix(text: string | null): string | null {
+  if (text === null) return null;
+  if (!/^\/\/[^/]+\/(?:.*\/)?\.\.\.$/.test(text)) {
+    throw new UsageError(`--path is //DEPOT/... or //DEPOT/DIR/..., not "${text}"`);
+  }
+  return bytePathOf(text.slice(0, -3));
+}
+
+function parseHours(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new UsageError("--orphan-age is a number of hours");
+  return Number(text) * 3_600_000;
+}
+
+function parseBytes(name: string, text: string): number {
+  const match = /^(\d{1,15})([KMGT]?)(?:i?B)?$/.exec(text);
+  if (match === null) {
+    throw new UsageError(`${name} is a number of bytes such as 50G, not "${text}"`);
+  }
+  return Number(match[1]) * 1024 ** " KMGT".indexOf(match[2] === "" ? " " : match[2]!);
+}

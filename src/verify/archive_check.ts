@@ -1,0 +1,726 @@
+/**
+ * Checks one archive file: the local copy, the copy in the store, or both, at the depth that
+ * was asked for.
+ *
+ * Everything is read while a server may be writing. So a finding is looked at twice, from the
+ * start, before it counts; a file that vanishes or is evicted under our hands is looked at
+ * again as what it is by then. What could not be read for reasons of our own (permissions, a
+ * store that does not answer) is never a finding: it makes the run incomplete.
+ *
+ * @module
+ */
+
+import type { Clock } from "../core/clock.ts";
+import { type DepotPath, depotPathOrNull, displayPath } from "../core/names.ts";
+import type { ArchiveFile, ArchiveRevision } from "./archive_plan.ts";
+import type { CopyReader, CopyReport } from "./copy_reader.ts";
+import { findingOf } from "./finding.ts";
+import type { Depth, Finding, Side } from "./report_types.ts";
+import { emptyTally, type Tally } from "./report_types.ts";
+import {
+  type ArchiveStore,
+  type LocalEntry,
+  LocalFileError,
+  type LocalFiles,
+  type ManifestRow,
+  type ManifestView,
+  StoreReadError,
+} from "./sources.ts";
+
+export interface CheckOptions {
+  readonly clock: Clock;
+  readonly files: LocalFiles;
+  /** Null where only the disk is looked at. */
+  readonly manifest: ManifestView | null;
+  readonly store: ArchiveStore | null;
+  readonly depth: Depth;
+  /** Read the store's copies of files that are also on disk. */
+  readonly readsAllCopies: boolean;
+  /** The store's list is compared later: no request is made per object for its existence. */
+  readonly storeIsListed: boolean;
+  readonly reader: CopyReader;
+  /** The key that an object of `path` would have if the manifest did not know. */
+  readonly keyOf: (path: DepotPath) => string;
+  /** Says why the run cannot be called complete. */
+  readonly onIncomplete: (why: string) => void;
+}
+
+/** An object that must be in the store: checked against its list. */
+export interface ExpectedObject {
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly path: string;
+  readonly isResident: boolean;
+  readonly file: ArchiveFile;
+}
+
+export interface FileOutcome {
+  readonly tally: Tally;
+  readonly findings: readonly Finding[];
+  /** Names that the file may have on disk: they are no orphans. */
+  readonly names: readonly string[];
+  readonly expected: ExpectedObject | null;
+  /** Why revisions are unverifiable, and how many. */
+  readonly reasons: ReadonlyMap<string, number>;
+}
+
+type Place =
+  | { readonly kind: "file" | "evicted" | "odd"; path: string; entry: LocalEntry }
+  | { readonly kind: "unmarked"; path: string } //  a row, and nothing on disk
+  | { readonly kind: "absent" };
+
+/** A file younger than this is not compared with the manifest. */
+const FRESH_MS = 60_000;
+/** How often a file that changes under our hands is looked at again. */
+const LOOKS_MAX = 4;
+/** Directories read to find a name in another case, in a whole run. */
+const HINTS_MAX = 1_000;
+
+export class ArchiveChecker {
+  readonly #options: CheckOptions;
+  #hints = 0;
+
+  constructor(options: CheckOptions) {
+    this.#options = options;
+  }
+
+  /** @param reads Whether this file is in the sample of those that are read. */
+  async check(file: ArchiveFile, reads: boolean): Promise<FileOutcome> {
+    const first = await this.#lookUntilStill(file, reads);
+    if (first.findings.length === 0) return first;
+    const second = await this.#lookUntilStill(file, reads);
+    // What the first look cost was spent all the same.
+    second.tally.bytesRead += first.tally.bytesRead;
+    second.tally.bytesRecalled += first.tally.bytesRecalled;
+    return second;
+  }
+
+  async #lookUntilStill(file: ArchiveFile, reads: boolean): Promise<FileOutcome> {
+    for (let look = 1;; look++) {
+      const draft = new Draft(file);
+      try {
+        await this.#look(draft, reads);
+        return draft.outcome();
+      } catch (error) {
+        if (error instanceof StoreReadError) {
+          this.#options.onIncomplete(error.message);
+          const unread = new Draft(file);
+          unread.unverifiable("the store could not be asked");
+          return unread.outcome();
+        }
+        if (!(error instanceof LocalFileError)) throw error;
+        if (error.fault === "gone" && look < LOOKS_MAX) continue;
+        const failed = new Draft(file);
+        if (error.fault === "io") {
+          const path = file.names[0]!;
+          failed.allBad(path, ["local"], [], error.message);
+        } else {
+          this.#options.onIncomplete(error.message);
+          failed.unverifiable("the local copy could not be read");
+        }
+        return failed.outcome();
+      }
+    }
+  }
+
+  async #look(draft: Draft, reads: boolean): Promise<void> {
+    const place = this.#locate(draft.file.names);
+    const known = place.kind === "absent" ? null : this.#rowOf(place.path);
+    // The daemon may not have heard yet of a file that was written just now.
+    const isFresh = place.kind === "file" &&
+      place.entry.mtimeMs > this.#options.clock.nowMs() - FRESH_MS;
+    const row = isFresh && known !== null ? { ...known, isClean: false } : known;
+    switch (place.kind) {
+      case "absent":
+        return await this.#absent(draft);
+      case "odd":
+        return await this.#odd(draft, place.path, place.entry, row, reads);
+      case "file":
+        return await this.#resident(draft, place.path, place.entry, row, reads);
+      case "evicted":
+      case "unmarked":
+        return await this.#evicted(draft, place.path, row, reads);
+    }
+  }
+
+  /** The first name at which there is a file or a marker, else a row, else anything. */
+  #locate(names: readonly string[]): Place {
+    let odd: Place | null = null;
+    for (const path of names) {
+      const entry = this.#options.files.lstat(path);
+      if (entry === null) continue;
+      if (entry.kind === "file" || entry.kind === "evicted") {
+        return { kind: entry.kind, path, entry };
+      }
+      odd ??= { kind: "odd", path, entry };
+    }
+    if (odd !== null) return odd;
+    for (const path of names) {
+      if (this.#rowOf(path) !== null) return { kind: "unmarked", path };
+    }
+    return { kind: "absent" };
+  }
+
+  #rowOf(path: string): ManifestRow | null {
+    if (this.#options.manifest === null) return null;
+    const name = depotPathOrNull(path);
+    return name === null ? null : this.#options.manifest.get(name);
+  }
+
+  async #absent(draft: Draft): Promise<void> {
+    const { store, keyOf } = this.#options;
+    if (draft.file.revisions.every((revision) => revision.excuse !== null)) {
+      return draft.all("excused");
+    }
+    const path = draft.file.names[0]!;
+    const name = depotPathOrNull(path);
+    if (store !== null && name !== null) {
+      const object = await this.#options.reader.head(keyOf(name));
+      if (object !== null) {
+        draft.missing(
+          path,
+          ["local", "manifest"],
+          [{ side: "store", isVerified: false }],
+          "neither the disk nor the manifest has it; the store has an object of its name",
+        );
+        return;
+      }
+    }
+    const hint = this.#hintOf(draft.file.names);
+    draft.missing(path, ["local"], [], `no such file${hint}`);
+  }
+
+  /** Says so where the name exists in another case: the commonest way to lose files in a copy. */
+  #hintOf(names: readonly string[]): string {
+    if (++this.#hints > HINTS_MAX) return "";
+    for (const name of names) {
+      const other = this.#ignoringCase(name);
+      if (other !== null) {
+        return `; "${displayPath(other)}" is there, in another case`;
+      }
+    }
+    return "";
+  }
+
+  #ignoringCase(path: string): string | null {
+    const absolute = path.startsWith("/");
+    let found = "";
+    for (const segment of path.split("/").filter((part) => part !== "")) {
+      const at = (name: string): string =>
+        found === "" && !absolute ? name : `${found}/${name}`;
+      if (this.#options.files.lstat(at(segment)) !== null) {
+        found = at(segment);
+        continue;
+      }
+      const lower = segment.toLowerCase();
+      const match = this.#options.files.readDirectory(
+        found === "" && absolute ? "/" : found,
+      )
+        ?.find((entry) => entry.name.toLowerCase() === lower);
+      if (match === undefined) return null;
+      found = at(match.name);
+    }
+    return found === path ? null : found;
+  }
+
+  async #odd(
+    draft: Draft,
+    path: string,
+    entry: LocalEntry,
+    row: ManifestRow | null,
+    reads: boolean,
+  ): Promise<void> {
+    const what = entry.kind === "directory"
+      ? "a directory stands in its place"
+      : "something that is no file stands in its place";
+    const good = await this.#goodStoreCopy(draft, path, row, reads);
+    draft.allBad(path, ["local"], good, what);
+    draft.expect(path, row, true);
+  }
+
+  async #resident(
+    draft: Draft,
+    path: string,
+    entry: LocalEntry,
+    row: ManifestRow | null,
+    reads: boolean,
+  ): Promise<void> {
+    const { depth } = this.#options;
+    if (row !== null && row.isClean) draft.expect(path, row, true);
+    if (depth === "exists") return draft.all("ok");
+    const wrongSize = sizeFault(draft.file, path, entry, row, depth, reads);
+    const readsThis = reads && depth !== "size";
+    if (!readsThis) {
+      if (depth !== "size") draft.tally.notSampled += draft.file.revisions.length;
+      if (wrongSize === null) return draft.all("ok");
+      const good = await this.#goodStoreCopy(draft, path, row, false);
+      return draft.allBad(path, ["local"], good, wrongSize);
+    }
+    const report = depth === "hash"
+      ? await this.#options.reader.hashLocal(path)
+      : await this.#options.reader.readLocal(path, draft.file);
+    draft.tally.bytesRead += report.bytesRead;
+    const stored = row !== null && row.isClean ? row.stored : null;
+    const differs = stored !== null && stored.hash !== null &&
+      stored.hash !== report.hash;
+    if (depth === "hash") await this.#judgeHash(draft, path, row, report, differs);
+    else await this.#judgeLocal(draft, path, row, report, differs);
+    if (draft.findings.length === 0 && stored !== null) {
+      await this.#checkStoreBeside(draft, path, row!);
+    }
+  }
+
+  async #judgeHash(
+    draft: Draft,
+    path: string,
+    row: ManifestRow | null,
+    report: CopyReport,
+    differs: boolean,
+  ): Promise<void> {
+    const hash = row?.stored?.hash ?? null;
+    if (row === null || !row.isClean || hash === null) {
+      return draft.unverifiable("the manifest has no hash of it yet");
+    }
+    if (!differs) return draft.all("ok");
+    const good = await this.#goodStoreCopy(draft, path, row, true);
+    draft.allBad(
+      path,
+      ["local"],
+      good,
+      `BLAKE3 ${report.hash}, the manifest has ${hash}`,
+    );
+  }
+
+  async #judgeLocal(
+    draft: Draft,
+    path: string,
+    row: ManifestRow | null,
+    report: CopyReport,
+    differs: boolean,
+  ): Promise<void> {
+    draft.judge(path, report, "local");
+    if (draft.findings.length === 0) {
+      if (differs) this.#judgeDifference(draft, path, report.hash, row!.stored!.hash!);
+      return;
+    }
+    if (row === null || row.stored === null) return;
+    if (row.isClean && !differs && row.stored.hash !== null) {
+      draft.amend((finding) => ({
+        ...finding,
+        why: `${finding.why}; the bytes are those that were stored, so both copies or ` +
+          `the record are wrong`,
+        wrong: finding.wrong.includes("record") ? finding.wrong : ["local", "store"],
+      }));
+      return;
+    }
+    const good = await this.#goodStoreCopy(draft, path, row, true);
+    draft.amend((finding) =>
+      finding.wrong.includes("local") ? { ...finding, good } : finding
+    );
+  }
+
+  /** No revision is wrong here, and yet these are not the bytes that were stored. */
+  #judgeDifference(draft: Draft, path: string, here: string, there: string): void {
+    const bytes = `${here} here, ${there} there`;
+    if (draft.isAllOk()) {
+      const why = `the local file is right and is not what was stored: ${bytes}`;
+      draft.replace(path, ["store"], [{ side: "local", isVerified: true }], why);
+    } else {
+      const why = `the local file is not what was stored, and no digest tells which of ` +
+        `them is right: ${bytes}`;
+      draft.replace(path, ["local", "store"], [], why);
+    }
+  }
+
+  /** The store's copy of a file whose local copy is right. */
+  async #checkStoreBeside(draft: Draft, path: string, row: ManifestRow): Promise<void> {
+    const { reader, store, readsAllCopies } = this.#options;
+    if (store === null) return;
+    const local = [{ side: "local" as const, isVerified: true }];
+    if (readsAllCopies) {
+      const report = await reader.readObject(row.stored!, path, draft.file);
+      if (report === "deferred") {
+        draft.tally.deferred += draft.file.revisions.length;
+        return;
+      }
+      draft.tally.bytesRecalled += report.bytesRead;
+      const why = objectFault(report, row, draft.file);
+      if (why !== null) draft.replace(path, ["store"], local, why);
+      return;
+    }
+    const object = await reader.head(row.stored!.key);
+    if (object === null) {
+      draft.replaceMissing(path, ["store"], local, "the store has no such object");
+    } else if (object.sizeBytes !== row.stored!.sizeBytes) {
+      const why = `the object has ${object.sizeBytes} bytes, ${
+        row.stored!.sizeBytes
+      } were stored`;
+      draft.replace(path, ["store"], local, why);
+    } else if (
+      object.hash !== null && row.stored!.hash !== null &&
+      object.hash !== row.stored!.hash
+    ) {
+      draft.replace(
+        path,
+        ["store"],
+        local,
+        `the object says it is ${object.hash}, ${row.stored!.hash} was stored`,
+      );
+    }
+  }
+
+  async #evicted(
+    draft: Draft,
+    path: string,
+    row: ManifestRow | null,
+    reads: boolean,
+  ): Promise<void> {
+    const { depth, manifest, store, storeIsListed, reader } = this.#options;
+    if (manifest === null) {
+      return draft.unverifiable("it is evicted, and no store was given (--config)");
+    }
+    if (row === null) return await this.#markerWithoutRow(draft, path);
+    if (row.stored === null) {
+      return draft.missing(path, ["local"], [], "the file was never stored, and is gone");
+    }
+    if (store === null) {
+      return draft.unverifiable("it is evicted, and no store was given");
+    }
+    if (!row.isClean) {
+      const good = [{ side: "store" as const, isVerified: false }];
+      const why =
+        "the newest bytes were not stored yet, and are gone; an older version is";
+      draft.allBad(path, ["local"], good, why);
+      return;
+    }
+    const readsThis = reads && (depth === "hash" || depth === "content");
+    if (!readsThis) {
+      if (depth === "hash" || depth === "content") {
+        draft.tally.notSampled += draft.file.revisions.length;
+      }
+      if (storeIsListed && !row.isElsewhere) draft.expect(path, row, false);
+      else return await this.#headEvicted(draft, path, row);
+      return draft.all("ok");
+    }
+    draft.expect(path, row, false);
+    const report = await reader.readObject(
+      row.stored,
+      path,
+      depth === "hash" ? null : draft.file,
+    );
+    if (report === "deferred") {
+      draft.tally.deferred += draft.file.revisions.length;
+      return await this.#headEvicted(draft, path, row);
+    }
+    draft.tally.bytesRecalled += report.bytesRead;
+    this.#judgeObject(draft, path, row, report);
+  }
+
+  async #headEvicted(draft: Draft, path: string, row: ManifestRow): Promise<void> {
+    const object = await this.#options.reader.head(row.stored!.key);
+    if (object === null) {
+      draft.missing(path, ["store"], [], "evicted, and the store has no such object");
+    } else if (
+      this.#options.depth !== "exists" && object.sizeBytes !== row.stored!.sizeBytes
+    ) {
+      const why = `evicted, and the object has ${object.sizeBytes} bytes, ` +
+        `${row.stored!.sizeBytes} were stored`;
+      draft.allBad(path, ["store"], [], why);
+    } else {
+      draft.all("ok");
+    }
+  }
+
+  #judgeObject(
+    draft: Draft,
+    path: string,
+    row: ManifestRow,
+    report: CopyReport,
+  ): void {
+    if (report.fault !== null) {
+      if (report.fault.kind === "absent") {
+        return draft.missing(
+          path,
+          ["store"],
+          [],
+          "evicted, and the store has no such object",
+        );
+      }
+      if (report.fault.kind === "damaged") {
+        return draft.allBad(path, ["store"], [], `evicted, and ${report.fault.why}`);
+      }
+      return draft.unverifiable(
+        report.fault.kind === "archived"
+          ? "the object is in an archive class"
+          : "the store could not be read",
+      );
+    }
+    const hash = row.stored!.hash;
+    const differs = hash !== null && hash !== report.hash;
+    if (report.revisions === null) {
+      if (hash === null) return draft.unverifiable("the manifest has no hash of it");
+      if (!differs) return draft.all("ok");
+    } else {
+      draft.judge(path, report, "store");
+      if (draft.findings.length > 0 || !differs) return;
+      draft.restart();
+    }
+    const why = `evicted, and the object is ${report.hash}, ${hash} was stored`;
+    draft.allBad(path, ["store"], [], why);
+  }
+
+  async #markerWithoutRow(draft: Draft, path: string): Promise<void> {
+    const name = depotPathOrNull(path);
+    const object = name === null || this.#options.store === null
+      ? null
+      : await this.#options.reader.head(this.#options.keyOf(name));
+    draft.missing(
+      path,
+      ["manifest"],
+      object === null ? [] : [{ side: "store", isVerified: false }],
+      "a marker stands here, and the manifest has no row for it" +
+        (object === null ? "" : "; the store has an object of its name"),
+    );
+  }
+
+  /** Whether the store still has what the local copy should be. */
+  async #goodStoreCopy(
+    draft: Draft,
+    path: string,
+    row: ManifestRow | null,
+    reads: boolean,
+  ): Promise<Finding["good"]> {
+    const { depth, reader, store } = this.#options;
+    if (row === null || row.stored === null || store === null) return [];
+    if (reads && (depth === "hash" || depth === "content")) {
+      const report = await reader.readObject(
+        row.stored,
+        path,
+        depth === "content" ? draft.file : null,
+      );
+      if (report !== "deferred") {
+        draft.tally.bytesRecalled += report.bytesRead;
+        if (report.fault?.kind === "failed") return [];
+        const isGood = objectFault(report, row, draft.file) === null;
+        return isGood ? [{ side: "store", isVerified: true }] : [];
+      }
+    }
+    const object = await reader.head(row.stored.key);
+    return object !== null && object.sizeBytes === row.stored.sizeBytes
+      ? [{ side: "store", isVerified: false }]
+      : [];
+  }
+}
+
+/** What is wrong with an object, or null. */
+function objectFault(
+  report: CopyReport,
+  row: ManifestRow,
+  file: ArchiveFile,
+): string | null {
+  if (report.fault !== null) return `the object cannot be read: ${report.fault.why}`;
+  const hash = row.stored!.hash;
+  if (hash !== null && hash !== report.hash) {
+    return `the object is ${report.hash}, ${hash} was stored`;
+  }
+  if (report.revisions === null) return null;
+  const draft = new Draft(file);
+  draft.judge("", report, "store");
+  return draft.findings[0]?.why ?? null;
+}
+
+/** A size that shows without reading that the local file is wrong; null if none does. */
+function sizeFault(
+  file: ArchiveFile,
+  path: string,
+  entry: LocalEntry,
+  row: ManifestRow | null,
+  depth: Depth,
+  reads: boolean,
+): string | null {
+  if (row !== null && row.isClean && row.sizeBytes !== entry.sizeBytes) {
+    return `the file has ${entry.sizeBytes} bytes, the manifest has ${row.sizeBytes}`;
+  }
+  // Where the content is read the digest decides, not a size written at submit.
+  if (file.isRcs || (depth !== "size" && reads)) return null;
+  const isGzip = path.endsWith(".gz");
+  for (const claim of file.revisions[0]!.claims) {
+    if (isGzip && claim.kind === "storage" && claim.form === "gzip") {
+      if (claim.serverSizeBytes > 0 && claim.serverSizeBytes !== entry.sizeBytes) {
+        return `the file has ${entry.sizeBytes} bytes, the storage table has ` +
+          `${claim.serverSizeBytes}`;
+      }
+    } else if (!isGzip && claim.kind !== "storage" && claim.sizeBytes >= 0) {
+      const isPlain = ((claim.type | claim.lbrType) & 0x30) === 0 && !claim.hasCharset;
+      if (isPlain && claim.sizeBytes !== entry.sizeBytes) {
+        return `the file has ${entry.sizeBytes} bytes, the record has ${claim.sizeBytes}`;
+      }
+    }
+  }
+  return null;
+}
+
+type Verdict = "ok" | "unverifiable" | "excused" | "missing" | "bad";
+
+/** Collects the outcome for one file. Each revision ends in one verdict. */
+class Draft {
+  readonly file: ArchiveFile;
+  readonly tally: Tally = emptyTally();
+  readonly #verdicts = new Map<ArchiveRevision, Verdict>();
+  readonly #reasons = new Map<string, number>();
+  #findings: Finding[] = [];
+  #expected: ExpectedObject | null = null;
+
+  constructor(file: ArchiveFile) {
+    this.file = file;
+  }
+
+  get findings(): readonly Finding[] {
+    return this.#findings;
+  }
+
+  all(verdict: "ok" | "excused"): void {
+    for (const revision of this.file.revisions) this.#verdicts.set(revision, verdict);
+  }
+
+  unverifiable(why: string): void {
+    for (const revision of this.file.revisions) {
+      this.#verdicts.set(revision, "unverifiable");
+      this.#reason(why);
+    }
+  }
+
+  #reason(why: string): void {
+    this.#reasons.set(why, (this.#reasons.get(why) ?? 0) + 1);
+  }
+
+  /** Whether every revision was compared with a record, and agrees. */
+  isAllOk(): boolean {
+    return this.file.revisions.every((revision) => this.#verdicts.get(revision) === "ok");
+  }
+
+  expect(path: string, row: ManifestRow | null, isResident: boolean): void {
+    if (row === null || row.stored === null || row.isElsewhere) return;
+    const { key, sizeBytes } = row.stored;
+    this.#expected = { key, sizeBytes, path, isResident, file: this.file };
+  }
+
+  /** Absence is no fault of revisions that have an excuse. */
+  missing(
+    path: string,
+    wrong: readonly Side[],
+    good: Finding["good"],
+    why: string,
+  ): void {
+    for (const revision of this.file.revisions) {
+      if (revision.excuse !== null) this.#verdicts.set(revision, "excused");
+      else this.#find("missing", revision, path, { wrong, good, why });
+    }
+  }
+
+  allBad(
+    path: string,
+    wrong: readonly Side[],
+    good: Finding["good"],
+    why: string,
+  ): void {
+    for (const revision of this.file.revisions) {
+      this.#find("bad", revision, path, { wrong, good, why });
+    }
+  }
+
+  /** A finding in place of the verdicts so far. */
+  replace(
+    path: string,
+    wrong: readonly Side[],
+    good: Finding["good"],
+    why: string,
+  ): void {
+    this.restart();
+    this.allBad(path, wrong, good, why);
+  }
+
+  replaceMissing(
+    path: string,
+    wrong: readonly Side[],
+    good: Finding["good"],
+    why: string,
+  ): void {
+    this.restart();
+    this.missing(path, wrong, good, why);
+  }
+
+  restart(): void {
+    this.#verdicts.clear();
+    this.#reasons.clear();
+    this.#findings = [];
+  }
+
+  amend(change: (finding: Finding) => Finding): void {
+    this.#findings = this.#findings.map(change);
+  }
+
+  /** A verdict for each revision from what was read of one copy. */
+  judge(path: string, report: CopyReport, side: "local" | "store"): void {
+    for (const revision of this.file.revisions) {
+      const judged = report.revisions!.get(revision.lbrRev)!;
+      const where = { wrong: [side], good: [], why: judged.why };
+      switch (judged.verdict) {
+        case "ok":
+          this.#verdicts.set(revision, "ok");
+          break;
+        case "unverifiable":
+          this.#verdicts.set(revision, "unverifiable");
+          this.#reason(judged.why);
+          break;
+        case "absent":
+          if (revision.excuse !== null) this.#verdicts.set(revision, "excused");
+          else this.#find("missing", revision, path, where);
+          break;
+        case "bad":
+          this.#find("bad", revision, path, where, judged.claim);
+          break;
+        case "record":
+          this.#find("bad", revision, path, {
+            wrong: ["record"],
+            good: [{ side, isVerified: true }],
+            why: `${judged.why}; other rows agree with the content`,
+          }, judged.claim);
+      }
+    }
+    if (report.damage !== null && this.#findings.length === 0) {
+      const why = `its revisions are whole, but the file is damaged: ${report.damage}`;
+      this.#find("bad", this.file.revisions[0]!, path, { wrong: [side], good: [], why });
+    }
+  }
+
+  #find(
+    kind: "missing" | "bad",
+    revision: ArchiveRevision,
+    path: string,
+    what: Pick<Finding, "wrong" | "good" | "why">,
+    claim = revision.claims[0]!,
+  ): void {
+    this.#verdicts.set(revision, kind);
+    this.#findings.push(findingOf(kind, revision, path, what, claim));
+  }
+
+  outcome(): FileOutcome {
+    for (const [revision, verdict] of this.#verdicts) {
+      this.tally[verdict]++;
+      if (verdict === "excused") continue;
+      this.tally.checked++;
+      for (const claim of revision.claims) {
+        if (claim.kind !== "storage") this.tally.rows += claim.rows;
+      }
+    }
+    return {
+      tally: this.tally,
+      findings: this.#findings,
+      names: this.file.names,
+      // A finding has looked at the store's copy already.
+      expected: this.#findings.length === 0 ? this.#expected : null,
+      reasons: this.#reasons,
+    };
+  }
+}

@@ -1,0 +1,541 @@
+/**
+ * A run of the verifier: reads the records, checks each archive that they name, then looks
+ * from the other side. Decides the order and what is asked of whom; writes nothing but its
+ * resume file.
+ *
+ * @module
+ */
+
+import { blake3 } from "@napi-rs/blake-hash";
+import type { Clock } from "../core/clock.ts";
+import { bytesOf, type DepotPath, firstKeyFor } from "../core/names.ts";
+import { type ArchiveBase, DepotMaps } from "../perforce/archive_path.ts";
+import { ArchiveChecker, type FileOutcome } from "./archive_check.ts";
+import { planArchive } from "./archive_plan.ts";
+import { isSelected, RecallBudget, type Selection, Throttle } from "./budget.ts";
+import { type Catalog, type CatalogStats, readCatalog } from "./catalog.ts";
+import { type ArchiveGroup, groupClaims } from "./claims.ts";
+import { CopyReader } from "./copy_reader.ts";
+import { Inventory, type InventoryCounts } from "./inventory.ts";
+import { checkPacks } from "./pack_check.ts";
+import {
+  addTally,
+  type Depth,
+  emptyTally,
+  type Finding,
+  type Tally,
+} from "./report_types.ts";
+import { ResumeLog } from "./resume_log.ts";
+import { Scratch } from "./scratch.ts";
+import {
+  type ArchiveStore,
+  LocalFileError,
+  type LocalFiles,
+  type ManifestView,
+  StoreReadError,
+} from "./sources.ts";
+
+export interface VerifyOptions {
+  readonly checkpoint: string | null;
+  readonly journals: readonly string[];
+  readonly depth: Depth;
+  readonly selection: Selection;
+  /** Only archives that a file below this depot path uses: `//depot/dir/`. Null for all. */
+  readonly depotPrefix: string | null;
+  /** Check depots of type archive too, which may be unmounted. */
+  readonly checksArchiveDepots: boolean;
+  readonly readsAllCopies: boolean;
+  readonly findsOrphans: boolean;
+  readonly orphanAgeMs: number;
+  readonly recallBytesMax: number;
+  readonly bytesPerSecond: number;
+  readonly resumePath: string | null;
+  readonly ignoresMd5: boolean;
+}
+
+export interface VerifySources {
+  readonly files: LocalFiles;
+  /** Absolute, one character per byte. */
+  readonly depotRoot: string;
+  readonly manifest: ManifestView | null;
+  readonly store: ArchiveStore | null;
+  readonly scratchDirectory: string;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+export type Phase = "records" | "archives" | "store list" | "disk" | "comparison";
+
+export interface VerifyObserver {
+  finding(finding: Finding): void;
+  /** `total` is 0 where it is not known. Called often. */
+  progress(phase: Phase, done: number, total: number): void;
+}
+
+export interface VerifyResult {
+  readonly tallies: ReadonlyMap<string, Tally>;
+  readonly total: Tally;
+  readonly reasons: ReadonlyMap<string, number>;
+  readonly orphans: number;
+  readonly strays: number;
+  /** Null where the other direction was not looked at; then `notLooked` says why. */
+  readonly inventory: InventoryCounts | null;
+  readonly inventoryOmitted: string | null;
+  /** The records may lack rows. */
+  readonly truncated: boolean;
+  /** Reasons why the result cannot be called complete; empty if it is. */
+  readonly incomplete: readonly string[];
+  readonly warnings: readonly string[];
+  readonly stats: CatalogStats;
+  readonly asOfS: number;
+}
+
+/** Groups under way at once. Results are taken in order, so this bounds memory too. */
+const GROUPS_IN_FLIGHT = 16;
+const MARK_EVERY_MS = 10_000;
+const INCOMPLETE_MAX = 50;
+
+export async function verify(
+  options: VerifyOptions,
+  sources: VerifySources,
+  observer: VerifyObserver,
+): Promise<VerifyResult> {
+  const scratch = Scratch.open(sources.scratchDirectory);
+  try {
+    const catalog = await readCatalog({
+      checkpoint: options.checkpoint,
+      journals: options.journals,
+      scratch,
+      ignoresMd5: options.ignoresMd5,
+      onProgress: (done, total) => observer.progress("records", done, total),
+    });
+    const run = new Run(options, sources, observer, { catalog, scratch });
+    try {
+      return await run.all();
+    } finally {
+      run.close();
+    }
+  } finally {
+    scratch.close();
+  }
+}
+
+interface GroupOutcome {
+  readonly key: string;
+  readonly depot: string;
+  readonly claims: number;
+  readonly tally: Tally;
+  readonly files: readonly FileOutcome[];
+  readonly reasons: ReadonlyMap<string, number>;
+}
+
+class Run {
+  readonly #options: VerifyOptions;
+  readonly #sources: VerifySources;
+  readonly #observer: VerifyObserver;
+  readonly #catalog: Catalog;
+  readonly #maps: DepotMaps;
+  readonly #scratch: Scratch;
+  readonly #budget: RecallBudget;
+  readonly #throttle: Throttle;
+  readonly #inventory: Inventory;
+  readonly #checker: ArchiveChecker;
+  /** For archives that an earlier run has done: finds names only. */
+  readonly #passer: ArchiveChecker;
+  readonly #resume: ResumeLog | null = null;
+  readonly #resumeAfter: string = "";
+  readonly #tallies = new Map<string, Tally>();
+  readonly #reasons = new Map<string, number>();
+  readonly #incomplete: string[] = [];
+  readonly #warnings: string[];
+  #orphans = 0;
+  #strays = 0;
+
+  constructor(
+    options: VerifyOptions,
+    sources: VerifySources,
+    observer: VerifyObserver,
+    found: { catalog: Catalog; scratch: Scratch },
+  ) {
+    const { catalog, scratch } = found;
+    this.#options = options;
+    this.#sources = sources;
+    this.#observer = observer;
+    this.#catalog = catalog;
+    this.#scratch = scratch;
+    this.#warnings = [...catalog.warnings];
+    this.#maps = new DepotMaps(
+      catalog.depots,
+      catalog.caseRule,
+      depotRoots(catalog, sources),
+    );
+    if (options.resumePath !== null) {
+      const { log, point } = ResumeLog.open(
+        options.resumePath,
+        identityOf(options, catalog),
+      );
+      this.#resume = log;
+      this.#resumeAfter = point.after;
+      for (const [depot, tally] of Object.entries(point.tallies)) {
+        this.#tallies.set(depot, { ...emptyTally(), ...tally });
+      }
+      for (const [why, count] of Object.entries(point.reasons)) {
+        this.#reasons.set(why, count);
+      }
+      for (const finding of point.findings) observer.finding(finding);
+    }
+    // The budget is that of this run: each run may spend it.
+    this.#budget = new RecallBudget(options.recallBytesMax);
+    this.#throttle = new Throttle(sources.clock, options.bytesPerSecond);
+    this.#inventory = new Inventory({
+      files: sources.files,
+      manifest: sources.manifest,
+      store: sources.store,
+      scratch,
+      caseRule: catalog.caseRule,
+      checksSize: options.depth !== "exists",
+      orphansBeforeMs: catalog.asOfS * 1000 - options.orphanAgeMs,
+      skippedDirectories: this.#skippedDirectories(),
+    });
+    this.#checker = this.#makeChecker(options.depth);
+    this.#passer = this.#makeChecker("exists");
+  }
+
+  close(): void {
+    this.#resume?.close();
+    this.#inventory.close();
+    this.#catalog.claims.close();
+  }
+
+  #makeChecker(depth: Depth): ArchiveChecker {
+    const { files, store, manifest, signal, clock } = this.#sources;
+    const onIncomplete = (why: string): void => this.#addIncomplete(why);
+    const reader = new CopyReader({
+      files,
+      store,
+      scratch: this.#scratch,
+      budget: this.#budget,
+      throttle: this.#throttle,
+      signal,
+      onBytes: () => {},
+      onIncomplete,
+    });
+    return new ArchiveChecker({
+      clock,
+      files,
+      manifest,
+      store,
+      depth,
+      readsAllCopies: this.#options.readsAllCopies,
+      storeIsListed: this.#listsStore(),
+      reader,
+      keyOf,
+      onIncomplete,
+    });
+  }
+
+  #listsStore(): boolean {
+    return this.#sources.store !== null && this.#options.depotPrefix === null;
+  }
+
+  #addIncomplete(why: string): void {
+    if (this.#incomplete.length < INCOMPLETE_MAX && !this.#incomplete.includes(why)) {
+      this.#incomplete.push(why);
+    }
+  }
+
+  async all(): Promise<VerifyResult> {
+    const isDone = await this.#checkArchives();
+    if (isDone) await this.#checkGraphDepots();
+    const omitted = isDone
+      ? await this.#lookFromOtherSide()
+      : "the run did not come so far";
+    const total = emptyTally();
+    for (const tally of this.#tallies.values()) addTally(total, tally);
+    const { incomplete, stats, asOfS } = this.#catalog;
+    return {
+      tallies: this.#tallies,
+      total,
+      reasons: this.#reasons,
+      orphans: this.#orphans,
+      strays: this.#strays,
+      inventory: omitted === null ? this.#inventory.counts : null,
+      inventoryOmitted: omitted,
+      truncated: incomplete.length > 0,
+      incomplete: [...incomplete, ...this.#incomplete],
+      warnings: this.#warnings,
+      stats,
+      asOfS,
+    };
+  }
+
+  /** True if it came to the end. */
+  async #checkArchives(): Promise<boolean> {
+    const underWay: Promise<GroupOutcome>[] = [];
+    const state = { claims: 0, last: this.#resumeAfter, markedMs: this.#nowMs() };
+    const settleOldest = async (): Promise<void> => {
+      const outcome = await underWay.shift()!;
+      this.#settle(outcome, state);
+      if (this.#nowMs() - state.markedMs > MARK_EVERY_MS) this.#mark(state);
+    };
+    let stopped: string | null = null;
+    for (const group of groupClaims(this.#catalog.claims.sorted())) {
+      stopped = this.#whyStop();
+      if (stopped !== null) break;
+      underWay.push(this.#checkGroup(group));
+      if (underWay.length >= GROUPS_IN_FLIGHT) await settleOldest();
+    }
+    while (underWay.length > 0) await settleOldest();
+    this.#mark(state);
+    if (stopped !== null) this.#addIncomplete(stopped);
+    return stopped === null;
+  }
+
+  #whyStop(): string | null {
+    if (this.#sources.signal.aborted) return "the run was interrupted";
+    if (this.#resume !== null && this.#budget.isExhausted) {
+      return "the recall budget is used up: run again with the same resume file to go on";
+    }
+    return null;
+  }
+
+  #nowMs(): number {
+    return this.#sources.clock.monotonicMs();
+  }
+
+  #settle(outcome: GroupOutcome, state: { claims: number; last: string }): void {
+    state.claims += outcome.claims;
+    const isNew = outcome.key > this.#resumeAfter || this.#resumeAfter === "";
+    for (const file of outcome.files) {
+      this.#inventory.addNames(file.names);
+      if (file.expected !== null) {
+        this.#inventory.addExpected(file.expected, outcome.depot);
+      }
+    }
+    if (isNew) {
+      addTally(this.#tallyOf(outcome.depot), outcome.tally);
+      for (const file of outcome.files) {
+        addTally(this.#tallyOf(outcome.depot), file.tally);
+        for (const finding of file.findings) this.#report(finding);
+        this.#addReasons(file.reasons);
+      }
+      this.#addReasons(outcome.reasons);
+      state.last = outcome.key;
+    }
+    this.#observer.progress("archives", state.claims, this.#catalog.claims.count);
+  }
+
+  #mark(state: { last: string; markedMs: number }): void {
+    state.markedMs = this.#nowMs();
+    this.#resume?.mark({
+      after: state.last,
+      tallies: Object.fromEntries(this.#tallies),
+      reasons: Object.fromEntries(this.#reasons),
+    });
+  }
+
+  #report(finding: Finding): void {
+    this.#resume?.finding(finding);
+    this.#observer.finding(finding);
+  }
+
+  #tallyOf(depot: string): Tally {
+    let tally = this.#tallies.get(depot);
+    if (tally === undefined) this.#tallies.set(depot, tally = emptyTally());
+    return tally;
+  }
+
+  #addReasons(reasons: ReadonlyMap<string, number>): void {
+    for (const [why, count] of reasons) {
+      this.#reasons.set(why, (this.#reasons.get(why) ?? 0) + count);
+    }
+  }
+
+  async #checkGroup(group: ArchiveGroup): Promise<GroupOutcome> {
+    const lbrFile = group.claims[0]!.lbrFile;
+    const tally = emptyTally();
+    const reasons = new Map<string, number>();
+    const claims = group.claims.reduce((sum, claim) => sum + claim.rows, 0);
+    const base = this.#maps.resolve(lbrFile);
+    const depot = base?.depot ?? lbrFile.slice(2, lbrFile.indexOf("/", 2));
+    const outcome = { key: group.key, depot, claims, tally, reasons };
+    const why = base === null ? null : this.#whySkipped(base);
+    if (why !== null || !this.#isWanted(group)) {
+      tally.skipped += revisionsOf(group);
+      if (why !== null) reasons.set(why, revisionsOf(group));
+      return { ...outcome, files: [] };
+    }
+    if (base === null) {
+      this.#addWarning(
+        `//${depot}/ has no depot record; its map is taken to be ${depot}/...`,
+      );
+    }
+    const path = base?.path ?? lbrFile.slice(2);
+    const absolute = base?.isOutside === true;
+    if (absolute && !path.startsWith("/")) {
+      tally.checked += revisionsOf(group);
+      tally.unverifiable += revisionsOf(group);
+      reasons.set("its depot map leads out of the depot root", revisionsOf(group));
+      return { ...outcome, files: [] };
+    }
+    const plan = planArchive(group.claims, path, (it) => this.#maps.spellings(it));
+    tally.skipped += plan.external;
+    for (const { why } of plan.unverifiable) {
+      tally.checked++;
+      tally.unverifiable++;
+      reasons.set(why, (reasons.get(why) ?? 0) + 1);
+    }
+    const isPast = this.#resumeAfter !== "" && group.key <= this.#resumeAfter;
+    const reads = isSelected(group.key, this.#options.selection);
+    const files: FileOutcome[] = [];
+    for (const file of plan.files) {
+      files.push(
+        isPast
+          ? await this.#passer.check(file, false)
+          : await this.#checker.check(file, reads),
+      );
+    }
+    return { ...outcome, files };
+  }
+
+  #whySkipped(base: ArchiveBase): string | null {
+    if (base.depotType === "remote") return "a remote depot has no archives of its own";
+    if (base.depotType === "archive" && !this.#options.checksArchiveDepots) {
+      return "an archive depot (--archive-depots checks it)";
+    }
+    return base.address === ""
+      ? null
+      : "the server keeps the depot in an object store of its own";
+  }
+
+  #isWanted(group: ArchiveGroup): boolean {
+    const prefix = this.#options.depotPrefix;
+    return prefix === null ||
+      group.claims.some((claim) =>
+        (claim.depotFile === "" ? claim.lbrFile : claim.depotFile).startsWith(prefix)
+      );
+  }
+
+  #addWarning(why: string): void {
+    if (!this.#warnings.includes(why)) this.#warnings.push(why);
+  }
+
+  #skippedDirectories(): string[] {
+    const directories: string[] = [];
+    for (const depot of this.#maps.depots()) {
+      const isSkipped = depot.type === "graph" || depot.address !== "" ||
+        (depot.type === "archive" && !this.#options.checksArchiveDepots);
+      const { path, isOutside } = this.#maps.mapped(depot, "");
+      if (isSkipped && !isOutside) directories.push(path.replace(/\/+$/, ""));
+    }
+    return directories;
+  }
+
+  async #checkGraphDepots(): Promise<void> {
+    if (this.#options.depotPrefix !== null) return;
+    for (const depot of this.#maps.depots()) {
+      if (depot.type !== "graph") continue;
+      const { path } = this.#maps.mapped(depot, "");
+      await this.#orIncomplete(async () => {
+        const { files } = this.#sources;
+        const { depth } = this.#options;
+        const { tally, findings } = await checkPacks(files, path, depth, this.#throttle);
+        addTally(this.#tallyOf(depot.name), tally);
+        for (const finding of findings) this.#observer.finding(finding);
+      });
+    }
+  }
+
+  /** Null if it was done, else why not. */
+  async #lookFromOtherSide(): Promise<string | null> {
+    const { store } = this.#sources;
+    if (this.#options.depotPrefix !== null) return "only part of the depot was asked for";
+    const isListed = store === null || await this.#compareStore();
+    if (!this.#options.findsOrphans) return "it was not asked for";
+    // Rows that are not there would make orphans of good files.
+    if (this.#catalog.incomplete.length > 0) return "the records may lack rows";
+    if (!isListed) return "the store could not be listed";
+    const isWalked = await this.#orIncomplete(() => {
+      this.#inventory.walkFiles((count) => this.#observer.progress("disk", count, 0));
+      this.#inventory.walkManifest();
+      return Promise.resolve();
+    });
+    if (!isWalked) return "the disk could not be walked";
+    const isCompared = await this.#orIncomplete(async () => {
+      for await (const finding of this.#inventory.orphans()) {
+        if (finding.kind === "stray") this.#strays++;
+        else this.#orphans++;
+        this.#observer.finding(finding);
+      }
+    });
+    return isCompared ? null : "the comparison could not be finished";
+  }
+
+  async #compareStore(): Promise<boolean> {
+    return await this.#orIncomplete(async () => {
+      await this.#inventory.listStore((count) =>
+        this.#observer.progress("store list", count, 0)
+      );
+      for await (const { finding, depot, revisions } of this.#inventory.compareStore()) {
+        const tally = this.#tallyOf(depot);
+        const kind = finding.kind === "missing" ? "missing" : "bad";
+        const fromOk = Math.min(tally.ok, revisions);
+        tally.ok -= fromOk;
+        tally.unverifiable -= revisions - fromOk;
+        tally[kind] += revisions;
+        this.#observer.finding(finding);
+      }
+    });
+  }
+
+  /** Runs a part; what our own reach prevents makes the run incomplete. */
+  async #orIncomplete(part: () => Promise<void>): Promise<boolean> {
+    try {
+      await part();
+      return true;
+    } catch (error) {
+      if (!(error instanceof LocalFileError) && !(error instanceof StoreReadError)) {
+        throw error;
+      }
+      this.#addIncomplete(error.message);
+      return false;
+    }
+  }
+}
+
+/** The key of the first version of a path. */
+function keyOf(path: DepotPath): string {
+  return firstKeyFor(path, () => blake3(bytesOf(path)).toString("hex"));
+}
+
+/** Directories that absolute depot maps may begin with, and that are the depot root here. */
+function depotRoots(catalog: Catalog, sources: VerifySources): string[] {
+  const configured = catalog.config
+    .filter((row) => row.name === "server.depot.root")
+    .map((row) => row.value);
+  return [sources.depotRoot, ...configured, catalog.serverRoot];
+}
+
+/** Archive revisions that a group's claims speak of. */
+function revisionsOf(group: ArchiveGroup): number {
+  return new Set(group.claims.map((claim) => `${claim.form}/${claim.lbrRev}`)).size;
+}
+
+/** What two runs must have in common for one to go on where the other stopped. */
+function identityOf(options: VerifyOptions, catalog: Catalog): string {
+  const { depth, selection, depotPrefix, checkpoint, journals } = options;
+  return JSON.stringify({
+    version: 1,
+    depth,
+    selection,
+    depotPrefix,
+    checkpoint,
+    journals,
+    readsAllCopies: options.readsAllCopies,
+    checksArchiveDepots: options.checksArchiveDepots,
+    asOfS: catalog.asOfS,
+    bytes: catalog.stats.bytesRead,
+    records: catalog.stats.recordsRead,
+    claims: catalog.claims.count,
+  });
+}
