@@ -36,7 +36,7 @@ static int remember(const struct p4shim_fd *own) {
     return -1;
 }
 
-static void forget(int slot) {
+static void forget(int slot) { /* keeps errno */
     if (slot >= 0) {
         atomic_store(&in_flight_state[slot], 0);
     }
@@ -53,8 +53,7 @@ void p4shim_client_forked(void) {
 
 /* Fills in the address; a name too long for it is reached through its directory. */
 static bool address_of(const char *path, struct sockaddr_un *address, struct p4shim_fd *via) {
-    memset(address, 0, sizeof *address);
-    address->sun_family = AF_UNIX;
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     via->fd = -1;
     const size_t bytes = strlen(path);
     if (bytes < sizeof address->sun_path) {
@@ -104,13 +103,14 @@ bool p4shim_socket(int type, const char *path, struct p4shim_fd *own,
     return true;
 }
 
-/* A connected stream to the daemon, or false with errno. */
-static bool reach(struct p4shim_fd *own) {
+/* A connected stream to the daemon, noted in *slot before it is connected; or false with errno. */
+static bool reach(struct p4shim_fd *own, int *slot) {
     struct sockaddr_un address;
     struct p4shim_fd via;
     if (!p4shim_socket(SOCK_STREAM, p4shim_config.shim_sock, own, &address, &via)) {
         return false;
     }
+    *slot = remember(own);
     const struct timeval limit = {CONNECT_TIMEOUT_S, 0};
     p4shim_syscall(SYS_setsockopt, own->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     long rc;
@@ -122,6 +122,7 @@ static bool reach(struct p4shim_fd *own) {
     }
     if (rc != 0) {
         p4shim_close(own);
+        forget(*slot);
         return false;
     }
     return true;
@@ -253,11 +254,11 @@ enum p4shim_contact p4shim_ask(struct p4shim_scratch *s, const char *verb,
         return P4SHIM_FORBIDDEN;
     }
     struct p4shim_fd own;
-    if (!reach(&own)) {
+    int slot = -1;
+    if (!reach(&own, &slot)) {
         return contact_of_errno(errno);
     }
     x->was_connected = true;
-    const int slot = remember(&own);
     const enum p4shim_contact contact = send_line(&own, s->line, bytes)
                                             ? converse(s, &own, silence_ms, x)
                                             : P4SHIM_UNREACHABLE;

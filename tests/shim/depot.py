@@ -1,0 +1,252 @@
+"""A depot, its store, and a small daemon to stand in for the real one.
+
+The daemon speaks docs/protocol.md on shim.sock and listens on access.sock. What it does with a
+request can be replaced for a test: `daemon.answer[verb] = function(conn, path)`.
+"""
+
+import errno
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import tempfile
+import threading
+
+SIZE_MASK = (1 << 64) - 1
+MTIME_NS = 1_400_000_000_123_456_789
+
+
+def marker_atime_ns(size):
+    z = ((size * 0x9E3779B97F4A7C15) & SIZE_MASK) ^ 0x7034
+    check = (z ^ z >> 12 ^ z >> 24 ^ z >> 36 ^ z >> 48) & 0xFFF
+    bits = size << 12 | check
+    return (bits >> 29) * 1_000_000_000 + (bits & (1 << 29) - 1)
+
+
+class Daemon:
+    def __init__(self, depot):
+        self.depot = depot
+        self.requests = []
+        self.events = []
+        self.answer = {"FETCH": self.fetch, "STAT": self.stat, "DELETE": self.delete}
+        self.lock = threading.Lock()
+        self.arrived = threading.Condition(self.lock)
+        self.listener = None
+        self.datagrams = None
+
+    def start(self):
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._bind(self.listener, "shim.sock")
+        self.listener.listen(512)
+        self.datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._bind(self.datagrams, "access.sock")
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+        threading.Thread(target=self._receive, args=(self.datagrams,), daemon=True).start()
+
+    def _bind(self, sock, name):
+        # The directory may be too deep for an address: go through its descriptor.
+        fd = os.open(self.depot.own, os.O_PATH)
+        try:
+            os.unlink(os.path.join(self.depot.own, name))
+        except FileNotFoundError:
+            pass
+        sock.bind(f"/proc/self/fd/{fd}/{name}")
+        os.close(fd)
+
+    def stop(self):
+        for sock, name in ((self.listener, "shim.sock"), (self.datagrams, "access.sock")):
+            if sock is not None:
+                os.unlink(os.path.join(self.depot.own, name))
+                try:
+                    sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+                sock.close()
+        self.listener = self.datagrams = None
+
+    def _accept(self, listener):
+        while True:
+            try:
+                conn, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(conn,), daemon=True).start()
+
+    def _serve(self, conn):
+        line = b""
+        while not line.endswith(b"\n"):
+            part = conn.recv(8192)
+            if not part:
+                return
+            line += part
+        version, verb, path = line[:-1].split(b" ", 2)
+        assert version == b"P4CACHE/1", line
+        with self.arrived:
+            self.requests.append((verb.decode(), os.fsdecode(path)))
+            self.arrived.notify_all()
+        try:
+            reply = self.answer[verb.decode()](conn, os.fsdecode(path))
+            if reply is not None:
+                conn.sendall(reply.encode() + b"\n")
+        except OSError:
+            pass
+        conn.close()
+
+    def _receive(self, datagrams):
+        while True:
+            try:
+                data = datagrams.recv(65536)
+            except OSError:
+                return
+            if not data:
+                return
+            with self.arrived:
+                self.events += [json.loads(line) for line in data.decode().splitlines()]
+                self.arrived.notify_all()
+
+    def await_events(self, count):
+        """Waits until that many opens came; the timeout only ends a test that failed."""
+        with self.arrived:
+            self.arrived.wait_for(lambda: len(self.opens()) >= count, timeout=20)
+            return self.opens()
+
+    def await_request(self, count=1):
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.requests) >= count, timeout=20)
+
+    def opens(self):
+        return [e for e in self.events if e["op"] == "open"]
+
+    def verbs(self):
+        return [verb for verb, _ in self.requests]
+
+    # ---- what a healthy daemon answers ----
+
+    def fetch(self, conn, path):
+        kept = os.path.join(self.depot.store, path)
+        with self.lock:
+            if not os.path.exists(kept):
+                return "ERR NOTFOUND no such file"
+            target = os.path.join(self.depot.root, path)
+            size = os.path.getsize(kept)
+            if os.path.exists(target) and not stat.S_ISSOCK(os.lstat(target).st_mode):
+                return f"OK {size}"
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            temporary = os.path.join(self.depot.own, "tmp", "restore")
+            shutil.copyfile(kept, temporary)
+            source = os.lstat(target) if os.path.lexists(target) else os.lstat(kept)
+            os.chmod(temporary, stat.S_IMODE(source.st_mode))
+            os.chown(temporary, source.st_uid, source.st_gid)
+            os.utime(temporary, ns=(source.st_mtime_ns, source.st_mtime_ns))
+            os.rename(temporary, target)
+            return f"OK {size}"
+
+    def stat(self, conn, path):
+        kept = os.path.join(self.depot.store, path)
+        target = os.path.join(self.depot.root, path)
+        if not os.path.exists(kept):
+            return "ERR NOTFOUND no such file"
+        st = os.stat(kept)
+        if os.path.lexists(target):  # stamp it again
+            now = os.lstat(target)
+            os.utime(target, ns=(marker_atime_ns(st.st_size), now.st_mtime_ns))
+        return (f"OK {st.st_size} {st.st_mtime_ns} {stat.S_IMODE(st.st_mode):o} "
+                f"{st.st_uid} {st.st_gid} evicted")
+
+    def delete(self, conn, path):
+        kept = os.path.join(self.depot.store, path)
+        if not os.path.exists(kept):
+            return "ERR NOTFOUND no such file"
+        os.unlink(kept)
+        return "OK 0"
+
+
+class Depot:
+    def __init__(self, build, out, parent=None):
+        self.top = tempfile.mkdtemp(prefix="p4shim-", dir=parent)
+        self.root = os.path.join(self.top, "depot")
+        self.store = os.path.join(self.top, "store")
+        self.scratch = os.path.join(self.top, "scratch")
+        self.own = os.path.join(self.root, ".p4cache")
+        for path in (self.store, self.scratch, os.path.join(self.own, "tmp")):
+            os.makedirs(path)
+        self.library = os.path.join(build, "libp4shim.so")
+        self.probe_program = os.path.join(out, "probe")
+        self.out = out
+        self.daemon = Daemon(self)
+
+    def remove(self):
+        self.daemon.stop()
+        shutil.rmtree(self.top)
+
+    def path(self, rel):
+        return os.path.join(self.root, rel)
+
+    def write(self, rel, content=b"history 1.1 1.2 1.3\n" * 50, mode=0o444):
+        path = self.path(rel)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(content)
+        os.chmod(path, mode)
+        os.utime(path, ns=(MTIME_NS, MTIME_NS))
+        return path
+
+    def keep(self, rel):
+        """Puts a copy of a resident file into the store."""
+        kept = os.path.join(self.store, rel)
+        os.makedirs(os.path.dirname(kept), exist_ok=True)
+        shutil.copy2(self.path(rel), kept)
+
+    def evict(self, rel):
+        path = self.path(rel)
+        self.keep(rel)
+        st = os.lstat(path)
+        aside = os.path.join(self.own, "marker")
+        os.mknod(aside, stat.S_IFSOCK | stat.S_IMODE(st.st_mode))
+        os.chmod(aside, stat.S_IMODE(st.st_mode))
+        os.chown(aside, st.st_uid, st.st_gid)
+        os.utime(aside, ns=(marker_atime_ns(st.st_size), st.st_mtime_ns))
+        os.rename(aside, path)
+        return path
+
+    def environment(self, **extra):
+        env = {
+            "PATH": os.environ["PATH"],
+            "LD_PRELOAD": self.library,
+            "P4CACHE_DEPOT": self.root,
+            "PROBE_SCRATCH": self.scratch,
+            "PROBE_OTHER": self.path("other,v"),
+            "PROBE_TO": os.path.join(self.scratch, "moved"),
+        }
+        env.update(extra)
+        return {k: v for k, v in env.items() if v is not None}
+
+    def start(self, call, path, **extra):
+        return subprocess.Popen([self.probe_program, call, path], env=self.environment(**extra),
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, errors="surrogateescape")
+
+    def probe(self, call, path, **extra):
+        process = self.start(call, path, **extra)
+        output, _ = process.communicate(timeout=60)
+        if process.returncode != 0:
+            output += f"status={process.returncode}\n"
+        return output
+
+    def run(self, *argv, **extra):
+        done = subprocess.run(argv, env=self.environment(**extra), capture_output=True,
+                              text=True, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    def is_marker(self, rel):
+        return stat.S_ISSOCK(os.lstat(self.path(rel)).st_mode)
+
+    def failed_deletes(self):
+        try:
+            with open(os.path.join(self.own, "shim-failed-deletes.log")) as f:
+                return [json.loads(line) for line in f]
+        except FileNotFoundError as error:
+            assert error.errno == errno.ENOENT
+            return []

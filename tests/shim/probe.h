@@ -1,0 +1,25 @@
+/* probe.h - what the two files of the probe share. */
+#ifndef PROBE_H
+#define PROBE_H
+
+/* Prints and closes a descriptor's content, or the errno. */
+void probe_show_fd(int fd);
+
+/* hostile.c: hosts that do unkind things while the shim is at work. */
+void probe_fork_while_waiting(const char *path);
+void probe_closes_all(const char *path);
+void probe_signals(const char *path);
+void probe_threads(const char *path);
+void probe_small_stack(const char *path);
+void probe_cancel(const char *path);
+void probe_chroot(const char *path);
+void probe_no_descriptors(const char *path);
+void probe_rcs_update(const char *path);
+void probe_real_socket(const char *path);
+void probe_idle(const char *path);
+void probe_opens(const char *path);
+void probe_exit_at_once(const char *path);
+void probe_exec_after_open(const char *path);
+void probe_fork_events(const char *path);
+
+#endif

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Runs every test of the shim: tests/shim/run.sh BUILD_DIR [name part]
+# Needs gcc and python3. Prints one line a test, then `shim: N passed, N failed`.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+build=$(cd "${1:?usage: run.sh BUILD_DIR [name part]}" && pwd)
+out=$build/shim-tests
+mkdir -p "$out"
+
+cc=${CC:-gcc}
+flags="-std=gnu11 -O1 -g -Wall -Wextra -Werror"
+$cc $flags -o "$out/probe" "$here/probe.c" "$here/hostile.c" -ldl -lpthread
+$cc $flags -I "$here/../../shim" -o "$out/units" "$here/units.c" \
+  "$here/../../shim/names.c" "$here/../../shim/reply.c" "$here/../../shim/json.c"
+printf 'int answer(void) { return 42; }\n' | $cc -shared -fPIC -x c -o "$out/evictable.so" -
+
+# The PATH's python3 may be a wrapper that starts slowly; the system's is enough.
+python=/usr/bin/python3
+[ -x "$python" ] || python=python3
+exec "$python" -B "$here/run.py" "$build" "$out" "${2:-}"
