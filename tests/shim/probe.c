@@ -4,13 +4,9 @@
  * resident and for the same one evicted. Not linked with anything of the shim.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fts.h>
-#include <ftw.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,13 +14,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <utime.h>
 
 #include "probe.h"
 
-static void show(const char *what, long rc) {
+void probe_show(const char *what, long rc) {
     printf("%s=%ld errno=%s\n", what, rc, rc == -1 ? strerrorname_np(errno) : "-");
 }
 
@@ -50,7 +45,7 @@ void probe_show_fd(int fd) {
 
 static void show_stat(const char *what, int rc, const struct stat *st) {
     if (rc != 0) {
-        show(what, rc);
+        probe_show(what, rc);
         return;
     }
     printf("%s mode=%o size=%lld mtime=%lld.%09ld uid=%u gid=%u nlink=%lu blocks_fit=%d\n", what,
@@ -99,21 +94,21 @@ static void probe_openat64_2(const char *path) {
 static void probe_open_rdwr(const char *path) {
     const int fd = open(path, O_RDWR);
     if (fd >= 0) {
-        show("pwrite", pwrite(fd, "MORE", 4, 2));
+        probe_show("pwrite", pwrite(fd, "MORE", 4, 2));
     }
     probe_show_fd(fd);
 }
 static void probe_open_creat(const char *path) {
     const int fd = open(path, O_RDWR | O_CREAT, 0600);
     if (fd >= 0) {
-        show("pwrite", pwrite(fd, "MORE", 4, 2));
+        probe_show("pwrite", pwrite(fd, "MORE", 4, 2));
     }
     probe_show_fd(fd);
 }
 static void probe_open_append(const char *path) {
     const int fd = open(path, O_RDWR | O_CREAT | O_APPEND, 0600);
     if (fd >= 0) {
-        show("write", write(fd, "MORE", 4));
+        probe_show("write", write(fd, "MORE", 4));
     }
     probe_show_fd(fd);
 }
@@ -129,9 +124,9 @@ static void probe_open_directory(const char *path) {
 }
 static void probe_creat(const char *path) {
     const int fd = creat(path, 0600);
-    show("creat", fd >= 0 ? 0 : -1);
+    probe_show("creat", fd >= 0 ? 0 : -1);
     if (fd >= 0) {
-        show("write", write(fd, "new", 3));
+        probe_show("write", write(fd, "new", 3));
         close(fd);
     }
     probe_show_fd(open(path, O_RDONLY));
@@ -139,7 +134,7 @@ static void probe_creat(const char *path) {
 static void probe_open_path(const char *path) {
     struct stat st;
     const int fd = open(path, O_PATH);
-    show("open", fd >= 0 ? 0 : -1);
+    probe_show("open", fd >= 0 ? 0 : -1);
     show_stat("fstat", fstat(fd, &st), &st);
     show_stat("fstatat", fstatat(fd, "", &st, AT_EMPTY_PATH), &st);
 }
@@ -160,7 +155,7 @@ static void probe_open_relative(const char *path) {
     char *slash = strrchr(copy, '/');
     *slash = '\0';
     if (chdir(copy) != 0) {
-        show("chdir", -1);
+        probe_show("chdir", -1);
         return;
     }
     struct stat st;
@@ -224,7 +219,7 @@ static void probe_statx(const char *path) {
     struct statx stx;
     const int rc = statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &stx);
     if (rc != 0) {
-        show("statx", rc);
+        probe_show("statx", rc);
         return;
     }
     printf("statx mode=%o size=%llu mtime=%lld.%09u uid=%u nlink=%u mask_ok=%d\n", stx.stx_mode,
@@ -235,14 +230,14 @@ static void probe_statx(const char *path) {
     printf("statx_size rc=%d size=%llu\n", rc2, (unsigned long long)stx.stx_size);
 }
 static void probe_access(const char *path) {
-    show("access", access(path, R_OK));
-    show("access_x", access(path, X_OK));
+    probe_show("access", access(path, R_OK));
+    probe_show("access_x", access(path, X_OK));
 }
 static void probe_mmap(const char *path) {
     const int fd = open(path, O_RDONLY);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0) {
-        show("open", -1);
+        probe_show("open", -1);
         return;
     }
     const char *at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -251,165 +246,59 @@ static void probe_mmap(const char *path) {
 
 static void probe_unlink(const char *path) {
     struct stat st;
-    show("unlink", unlink(path));
-    show("lstat", lstat(path, &st));
+    probe_show("unlink", unlink(path));
+    probe_show("lstat", lstat(path, &st));
 }
-static void probe_unlinkat(const char *path) { show("unlinkat", unlinkat(AT_FDCWD, path, 0)); }
-static void probe_remove(const char *path) { show("remove", remove(path)); }
+static void probe_unlinkat(const char *path) { probe_show("unlinkat", unlinkat(AT_FDCWD, path, 0)); }
+static void probe_remove(const char *path) { probe_show("remove", remove(path)); }
 static void probe_truncate(const char *path) {
     struct stat st;
-    show("truncate", truncate(path, 5));
-    show("truncate_negative", truncate(path, -1));
-    show("stat", stat(path, &st));
+    probe_show("truncate", truncate(path, 5));
+    probe_show("truncate_negative", truncate(path, -1));
+    probe_show("stat", stat(path, &st));
     printf("size=%lld now=%d\n", (long long)st.st_size, st.st_mtim.tv_sec > 1600000000);
     probe_show_fd(open(path, O_RDONLY));
 }
 static void probe_link(const char *path) {
     char other[4096];
     snprintf(other, sizeof other, "%s.linked,v", path);
-    show("link", link(path, other));
+    probe_show("link", link(path, other));
     probe_show_fd(open(other, O_RDONLY));
     probe_show_fd(open(path, O_RDONLY));
     struct stat st;
     show_stat("stat", stat(other, &st), &st);
 }
 static void probe_rename_out(const char *path) {
-    show("rename", rename(path, getenv("PROBE_TO")));
+    probe_show("rename", rename(path, getenv("PROBE_TO")));
     probe_show_fd(open(getenv("PROBE_TO"), O_RDONLY));
 }
 static void probe_times(const char *path) {
     struct stat st;
     const struct timespec spec[2] = {{1000, 1}, {1234567890, 123456789}};
-    show("utimensat", utimensat(AT_FDCWD, path, spec, 0));
+    probe_show("utimensat", utimensat(AT_FDCWD, path, spec, 0));
     show_stat("stat", stat(path, &st), &st);
     const struct timeval val[2] = {{1000, 1}, {1234567891, 5}};
-    show("utimes", utimes(path, val));
+    probe_show("utimes", utimes(path, val));
     show_stat("stat", stat(path, &st), &st);
-    show("lutimes", lutimes(path, val));
+    probe_show("lutimes", lutimes(path, val));
     const struct utimbuf buf = {5, 1234567892};
-    show("utime", utime(path, &buf));
+    probe_show("utime", utime(path, &buf));
     show_stat("stat", stat(path, &st), &st);
     const struct timeval bad[2] = {{1, 1}, {1, 1000000}};
-    show("utimes_bad", utimes(path, bad));
-    show("touch", utimensat(AT_FDCWD, path, NULL, 0));
-    show("stat", stat(path, &st));
+    probe_show("utimes_bad", utimes(path, bad));
+    probe_show("touch", utimensat(AT_FDCWD, path, NULL, 0));
+    probe_show("stat", stat(path, &st));
     printf("touched=%d\n", st.st_mtim.tv_sec > 1600000000);
     const struct timespec back[2] = {{0, UTIME_NOW}, {1500000000, 7}};
-    show("utimensat", utimensat(AT_FDCWD, path, back, 0));
+    probe_show("utimensat", utimensat(AT_FDCWD, path, back, 0));
     show_stat("stat", stat(path, &st), &st);
     probe_show_fd(open(path, O_RDONLY));
     show_stat("stat", stat(path, &st), &st);
 }
 static void probe_chmod(const char *path) {
     struct stat st;
-    show("chmod", chmod(path, 0640));
+    probe_show("chmod", chmod(path, 0640));
     show_stat("stat", stat(path, &st), &st);
-}
-
-static int by_name(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-static char *lines[1024];
-static size_t line_count;
-static void add_line(const char *kind, const char *name, int type) {
-    char text[600];
-    snprintf(text, sizeof text, "%s %s %d", kind, name, type);
-    lines[line_count++] = strdup(text);
-}
-static void show_lines(void) {
-    qsort(lines, line_count, sizeof *lines, by_name);
-    for (size_t i = 0; i < line_count; i++) {
-        puts(lines[i]);
-    }
-}
-static void probe_readdir(const char *path) {
-    DIR *dir = opendir(path);
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        add_line("readdir", e->d_name, e->d_type);
-    }
-    rewinddir(dir);
-    for (struct dirent64 *e; (e = readdir64(dir)) != NULL;) {
-        add_line("readdir64", e->d_name, e->d_type);
-    }
-    closedir(dir);
-    const int fd = open(path, O_RDONLY | O_DIRECTORY);
-    char buffer[32768];
-    const ssize_t n = getdents64(fd, buffer, sizeof buffer);
-    for (ssize_t at = 0; at < n;) {
-        const struct dirent64 *e = (const struct dirent64 *)(void *)(buffer + at);
-        add_line("getdents64", e->d_name, e->d_type);
-        at += e->d_reclen;
-    }
-    close(fd);
-    struct dirent **list;
-    const int count = scandir(path, &list, NULL, alphasort);
-    for (int i = 0; i < count; i++) {
-        add_line("scandir", list[i]->d_name, list[i]->d_type);
-    }
-    show_lines();
-    show("scandir_missing", scandir("/nowhere/at/all", &list, NULL, NULL));
-}
-static int see(const char *path, const struct stat *st, int type, struct FTW *at) {
-    printf("nftw %s %d %o %lld\n", path + at->base, type, st->st_mode,
-           S_ISREG(st->st_mode) ? (long long)st->st_size : 0);
-    return 0;
-}
-static int see_ftw(const char *path, const struct stat *st, int type) {
-    printf("ftw %s %d %o\n", strrchr(path, '/'), type, st->st_mode);
-    return 0;
-}
-static int by_fts(const FTSENT **a, const FTSENT **b) {
-    return strcmp((*a)->fts_name, (*b)->fts_name);
-}
-static void probe_walk(const char *path) {
-    show("nftw", nftw(path, see, 10, FTW_PHYS));
-    show("nftw_chdir", nftw(path, see, 10, FTW_PHYS | FTW_CHDIR));
-    show("ftw", ftw(path, see_ftw, 10));
-    char *paths[] = {(char *)(size_t)path, NULL};
-    FTS *fts = fts_open(paths, FTS_PHYSICAL, by_fts);
-    for (FTSENT *e; (e = fts_read(fts)) != NULL;) {
-        printf("fts %s %d %o\n", e->fts_name, e->fts_info, e->fts_statp->st_mode);
-    }
-    fts_close(fts);
-}
-
-static void show_status(const char *what, int status) {
-    printf("%s exited=%d status=%d\n", what, WIFEXITED(status), WEXITSTATUS(status));
-}
-static void probe_exec(const char *path) {
-    int status = 0;
-    fflush(stdout);
-    if (fork() == 0) {
-        execl(path, path, "7", (char *)NULL);
-        _exit(100 + (errno == EIO));
-    }
-    wait(&status);
-    show_status("execl", status);
-}
-static void probe_vfork_exec(const char *path) {
-    int status = 0;
-    char *argv[] = {(char *)(size_t)path, (char *)(size_t)"7", NULL};
-    fflush(stdout);
-    const pid_t pid = vfork();
-    if (pid == 0) {
-        execv(path, argv);
-        _exit(100);
-    }
-    waitpid(pid, &status, 0);
-    show_status("vfork", status);
-}
-static void probe_spawn(const char *path) {
-    int status = 0;
-    pid_t pid = 0;
-    char *argv[] = {(char *)(size_t)path, (char *)(size_t)"7", NULL};
-    fflush(stdout);
-    printf("posix_spawn=%d\n", posix_spawn(&pid, path, NULL, NULL, argv, environ));
-    waitpid(pid, &status, 0);
-    show_status("spawn", status);
-}
-static void probe_dlopen(const char *path) {
-    void *library = dlopen(path, RTLD_NOW);
-    printf("dlopen=%s\n", library == NULL ? "NULL" : "ok");
 }
 
 #define PROBE(name) {#name, probe_##name}

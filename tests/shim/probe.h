@@ -1,9 +1,20 @@
-/* probe.h - what the two files of the probe share. */
+/* probe.h - what the files of the probe share. */
 #ifndef PROBE_H
 #define PROBE_H
 
+/* Prints a return, and its errno when it is -1. */
+void probe_show(const char *what, long rc);
+
 /* Prints and closes a descriptor's content, or the errno. */
 void probe_show_fd(int fd);
+
+/* listing.c */
+void probe_readdir(const char *path);
+void probe_walk(const char *path);
+void probe_exec(const char *path);
+void probe_vfork_exec(const char *path);
+void probe_spawn(const char *path);
+void probe_dlopen(const char *path);
 
 /* hostile.c: hosts that do unkind things while the shim is at work. */
 void probe_fork_while_waiting(const char *path);

@@ -9,7 +9,8 @@ mkdir -p "$out"
 
 cc=${CC:-gcc}
 flags="-std=gnu11 -O1 -g -Wall -Wextra -Werror"
-$cc $flags -o "$out/probe" "$here/probe.c" "$here/hostile.c" -ldl -lpthread
+$cc $flags -o "$out/probe" "$here/probe.c" "$here/hostile.c" \
+  "$here/listing.c" -ldl -lpthread
 $cc $flags -I "$here/../../shim" -o "$out/units" "$here/units.c" \
   "$here/../../shim/names.c" "$here/../../shim/reply.c" "$here/../../shim/json.c"
 printf 'int answer(void) { return 42; }\n' | $cc -shared -fPIC -x c -o "$out/evictable.so" -
