@@ -1,0 +1,160 @@
+/**
+ * Where log lines go: standard output, or a file that is begun anew each day (UTC) and
+ * beyond a size. A rotated file is the name with its last day and a number,
+ * `p4-cache.log.2026-11-23.1`, and is removed when that day is old enough.
+ *
+ * Lines are written with one write(2) each, at once, to a descriptor opened for appending.
+ *
+ * @module
+ */
+
+import { basename, dirname, join } from "node:path";
+import type { Clock } from "../core/clock.ts";
+import { MIB } from "../core/units.ts";
+
+const DAY_MS = 86_400_000;
+
+export interface LogSink {
+  /** `line` ends with a line feed. Never throws: a full disk stops the log, nothing else. */
+  write(line: string): void;
+  close(): void;
+}
+
+export interface LogSinkOptions {
+  /** Null for standard output, where rotation is somebody else's. */
+  readonly file: string | null;
+  /** Begin a new file beyond this size; 0 for days only. */
+  readonly rotateMaxMb: number;
+  /** Rotated files older than this are removed; 0 keeps them all. */
+  readonly retentionDays: number;
+}
+
+/** @throws The file system's error if the file cannot be opened. */
+export function openLogSink(options: LogSinkOptions, clock: Clock): LogSink {
+  if (options.file === null) {
+    return countingLosses((bytes) => writeWhole(Deno.stdout, bytes));
+  }
+  const file = new RotatingFile(options.file, options, clock);
+  return { ...countingLosses((bytes) => file.write(bytes)), close: () => file.close() };
+}
+
+/** A sink whose next good line tells of the ones that could not be written. */
+function countingLosses(write: (bytes: Uint8Array) => void): LogSink {
+  let lost = 0;
+  return {
+    write(line: string): void {
+      try {
+        const text = lost === 0 ? line : `${lossNote(line, lost)}${line}`;
+        write(new TextEncoder().encode(text));
+        lost = 0;
+      } catch {
+        lost++; // There is nowhere to say so but here, later.
+      }
+    },
+    close(): void {},
+  };
+}
+
+/** In the format of the line that it goes before. */
+function lossNote(line: string, lost: number): string {
+  const message = `${lost} log lines could not be written and are missing here`;
+  if (!line.startsWith("{")) return `${line.slice(0, 24)} WARN  ${message}\n`;
+  const { ts } = JSON.parse(line);
+  return JSON.stringify({ ts, level: "warn", message }) + "\n";
+}
+
+function writeWhole(
+  file: { writeSync(bytes: Uint8Array): number },
+  bytes: Uint8Array,
+): void {
+  for (let rest = bytes; rest.length > 0;) rest = rest.subarray(file.writeSync(rest));
+}
+
+class RotatingFile {
+  readonly #path: string;
+  readonly #maxBytes: number;
+  readonly #retentionDays: number;
+  readonly #clock: Clock;
+  #file: Deno.FsFile;
+  #sizeBytes: number;
+  /** The day of the newest line. */
+  #day: string;
+
+  constructor(path: string, options: LogSinkOptions, clock: Clock) {
+    this.#path = path;
+    this.#maxBytes = options.rotateMaxMb === 0 ? Infinity : options.rotateMaxMb * MIB;
+    this.#retentionDays = options.retentionDays;
+    this.#clock = clock;
+    this.#file = openForAppending(path);
+    const info = this.#file.statSync();
+    this.#sizeBytes = info.size;
+    this.#day = dayOf(info.size > 0 ? info.mtime?.getTime() ?? 0 : clock.nowMs());
+    this.#removeOld();
+  }
+
+  write(bytes: Uint8Array): void {
+    const day = dayOf(this.#clock.nowMs());
+    const isTooLarge = this.#sizeBytes + bytes.length > this.#maxBytes;
+    if (this.#sizeBytes > 0 && (day !== this.#day || isTooLarge)) this.#rotate();
+    this.#day = day;
+    writeWhole(this.#file, bytes);
+    this.#sizeBytes += bytes.length;
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+
+  /** If any of it fails the lines go on into the file that is open. */
+  #rotate(): void {
+    try {
+      Deno.renameSync(this.#path, this.#freeName());
+      const next = openForAppending(this.#path);
+      this.#file.close();
+      this.#file = next;
+      this.#sizeBytes = next.statSync().size;
+      this.#removeOld();
+    } catch {
+      this.#sizeBytes = 0; // Another attempt after as much again, not at each line.
+    }
+  }
+
+  #freeName(): string {
+    let highest = 0;
+    for (const { day, number } of this.#rotated()) {
+      if (day === this.#day) highest = Math.max(highest, number);
+    }
+    return `${this.#path}.${this.#day}.${highest + 1}`;
+  }
+
+  #removeOld(): void {
+    if (this.#retentionDays === 0) return;
+    const oldestDay = dayOf(this.#clock.nowMs() - this.#retentionDays * DAY_MS);
+    for (const { name, day } of this.#rotated()) {
+      if (day >= oldestDay) continue;
+      try {
+        Deno.removeSync(join(dirname(this.#path), name));
+      } catch {
+        // Somebody else removed it, or may: the next rotation tries again.
+      }
+    }
+  }
+
+  /** By name, not by time stamp: a copied or touched file is as old as it says. */
+  *#rotated(): Generator<{ name: string; day: string; number: number }> {
+    const prefix = `${basename(this.#path)}.`;
+    for (const { name } of Deno.readDirSync(dirname(this.#path))) {
+      if (!name.startsWith(prefix)) continue;
+      const match = /^(\d{4}-\d\d-\d\d)\.(\d{1,9})$/.exec(name.slice(prefix.length));
+      if (match !== null) yield { name, day: match[1]!, number: Number(match[2]) };
+    }
+  }
+}
+
+function openForAppending(path: string): Deno.FsFile {
+  return Deno.openSync(path, { append: true, create: true, mode: 0o640 });
+}
+
+function dayOf(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10);
+}

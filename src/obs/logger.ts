@@ -1,0 +1,115 @@
+/**
+ * The log that people and collectors read: what a line is, and who may write one.
+ *
+ * Text goes through the layers as a {@linkcode Logger}; only `openLogger` decides where it
+ * ends up. A line that cannot be written never stops the daemon: it is counted, and the
+ * next line that can be written says how many are missing.
+ *
+ * @module
+ */
+
+import { assert } from "../core/assert.ts";
+import type { Clock } from "../core/clock.ts";
+import {
+  isWanted,
+  type LogFilter,
+  type LogLevel,
+  parseLogFilter,
+} from "../core/log_filter.ts";
+import { formatLine, type LogFormat } from "./log_line.ts";
+import type { LogFields, LogRecord } from "./log_record.ts";
+import { type LogSinkOptions, openLogSink } from "./log_sink.ts";
+import { createRepeatGuard } from "./repeat_guard.ts";
+
+export interface Logger {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** A logger whose lines carry `fields` too. The field `module` chooses its level. */
+  child(fields: LogFields): Logger;
+}
+
+export interface LoggerOptions extends LogSinkOptions {
+  readonly format: LogFormat;
+  /** As `parseLogFilter` takes it, which the configuration has checked. */
+  readonly level: string;
+  readonly clock: Clock;
+}
+
+export interface OpenLogger extends Logger {
+  /**
+   * Takes effect with the next line. Opens the file anew even if nothing changed, which is
+   * what an outside rotation wants.
+   *
+   * @throws The file system's error if the file cannot be opened; the old one stays in use.
+   */
+  reconfigure(options: Omit<LoggerOptions, "clock">): void;
+  /** Says what is still held back. Nothing is written afterwards. */
+  close(): void;
+}
+
+/** @throws The file system's error if the file cannot be opened. */
+export function openLogger(options: LoggerOptions): OpenLogger {
+  const { clock } = options;
+  let format = options.format;
+  let filter = filterOf(options.level);
+  let sink = openLogSink(options, clock);
+  let isOpen = true;
+  const guard = createRepeatGuard(clock);
+
+  const write = (record: LogRecord): void => {
+    sink.write(formatLine(record, format, clock.nowMs()));
+  };
+  const take = (record: LogRecord): void => {
+    const { module } = record.fields;
+    const named = typeof module === "string" ? module : undefined;
+    if (!isOpen || !isWanted(filter, record.level, named)) return;
+    for (const wanted of guard.admit(record)) write(wanted);
+  };
+  return {
+    ...loggerOver(take, {}),
+    reconfigure(wanted: Omit<LoggerOptions, "clock">): void {
+      const opened = openLogSink(wanted, clock);
+      sink.close();
+      sink = opened;
+      format = wanted.format;
+      filter = filterOf(wanted.level);
+    },
+    close(): void {
+      if (!isOpen) return;
+      for (const record of guard.flush()) write(record);
+      isOpen = false;
+      sink.close();
+    },
+  };
+}
+
+function filterOf(level: string): LogFilter {
+  const filter = parseLogFilter(level);
+  assert(filter !== null, `"${level}" is no log level; the configuration lets none pass`);
+  return filter;
+}
+
+/** Says nothing. */
+export const NULL_LOGGER: Logger = loggerOver(() => {}, {});
+
+/** Keeps what it is told, for tests. */
+export function createMemoryLogger(): Logger & {
+  readonly records: readonly LogRecord[];
+} {
+  const records: LogRecord[] = [];
+  return { ...loggerOver((record) => records.push(record), {}), records };
+}
+
+function loggerOver(take: (record: LogRecord) => void, common: LogFields): Logger {
+  const at = (level: LogLevel) => (message: string, fields: LogFields = {}): void =>
+    take({ level, message, fields: { ...common, ...fields } });
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    child: (fields) => loggerOver(take, { ...common, ...fields }),
+  };
+}
