@@ -23,10 +23,10 @@ import {
   type Write,
 } from "./key_value.ts";
 import { ManifestError } from "./manifest.ts";
+import { PAGE_BYTES } from "./page_file.ts";
 import { damaged } from "./reader.ts";
 
-/** Takes keys up to 4,026 bytes. Fixed when the file is made. */
-const PAGE_BYTES = 8_192;
+/** With pages of 8,192 bytes. */
 const KEY_BYTES_MAX = 4_026;
 /** Readers in other processes, several threads each. */
 const READERS_MAX = 256;

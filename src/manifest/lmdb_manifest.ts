@@ -10,9 +10,12 @@
  */
 
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
+import type { KeyValueReads } from "./key_value.ts";
 import { DATA_FILE, LmdbKeyValue } from "./lmdb_key_value.ts";
 import { type Manifest, ManifestError } from "./manifest.ts";
 import { ManifestStore } from "./manifest_store.ts";
+import { pageFaults } from "./page_check.ts";
+import { openPageFile, readMetas } from "./page_file.ts";
 import { damaged, ManifestReader } from "./reader.ts";
 import { firstWrites, SCHEMA_VERSION } from "./schema.ts";
 
@@ -39,6 +42,8 @@ export async function openManifest(
     }
     await makeManifest(directory);
   }
+  // A reader beside a daemon that writes would see pages change under its eyes.
+  if (!readOnly) checkPages(directory);
   const store = new LmdbKeyValue(directory, { readOnly, create: false });
   try {
     checkSchema(store, directory);
@@ -57,13 +62,36 @@ export async function openManifest(
 }
 
 /** @throws {ManifestError} `damaged` if the directory has other things, but not the data. */
-function hasManifest(directory: string): boolean {
+export function hasManifest(directory: string): boolean {
   const names = namesIn(directory);
   if (names.length === 0) return false;
   const data = `${directory}/${DATA_FILE}`;
   if (!names.includes(DATA_FILE)) throw damaged(`${data} is missing; the manifest`);
   if (Deno.statSync(data).size === 0) throw damaged(`${data} is empty; the manifest`);
   return true;
+}
+
+/**
+ * LMDB trusts what it maps, so its file is looked at first: the meta pages, and each page
+ * that leads to others. A damaged leaf shows when its rows are read.
+ */
+function checkPages(directory: string): void {
+  const path = `${directory}/${DATA_FILE}`;
+  const file = openPageFile(path);
+  try {
+    const metas = readMetas(file);
+    const faults = typeof metas === "string"
+      ? [metas]
+      : pageFaults(file, metas[0], { leaves: false });
+    const [first] = faults;
+    if (first !== undefined) {
+      throw damaged(
+        `${path} has ${faults.length} damaged pages, the first: ${first}; it`,
+      );
+    }
+  } finally {
+    file.close();
+  }
 }
 
 function namesIn(directory: string): string[] {
@@ -109,7 +137,8 @@ async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-function checkSchema(store: LmdbKeyValue, directory: string): void {
+/** @throws {ManifestError} `damaged`, `newer` */
+export function checkSchema(store: KeyValueReads, directory: string): void {
   const text = new ManifestReader(store).meta("schema_version");
   const version = Number(text);
   if (text === null || !Number.isSafeInteger(version) || version < 1) {

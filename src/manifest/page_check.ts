@@ -1,0 +1,341 @@
+/**
+ * Checks the pages of the manifest's file without LMDB: every page that a tree reaches is
+ * what its parent says, keys are in order and between those of the parent, no page is
+ * used twice or free and used, and the totals agree. A lookup in trees that pass does not
+ * miss what is there.
+ *
+ * @module
+ */
+
+import { textOfBytes } from "../core/names.ts";
+import { TABLES } from "./key_value.ts";
+import {
+  BIG_VALUE,
+  BRANCH,
+  KIND_BITS,
+  LEAF,
+  type Meta,
+  NO_PAGE,
+  NODE_HEADER_BYTES,
+  OVERFLOW,
+  PAGE_BYTES,
+  PAGE_HEADER_BYTES,
+  type PageFile,
+  readTree,
+  SUBTREE,
+  type Tree,
+  viewOf,
+} from "./page_file.ts";
+
+export interface PageCheckOptions {
+  /**
+   * Also the leaves of the tables, which are nearly all pages. Without them the check
+   * takes a fraction of a second for a million rows, and finds what would lead astray.
+   */
+  readonly leaves: boolean;
+}
+
+/** What is wrong with the pages that `meta` leads to, in plain words. */
+export function pageFaults(
+  file: PageFile,
+  meta: Meta,
+  { leaves }: PageCheckOptions,
+): string[] {
+  const check = new PageCheck(file, meta);
+  try {
+    check.run(leaves);
+  } catch (error) {
+    if (!(error instanceof TooManyFaults)) throw error;
+  }
+  return check.faults;
+}
+
+/** More than this says nothing new. */
+const FAULTS_MAX = 1_000;
+
+class TooManyFaults extends Error {}
+
+interface Walk {
+  readonly name: string;
+  readonly tree: Tree;
+  readonly hasNumericKeys: boolean;
+  readonly readsLeaves: boolean;
+  onEntry(key: Uint8Array, value: Uint8Array, flags: number): void;
+  entries: number;
+  branchPages: number;
+  leafPages: number;
+  overflowPages: number;
+}
+
+/** Keys of a page are at least `from` and less than `before`. */
+interface Bounds {
+  readonly from: Uint8Array | null;
+  readonly before: Uint8Array | null;
+}
+
+interface Node {
+  readonly key: Uint8Array;
+  readonly flags: number;
+  /** Low 32 bits: of the child's number, or the value's length. */
+  readonly low: number;
+  readonly valueAt: number;
+}
+
+class PageCheck {
+  readonly faults: string[] = [];
+  readonly #file: PageFile;
+  readonly #meta: Meta;
+  /** One bit a page: reached, or free. */
+  readonly #taken: Uint8Array;
+
+  constructor(file: PageFile, meta: Meta) {
+    this.#file = file;
+    this.#meta = meta;
+    this.#taken = new Uint8Array(Math.ceil(file.pageCount / 8) + 1);
+  }
+
+  run(leaves: boolean): void {
+    const { free, tables } = this.#meta;
+    const named = new Map<string, Tree>();
+    this.#walk("tables", tables, {
+      readsLeaves: true,
+      hasNumericKeys: false,
+      onEntry: (key, value, flags) => {
+        const name = textOfBytes(key).replace(/\0$/, "");
+        if (flags !== SUBTREE || value.length !== 48) {
+          this.#fault(`the table of tables has a stray entry "${name}"`);
+        } else named.set(name, readTree(value, 0));
+      },
+    });
+    for (const name of TABLES) {
+      const tree = named.get(name);
+      if (tree === undefined) this.#fault(`the table ${name} is missing`);
+      else {
+        const ignore = (): void => {};
+        this.#walk(name, tree, {
+          readsLeaves: leaves,
+          hasNumericKeys: false,
+          onEntry: ignore,
+        });
+      }
+    }
+    this.#walk("free pages", free, {
+      readsLeaves: true,
+      hasNumericKeys: true,
+      onEntry: (_key, value) => this.#takeFree(value),
+    });
+  }
+
+  #fault(what: string): void {
+    this.faults.push(what);
+    if (this.faults.length >= FAULTS_MAX) throw new TooManyFaults();
+  }
+
+  #walk(
+    name: string,
+    tree: Tree,
+    how: Pick<Walk, "readsLeaves" | "hasNumericKeys" | "onEntry">,
+  ): void {
+    const walk: Walk = {
+      name,
+      tree,
+      entries: 0,
+      branchPages: 0,
+      leafPages: 0,
+      overflowPages: 0,
+      ...how,
+    };
+    if (tree.root === NO_PAGE) {
+      if (tree.entries !== 0 || tree.depth !== 0) {
+        this.#fault(`${name}: the root is missing`);
+      }
+      return;
+    }
+    this.#visit(walk, Number(tree.root), { from: null, before: null }, 1);
+    const isCounted = walk.branchPages === tree.branchPages &&
+      walk.leafPages === tree.leafPages &&
+      (!how.readsLeaves ||
+        (walk.entries === tree.entries && walk.overflowPages === tree.overflowPages));
+    if (!isCounted) this.#fault(`${name}: its totals do not agree with its pages`);
+  }
+
+  /** Marks a page; false if it cannot be. */
+  #take(page: number, by: string): boolean {
+    if (page < 2 || page > this.#meta.lastPage || page >= this.#file.pageCount) {
+      this.#fault(`${by}: page ${page} is outside the file`);
+      return false;
+    }
+    const bit = 1 << (page & 7);
+    if ((this.#taken[page >> 3]! & bit) !== 0) {
+      this.#fault(`${by}: page ${page} is used twice`);
+      return false;
+    }
+    this.#taken[page >> 3]! |= bit;
+    return true;
+  }
+
+  #visit(walk: Walk, page: number, bounds: Bounds, level: number): void {
+    const { tree, name } = walk;
+    if (!this.#take(page, name)) return;
+    const isLeaf = level === tree.depth;
+    if (isLeaf) walk.leafPages++;
+    else walk.branchPages++;
+    if (isLeaf && !walk.readsLeaves) return;
+    const bytes = this.#file.read(page);
+    const view = viewOf(bytes);
+    const kind = view.getUint16(18, true) & KIND_BITS;
+    const isSound = Number(view.getBigUint64(0, true)) === page &&
+      kind === (isLeaf ? LEAF : BRANCH) &&
+      Number(view.getBigUint64(8, true)) <= this.#meta.transaction;
+    const nodes = isSound ? nodesOf(bytes, isLeaf) : null;
+    if (nodes === null) {
+      this.#fault(`${name}: page ${page} is not what it should be`);
+      return;
+    }
+    if (!areOrdered(walk, nodes, bounds, isLeaf)) {
+      this.#fault(`${name}: keys on page ${page} are out of order`);
+      return;
+    }
+    if (isLeaf) this.#visitLeaf(walk, bytes, nodes);
+    else this.#visitChildren(walk, nodes, bounds, level);
+  }
+
+  #visitChildren(
+    walk: Walk,
+    nodes: readonly Node[],
+    bounds: Bounds,
+    level: number,
+  ): void {
+    for (const [index, node] of nodes.entries()) {
+      const child = node.low + node.flags * 0x1_0000_0000;
+      this.#visit(walk, child, {
+        from: index === 0 ? bounds.from : node.key,
+        before: nodes[index + 1]?.key ?? bounds.before,
+      }, level + 1);
+    }
+  }
+
+  #visitLeaf(walk: Walk, bytes: Uint8Array, nodes: readonly Node[]): void {
+    for (const node of nodes) {
+      walk.entries++;
+      const isBig = (node.flags & BIG_VALUE) !== 0;
+      const value = isBig
+        ? this.#bigValue(walk, bytes, node)
+        : bytes.subarray(node.valueAt, node.valueAt + node.low);
+      if (value !== null) walk.onEntry(node.key, value, node.flags & ~BIG_VALUE);
+    }
+  }
+
+  /** A value on pages of its own: number of the first, transaction, count. */
+  #bigValue(walk: Walk, bytes: Uint8Array, node: Node): Uint8Array | null {
+    const view = viewOf(bytes);
+    const first = Number(view.getBigUint64(node.valueAt, true));
+    const count = Number(view.getBigUint64(node.valueAt + 16, true));
+    const wanted = Math.ceil((PAGE_HEADER_BYTES + node.low) / PAGE_BYTES);
+    if (count < wanted || count > this.#file.pageCount) {
+      this.#fault(`${walk.name}: a value has ${count} pages, ${wanted} wanted`);
+      return null;
+    }
+    walk.overflowPages += count;
+    for (let i = 0; i < count; i++) {
+      if (!this.#take(first + i, walk.name)) return null;
+    }
+    const pages = this.#file.read(first, wanted);
+    const header = viewOf(pages);
+    const isSound = Number(header.getBigUint64(0, true)) === first &&
+      (header.getUint16(18, true) & KIND_BITS) === OVERFLOW;
+    if (!isSound) {
+      this.#fault(`${walk.name}: page ${first} is not what it should be`);
+      return null;
+    }
+    return pages.subarray(PAGE_HEADER_BYTES, PAGE_HEADER_BYTES + node.low);
+  }
+
+  /**
+   * A list of free pages: how many numbers follow, then page numbers, where a negative
+   * number -n says that the next one begins a run of n pages, and 0 is a gap.
+   */
+  #takeFree(value: Uint8Array): void {
+    const view = viewOf(value);
+    const count = value.length >= 8 ? Number(view.getBigInt64(0, true)) : -1;
+    if (count < 0 || 8 * (count + 1) > value.length) {
+      this.#fault("free pages: a list is longer than its place");
+      return;
+    }
+    for (let i = 1; i <= count; i++) {
+      const number = Number(view.getBigInt64(8 * i, true));
+      if (number === 0) continue;
+      const isRun = number < 0;
+      if (isRun && ++i > count) {
+        this.#fault("free pages: a run has no beginning");
+        return;
+      }
+      const first = isRun ? Number(view.getBigInt64(8 * i, true)) : number;
+      for (let page = first; page < first + (isRun ? -number : 1); page++) {
+        this.#takeFreePage(page);
+      }
+    }
+  }
+
+  /** The file may end before the last free pages. */
+  #takeFreePage(page: number): void {
+    const isBeyond = page >= this.#file.pageCount && page <= this.#meta.lastPage;
+    if (!isBeyond) this.#take(page, "free pages");
+  }
+}
+
+/** The nodes of a branch or leaf page; null if they are not within it. */
+function nodesOf(bytes: Uint8Array, isLeaf: boolean): Node[] | null {
+  const view = viewOf(bytes);
+  const lower = view.getUint16(20, true);
+  const upper = view.getUint16(22, true);
+  const room = PAGE_BYTES - PAGE_HEADER_BYTES;
+  if (lower % 2 !== 0 || lower === 0 || lower > upper || upper > room) return null;
+  const nodes: Node[] = [];
+  for (let i = 0; i < lower / 2; i++) {
+    const pointer = view.getUint16(PAGE_HEADER_BYTES + 2 * i, true);
+    const at = PAGE_HEADER_BYTES + pointer;
+    if (pointer < upper || at + NODE_HEADER_BYTES > PAGE_BYTES) return null;
+    const low = view.getUint32(at, true);
+    const flags = view.getUint16(at + 4, true);
+    const valueAt = at + NODE_HEADER_BYTES + view.getUint16(at + 6, true);
+    const valueBytes = !isLeaf ? 0 : (flags & BIG_VALUE) !== 0 ? 24 : low;
+    if (valueAt + valueBytes > PAGE_BYTES) return null;
+    const key = bytes.subarray(at + NODE_HEADER_BYTES, valueAt);
+    nodes.push({ key, flags, low, valueAt });
+  }
+  return nodes;
+}
+
+/** The first key of a branch page says nothing: everything less is there too. */
+function areOrdered(
+  walk: Walk,
+  nodes: readonly Node[],
+  { from, before }: Bounds,
+  isLeaf: boolean,
+): boolean {
+  const compare = walk.hasNumericKeys ? compareNumbers : compareBytes;
+  const keys = nodes.slice(isLeaf ? 0 : 1).map(({ key }) => key);
+  const first = keys[0];
+  const last = keys.at(-1);
+  if (first === undefined || last === undefined) return !isLeaf && nodes.length === 1;
+  if (walk.hasNumericKeys && keys.some(({ length }) => length !== 8)) return false;
+  for (let i = 1; i < keys.length; i++) {
+    if (compare(keys[i - 1]!, keys[i]!) >= 0) return false;
+  }
+  return (from === null || compare(from, first) <= 0) &&
+    (before === null || compare(last, before) < 0);
+}
+
+function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    if (a[i] !== b[i]) return a[i]! - b[i]!;
+  }
+  return a.length - b.length;
+}
+
+function compareNumbers(a: Uint8Array, b: Uint8Array): number {
+  const difference = viewOf(a).getBigUint64(0, true) - viewOf(b).getBigUint64(0, true);
+  return difference < 0n ? -1 : difference > 0n ? 1 : 0;
+}

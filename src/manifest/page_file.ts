@@ -1,0 +1,148 @@
+/**
+ * The layout of LMDB's data file (format 2, 64-bit, pages of 8,192 bytes), for reading it
+ * without LMDB, which trusts what it maps. Little-endian:
+ *
+ *     page     0  page number u64        branch    0  low 32 bits of the child's number:
+ *              8  transaction u64        node         u16, u16; then its high 16 bits
+ *             16  -, flags u16                     6  key length u16, key
+ *             20  lower, upper u16;      leaf      0  value length: u16, u16; flags u16
+ *                 or overflow pages u32  node      6  key length u16, key, value
+ *             24  pointers u16, from 24
+ *
+ *     meta    24  magic, format u32      tree     0  -, flags u16, depth u16
+ *     page    48  tree of free pages     (48)     8  branch, leaf, overflow pages u64
+ *             96  tree of tables                 32  entries u64
+ *            144  last page u64                  40  root page u64
+ *            152  transaction u64
+ *
+ * @module
+ */
+
+export const PAGE_BYTES = 8_192;
+export const PAGE_HEADER_BYTES = 24;
+
+export const BRANCH = 0x01;
+export const LEAF = 0x02;
+export const OVERFLOW = 0x04;
+export const META = 0x08;
+/** Bits of the flags that say what a page is. */
+export const KIND_BITS = 0x6f;
+
+export const NODE_HEADER_BYTES = 8;
+/** The value is on overflow pages. */
+export const BIG_VALUE = 0x01;
+/** The value is a tree: a named table. */
+export const SUBTREE = 0x02;
+
+/** Root of an empty tree. */
+export const NO_PAGE = 0xffff_ffff_ffff_ffffn;
+
+const MAGIC = 0xbeefc0de;
+const FORMAT = 2;
+
+export interface Tree {
+  readonly depth: number;
+  readonly branchPages: number;
+  readonly leafPages: number;
+  readonly overflowPages: number;
+  readonly entries: number;
+  readonly root: bigint;
+}
+
+/** What one transaction left: everything that the file means is reached from here. */
+export interface Meta {
+  readonly transaction: number;
+  readonly lastPage: number;
+  readonly free: Tree;
+  readonly tables: Tree;
+}
+
+export interface PageFile {
+  readonly pageCount: number;
+  /** The bytes of a page that exists. */
+  read(page: number, count?: number): Uint8Array;
+  close(): void;
+}
+
+/** @throws {Deno.errors.NotFound | Deno.errors.PermissionDenied} */
+export function openPageFile(path: string): PageFile {
+  const file = Deno.openSync(path);
+  const pageCount = Math.floor(file.statSync().size / PAGE_BYTES);
+  return {
+    pageCount,
+    read(page, count = 1): Uint8Array {
+      const bytes = new Uint8Array(count * PAGE_BYTES);
+      file.seekSync(page * PAGE_BYTES, Deno.SeekMode.Start);
+      let done = 0;
+      while (done < bytes.length) {
+        const got = file.readSync(bytes.subarray(done));
+        if (got === null) break;
+        done += got;
+      }
+      return bytes;
+    },
+    close: () => file.close(),
+  };
+}
+
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+export function readTree(bytes: Uint8Array, at: number): Tree {
+  const view = viewOf(bytes);
+  return {
+    depth: view.getUint16(at + 6, true),
+    branchPages: Number(view.getBigUint64(at + 8, true)),
+    leafPages: Number(view.getBigUint64(at + 16, true)),
+    overflowPages: Number(view.getBigUint64(at + 24, true)),
+    entries: Number(view.getBigUint64(at + 32, true)),
+    root: view.getBigUint64(at + 40, true),
+  };
+}
+
+/**
+ * The two meta pages, the newer first, or what is wrong with them. Transaction N writes
+ * meta page N mod 2, so that both are there and next to each other: if the newer one were
+ * damaged, LMDB would silently go back to the older, whose pages may be in use again.
+ */
+export function readMetas(file: PageFile): readonly [Meta, Meta] | string {
+  if (file.pageCount < 2) {
+    return `the file has ${file.pageCount} pages, at least 2 wanted`;
+  }
+  const bytes = file.read(0, 2);
+  const metas: Meta[] = [];
+  for (const page of [0, 1]) {
+    const found = readMeta(
+      bytes.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES),
+      page,
+    );
+    if (typeof found === "string") return found;
+    metas.push(found);
+  }
+  const [even, odd] = metas as [Meta, Meta];
+  if (Math.abs(even.transaction - odd.transaction) !== 1) {
+    return `meta pages of transactions ${even.transaction} and ${odd.transaction}, which ` +
+      `do not follow each other`;
+  }
+  return even.transaction > odd.transaction ? [even, odd] : [odd, even];
+}
+
+function readMeta(bytes: Uint8Array, page: number): Meta | string {
+  const view = viewOf(bytes);
+  const isMeta = Number(view.getBigUint64(0, true)) === page &&
+    (view.getUint16(18, true) & KIND_BITS) === META &&
+    view.getUint32(24, true) === MAGIC && view.getUint32(28, true) === FORMAT &&
+    view.getUint32(48, true) === PAGE_BYTES;
+  if (!isMeta) return `meta page ${page} is not one`;
+  const transaction = Number(view.getBigUint64(152, true));
+  if (transaction % 2 !== page) {
+    return `meta page ${page} says transaction ${transaction}`;
+  }
+  return {
+    transaction,
+    lastPage: Number(view.getBigUint64(144, true)),
+    free: readTree(bytes, 48),
+    tables: readTree(bytes, 96),
+  };
+}
