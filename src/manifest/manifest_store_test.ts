@@ -1,0 +1,350 @@
+import { deepStrictEqual, rejects, strictEqual, throws } from "node:assert/strict";
+import { InvariantError } from "../core/assert.ts";
+import { type DepotPath, objectKeyOf, parseDepotPath } from "../core/names.ts";
+import type { LocalStat, Manifest, StoredVersion } from "./manifest.ts";
+import { openMemManifest } from "./mem_manifest.ts";
+
+const STAT: LocalStat = {
+  sizeBytes: 100,
+  mtimeNs: 1n,
+  ctimeNs: 2n,
+  mode: 0o444,
+  uid: 1,
+  gid: 2,
+  ino: 3n,
+  dev: 4n,
+};
+
+const A = parseDepotPath("d/a,v");
+const B = parseDepotPath("d/b,v");
+
+function versionAt(key: string): StoredVersion {
+  return {
+    key: objectKeyOf(key),
+    hash: "ab".repeat(32),
+    sizeBytes: 100,
+    mtimeNs: 1n,
+    versionId: null,
+  };
+}
+
+async function write(manifest: Manifest, path: DepotPath, nowS = 1000): Promise<void> {
+  await manifest.apply(path, "any", { kind: "written", stat: STAT, nowS });
+}
+
+/** Writes and uploads `path` under `key`. */
+async function store(manifest: Manifest, path: DepotPath, key: string): Promise<void> {
+  await write(manifest, path);
+  await manifest.apply(path, "any", { kind: "upload-started" });
+  await manifest.apply(path, "any", {
+    kind: "uploaded",
+    stored: versionAt(key),
+    stat: STAT,
+    nowMs: 1_000_000,
+  });
+}
+
+async function remove(
+  manifest: Manifest,
+  path: DepotPath,
+  whiteout = false,
+): Promise<void> {
+  await manifest.apply(path, "any", { kind: "deleted", nowMs: 2_000_000, whiteout });
+}
+
+function dueKeys(manifest: Manifest): string[] {
+  return manifest.tombstonesDue(9_000_000, 10).map(({ stored }) => stored.key);
+}
+
+Deno.test("a completion that began on a deleted row does not fit the next one", async () => {
+  const manifest = await openMemManifest();
+  await write(manifest, A);
+  const started = await manifest.apply(A, 1, { kind: "upload-started" });
+  await remove(manifest, A);
+  await write(manifest, A);
+  await manifest.apply(A, "any", { kind: "upload-started" });
+  const late = await manifest.apply(A, started.entry!.generation, {
+    kind: "uploaded",
+    stored: versionAt("d/a,v"),
+    stat: STAT,
+    nowMs: 1,
+  });
+  strictEqual(late.outcome, "stale");
+  strictEqual(manifest.get(A)!.state, "uploading");
+});
+
+Deno.test("an upload that ends after the file was written again changes nothing", async () => {
+  const manifest = await openMemManifest();
+  await write(manifest, A);
+  const started = await manifest.apply(A, "any", { kind: "upload-started" });
+  await write(manifest, A, 1001);
+  const late = await manifest.apply(A, started.entry!.generation, {
+    kind: "uploaded",
+    stored: versionAt("d/a,v"),
+    stat: STAT,
+    nowMs: 1,
+  });
+  deepStrictEqual([late.outcome, manifest.get(A)!.state], ["stale", "dirty"]);
+  strictEqual(manifest.dirtyDue(0, 10).length, 1);
+});
+
+Deno.test("apply() rejects what is not legal, and the manifest goes on", async () => {
+  const manifest = await openMemManifest();
+  await rejects(manifest.apply(A, "any", { kind: "upload-started" }), InvariantError);
+  await write(manifest, A);
+  strictEqual(manifest.get(A)!.state, "dirty");
+});
+
+Deno.test("operations of one group see each other in their order", async () => {
+  const manifest = await openMemManifest();
+  const outcomes = await Promise.all([
+    manifest.apply(A, "absent", { kind: "written", stat: STAT, nowS: 1 }),
+    manifest.apply(A, "absent", { kind: "written", stat: STAT, nowS: 2 }),
+    manifest.apply(A, 1, { kind: "upload-started" }),
+  ]);
+  deepStrictEqual(outcomes.map(({ outcome }) => outcome), [
+    "applied",
+    "stale",
+    "applied",
+  ]);
+  strictEqual(manifest.get(A)!.generation, 2);
+});
+
+Deno.test("dirtyDue() takes rows in the order of their arrival", async () => {
+  const manifest = await openMemManifest();
+  const paths = ["z,v", "a,v", "m,v"].map(parseDepotPath);
+  for (const path of paths) await write(manifest, path);
+  await write(manifest, paths[0]!, 2000); // a newer write keeps the place
+  deepStrictEqual(manifest.dirtyDue(0, 10).map(({ path }) => path), paths);
+  deepStrictEqual(manifest.dirtyDue(0, 2).map(({ path }) => path), paths.slice(0, 2));
+});
+
+Deno.test("a row that failed is due at its deadline, and retryNow() makes it due", async () => {
+  const manifest = await openMemManifest();
+  await write(manifest, A);
+  await manifest.apply(A, "any", { kind: "upload-started" });
+  await manifest.apply(A, "any", { kind: "upload-failed", retryAtMs: 5_000_000 });
+  strictEqual(manifest.nextRetryAtMs(), 5_000_000);
+  strictEqual(manifest.dirtyDue(4_999_999, 10).length, 0);
+  strictEqual(manifest.dirtyDue(5_000_000, 10).length, 1);
+  await manifest.retryNow();
+  strictEqual(manifest.nextRetryAtMs(), null);
+  strictEqual(manifest.dirtyDue(0, 10).length, 1);
+  strictEqual(manifest.oldestDirtyAtMs(), 1_000_000);
+});
+
+Deno.test("a failing row does not hold up those behind it", async () => {
+  let nowMs = 2_000_000;
+  const manifest = await openMemManifest({
+    clock: {
+      nowMs: () => nowMs,
+      monotonicMs: () => 0,
+      sleep: () => Promise.resolve(),
+    },
+  });
+  await write(manifest, A);
+  await write(manifest, B);
+  await manifest.apply(A, "any", { kind: "upload-started" });
+  nowMs = 3_000_000;
+  await manifest.apply(A, "any", { kind: "upload-failed", retryAtMs: null });
+  deepStrictEqual(manifest.dirtyDue(nowMs, 10).map(({ path }) => path), [B, A]);
+});
+
+Deno.test("rows that somebody must decide about are listed and not due", async () => {
+  const manifest = await openMemManifest();
+  await write(manifest, A);
+  await write(manifest, B);
+  await manifest.apply(A, "any", { kind: "flagged", flags: { foreign: true } });
+  await manifest.apply(B, "any", { kind: "flagged", flags: { conflict: true } });
+  strictEqual(manifest.dirtyDue(0, 10).length, 0);
+  const [first] = manifest.conflicts(null, 1);
+  strictEqual(first!.path, A);
+  deepStrictEqual(manifest.conflicts(first!, 10).map(({ path }) => path), [B]);
+  strictEqual(manifest.counters().conflicts, 2);
+  await manifest.apply(A, "any", { kind: "flagged", flags: { foreign: false } });
+  deepStrictEqual(manifest.dirtyDue(0, 10).map(({ path }) => path), [A]);
+});
+
+Deno.test("leastRecentlyUsed() goes on after a row that has changed meanwhile", async () => {
+  const manifest = await openMemManifest();
+  const paths = ["1,v", "2,v", "3,v", "4,v"].map(parseDepotPath);
+  for (const path of paths) await store(manifest, path, path);
+  const page = manifest.leastRecentlyUsed(2);
+  deepStrictEqual(page.map(({ path }) => path), paths.slice(0, 2));
+  await manifest.apply(paths[1]!, "any", { kind: "evicted", marker: STAT });
+  await manifest.accessed(new Map([[paths[0]!, 5000]]));
+  const next = manifest.leastRecentlyUsed(10, page.at(-1)!);
+  deepStrictEqual(next.map(({ path }) => path), [paths[2], paths[3], paths[0]]);
+});
+
+Deno.test("accessed() moves a row in the order of use, and keeps its generation", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, A, A);
+  await store(manifest, B, B);
+  const { generation } = manifest.get(A)!;
+  await manifest.accessed(new Map([[A, 9000], [parseDepotPath("none,v"), 9000]]));
+  await manifest.accessed(new Map([[A, 8000]]));
+  strictEqual(manifest.get(A)!.lastAccessS, 9000);
+  strictEqual(manifest.get(A)!.generation, generation);
+  deepStrictEqual(manifest.leastRecentlyUsed(10).map(({ path }) => path), [B, A]);
+});
+
+Deno.test("move() keeps the stored version, and what stood at the target is a tombstone", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, A, "d/a,v");
+  await store(manifest, B, "d/b,v");
+  const { generation } = manifest.get(B)!;
+  await manifest.move(A, B, 2_000_000);
+  strictEqual(manifest.get(A), null);
+  strictEqual(manifest.get(B)!.stored!.key, "d/a,v");
+  strictEqual(manifest.get(B)!.generation > generation, true);
+  deepStrictEqual(manifest.tombstonesOf(B).map(({ stored }) => stored.key), ["d/b,v"]);
+  const absent = await manifest.move(A, B, 3_000_000);
+  deepStrictEqual(absent, { outcome: "stale", entry: null });
+  strictEqual(manifest.get(B)!.stored!.key, "d/a,v");
+});
+
+Deno.test("move() takes an upload that runs back into the queue", async () => {
+  const manifest = await openMemManifest();
+  await write(manifest, A);
+  await manifest.apply(A, "any", { kind: "upload-started" });
+  await manifest.move(A, B, 2_000_000);
+  deepStrictEqual(manifest.dirtyDue(0, 10).map(({ path }) => path), [B]);
+});
+
+Deno.test("moveTree() moves each row below the directory, and no other", async () => {
+  const manifest = await openMemManifest();
+  const names = Array.from({ length: 600 }, (_, i) => `d/sub/${i},v`);
+  const others = ["d/sub,v", "d/sub2/a,v"].map(parseDepotPath);
+  await Promise.all(
+    [...names.map(parseDepotPath), ...others].map((path) => write(manifest, path)),
+  );
+  const from = parseDepotPath("d/sub");
+  strictEqual(await manifest.moveTree(from, parseDepotPath("e/new"), 1), 600);
+  strictEqual(manifest.entries("d/sub/", null, 10).length, 0);
+  strictEqual(manifest.entries("e/new/", null, 1000).length, 600);
+  for (const path of others) strictEqual(manifest.get(path)!.state, "dirty");
+  deepStrictEqual(manifest.counters(), (await manifest.recount()).counted);
+});
+
+Deno.test("the object of a moved file is not due while its row is there", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, A, "d/a,v");
+  await manifest.move(A, B, 1_500_000);
+  await store(manifest, A, "d/a,v"); // the same content again: the same object
+  await remove(manifest, A);
+  deepStrictEqual(dueKeys(manifest), []);
+  await remove(manifest, B);
+  deepStrictEqual([...new Set(dueKeys(manifest))], ["d/a,v"]);
+});
+
+Deno.test("an object that became current again is not due", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, A, "d/a,v");
+  await store(manifest, A, "d/a,v.p4cv-0011223344556677");
+  deepStrictEqual(dueKeys(manifest), ["d/a,v"]);
+  await store(manifest, A, "d/a,v");
+  deepStrictEqual(dueKeys(manifest), ["d/a,v.p4cv-0011223344556677"]);
+  await remove(manifest, A);
+  await store(manifest, A, "d/a,v");
+  deepStrictEqual(dueKeys(manifest), ["d/a,v.p4cv-0011223344556677"]);
+});
+
+Deno.test("tombstonesDue() leaves out those that are too young", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, A, "d/a,v");
+  await remove(manifest, A);
+  strictEqual(manifest.tombstonesDue(1_999_999, 10).length, 0);
+  strictEqual(manifest.tombstonesDue(2_000_000, 10).length, 1);
+});
+
+Deno.test("tombstonesDue() looks past those that a row names", async () => {
+  const manifest = await openMemManifest();
+  for (let i = 0; i < 5; i++) {
+    const from = parseDepotPath(`m/${i},v`);
+    await store(manifest, from, from);
+    await manifest.move(from, parseDepotPath(`n/${i},v`), 1_500_000);
+    await store(manifest, from, from);
+    await remove(manifest, from);
+  }
+  await store(manifest, A, "d/a,v");
+  await remove(manifest, A);
+  deepStrictEqual(manifest.tombstonesDue(9_000_000, 1).map(({ path }) => path), [A]);
+});
+
+Deno.test("a whiteout stays after its object is removed, everything else goes", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, A, "d/a,v");
+  await store(manifest, B, "d/b,v");
+  await remove(manifest, A, true);
+  await remove(manifest, B);
+  for (const tombstone of manifest.tombstonesDue(9_000_000, 10)) {
+    await manifest.tombstoneRemoved(tombstone);
+  }
+  strictEqual(manifest.tombstonesDue(9_000_000, 10).length, 0);
+  deepStrictEqual(manifest.tombstonesOf(B), []);
+  const [whiteout] = manifest.tombstonesOf(A);
+  deepStrictEqual([whiteout!.whiteout, whiteout!.removed], [true, true]);
+  strictEqual(await manifest.undelete(A, 3000), null);
+});
+
+Deno.test("whiteouts of one path do not pile up", async () => {
+  const manifest = await openMemManifest();
+  for (let i = 0; i < 3; i++) {
+    await store(manifest, A, `d/a,v.p4cv-000000000000000${i}`);
+    await remove(manifest, A, true);
+    const [due] = manifest.tombstonesDue(9_000_000, 10);
+    await manifest.tombstoneRemoved(due!);
+  }
+  strictEqual(manifest.tombstonesOf(A).length, 1);
+  strictEqual(manifest.counters().tombstones, 1);
+});
+
+Deno.test("undelete() makes the newest deleted version the row again, evicted", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, A, "d/a,v");
+  await remove(manifest, A);
+  await store(manifest, A, "d/a,v.p4cv-0011223344556677");
+  strictEqual(await manifest.undelete(A, 3000), null); // the path has a row
+  await remove(manifest, A);
+  const entry = await manifest.undelete(A, 3000);
+  strictEqual(entry!.stored!.key, "d/a,v.p4cv-0011223344556677");
+  deepStrictEqual([entry!.state, entry!.resident], ["clean", false]);
+  deepStrictEqual(dueKeys(manifest), ["d/a,v"]);
+});
+
+Deno.test("entries() pages through a prefix in byte order", async () => {
+  const manifest = await openMemManifest();
+  const paths = ["d", "d/\xff,v", "d/a,v", "d0,v", "e/x,v"].map(parseDepotPath);
+  for (const path of paths) await write(manifest, path);
+  const first = manifest.entries("d/", null, 1);
+  deepStrictEqual(first.map(({ path }) => path), ["d/a,v"]);
+  const rest = manifest.entries("d/", first[0]!.path, 10);
+  deepStrictEqual(rest.map(({ path }) => path), ["d/\xff,v"]);
+  strictEqual(manifest.entries("", null, 10).length, 5);
+});
+
+Deno.test("a path of 3,900 bytes has a row and a tombstone", async () => {
+  const manifest = await openMemManifest();
+  const path = parseDepotPath("x".repeat(3_900));
+  await store(manifest, path, ".p4cache-long/00");
+  await remove(manifest, path);
+  strictEqual(manifest.tombstonesOf(path).length, 1);
+});
+
+Deno.test("meta values come back, and others do not change them", async () => {
+  const manifest = await openMemManifest();
+  strictEqual(manifest.meta("instance_id"), null);
+  await manifest.setMeta("instance_id", "é-1");
+  await write(manifest, A);
+  strictEqual(manifest.meta("instance_id"), "é-1");
+});
+
+Deno.test("nothing may be asked of a closed manifest", async () => {
+  const manifest = await openMemManifest();
+  const under = write(manifest, A);
+  await manifest.close();
+  await under;
+  throws(() => manifest.setMeta("instance_id", "x"), InvariantError);
+  await manifest.close();
+});
