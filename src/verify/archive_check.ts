@@ -138,8 +138,9 @@ export class ArchiveChecker {
       case "file":
         return await this.#resident(draft, place.path, place.entry, row, reads);
       case "evicted":
-      case "unmarked":
         return await this.#evicted(draft, place.path, row, reads);
+      case "unmarked":
+        return await this.#unmarked(draft, place.path, row!, reads);
     }
   }
 
@@ -345,7 +346,11 @@ export class ArchiveChecker {
       }
       draft.tally.bytesRecalled += report.bytesRead;
       const why = objectFault(report, row, draft.file);
-      if (why !== null) draft.replace(path, ["store"], local, why);
+      if (report.fault?.kind === "absent") {
+        draft.replaceMissing(path, ["store"], local, "the store has no such object");
+      } else if (why !== null) {
+        draft.replace(path, ["store"], local, why);
+      }
       return;
     }
     const object = await reader.head(row.stored!.key);
@@ -414,6 +419,28 @@ export class ArchiveChecker {
     }
     draft.tally.bytesRecalled += report.bytesRead;
     this.#judgeObject(draft, path, row, report);
+  }
+
+  /** Without its marker a server that runs without the shim takes the file for a new one. */
+  async #unmarked(
+    draft: Draft,
+    path: string,
+    row: ManifestRow,
+    reads: boolean,
+  ): Promise<void> {
+    await this.#evicted(draft, path, row, reads);
+    if (draft.findings.length > 0 || row.stored === null) return;
+    const isVerified = draft.tally.bytesRecalled > 0;
+    if (!isVerified && this.#options.store !== null) {
+      await this.#headEvicted(draft, path, row);
+      if (draft.findings.length > 0) return;
+    }
+    const good = this.#options.store === null
+      ? []
+      : [{ side: "store" as const, isVerified }];
+    const hint = this.#hintOf([path]);
+    const why = `neither the file nor its marker is on disk${hint}`;
+    draft.replaceMissing(path, ["local"], good, why);
   }
 
   async #headEvicted(draft: Draft, path: string, row: ManifestRow): Promise<void> {
