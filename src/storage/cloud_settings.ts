@@ -37,7 +37,9 @@ export function planCloudSettings(options: CloudOptions): CloudSettings {
   }
   const endpoint = options.endpoint?.replace(/\/+$/, "") ?? null;
   if (endpoint !== null) {
-    if (!/^https?:\/\/[^/?#@]+$/.test(endpoint) || !URL.canParse(endpoint)) {
+    if (
+      !/^https?:\/\/[^/?#@]+(?:\/[^?#@]*)?$/.test(endpoint) || !URL.canParse(endpoint)
+    ) {
       throw new SettingsError(
         `endpoint "${endpoint}" is not usable: https://host or https://host:port is wanted`,
       );

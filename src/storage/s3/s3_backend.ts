@@ -24,6 +24,7 @@ import {
   planCloudSettings,
   SettingsError,
 } from "../cloud_settings.ts";
+import { mappedBody } from "../http/mapped_body.ts";
 import { openTransport } from "../http/transport.ts";
 import {
   downloadInRanges,
@@ -205,7 +206,11 @@ class S3Backend implements StorageBackend {
     return await translated("download", { key, signal }, async () => {
       const got = await this.#requests.get(key, { ...wanted, versionId });
       if (got !== null) {
-        return { info: got.info, body: classified(got.body, key, signal) };
+        const body = mappedBody(
+          got.body,
+          (error) => s3Error("download", key, error, signal),
+        );
+        return { info: got.info, body };
       }
       const detail = "the answer does not say of what size the object is";
       throw new StorageError("unavailable", { operation: "download", key, detail });
@@ -228,25 +233,4 @@ async function translated<T>(
 
 function isNotFound(error: unknown): boolean {
   return error instanceof StorageError && error.fault === "not-found";
-}
-
-/** `body`, with its errors in our words. */
-function classified(
-  body: ReadableStream<Uint8Array>,
-  key: string,
-  signal: AbortSignal,
-): ReadableStream<Uint8Array> {
-  const reader = body.getReader();
-  return new ReadableStream({
-    async pull(controller): Promise<void> {
-      try {
-        const { done, value } = await reader.read();
-        if (done) controller.close();
-        else controller.enqueue(value);
-      } catch (error) {
-        controller.error(s3Error("download", key, error, signal));
-      }
-    },
-    cancel: (reason) => reader.cancel(reason),
-  }, { highWaterMark: 0 });
 }

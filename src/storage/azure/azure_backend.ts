@@ -1,0 +1,323 @@
+/**
+ * A store in a container of Azure Blob Storage, of block blobs.
+ *
+ * Each body carries its MD5, which the service verifies. If-None-Match and If-Match are
+ * enforced by the service, for blocks too.
+ *
+ * @module
+ */
+
+import type {
+  BlobDownloadOptions,
+  BlobGetPropertiesResponse,
+  ContainerClient,
+  ContainerListBlobFlatSegmentResponse,
+} from "@azure/storage-blob";
+import { type ObjectKey, objectKeyOf } from "../../core/names.ts";
+import type {
+  DeleteRequest,
+  DownloadRequest,
+  DownloadResult,
+  ObjectInfo,
+  StorageBackend,
+  StorageCapabilities,
+  UploadRequest,
+} from "../backend.ts";
+import type { AzureOptions, BackendTools } from "../backend_options.ts";
+import {
+  type CloudSettings,
+  hostRuleFor,
+  planCloudSettings,
+  SettingsError,
+} from "../cloud_settings.ts";
+import { mappedBody } from "../http/mapped_body.ts";
+import { openTransport } from "../http/transport.ts";
+import { decodeMetadata } from "../object_metadata.ts";
+import {
+  downloadInRanges,
+  type RangeAnswer,
+  type RangeRequest,
+} from "../range_download.ts";
+import { retryTransient } from "../retrying_backend.ts";
+import { StorageError, type StorageOperation } from "../storage_error.ts";
+import { createContainerClient, sasExpiryMsOf, takeBody } from "./azure_client.ts";
+import { azureError } from "./azure_errors.ts";
+import { AzureUpload, OBJECT_BYTES_MAX } from "./azure_upload.ts";
+
+const PAGE_OBJECTS = 5_000;
+
+/** A SAS that ends sooner than this is worth a warning. */
+const SAS_WARNING_MS = 14 * 86_400_000;
+
+const CAPABILITIES: StorageCapabilities = {
+  metadata: true,
+  rangeReads: true,
+  conditionalWrites: true,
+  conditionalReads: true,
+  storageClasses: true,
+  customEndpoint: true,
+  customCa: true,
+  versions: true,
+  objectBytesMax: OBJECT_BYTES_MAX,
+};
+
+/** @throws {SettingsError} */
+export async function openAzureBackend(
+  options: AzureOptions,
+  tools: BackendTools,
+): Promise<StorageBackend> {
+  if (options.container === "") throw new SettingsError("container is empty");
+  if (options.accountName === "") throw new SettingsError("account_name is empty");
+  const settings = planCloudSettings(options);
+  warnOfExpiry(options, tools);
+  const transport = await openTransport({
+    caCertPath: settings.caCertPath,
+    hosts: hostRuleFor(
+      settings.endpoint,
+      "",
+      /\.blob\.(?:core\.windows\.net|core\.chinacloudapi\.cn|core\.usgovcloudapi\.net)$/,
+    ),
+    clock: tools.clock,
+    stallMs: settings.stallMs,
+    idleConnectionsMax: 64,
+  });
+  const container = await createContainerClient(
+    options,
+    settings,
+    transport,
+    tools.userAgent,
+  );
+  return new AzureBackend(
+    container,
+    { options, settings, tools },
+    () => transport.close(),
+  );
+}
+
+function warnOfExpiry(options: AzureOptions, tools: BackendTools): void {
+  const endMs = sasExpiryMsOf(options.sasToken ?? "");
+  if (endMs === null) return;
+  const leftMs = endMs - tools.clock.nowMs();
+  if (leftMs > SAS_WARNING_MS) return;
+  const end = new Date(endMs).toISOString();
+  tools.onWarning(
+    leftMs <= 0
+      ? `sas_token ended at ${end}: every request will be denied; set a new one`
+      : `sas_token ends at ${end}; set a new one before that`,
+  );
+}
+
+interface AzureContext {
+  readonly options: AzureOptions;
+  readonly settings: CloudSettings;
+  readonly tools: BackendTools;
+}
+
+class AzureBackend implements StorageBackend {
+  readonly name = "azure";
+  readonly #container: ContainerClient;
+  readonly #settings: CloudSettings;
+  readonly #tools: BackendTools;
+  readonly #upload: AzureUpload;
+  readonly #close: () => void;
+
+  constructor(container: ContainerClient, context: AzureContext, close: () => void) {
+    this.#container = container;
+    this.#settings = context.settings;
+    this.#tools = context.tools;
+    this.#close = close;
+    this.#upload = new AzureUpload({
+      container,
+      settings: context.settings,
+      storageClass: context.options.storageClass ?? null,
+      watermark: context.tools.watermark,
+    });
+  }
+
+  capabilities(): StorageCapabilities {
+    return CAPABILITIES;
+  }
+
+  upload(request: UploadRequest): Promise<ObjectInfo> {
+    return translated("upload", request, () => this.#upload.run(request));
+  }
+
+  download(request: DownloadRequest): Promise<DownloadResult> {
+    return translated("download", request, () =>
+      downloadInRanges(
+        request,
+        this.#settings.download,
+        (range) => this.#openRange(request, range),
+        this.#tools.clock,
+      ));
+  }
+
+  async head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
+    try {
+      return await translated("head", { key, signal }, async () => {
+        const abort = signal === undefined ? {} : { abortSignal: signal };
+        return infoOf(key, await this.#blob(key).getProperties(abort));
+      });
+    } catch (error) {
+      if (error instanceof StorageError && error.fault === "not-found") return null;
+      throw error;
+    }
+  }
+
+  async delete(request: DeleteRequest): Promise<void> {
+    const { key, signal, ifMatch = null, versionId = null } = request;
+    try {
+      await translated("delete", request, async () => {
+        const blob = this.#blob(key);
+        await (versionId === null ? blob : blob.withVersion(versionId)).delete({
+          ...(ifMatch === null ? {} : { conditions: { ifMatch } }),
+          ...(signal === undefined ? {} : { abortSignal: signal }),
+        });
+      });
+    } catch (error) {
+      if (error instanceof StorageError && error.fault === "not-found") return;
+      throw error;
+    }
+  }
+
+  async *list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo> {
+    let token: string | undefined;
+    do {
+      const page = await retryTransient(
+        this.#tools.retry,
+        () =>
+          translated("list", { key: prefix, signal }, () => this.#page(prefix, token)),
+        signal,
+      );
+      for (const { name, properties } of page.segment.blobItems) {
+        signal?.throwIfAborted();
+        yield {
+          key: objectKeyOf(name.slice(this.#settings.prefix.length)),
+          sizeBytes: properties.contentLength ?? 0,
+          etag: quoted(properties.etag),
+          storedAtMs: properties.lastModified.getTime(),
+          versionId: null,
+          storageClass: properties.accessTier ?? null,
+          metadata: null,
+          storeNowMs: page.date?.getTime() ?? null,
+        };
+      }
+      token = page.continuationToken === "" ? undefined : page.continuationToken;
+    } while (token !== undefined);
+  }
+
+  close(): Promise<void> {
+    this.#close();
+    return Promise.resolve();
+  }
+
+  async #page(
+    prefix: string,
+    token: string | undefined,
+  ): Promise<ContainerListBlobFlatSegmentResponse> {
+    const pages = this.#container.listBlobsFlat({
+      prefix: this.#settings.prefix + prefix,
+    })
+      .byPage({
+        maxPageSize: PAGE_OBJECTS,
+        ...(token === undefined ? {} : { continuationToken: token }),
+      });
+    const { value } = await pages.next();
+    return value;
+  }
+
+  async #openRange(request: DownloadRequest, wanted: RangeRequest): Promise<RangeAnswer> {
+    const { key, versionId = null } = request;
+    const { range, ifMatch, signal } = wanted;
+    return await translated("download", { key, signal }, async () => {
+      const current = this.#blob(key);
+      const blob = versionId === null ? current : current.withVersion(versionId);
+      const options: BlobDownloadOptions = {
+        abortSignal: signal,
+        maxRetryRequests: 0,
+        ...(ifMatch === null ? {} : { conditions: { ifMatch } }),
+      };
+      const { output, body } = await takeBody(() =>
+        range === null
+          ? blob.download(0, undefined, options)
+          : blob.download(range.start, range.end - range.start, options)
+      );
+      const total = range === null
+        ? output.contentLength
+        : Number(output.contentRange?.split("/")[1] ?? NaN);
+      if (total === undefined || !Number.isSafeInteger(total)) {
+        await body.cancel().catch(() => {});
+        const detail = "the answer does not say of what size the object is";
+        throw new StorageError("unavailable", { operation: "download", key, detail });
+      }
+      // Its fields are getters, which a spread would leave out; GET tells no tier.
+      const { etag, lastModified, metadata, versionId: version, date } = output;
+      const info = infoOf(key, {
+        contentLength: total,
+        etag,
+        lastModified,
+        metadata,
+        versionId: version,
+        date,
+      });
+      const mapped = mappedBody(
+        body,
+        (error) => azureError("download", key, error, signal),
+      );
+      return { info, body: mapped };
+    });
+  }
+
+  #blob(key: ObjectKey): ReturnType<ContainerClient["getBlobClient"]> {
+    return this.#container.getBlobClient(this.#settings.prefix + key);
+  }
+}
+
+/** What is the same in the answers to HEAD and GET. */
+type Described = {
+  readonly [
+    Field in
+      | "etag"
+      | "contentLength"
+      | "lastModified"
+      | "date"
+      | "versionId"
+      | "accessTier"
+      | "metadata"
+  ]?: BlobGetPropertiesResponse[Field] | undefined;
+};
+
+function infoOf(
+  key: ObjectKey,
+  output: Described,
+): ObjectInfo {
+  return {
+    key,
+    sizeBytes: output.contentLength ?? 0,
+    etag: quoted(output.etag),
+    storedAtMs: output.lastModified?.getTime() ?? null,
+    versionId: output.versionId ?? null,
+    storageClass: output.accessTier ?? null,
+    metadata: decodeMetadata(output.metadata ?? {}, "_"),
+    storeNowMs: output.date?.getTime() ?? null,
+  };
+}
+
+/** Listings leave out the quotes that every other answer has. */
+function quoted(etag: string | undefined): string | null {
+  if (etag === undefined || etag === "") return null;
+  return etag.startsWith('"') ? etag : `"${etag}"`;
+}
+
+async function translated<T>(
+  operation: StorageOperation,
+  request: { readonly key: string; readonly signal?: AbortSignal | undefined },
+  body: () => Promise<T>,
+): Promise<T> {
+  try {
+    request.signal?.throwIfAborted();
+    return await body();
+  } catch (error) {
+    throw azureError(operation, request.key, error, request.signal);
+  }
+}

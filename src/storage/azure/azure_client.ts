@@ -1,0 +1,130 @@
+/**
+ * The official SDK's container client, on our transport.
+ *
+ * @module
+ */
+
+import {
+  AnonymousCredential,
+  ContainerClient,
+  type IHttpClient,
+  newPipeline,
+  StorageSharedKeyCredential,
+  type WebResource,
+} from "@azure/storage-blob";
+import { AsyncLocalStorage } from "node:async_hooks";
+import { Readable } from "node:stream";
+import type { AzureOptions } from "../backend_options.ts";
+import { type CloudSettings, SettingsError } from "../cloud_settings.ts";
+import { type HttpAnswer, readText, type Transport } from "../http/transport.ts";
+
+type Credential = NonNullable<Parameters<typeof newPipeline>[0]>;
+
+/** Longest error text or page of a listing that is parsed. */
+const TEXT_BYTES_MAX = 64 * 1_048_576;
+
+/** A download's body on its way around the SDK; see {@linkcode takeBody}. */
+interface BodyHolder {
+  body: ReadableStream<Uint8Array> | null;
+}
+
+const holders = new AsyncLocalStorage<BodyHolder>();
+
+/** @throws {SettingsError} If the credentials do not fit together. */
+export async function createContainerClient(
+  options: AzureOptions,
+  settings: CloudSettings,
+  transport: Transport,
+  userAgent: string,
+): Promise<ContainerClient> {
+  const account = options.accountName;
+  const base = settings.endpoint ?? `https://${account}.blob.core.windows.net`;
+  const sas = options.sasToken?.replace(/^\?/, "") ?? null;
+  const url = `${base}/${options.container}${sas === null ? "" : `?${sas}`}`;
+  const pipeline = newPipeline(await credentialOf(options), {
+    httpClient: httpClientFor(transport),
+    retryOptions: { maxTries: 1 },
+    ...(userAgent === "" ? {} : { userAgentOptions: { userAgentPrefix: userAgent } }),
+  });
+  return new ContainerClient(url, pipeline);
+}
+
+async function credentialOf(options: AzureOptions): Promise<Credential> {
+  const { accountName, accountKey = null, sasToken = null } = options;
+  if (accountKey !== null && sasToken !== null) {
+    throw new SettingsError("account_key and sas_token exclude each other: set one");
+  }
+  if (accountKey !== null) return new StorageSharedKeyCredential(accountName, accountKey);
+  if (sasToken !== null) return new AnonymousCredential();
+  // Large, and needed by few: it is loaded only here.
+  const { DefaultAzureCredential } = await import("@azure/identity");
+  return new DefaultAzureCredential();
+}
+
+/** When a SAS ends, in milliseconds since the epoch; null if it does not say. */
+export function sasExpiryMsOf(sasToken: string): number | null {
+  const end = new URLSearchParams(sasToken.replace(/^\?/, "")).get("se");
+  const endMs = end === null ? NaN : Date.parse(end);
+  return Number.isNaN(endMs) ? null : endMs;
+}
+
+/**
+ * Runs a download of the SDK and gives the body that came with it.
+ *
+ * The SDK would wrap the body in two Node streams. It gets an inert one instead, and the
+ * body goes past it, by way of the asynchronous context of the call.
+ */
+export async function takeBody<T>(
+  download: () => Promise<T>,
+): Promise<{ output: T; body: ReadableStream<Uint8Array> }> {
+  const holder: BodyHolder = { body: null };
+  const output = await holders.run(holder, download);
+  return { output, body: holder.body ?? new Blob([]).stream() };
+}
+
+function httpClientFor(transport: Transport): IHttpClient {
+  return {
+    async sendRequest(request: WebResource): ReturnType<IHttpClient["sendRequest"]> {
+      const { abortSignal } = request;
+      const answer = await transport.send({
+        method: request.method,
+        url: request.url,
+        headers: request.headers.toJson(),
+        body: bodyOf(request.body),
+        signal: abortSignal instanceof AbortSignal ? abortSignal : undefined,
+      });
+      return {
+        request,
+        status: answer.status,
+        headers: headersOf(answer),
+        ...await contentOf(request, answer),
+      };
+    },
+  };
+}
+
+async function contentOf(
+  request: WebResource,
+  answer: HttpAnswer,
+): Promise<{ readableStreamBody?: NodeJS.ReadableStream; bodyAsText?: string }> {
+  const holder = holders.getStore();
+  const isStreamed = request.streamResponseStatusCodes?.has(answer.status) === true;
+  if (!isStreamed || holder === undefined) {
+    return { bodyAsText: await readText(answer, TEXT_BYTES_MAX) };
+  }
+  holder.body = answer.body;
+  return { readableStreamBody: new Readable({ read(): void {} }) };
+}
+
+function bodyOf(body: unknown): Uint8Array<ArrayBuffer> | null {
+  if (body === undefined || body === null || body === "") return null;
+  if (typeof body === "string") return new TextEncoder().encode(body);
+  if (body instanceof Uint8Array) return body as Uint8Array<ArrayBuffer>;
+  throw new TypeError("Azure: a request's body is text or bytes");
+}
+
+/** The one method that the SDK's adapter calls of its old interface for headers. */
+function headersOf(answer: HttpAnswer): WebResource["headers"] {
+  const toJson = (): Record<string, string> => ({ ...answer.headers });
+  return { toJson } as unknown as WebResource["headers"];
+}

@@ -1,0 +1,115 @@
+/**
+ * From Azure's error codes to faults. The one place that reads a code of Azure.
+ *
+ * @module
+ */
+
+import {
+  faultOfStatus,
+  retryAfterMsOf,
+  transportStorageError,
+} from "../http/http_fault.ts";
+import {
+  StorageError,
+  type StorageFault,
+  type StorageOperation,
+} from "../storage_error.ts";
+
+const FAULT_OF_CODE: Readonly<Record<string, StorageFault>> = {
+  BlobNotFound: "not-found",
+  // A container that is not there is a wrong setting, never an absent object.
+  ContainerNotFound: "invalid",
+  ContainerDisabled: "invalid",
+  ContainerBeingDeleted: "unavailable",
+  ResourceNotFound: "invalid",
+
+  AccountIsDisabled: "denied",
+  AuthenticationFailed: "denied",
+  AuthorizationFailure: "denied",
+  AuthorizationPermissionMismatch: "denied",
+  AuthorizationProtocolMismatch: "denied",
+  AuthorizationServiceMismatch: "denied",
+  AuthorizationSourceIPMismatch: "denied",
+  InsufficientAccountPermissions: "denied",
+  InvalidAuthenticationInfo: "denied",
+  NoAuthenticationInformation: "denied",
+  BlobImmutableDueToPolicy: "denied",
+  // Of @azure/identity: no credential was found, or the one found was refused.
+  CredentialUnavailableError: "denied",
+  AuthenticationError: "denied",
+  AuthenticationRequiredError: "denied",
+  AggregateAuthenticationError: "denied",
+
+  BlobAlreadyExists: "precondition",
+  ConditionNotMet: "precondition",
+  TargetConditionNotMet: "precondition",
+  UnauthorizedBlobOverwrite: "precondition",
+
+  Md5Mismatch: "corrupt",
+  Crc64Mismatch: "corrupt",
+  InvalidRange: "corrupt",
+  // Another upload to the name committed, and our blocks went with it.
+  InvalidBlockList: "unavailable",
+  InvalidBlobOrBlock: "unavailable",
+
+  BlobArchived: "archived",
+  BlobBeingRehydrated: "archived",
+  BlobNotInReadyState: "archived",
+
+  ServerBusy: "throttled",
+  InternalError: "unavailable",
+  OperationTimedOut: "unavailable",
+};
+
+const ADVICE: Readonly<Record<string, string>> = {
+  ContainerNotFound:
+    "the container does not exist; create it, or correct container, account_name, endpoint",
+  AuthenticationFailed:
+    "account_key or sas_token is wrong or has expired, or this machine's clock is wrong",
+  BlobArchived: "the object is archived; `p4-cache restore-archived` asks for it",
+};
+
+/** As far as the SDK's errors tell. */
+interface SdkError extends Error {
+  readonly code?: unknown;
+  readonly statusCode?: unknown;
+  readonly response?: { readonly headers?: { get(name: string): string | undefined } };
+}
+
+/** The StorageError of what a request threw; an abort's reason comes back as it is. */
+export function azureError(
+  operation: StorageOperation,
+  key: string,
+  error: unknown,
+  signal: AbortSignal | undefined,
+): unknown {
+  if (signal?.aborted === true) return signal.reason;
+  if (error instanceof StorageError || !(error instanceof Error)) return error;
+  const transport = transportStorageError(error, operation, key);
+  if (transport !== null) return transport;
+  const { statusCode, response, name } = error as SdkError;
+  const header = (field: string): string | undefined => response?.headers?.get(field);
+  const code = codeOf(error as SdkError) ?? header("x-ms-error-code") ?? name;
+  const status = typeof statusCode === "number" ? statusCode : null;
+  const known = FAULT_OF_CODE[code];
+  // Neither a code nor a status: not the store's words, so a bug or our caller's own.
+  if (known === undefined && status === null) return error;
+  const advice = ADVICE[code];
+  const what = `${code}${status === null ? "" : ` (HTTP ${status})`}: ${
+    error.message.split("\n")[0]
+  }`;
+  return new StorageError(known ?? faultOfStatus(status!), {
+    operation,
+    key,
+    detail: advice === undefined ? what : `${what}; ${advice}`,
+    retryAfterMs: retryAfterMsOf(
+      header("retry-after"),
+      Date.parse(header("date") ?? "1970-01-01"),
+    ),
+    cause: error,
+  });
+}
+
+function codeOf(error: SdkError): string | null {
+  return typeof error.code === "string" && error.code !== "" ? error.code : null;
+}
