@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -122,4 +123,34 @@ void probe_spawn(const char *path) {
 void probe_dlopen(const char *path) {
     void *library = dlopen(path, RTLD_NOW);
     printf("dlopen=%s\n", library == NULL ? "NULL" : "ok");
+}
+
+/* A little of everything, one line each; for runs in which the shim's own calls fail. */
+void probe_everything(const char *directory) {
+    char path[8][512];
+    static const char *const names[] = {"jam/a,v",  "cut,v",  "linked,v", "linked2,v",
+                                        "gone,v",   "away,v", "none,v",   "jam"};
+    for (int i = 0; i < 8; i++) {
+        snprintf(path[i], sizeof path[i], "%s/%s", directory, names[i]);
+    }
+    struct stat st;
+    int rc = stat(path[0], &st);
+    printf("stat=%d %s %lld\n", rc, S_ISREG(st.st_mode) ? "regular" : "socket",
+           (long long)st.st_size);
+    DIR *dir = opendir(path[7]);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        if (e->d_name[0] != '.') {
+            printf("list=%d\n", e->d_type);
+        }
+    }
+    closedir(dir);
+    const struct timeval times[2] = {{1, 1}, {1234567890, 5}};
+    probe_show("times", utimes(path[0], times));
+    probe_show_fd(open(path[0], O_RDONLY));
+    probe_show_fd(open(path[0], O_RDONLY));
+    probe_show("missing", open(path[6], O_RDONLY));
+    probe_show("truncate", truncate(path[1], 5));
+    probe_show("link", link(path[2], path[3]));
+    probe_show("unlink", unlink(path[4]));
+    probe_show("rename", rename(path[5], getenv("PROBE_TO")));
 }

@@ -317,7 +317,7 @@ static const struct {
     PROBE(spawn), PROBE(dlopen), PROBE(fork_while_waiting), PROBE(closes_all), PROBE(signals),
     PROBE(threads), PROBE(small_stack), PROBE(idle), PROBE(opens), PROBE(exit_at_once),
     PROBE(fork_events), PROBE(cancel), PROBE(chroot), PROBE(no_descriptors), PROBE(rcs_update),
-    PROBE(exec_after_open), PROBE(real_socket),
+    PROBE(exec_after_open), PROBE(real_socket), PROBE(everything),
 };
 
 int main(int argc, char **argv) {

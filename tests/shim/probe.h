@@ -15,6 +15,7 @@ void probe_exec(const char *path);
 void probe_vfork_exec(const char *path);
 void probe_spawn(const char *path);
 void probe_dlopen(const char *path);
+void probe_everything(const char *directory);
 
 /* hostile.c: hosts that do unkind things while the shim is at work. */
 void probe_fork_while_waiting(const char *path);

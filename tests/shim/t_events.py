@@ -1,0 +1,147 @@
+"""What the daemon is told: deletes and access events.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+from harness import FILE, equal, test
+
+
+@test("unlink tells the daemon, of markers and files, and of managed names alone")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    depot.write("a,v")
+    depot.write("b,v")
+    depot.write("plain")
+    depot.evict("a,v")
+    for rel in ("a,v", "b,v", "plain"):
+        equal(depot.probe("remove", depot.path(rel)), "remove=0 errno=-\n")
+    equal(depot.daemon.requests, [("DELETE", "a,v"), ("DELETE", "b,v")])
+    equal(depot.failed_deletes(), [])
+
+
+@test("unlink of a missing name that the store has succeeds; of an unknown one it is ENOENT")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write("a,v")
+    depot.keep("a,v")
+    os.unlink(path)
+    equal(depot.probe("unlinkat", path), "unlinkat=0 errno=-\n")
+    equal(depot.probe("unlinkat", path), "unlinkat=-1 errno=ENOENT\n")
+
+
+@test("a delete that cannot reach the daemon succeeds and is written down, one line each")
+def _(make):
+    depot = make()
+    for rel in ("a,v", os.fsdecode(b"caf\xe9\",v"), "dir/" + "n" * 200 + ",v"):
+        depot.write(rel)
+        equal(depot.probe("unlinkat", depot.path(rel)), "unlinkat=0 errno=-\n")
+    equal([(r["path"], r["why"], r["uid"]) for r in depot.failed_deletes()],
+          [("a,v", "unreachable", 0), ("caf\xe9\",v", "unreachable", 0),
+           ("dir/" + "n" * 200 + ",v", "unreachable", 0)])
+
+
+@test("a delete that the daemon refuses is written down")
+def _(make):
+    depot = make()
+    depot.daemon.answer["DELETE"] = lambda conn, path: "ERR DENIED not you"
+    depot.daemon.start()
+    depot.write("a,v")
+    equal(depot.probe("unlinkat", depot.path("a,v")), "unlinkat=0 errno=-\n")
+    equal([r["why"] for r in depot.failed_deletes()], ["refused"])
+
+
+@test("an open is told once, with who, what and how it went")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write(FILE)
+    for setup, call, wanted in ((None, "open", "hot"), (depot.evict, "open", "cold"),
+                                (None, "fopen", "hot"), (None, "open_relative", "hot"),
+                                (None, "open_by_dirfd", "hot"), (None, "open_excl", "error")):
+        if setup is not None:
+            setup(FILE)
+        before = len(depot.daemon.opens())
+        depot.probe(call, path)
+        event = depot.daemon.await_events(before + 1)[-1]
+        equal((event["path"], event["result"], event["uid"], event["op"]),
+              (FILE, wanted, 0, "open"), call)
+        assert abs(event["ts"] / 1000 - time.time()) < 60 and event["pid"] > 0
+    before = len(depot.daemon.opens())
+    depot.probe("open", depot.path("none,v"))
+    equal(depot.daemon.await_events(before + 1)[-1]["result"], "missing")
+    equal(len({e["id"] for e in depot.daemon.opens()}), before + 1)
+
+
+@test("files that are not managed, and those of the daemon, yield no event")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    for path in (depot.write("plain"), depot.write("db.rev"), depot.write(".p4cache/x,v"),
+                 os.path.join(depot.scratch, "none,v")):
+        depot.probe("open", path)
+    depot.probe("open", depot.write(FILE))
+    equal([e["path"] for e in depot.daemon.await_events(1)], [FILE])
+
+
+@test("1005 opens in two threads, one of which ends, are told exactly once each")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    equal(depot.probe("opens", depot.write(FILE)), "opened\n")
+    events = depot.daemon.await_events(1005)
+    equal((len(events), len({e["id"] for e in events})), (1005, 1005))
+
+
+@test("_exit and exec lose no event")
+def _(make):
+    for call in ("exit_at_once", "exec_after_open"):
+        depot = make()
+        depot.daemon.start()
+        depot.probe(call, depot.write(FILE))
+        equal(len(depot.daemon.await_events(7)), 7, call)
+
+
+@test("a forked child starts empty: nothing is told twice, nothing is lost")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    depot.probe("fork_events", depot.write(FILE))
+    events = depot.daemon.await_events(9)
+    equal((len(events), len({e["id"] for e in events})), (9, 9))
+    equal(sorted(sum(e["pid"] == pid for e in events) for pid in {e["pid"] for e in events}),
+          [3, 6])
+
+
+@test("a process that opened once and then waits has told it")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    process = depot.start("idle", depot.write(FILE))
+    equal(len(depot.daemon.await_events(1)), 1)
+    equal(process.poll(), None)
+    process.communicate()
+
+
+@test("events that nobody takes are counted and told later; p4d is not held up")
+def _(make):
+    depot = make()
+    path = depot.write(FILE)
+    equal(depot.probe("opens", path), "opened\n")
+    code = ("import os, sys\n"
+            "for i in range(3): os.close(os.open(%r, os.O_RDONLY))\n"
+            "print(flush=True); sys.stdin.readline()\n"
+            "import time; time.sleep(1.1)\n"
+            "os.close(os.open(%r, os.O_RDONLY))\n") % (path, path)
+    process = subprocess.Popen([sys.executable, "-c", code], env=depot.environment(),
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    depot.daemon.start()
+    process.communicate("go\n")
+    depot.daemon.await_events(1)
+    dropped = sum(e["n"] for e in depot.daemon.events if e["op"] == "dropped")
+    equal(dropped + len(depot.daemon.opens()), 4)

@@ -1,0 +1,96 @@
+"""Every system call of the shim fails in turn: the program gets an answer of libc's or an honest
+errno, never a crash, never wrong bytes, and never ENOENT for a file that exists.
+"""
+
+import errno
+import os
+import re
+import shutil
+
+from harness import FILE, Skip, equal, test
+
+ERRNOS = (errno.EIO, errno.EINTR, errno.ENOMEM, errno.EMFILE, errno.EPERM, errno.ENOSYS,
+          errno.EAGAIN, errno.EBADF, errno.ENOENT)
+
+# What each line of the probe may be, beside what it is without faults.
+ALLOWED = {
+    "stat": r"stat=0 (regular|socket) .*",  # a socket: the kernel's own answer, never absent
+    "open": r"open=-1 errno=(?!ENOENT)\w+",
+    "list": r"list=(8|12)",
+    "missing": r"missing=-1 errno=\w+",
+    "times": r"times=-1 errno=\w+",  # the failing call may be the host's own utimensat
+    "truncate": r"truncate=-1 errno=(?!ENOENT)\w+",
+    "link": r"link=-1 errno=(?!ENOENT)\w+",
+    "rename": r"rename=-1 errno=(?!ENOENT)\w+",
+    "unlink": r"unlink=0",
+}
+
+
+class Course:
+    """One depot, set up anew for each run."""
+
+    def __init__(self, make):
+        self.depot = make()
+        self.depot.library = os.path.join(self.depot.out, "libp4shim-faults.so")
+        if not os.path.exists(self.depot.library):
+            raise Skip("the library with faults was not built")
+        self.depot.daemon.start()
+
+    def run(self, **extra):
+        depot = self.depot
+        for name in ("main", "moved"):
+            shutil.rmtree(os.path.join(depot.root, name), ignore_errors=True)
+        for rel in (FILE, "main/cut,v", "main/linked,v", "main/gone,v", "main/away,v"):
+            depot.write(rel, mode=0o644)
+            depot.evict(rel)
+        for name in os.listdir(depot.scratch):
+            os.unlink(os.path.join(depot.scratch, name))
+        return depot.probe("everything", depot.path("main"), P4CACHE_RESTART_GRACE_MS="100",
+                           P4CACHE_FETCH_TIMEOUT_MS="1000", **extra).splitlines()
+
+
+def check(lines, sound, what):
+    equal(len(lines), len(sound), f"{what}: {lines}")
+    for line, wanted in zip(lines, sound):
+        allowed = ALLOWED[wanted.split("=")[0]]
+        assert line == wanted or re.fullmatch(allowed, line), \
+            f"{what}\n    got    {line!r}\n    wanted {wanted!r} or {allowed!r}"
+
+
+def count_calls(course, sound):
+    count = os.path.join(course.depot.top, "count")
+    equal(course.run(FAULT_COUNT=count), sound)
+    return os.path.getsize(count)
+
+
+@test("each single system call of the shim may fail, with each errno that fits")
+def _(make):
+    course = Course(make)
+    sound = course.run()
+    calls = count_calls(course, sound)
+    assert calls > 100, calls
+    for error in ERRNOS:
+        # Each call with two errnos that matter most, every third one with the others.
+        step = 1 if error in (errno.EIO, errno.ENOENT) else 3
+        for call in range(1 + ERRNOS.index(error) % step, calls + 1, step):
+            check(course.run(FAULT_AT=str(call), FAULT_ERRNO=str(error)), sound,
+                  f"call {call} of {calls}, {errno.errorcode[error]}")
+
+
+# What the shim calls, x86-64; the numbers differ elsewhere.
+NUMBERS = {"openat": 257, "newfstatat": 262, "fstat": 5, "readlinkat": 267, "mmap": 9,
+           "munmap": 11, "close": 3, "socket": 41, "connect": 42, "sendto": 44, "recvfrom": 45,
+           "fcntl": 72, "setsockopt": 54, "ppoll": 271, "getcwd": 79, "getrandom": 318,
+           "getpid": 39, "geteuid": 107, "write": 1, "utimensat": 280}
+
+
+@test("a filter that refuses one kind of system call altogether does not harm the host")
+def _(make):
+    course = Course(make)
+    if os.uname().machine != "x86_64":
+        raise Skip(f"the numbers are those of x86-64, this is {os.uname().machine}")
+    sound = course.run()
+    for name, number in NUMBERS.items():
+        for error in (errno.EPERM, errno.ENOSYS):
+            check(course.run(FAULT_NUMBER=str(number), FAULT_ERRNO=str(error)), sound,
+                  f"every {name}, {errno.errorcode[error]}")

@@ -1,0 +1,87 @@
+"""Unkind hosts, and the library as a guest.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+
+from harness import FILE, TESTS, Skip, contains, equal, test
+
+
+@test("the shim keeps out of our own programs, and out of a process that disables it")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write(FILE)
+    depot.evict(FILE)
+    for name in ("p4-cache", "p4-cache-gate", "p4-cache-fanotify"):
+        program = os.path.join(depot.scratch, name)
+        shutil.copy2(depot.probe_program, program)
+        equal(depot.run(program, "open", path)[1], "open=-1 errno=ENXIO\n")
+    equal(depot.probe("open", path, P4CACHE_DISABLE="1"), "open=-1 errno=ENXIO\n")
+    equal(depot.probe("open", path, P4CACHE_DEPOT=None), "open=-1 errno=ENXIO\n")
+    equal(depot.probe("open", path, P4CACHE_DEPOT="/"), "open=-1 errno=ENXIO\n")
+    equal(depot.probe("open", path, P4CACHE_DEPOT="relative"), "open=-1 errno=ENXIO\n")
+    equal(depot.daemon.requests, [])
+
+
+def hostile(name, call, wanted, slow_ms=0, **extra):
+    def run(make):
+        depot = make()
+        if slow_ms:
+            def slow(conn, path):
+                time.sleep(slow_ms / 1000)
+                return depot.daemon.fetch(conn, path)
+            depot.daemon.answer["FETCH"] = slow
+        depot.daemon.start()
+        path = depot.write(FILE)
+        depot.write("other,v")
+        depot.evict(FILE)
+        depot.evict("other,v")
+        output = depot.probe(call, path, **extra)
+        if output.startswith("skip: "):
+            raise Skip(output[6:].strip())
+        assert re.fullmatch(wanted, output), f"\n    got    {output!r}\n    wanted {wanted!r}"
+    TESTS.append((name, run))
+
+
+OPENED = r"open=ok bytes=1000 .*\n"
+hostile("a child forked during a request has none of its sockets", "fork_while_waiting",
+        "child sockets=0\n" + OPENED + "sockets left=0\n", 200)
+hostile("a host that closes all descriptors and opens its own gets not one byte from us",
+        "closes_all", "db.rev rc=0 bytes=0\n" + OPENED, P4CACHE_RESTART_GRACE_MS="500")
+hostile("signals, and an open of another evicted file in their handler, disturb nothing",
+        "signals", OPENED + "handler ran=1 failed=0\n", 100)
+hostile("300 threads that open one evicted file all get it", "threads", "opened=300 of 300\n", 50)
+hostile("a thread with the smallest stack can open and stat an evicted file", "small_stack",
+        "create=0\n" + OPENED)
+hostile("a cancelled thread leaves no socket behind", "cancel", "sockets left=0\n" + OPENED, 200)
+hostile("without /proc stat still works and open is EIO", "chroot",
+        "stat=0 regular=1\nopen=-1 errno=EIO\n")
+hostile("without a descriptor left stat works and open is EMFILE", "no_descriptors",
+        "stat=0 regular=1\nopen=-1 errno=EMFILE\n")
+
+
+@test("the library exports the table of hooks and nothing else, and needs only libc")
+def _(make):
+    depot = make()
+    with open(os.path.join(os.path.dirname(__file__), "..", "..", "shim", "hooks.h")) as f:
+        table = set(re.findall(r"X\([A-Z_0-9]+, (\w+)\)", f.read()))
+    exported = subprocess.run(["nm", "-D", "--defined-only", depot.library], check=True,
+                              capture_output=True, text=True).stdout
+    equal({line.split()[2] for line in exported.splitlines()}, table)
+    needed = subprocess.run(["readelf", "-dW", depot.library], check=True, capture_output=True,
+                            text=True).stdout
+    equal(re.findall(r"NEEDED.*\[(.*)\]", needed), ["libc.so.6"])
+    contains(needed, "BIND_NOW")
+
+
+@test("dlopen is left by a jump: libc sees the caller's own RUNPATH and namespace")
+def _(make):
+    code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", "--disassemble=dlopen",
+                           make().library], check=True, capture_output=True, text=True).stdout
+    body = code[code.index("<dlopen>:"):]
+    assert os.uname().machine != "x86_64" or re.search(r"jmp +\*", body), body
+    assert not re.search(r"call +\*", body), body

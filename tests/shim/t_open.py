@@ -1,0 +1,266 @@
+"""Opens: which file is meant, and what the answers of the daemon become.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+
+from depot import MTIME_NS
+from harness import FILE, contains, equal, test
+
+
+@test("pure parts: names, paths, replies, markers, JSON")
+def _(make):
+    done = subprocess.run([os.path.join(make().out, "units")], capture_output=True, text=True)
+    equal((done.returncode, done.stdout), (0, ""))
+
+
+@test("an evicted file comes back complete, with its mode, owner and mtime")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write(FILE, b"x" * 300_000)
+    depot.evict(FILE)
+    contains(depot.probe("open", path), "open=ok bytes=300000")
+    st = os.stat(path)
+    equal((stat.S_ISREG(st.st_mode), stat.S_IMODE(st.st_mode), st.st_mtime_ns),
+          (True, 0o444, MTIME_NS))
+
+
+@test("names that are not UTF-8, or hold spaces and quotes, reach the daemon as they are")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    for rel in (os.fsdecode(b"caf\xe9 \"x\\,v"), os.fsdecode(b"\x83e\x83X\x83g,d/1.1"), "%40 #,v"):
+        path = depot.write(rel)
+        depot.evict(rel)
+        contains(depot.probe("open", path), "open=ok bytes=1000")
+    equal([path for _, path in depot.daemon.requests][0], os.fsdecode(b"caf\xe9 \"x\\,v"))
+
+
+@test("a path through a link, through .. and through // finds the same file")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    depot.write(FILE)
+    os.symlink(depot.root, os.path.join(depot.top, "alias"))
+    os.symlink("main/jam", depot.path("short"))
+    os.symlink("jam/a,v", depot.path("main/link"))
+    for path in (depot.top + "/alias/main/jam/a,v", depot.root + "/main/../main//jam/./a,v",
+                 depot.path("short/a,v"), depot.path("main/link"),
+                 depot.top + "/scratch/../depot/main/jam/a,v"):
+        depot.evict(FILE)
+        contains(depot.probe("open", path), "open=ok bytes=1000")
+        contains(depot.probe("stat", path), "size=1000")
+    equal(depot.daemon.requests, [("FETCH", FILE)] * 5)
+
+
+@test("a depot configured through a link is the same depot")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write(FILE)
+    alias = os.path.join(depot.top, "alias")
+    os.symlink(depot.root, alias)
+    for name in (path, alias + "/" + FILE):
+        depot.evict(FILE)
+        contains(depot.probe("stat", name, P4CACHE_DEPOT=alias), "mode=100444 size=1000")
+        contains(depot.probe("open", name, P4CACHE_DEPOT=alias), "open=ok bytes=1000")
+
+
+@test("a missing managed name that the store has is restored; directories may be missing too")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write(FILE)
+    depot.keep(FILE)
+    shutil.rmtree(depot.path("main"))
+    contains(depot.probe("stat", path), "mode=100444 size=1000 mtime=1400000000.123456789")
+    contains(depot.probe("open", path), "open=ok bytes=1000")
+
+
+@test("O_CREAT and fopen(a) of a missing managed name that the store has do not shadow it")
+def _(make):
+    for call in ("open_creat", "open_append", "fopen_append"):
+        depot = make()
+        depot.daemon.start()
+        path = depot.write(FILE, mode=0o644)
+        depot.keep(FILE)
+        os.unlink(path)
+        depot.probe(call, path)
+        assert os.path.getsize(path) >= 1000, call
+
+
+@test("ENOENT stays ENOENT for names unknown to the store, and costs no daemon when unmanaged")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    equal(depot.probe("open", depot.path("none,v")), "open=-1 errno=ENOENT\n")
+    equal(depot.daemon.verbs(), ["FETCH"])
+    for rel in ("plain", "db.rev", "tmp.1.2", ".p4cache/x,v", "a.lck", "server.locks/a,v"):
+        equal(depot.probe("open", depot.path(rel)), "open=-1 errno=ENOENT\n")
+    equal(depot.probe("open", os.path.join(depot.scratch, "none,v")), "open=-1 errno=ENOENT\n")
+    equal(depot.probe("open", ""), "open=-1 errno=ENOENT\n")
+    equal(depot.daemon.verbs(), ["FETCH"])
+
+
+@test("with P4CACHE_MANAGE=all every missing name is asked for")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write("plain/name.txt")
+    depot.keep("plain/name.txt")
+    os.unlink(path)
+    equal(depot.probe("open", path), "open=-1 errno=ENOENT\n")
+    contains(depot.probe("open", path, P4CACHE_MANAGE="all"), "open=ok bytes=1000")
+
+
+@test("a file that is evicted again before each open ends as EIO after three restores")
+def _(make):
+    depot = make()
+    depot.write(FILE)
+    depot.evict(FILE)
+    depot.daemon.answer["FETCH"] = lambda conn, path: "OK 1000"
+    depot.daemon.start()
+    equal(depot.probe("open", depot.path(FILE)), "open=-1 errno=EIO\n")
+    equal(depot.daemon.verbs(), ["FETCH"] * 3)
+
+
+@test("a socket outside of the depot, and one that somebody bound inside, are left alone")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    wanted = ("bind=0\nlstat=0 socket=1\nfstat=0 socket=1\ntype=1\nconnect=0\n"
+              "open=-1 errno=ENXIO\n")
+    equal(depot.probe("real_socket", os.path.join(depot.scratch, "s")), wanted)
+    equal(depot.probe("real_socket", depot.path("s")), wanted)
+    equal(depot.daemon.verbs(), [])
+    path = depot.write("b,v")
+    depot.evict("b,v")
+    outside = os.path.join(depot.scratch, "marker")
+    os.rename(path, outside)
+    equal(depot.probe("open", outside), "open=-1 errno=ENXIO\n")
+    contains(depot.probe("stat", outside), "mode=140444 size=0")
+
+
+@test("a socket of a managed name that the daemon does not know is left alone")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    os.mknod(depot.path("s,v"), stat.S_IFSOCK | 0o600)
+    equal(depot.probe("open", depot.path("s,v")), "open=-1 errno=ENXIO\n")
+    contains(depot.probe("stat", depot.path("s,v")), "mode=140600")
+
+
+@test("a marker that somebody touched costs a STAT, is stamped again, and still opens")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write(FILE)
+    depot.evict(FILE)
+    os.utime(path, ns=(time.time_ns(), MTIME_NS))
+    contains(depot.probe("stat", path), "stat mode=100444 size=1000 mtime=1400000000.123456789")
+    equal(depot.daemon.verbs(), ["STAT"])
+    os.utime(path, ns=(time.time_ns(), MTIME_NS))
+    contains(depot.probe("open", path), "open=ok bytes=1000")
+
+
+@test("with P4CACHE_STAT=restore stat brings the file back")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write(FILE)
+    depot.evict(FILE)
+    contains(depot.probe("stat", path, P4CACHE_STAT="restore"), "stat mode=100444 size=1000")
+    assert not depot.is_marker(FILE)
+
+
+@test("a FIFO without a reader keeps its own ENXIO")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    os.mkfifo(depot.path("fifo,v"))
+    code = "import os; os.open(%r, os.O_WRONLY | os.O_NONBLOCK)" % depot.path("fifo,v")
+    contains(depot.run(sys.executable, "-c", code)[2], "[Errno 6]")
+    equal(depot.daemon.verbs(), [])
+
+
+@test("ERR codes become EIO, EACCES or ENOSPC for a marker, and never ENOENT")
+def _(make):
+    for code, name in (("CORRUPT", "EIO"), ("UNAVAILABLE", "EIO"), ("DENIED", "EACCES"),
+                       ("FULL", "ENOSPC"), ("BADREQ", "EIO"), ("RESERVED", "EIO"),
+                       ("NEWCODE", "EIO"), ("NOTFOUND", "EIO")):
+        depot = make()
+        depot.write(FILE)
+        depot.evict(FILE)
+        depot.daemon.answer["FETCH"] = lambda conn, path, code=code: f"ERR {code} because"
+        depot.daemon.start()
+        equal(depot.probe("open", depot.path(FILE)), f"open=-1 errno={name}\n", code)
+        assert depot.is_marker(FILE)
+
+
+@test("a rename that the daemon has not heard of yet is asked for again")
+def _(make):
+    depot = make()
+    depot.write(FILE)
+    depot.evict(FILE)
+
+    def late(conn, path):
+        return "ERR NOTFOUND not yet" if len(depot.daemon.requests) < 3 else \
+            depot.daemon.fetch(conn, path)
+    depot.daemon.answer["FETCH"] = late
+    depot.daemon.start()
+    contains(depot.probe("open", depot.path(FILE)), "open=ok bytes=1000")
+
+
+@test("BUSY is asked again and never reaches the program")
+def _(make):
+    depot = make()
+    depot.write(FILE)
+    depot.evict(FILE)
+
+    def busy(conn, path):
+        return "ERR BUSY later" if len(depot.daemon.requests) < 4 else \
+            depot.daemon.fetch(conn, path)
+    depot.daemon.answer["FETCH"] = busy
+    depot.daemon.start()
+    contains(depot.probe("open", depot.path(FILE)), "open=ok bytes=1000")
+    equal(len(depot.daemon.requests), 4)
+
+
+@test("WAIT lines extend the deadline")
+def _(make):
+    depot = make()
+    depot.write(FILE)
+    depot.evict(FILE)
+
+    def slow(conn, path):
+        for i in range(6):
+            conn.sendall(b"WAIT %d 6\nWAIT" % i)
+            time.sleep(0.15)
+            conn.sendall(b" %d 6\n" % i)
+        return depot.daemon.fetch(conn, path)
+    depot.daemon.answer["FETCH"] = slow
+    depot.daemon.start()
+    contains(depot.probe("open", depot.path(FILE), P4CACHE_FETCH_TIMEOUT_MS="500"),
+             "open=ok bytes=1000")
+
+
+@test("a daemon that says nothing, or nonsense, is EIO, also for a missing name")
+def _(make):
+    def endless(conn, path):
+        conn.sendall(b"x" * 5000)
+        return None
+    for answer in (lambda conn, path: conn.recv(1) and None, endless,
+                   lambda conn, path: "HELLO", lambda conn, path: "OK -5"):
+        depot = make()
+        depot.write(FILE)
+        depot.evict(FILE)
+        depot.daemon.answer["FETCH"] = answer
+        depot.daemon.start()
+        for rel in (FILE, "none,v"):
+            equal(depot.probe("open", depot.path(rel), P4CACHE_FETCH_TIMEOUT_MS="200"),
+                  "open=-1 errno=EIO\n", rel)
