@@ -1,0 +1,101 @@
+/*
+ * gate.h - the state of the gate: one thread, one of these.
+ *
+ * A connection is in one state at a time:
+ *
+ *   READING    its line is not complete; closed at the deadline
+ *   QUEUED     its request waits until fewer than requests_max are with the daemon
+ *   ACTIVE     the daemon has the request
+ *   ANSWERED   the last line is on its way to a slow peer; closed at the deadline
+ *
+ * The table has room for requests_max of them and as many again that wait. When it is full nobody
+ * is accepted: the kernel's backlog holds the others. When the daemon does not read, nothing is read
+ * from peers either.
+ */
+#ifndef P4CACHE_GATE_H
+#define P4CACHE_GATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "../common/output.h"
+#include "command.h"
+#include "listener.h"
+#include "request.h"
+
+/* Above this many bytes for the daemon no peer is read. One more line may come on top. */
+#define OUTPUT_PENDING_MAX ((size_t)256 * 1024)
+/* Peers that are not allowed and may still send their line, so that they can read "DENIED"
+ * rather than meet a broken pipe. More than these are told and closed at once. */
+#define DENIED_MAX 64
+#define NO_SLOT UINT32_MAX
+
+enum counter {
+    COUNT_REJECTED_PEER,
+    COUNT_LEGACY_UNPREFIXED,
+    COUNT_BAD_REQUEST,
+    COUNT_ACCESS_REJECTED,
+    COUNT_ACCESS_DROPPED,
+    COUNT_TIMEOUT,
+    COUNTERS,
+};
+
+enum connection_state { FREE, READING, QUEUED, ACTIVE, ANSWERED };
+
+struct connection {
+    enum connection_state state;
+    int fd;          /* -1: the peer of a queued DELETE has left */
+    uint64_t id;     /* use count of the slot << 16 | slot: never names a later peer */
+    bool is_denied;
+    struct ucred peer;
+    int64_t deadline_ms; /* READING, ANSWERED */
+    uint32_t next;       /* in the free list, or the queue */
+    struct request request;
+    size_t line_bytes;
+    size_t out_start;
+    size_t out_end;
+    char line[REQUEST_LINE_BYTES_MAX];
+    char out[2 * REPLY_LINE_BYTES_MAX]; /* a progress line and the last one */
+};
+
+struct gate {
+    struct output out;
+    struct listener shim;
+    struct listener access;
+    int inputs_fd; /* epoll of both sockets and all connections */
+    struct connection *connections;
+    uint32_t slots;
+    uint32_t free_slot;
+    uint32_t queue_first;
+    uint32_t queue_last;
+    uint32_t requests_max;
+    uint32_t active;
+    uint32_t timed; /* connections with a deadline */
+    uint32_t denied;
+    bool is_accepting; /* false: the table is full, or the system out of descriptors */
+    int64_t line_timeout_ms;
+    int64_t next_sweep_ms;
+    uid_t allowed[COMMAND_UIDS_MAX];
+    size_t allowed_count;
+    int64_t counters[COUNTERS];
+};
+
+/* gate.c */
+int64_t gate_now_ms(void);
+bool gate_is_allowed(const struct gate *gate, uid_t uid);
+bool gate_is_paused(const struct gate *gate);
+
+/* connections.c: everything about peers of shim.sock. */
+void connections_open(struct gate *gate);
+void connections_accept(struct gate *gate);
+void connections_event(struct gate *gate, uint64_t id, uint32_t events);
+void connections_reply(struct gate *gate, const struct command *command);
+void connections_sweep(struct gate *gate);
+
+/* access.c: datagrams of access.sock, as many as wait, to a bound. */
+void access_receive(struct gate *gate);
+
+#endif

@@ -1,0 +1,23 @@
+/* request.h - one line of the shim protocol (docs/protocol.md), bytes in, verdict out. Pure; fuzzed. */
+#ifndef P4CACHE_REQUEST_H
+#define P4CACHE_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* "P4CACHE/1 DELETE " + PATH_MAX and room; the line feed is part of it. */
+#define REQUEST_LINE_BYTES_MAX 4608
+
+enum request_verdict { REQUEST_GOOD, REQUEST_BAD, REQUEST_RESERVED };
+
+struct request {
+    const char *op;   /* FETCH, STAT or DELETE */
+    const char *path; /* into the line, not ended by NUL */
+    size_t path_bytes;
+    bool is_legacy;   /* no "P4CACHE/1 " before it */
+};
+
+/* line: without its line feed. *request is filled for REQUEST_GOOD; is_legacy always. */
+enum request_verdict request_parse(const char *line, size_t bytes, struct request *request);
+
+#endif
