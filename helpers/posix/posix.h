@@ -1,0 +1,128 @@
+/*
+ * posix.h - what the files of libp4posix.so share, and the layouts that src/posix/ knows too.
+ *
+ * Every exported function is stateless, may be called from any thread, and returns a value >= 0
+ * or -errno. Paths are bytes that end with a NUL. Times are nanoseconds since the epoch in 64
+ * bits, saturated. Layouts are arrays of 64-bit words, so that they have no padding; p4posix_abi()
+ * tells their sizes, and the daemon refuses a library whose sizes are not its own.
+ */
+#ifndef P4POSIX_H
+#define P4POSIX_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define P4POSIX_EXPORT __attribute__((visibility("default")))
+
+/* Counts changes of the layouts or of a function's meaning. */
+#define P4POSIX_ABI_VERSION 1
+
+/* Leaves a time as it is, where a function says that it takes it. */
+#define P4POSIX_TIME_KEEP INT64_MIN
+
+enum p4posix_kind { KIND_OTHER, KIND_FILE, KIND_DIRECTORY, KIND_SYMLINK, KIND_SOCKET };
+
+struct p4posix_stat {
+    int64_t kind; /* enum p4posix_kind */
+    int64_t mode; /* 07777 */
+    int64_t uid;
+    int64_t gid;
+    int64_t nlink;
+    int64_t size_bytes;
+    int64_t blocks; /* of 512 bytes */
+    int64_t mtime_ns;
+    int64_t ctime_ns;
+    int64_t atime_ns;
+    uint64_t ino;
+    uint64_t dev;
+};
+_Static_assert(sizeof(struct p4posix_stat) == 96, "src/posix/posix.ts reads 12 words");
+
+/* What a file or marker shall carry. */
+struct p4posix_attributes {
+    int64_t mode;
+    int64_t uid;
+    int64_t gid;
+    int64_t mtime_ns;
+};
+_Static_assert(sizeof(struct p4posix_attributes) == 32, "src/posix/posix.ts writes 4 words");
+
+struct p4posix_marker {
+    struct p4posix_attributes attributes;
+    int64_t size_bytes;
+};
+_Static_assert(sizeof(struct p4posix_marker) == 40, "src/posix/posix.ts writes 5 words");
+
+/* What an eviction was decided on. */
+struct p4posix_expect {
+    uint64_t ino;
+    int64_t size_bytes;
+    int64_t mtime_ns;
+    int64_t ctime_ns;
+};
+_Static_assert(sizeof(struct p4posix_expect) == 32, "src/posix/posix.ts writes 4 words");
+
+static inline int64_t time_ns(struct timespec time) {
+    int64_t ns;
+    if (__builtin_mul_overflow((int64_t)time.tv_sec, INT64_C(1000000000), &ns) ||
+        __builtin_add_overflow(ns, (int64_t)time.tv_nsec, &ns)) {
+        return time.tv_sec < 0 ? INT64_MIN + 1 : INT64_MAX;
+    }
+    return ns;
+}
+
+static inline struct timespec timespec_of(int64_t ns) {
+    const int64_t second = 1000000000;
+    struct timespec time = {.tv_sec = ns / second, .tv_nsec = ns % second};
+    if (time.tv_nsec < 0) {
+        time.tv_sec -= 1;
+        time.tv_nsec += second;
+    }
+    return time;
+}
+
+static inline int failure(void) {
+    return errno > 0 ? -errno : -EIO;
+}
+
+static inline int result_of(int returned) {
+    return returned == -1 ? failure() : returned;
+}
+
+/* An inode that cannot be reused while it is held: identity is then dev and ino. */
+struct pinned {
+    int fd; /* O_PATH */
+    struct stat st;
+};
+
+static inline bool is_same_inode(const struct stat *a, const struct stat *b) {
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
+}
+
+/* names.c */
+void fill_stat(struct p4posix_stat *out, const struct stat *st);
+int open_for_read(const char *path);
+int fsync_parent(const char *path);
+
+/* exchange.c */
+int pin(const char *path, struct pinned *out);
+void unpin(struct pinned *held);
+int exchange_names(const char *a, const char *b);
+int rename_no_replace(const char *from, const char *to);
+int put_back(const char *aside, const char *target, const struct stat *put);
+
+/* marker.c */
+int create_marker(const char *path, const struct p4posix_marker *marker);
+
+#endif

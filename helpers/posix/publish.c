@@ -1,0 +1,109 @@
+/*
+ * publish.c - a restored file takes its name.
+ *
+ * One call because the steps belong together and each would be a thread hop. Durable in this order:
+ * the file's bytes and attributes, then its name. A power cut leaves the marker (or nothing) or the
+ * whole file at the name. What p4d has put there meanwhile wins.
+ */
+#include "posix.h"
+
+enum { PUBLISHED = 0, OCCUPIED = 1, CHANGED = 2 };
+
+static int set_attributes(int fd, const struct stat *st, const struct p4posix_attributes *want) {
+    if (((int64_t)st->st_uid != want->uid || (int64_t)st->st_gid != want->gid) &&
+        fchown(fd, (uid_t)want->uid, (gid_t)want->gid) != 0) {
+        return failure();
+    }
+    /* After fchown, which takes setuid and setgid bits away. */
+    if (fchmod(fd, (mode_t)want->mode) != 0) {
+        return failure();
+    }
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, timespec_of(want->mtime_ns)};
+    if (futimens(fd, times) != 0 || fsync(fd) != 0) {
+        return failure();
+    }
+    return 0;
+}
+
+static bool is_expected_marker(const struct stat *st, uint64_t ino) {
+    return S_ISSOCK(st->st_mode) && st->st_ino == ino;
+}
+
+/* `marker` is pinned: what comes out of `target` is it, or is put back. */
+static int exchange_with(const struct stat *marker, const char *temp, const char *target,
+                         const struct stat *file) {
+    int result = exchange_names(temp, target);
+    if (result < 0) {
+        return result == -ENOENT ? CHANGED : result;
+    }
+    struct stat out;
+    result = result_of(lstat(temp, &out));
+    if (result == 0 && is_same_inode(&out, marker)) {
+        return result_of(unlink(temp));
+    }
+    const int back = put_back(temp, target, file);
+    if (back < 0) {
+        return back;
+    }
+    return result < 0 ? result : CHANGED;
+}
+
+/* PUBLISHED with the marker gone, CHANGED with `target` as p4d has it, or -errno. */
+static int replace_marker(const char *temp, const char *target, const struct stat *file,
+                          uint64_t ino) {
+    struct pinned marker;
+    int result = pin(target, &marker);
+    if (result < 0) {
+        return result == -ENOENT || result == -ENOTDIR ? CHANGED : result;
+    }
+    result = is_expected_marker(&marker.st, ino)
+                 ? exchange_with(&marker.st, temp, target, file)
+                 : CHANGED;
+    unpin(&marker);
+    return result;
+}
+
+/* RENAME_NOREPLACE is a link and an unlink without the moment of two names, in which a crash would
+ * leave a file that counts as linked elsewhere. */
+static int take_free_name(const char *temp, const char *target) {
+    const int result = rename_no_replace(temp, target);
+    return result == -EEXIST ? OCCUPIED : result;
+}
+
+/* Once the name is taken: durable, and still what we put there? */
+static int settle(const char *target) {
+    const int result = fsync_parent(target);
+    if (result < 0) {
+        return result;
+    }
+    struct stat st;
+    if (lstat(target, &st) != 0) {
+        return errno == ENOENT || errno == ENOTDIR ? CHANGED : failure();
+    }
+    return S_ISREG(st.st_mode) ? PUBLISHED : CHANGED;
+}
+
+/*
+ * `expect_ino`: the marker's, or 0 when nothing is expected at `target`. PUBLISHED: nothing is left
+ * at `temp`. OCCUPIED, CHANGED: what is at `temp`, if anything, may be removed. -errno: `temp`
+ * must be looked at before it is removed; it is the caller's own file iff its inode is that of `fd`.
+ */
+P4POSIX_EXPORT int p4posix_publish(const char *temp, const char *target, int fd,
+                                   const struct p4posix_attributes *attributes,
+                                   uint64_t expect_ino) {
+    struct stat file;
+    struct stat named;
+    if (fstat(fd, &file) != 0 || lstat(temp, &named) != 0) {
+        return failure();
+    }
+    if (!S_ISREG(file.st_mode) || !is_same_inode(&file, &named)) {
+        return -ESTALE;
+    }
+    int result = set_attributes(fd, &file, attributes);
+    if (result < 0) {
+        return result;
+    }
+    result = expect_ino == 0 ? take_free_name(temp, target)
+                             : replace_marker(temp, target, &file, expect_ino);
+    return result == PUBLISHED ? settle(target) : result;
+}

@@ -1,0 +1,129 @@
+/**
+ * Values to and from the memory that libp4posix.so reads and writes (helpers/posix/posix.h).
+ *
+ * @module
+ */
+
+import { assert } from "../core/assert.ts";
+import type { BytePath } from "../core/names.ts";
+import { ENAMETOOLONG } from "./errno.ts";
+import { PosixError } from "./posix_error.ts";
+
+export type FileKind = "file" | "directory" | "symlink" | "socket" | "other";
+
+/** What lstat tells. Times in nanoseconds since the epoch. */
+export interface FileStat {
+  readonly kind: FileKind;
+  readonly sizeBytes: number;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  /** Of a marker: see core/marker.ts. */
+  readonly atimeNs: bigint;
+  /** 07777. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly ino: bigint;
+  readonly dev: bigint;
+  readonly nlink: number;
+  /** Of 512 bytes. */
+  readonly blocks: number;
+}
+
+export interface FileAttributes {
+  /** 07777. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mtimeNs: bigint;
+}
+
+export interface MarkerAttributes extends FileAttributes {
+  /** Of the evicted file: below 2^48. */
+  readonly sizeBytes: number;
+}
+
+/** The file that was looked at, for a call that must not touch another. */
+export interface ExpectedFile {
+  readonly ino: bigint;
+  readonly sizeBytes: number;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+}
+
+/** In the order of enum p4posix_kind. */
+const KINDS: readonly FileKind[] = ["other", "file", "directory", "symlink", "socket"];
+
+export const STAT_BYTES = 96;
+
+/** The kernel's PATH_MAX, with the NUL. */
+const PATH_BYTES_MAX = 4096;
+
+export function decodeStat(view: DataView, at: number): FileStat {
+  const word = (index: number): number => Number(view.getBigInt64(at + 8 * index, true));
+  const kind = KINDS[word(0)];
+  assert(kind !== undefined, "libp4posix.so gave an unknown kind of file");
+  return {
+    kind,
+    sizeBytes: word(5),
+    mtimeNs: view.getBigInt64(at + 56, true),
+    ctimeNs: view.getBigInt64(at + 64, true),
+    atimeNs: view.getBigInt64(at + 72, true),
+    mode: word(1),
+    uid: word(2),
+    gid: word(3),
+    ino: view.getBigUint64(at + 80, true),
+    dev: view.getBigUint64(at + 88, true),
+    nlink: word(4),
+    blocks: word(6),
+  };
+}
+
+export function encodeAttributes(attributes: FileAttributes): Uint8Array<ArrayBuffer> {
+  return bytesOfWords(attributeWords(attributes));
+}
+
+export function encodeMarker(marker: MarkerAttributes): Uint8Array<ArrayBuffer> {
+  return bytesOfWords([...attributeWords(marker), BigInt(marker.sizeBytes)]);
+}
+
+export function encodeExpected(file: ExpectedFile): Uint8Array<ArrayBuffer> {
+  return bytesOfWords([file.ino, BigInt(file.sizeBytes), file.mtimeNs, file.ctimeNs]);
+}
+
+function attributeWords({ mode, uid, gid, mtimeNs }: FileAttributes): bigint[] {
+  return [BigInt(mode), BigInt(uid), BigInt(gid), mtimeNs];
+}
+
+function bytesOfWords(words: readonly bigint[]): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(BigInt64Array.from(words).buffer);
+}
+
+/** Writes `path` and a NUL to the start of `bytes`. */
+function writePath(bytes: Uint8Array, op: string, path: BytePath): void {
+  for (let i = 0; i < path.length; i++) {
+    const byte = path.charCodeAt(i);
+    assert(byte > 0 && byte < 256, `a path for ${op} holds a NUL or is not bytes`);
+    bytes[i] = byte;
+  }
+  bytes[path.length] = 0;
+}
+
+/** `path` as C reads it. @throws {PosixError} ENAMETOOLONG. */
+export function encodePath(op: string, path: BytePath): Uint8Array<ArrayBuffer> {
+  if (path.length >= PATH_BYTES_MAX) throw new PosixError(op, path, ENAMETOOLONG);
+  const bytes = new Uint8Array(path.length + 1);
+  writePath(bytes, op, path);
+  return bytes;
+}
+
+/** Room for the path of a call that returns before the next: no allocation. */
+export class PathScratch {
+  readonly #bytes = new Uint8Array(PATH_BYTES_MAX);
+
+  encode(op: string, path: BytePath): Uint8Array<ArrayBuffer> {
+    if (path.length >= PATH_BYTES_MAX) throw new PosixError(op, path, ENAMETOOLONG);
+    writePath(this.#bytes, op, path);
+    return this.#bytes;
+  }
+}

@@ -1,0 +1,445 @@
+/**
+ * System calls that Deno lacks, or that it makes only for names that are Unicode: a typed table
+ * over libp4posix.so, and three composite calls where a sequence of steps belongs together.
+ * No policy.
+ *
+ * Paths are absolute, one character per byte. A path with a NUL, or with a character above 255,
+ * is a bug. Calls that return a promise run on another thread; a buffer that is given to one
+ * belongs to it until the promise settles. Descriptors are the kernel's, close-on-exec, and must
+ * be closed, but not while a call on them is under way.
+ *
+ * @module
+ */
+
+import { assert } from "../core/assert.ts";
+import type { BytePath } from "../core/names.ts";
+import { EEXIST, ENOENT, ENOTDIR } from "./errno.ts";
+import {
+  decodeStat,
+  encodeAttributes,
+  encodeExpected,
+  encodeMarker,
+  encodePath,
+  type ExpectedFile,
+  type FileAttributes,
+  type FileStat,
+  type MarkerAttributes,
+  PathScratch,
+  STAT_BYTES,
+} from "./layouts.ts";
+import { PosixError } from "./posix_error.ts";
+import { ABI, type Calls, SYMBOLS } from "./symbols.ts";
+import {
+  openWalk,
+  readDirectory,
+  type Walk,
+  type WalkEntry,
+  type WalkOptions,
+} from "./walk.ts";
+
+export { PosixError } from "./posix_error.ts";
+export type {
+  ExpectedFile,
+  FileAttributes,
+  FileKind,
+  FileStat,
+  MarkerAttributes,
+} from "./layouts.ts";
+export type { Unreadable, Walk, WalkedFile, WalkEntry, WalkOptions } from "./walk.ts";
+
+/** A restored file that is to take its name. */
+export interface Publication {
+  /** The file that was written, on the file system of `target`. */
+  readonly temp: BytePath;
+  readonly target: BytePath;
+  /** `temp`, open for writing. Stays open. */
+  readonly tempFd: number;
+  readonly attributes: FileAttributes;
+  /** The marker at `target`; null when nothing is there. */
+  readonly expect: { readonly ino: bigint } | null;
+}
+
+/**
+ * published: the file has the name, durably; nothing is left at `temp`.
+ * occupied: nothing was expected at `target`, and there is something. `temp` is left.
+ * changed: `target` is not what was expected, and is left as its writer has it. What is at
+ * `temp`, if anything, may be removed.
+ */
+export type PublishResult = "published" | "occupied" | "changed";
+
+/** A file that is to give its name to a marker. */
+export interface Eviction {
+  readonly target: BytePath;
+  /** A free name in a directory of our own, on the file system of `target`. */
+  readonly aside: BytePath;
+  readonly expect: ExpectedFile;
+  readonly marker: MarkerAttributes;
+}
+
+/**
+ * evicted: the marker has the name, durably; nothing is left at `aside`.
+ * busy: somebody writes the file, or is about to. changed: it is not the expected file.
+ * After both, `target` is as its writers have it, and nothing is left at `aside`.
+ */
+export type EvictResult = "evicted" | "busy" | "changed";
+
+/** Every method throws {@linkcode PosixError}, or rejects with it. */
+export interface Posix extends Disposable {
+  /** Null for ENOENT and ENOTDIR. Does not follow a symlink at the end. */
+  lstat(path: BytePath): FileStat | null;
+  fstat(fd: number): FileStat;
+  statvfs(path: BytePath): SpaceInfo;
+  /** Null for ENOENT and ENOTDIR. `path` of each entry is its name. */
+  readDirectory(path: BytePath): WalkEntry[] | null;
+  /** Makes what is missing of `path`; each new directory is durable in its parent. */
+  makeDirs(path: BytePath, mode: number): void;
+  /** Whether there was something to remove. */
+  unlink(path: BytePath): boolean;
+  rmdir(path: BytePath): void;
+  rename(from: BytePath, to: BytePath): void;
+  /** False if there is something at `to`. */
+  renameNoReplace(from: BytePath, to: BytePath): boolean;
+  /** Both names must exist. */
+  exchange(a: BytePath, b: BytePath): void;
+  /** False if there is something at `to`. */
+  link(from: BytePath, to: BytePath): boolean;
+  chmod(path: BytePath, mode: number): void;
+  chown(path: BytePath, uid: number, gid: number): void;
+  /** Null keeps a time. Of a symlink itself. */
+  setTimes(path: BytePath, times: FileTimes): void;
+  /**
+   * Makes the marker of an evicted file; on failure nothing is left. EEXIST if there is
+   * anything at `path`, EOPNOTSUPP if the file system does not keep nanoseconds.
+   */
+  makeMarker(path: BytePath, marker: MarkerAttributes): void;
+  /** Whether anybody has the file open for writing. Its owner or CAP_LEASE only: EACCES. */
+  hasWriter(path: BytePath): boolean;
+
+  /**
+   * For reading, a regular file only: ENXIO for a marker, ELOOP for a symlink, EISDIR for a
+   * directory. Leaves the atime alone where we may.
+   */
+  openRead(path: BytePath): number;
+  /** For reading and writing, a new file only. */
+  createTemp(path: BytePath, mode: number): number;
+  close(fd: number): void;
+  truncate(fd: number, sizeBytes: number): void;
+  /** Fills `buffer` from `offset`; fewer bytes only at the end of the file. */
+  read(fd: number, buffer: Uint8Array<ArrayBuffer>, offset: number): Promise<number>;
+  readSync(fd: number, buffer: Uint8Array<ArrayBuffer>, offset: number): number;
+  /** Writes all of `buffer` at `offset`. On failure, any part of it. */
+  write(fd: number, buffer: Uint8Array<ArrayBuffer>, offset: number): Promise<void>;
+  fsync(fd: number): Promise<void>;
+  fdatasync(fd: number): Promise<void>;
+  /** Of a file or a directory. */
+  fsyncPath(path: BytePath): Promise<void>;
+
+  /**
+   * Gives a restored file its attributes and its name, all durable. On a rejection look at
+   * `temp` before removing it: it is our own file only if it still has `tempFd`'s inode.
+   */
+  publish(publication: Publication): Promise<PublishResult>;
+  /**
+   * Puts a marker in the place of a file. On a rejection the caller keeps what is at `aside`,
+   * unless that is a marker.
+   */
+  putMarker(eviction: Eviction): Promise<EvictResult>;
+
+  openWalk(root: BytePath, options?: WalkOptions): Walk;
+  /** Keeps other processes of this user from reading our memory. */
+  prctlNotDumpable(): void;
+  /** Unloads the library. No call may be under way, no walk open. */
+  [Symbol.dispose](): void;
+}
+
+export interface SpaceInfo {
+  readonly totalBytes: number;
+  /** What an unprivileged process may still take. */
+  readonly freeBytes: number;
+}
+
+export interface FileTimes {
+  readonly atimeNs: bigint | null;
+  readonly mtimeNs: bigint | null;
+}
+
+/** P4POSIX_TIME_KEEP. */
+const TIME_KEEP = -(2n ** 63n);
+
+/** The most that one read or write takes, as in the kernel. */
+const IO_BYTES_MAX = 0x7fff_f000;
+
+const PUBLISH_RESULTS: readonly PublishResult[] = ["published", "occupied", "changed"];
+const EVICT_RESULTS: readonly EvictResult[] = ["evicted", "busy", "changed"];
+
+/**
+ * Loads `libraryPath` (see native_files.ts).
+ *
+ * @throws {Error} If it cannot be loaded, or is of another version.
+ */
+export function openPosix(libraryPath: string): Posix {
+  const library = Deno.dlopen(libraryPath, SYMBOLS);
+  const found = ABI.map((_, index) => library.symbols.p4posix_abi(index));
+  if (found.join() !== ABI.join()) {
+    library.close();
+    throw new Error(
+      `Cannot use ${libraryPath}: its layouts are ${found}, this program's are ${ABI}; ` +
+        `both must be of one installation`,
+    );
+  }
+  return new LoadedPosix(library);
+}
+
+class LoadedPosix implements Posix {
+  readonly #library: Deno.DynamicLibrary<typeof SYMBOLS>;
+  readonly #calls: Calls;
+  readonly #pathA = new PathScratch();
+  readonly #pathB = new PathScratch();
+  readonly #stat = new Uint8Array(STAT_BYTES);
+  readonly #statView = new DataView(this.#stat.buffer);
+
+  constructor(library: Deno.DynamicLibrary<typeof SYMBOLS>) {
+    this.#library = library;
+    this.#calls = library.symbols;
+  }
+
+  [Symbol.dispose](): void {
+    this.#library.close();
+  }
+
+  // ---- names ---------------------------------------------------------------------------
+
+  lstat(path: BytePath): FileStat | null {
+    const result = this.#calls.p4posix_lstat(
+      this.#pathA.encode("stat", path),
+      this.#stat,
+    );
+    if (result === -ENOENT || result === -ENOTDIR) return null;
+    checked("stat", path, result);
+    return decodeStat(this.#statView, 0);
+  }
+
+  statvfs(path: BytePath): SpaceInfo {
+    const out = new BigUint64Array(2);
+    const name = this.#pathA.encode("ask the space of", path);
+    const result = this.#calls.p4posix_statvfs(name, new Uint8Array(out.buffer));
+    checked("ask the space of", path, result);
+    return { totalBytes: Number(out[0]), freeBytes: Number(out[1]) };
+  }
+
+  readDirectory(path: BytePath): WalkEntry[] | null {
+    try {
+      return readDirectory(this.#calls, path);
+    } catch (error) {
+      if (error instanceof PosixError && error.errno === ENOENT) return null;
+      if (error instanceof PosixError && error.errno === ENOTDIR) return null;
+      throw error;
+    }
+  }
+
+  makeDirs(path: BytePath, mode: number): void {
+    const name = this.#pathA.encode("make the directory", path);
+    checked("make the directory", path, this.#calls.p4posix_make_dirs(name, mode));
+  }
+
+  unlink(path: BytePath): boolean {
+    const result = this.#calls.p4posix_unlink(this.#pathA.encode("remove", path));
+    if (result === -ENOENT) return false;
+    checked("remove", path, result);
+    return true;
+  }
+
+  rmdir(path: BytePath): void {
+    const name = this.#pathA.encode("remove the directory", path);
+    checked("remove the directory", path, this.#calls.p4posix_rmdir(name));
+  }
+
+  rename(from: BytePath, to: BytePath): void {
+    checked("rename", from, this.#calls.p4posix_rename(...this.#two("rename", from, to)));
+  }
+
+  renameNoReplace(from: BytePath, to: BytePath): boolean {
+    const names = this.#two("rename", from, to);
+    return isDone("rename", from, this.#calls.p4posix_rename_no_replace(...names));
+  }
+
+  exchange(a: BytePath, b: BytePath): void {
+    checked("exchange", a, this.#calls.p4posix_exchange(...this.#two("exchange", a, b)));
+  }
+
+  link(from: BytePath, to: BytePath): boolean {
+    const names = this.#two("link", from, to);
+    return isDone("link", from, this.#calls.p4posix_link(...names));
+  }
+
+  chmod(path: BytePath, mode: number): void {
+    const name = this.#pathA.encode("chmod", path);
+    checked("chmod", path, this.#calls.p4posix_chmod(name, mode));
+  }
+
+  chown(path: BytePath, uid: number, gid: number): void {
+    const name = this.#pathA.encode("chown", path);
+    checked("chown", path, this.#calls.p4posix_chown(name, BigInt(uid), BigInt(gid)));
+  }
+
+  setTimes(path: BytePath, { atimeNs, mtimeNs }: FileTimes): void {
+    const result = this.#calls.p4posix_set_times(
+      this.#pathA.encode("set the times of", path),
+      atimeNs ?? TIME_KEEP,
+      mtimeNs ?? TIME_KEEP,
+    );
+    checked("set the times of", path, result);
+  }
+
+  makeMarker(path: BytePath, marker: MarkerAttributes): void {
+    const name = this.#pathA.encode("make the marker", path);
+    const result = this.#calls.p4posix_make_marker(name, encodeMarker(marker));
+    checked("make the marker", path, result);
+  }
+
+  hasWriter(path: BytePath): boolean {
+    const name = this.#pathA.encode("look for writers of", path);
+    return checked("look for writers of", path, this.#calls.p4posix_has_writer(name)) ===
+      1;
+  }
+
+  #two(
+    op: string,
+    a: BytePath,
+    b: BytePath,
+  ): [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>] {
+    return [this.#pathA.encode(op, a), this.#pathB.encode(op, b)];
+  }
+
+  // ---- open files ----------------------------------------------------------------------
+
+  fstat(fd: number): FileStat {
+    checked("fstat", "", this.#calls.p4posix_fstat(fd, this.#stat));
+    return decodeStat(this.#statView, 0);
+  }
+
+  openRead(path: BytePath): number {
+    const name = this.#pathA.encode("read", path);
+    return checked("read", path, this.#calls.p4posix_open_read(name));
+  }
+
+  createTemp(path: BytePath, mode: number): number {
+    const name = this.#pathA.encode("create", path);
+    return checked("create", path, this.#calls.p4posix_create_temp(name, mode));
+  }
+
+  close(fd: number): void {
+    checked("close", "", this.#calls.p4posix_close(fd));
+  }
+
+  truncate(fd: number, sizeBytes: number): void {
+    const result = this.#calls.p4posix_truncate(fd, BigInt(sizeBytes));
+    checked("truncate", "", result);
+  }
+
+  async read(
+    fd: number,
+    buffer: Uint8Array<ArrayBuffer>,
+    offset: number,
+  ): Promise<number> {
+    const bytes = ioLength(buffer);
+    const done = this.#calls.readLater(fd, buffer, bytes, BigInt(offset));
+    return checked("read", "", await holding(done, buffer));
+  }
+
+  readSync(fd: number, buffer: Uint8Array<ArrayBuffer>, offset: number): number {
+    const bytes = ioLength(buffer);
+    const result = this.#calls.p4posix_read(fd, buffer, bytes, BigInt(offset));
+    return checked("read", "", result);
+  }
+
+  async write(
+    fd: number,
+    buffer: Uint8Array<ArrayBuffer>,
+    offset: number,
+  ): Promise<void> {
+    const bytes = ioLength(buffer);
+    const done = this.#calls.writeLater(fd, buffer, bytes, BigInt(offset));
+    checked("write", "", await holding(done, buffer));
+  }
+
+  async fsync(fd: number): Promise<void> {
+    checked("fsync", "", await this.#calls.fsyncLater(fd));
+  }
+
+  async fdatasync(fd: number): Promise<void> {
+    checked("fdatasync", "", await this.#calls.fdatasyncLater(fd));
+  }
+
+  async fsyncPath(path: BytePath): Promise<void> {
+    const name = encodePath("fsync", path);
+    checked("fsync", path, await holding(this.#calls.fsyncPathLater(name), name));
+  }
+
+  // ---- composite calls -----------------------------------------------------------------
+
+  async publish(publication: Publication): Promise<PublishResult> {
+    const { temp, target, tempFd, attributes, expect } = publication;
+    assert(expect === null || expect.ino > 0n, "a marker has an inode");
+    const op = "publish";
+    const given = [
+      encodePath(op, temp),
+      encodePath(op, target),
+      encodeAttributes(attributes),
+    ] as const;
+    const done = this.#calls.publishLater(
+      given[0],
+      given[1],
+      tempFd,
+      given[2],
+      expect?.ino ?? 0n,
+    );
+    return PUBLISH_RESULTS[checked(op, target, await holding(done, given))]!;
+  }
+
+  async putMarker(eviction: Eviction): Promise<EvictResult> {
+    const { target, aside, expect, marker } = eviction;
+    const op = "evict";
+    const given = [
+      encodePath(op, target),
+      encodePath(op, aside),
+      encodeExpected(expect),
+      encodeMarker(marker),
+    ] as const;
+    const done = this.#calls.putMarkerLater(...given);
+    return EVICT_RESULTS[checked(op, target, await holding(done, given))]!;
+  }
+
+  openWalk(root: BytePath, options: WalkOptions = {}): Walk {
+    return openWalk(this.#calls, root, options);
+  }
+
+  prctlNotDumpable(): void {
+    checked("become undumpable", "", this.#calls.p4posix_not_dumpable());
+  }
+}
+
+function checked(op: string, path: BytePath, result: number): number {
+  if (result < 0) throw new PosixError(op, path, -result);
+  return result;
+}
+
+/** False for EEXIST. */
+function isDone(op: string, path: BytePath, result: number): boolean {
+  if (result === -EEXIST) return false;
+  checked(op, path, result);
+  return true;
+}
+
+function ioLength(buffer: Uint8Array<ArrayBuffer>): number {
+  assert(buffer.length <= IO_BYTES_MAX, "a buffer of 2 GiB or more");
+  return buffer.length;
+}
+
+/** Keeps `memory` from the collector until the thread that uses it is done. */
+function holding(done: Promise<number>, memory: unknown): Promise<number> {
+  inFlight.add(memory);
+  return done.finally(() => inFlight.delete(memory));
+}
+
+const inFlight = new Set<unknown>();
