@@ -38,8 +38,8 @@ struct buffer {
     int64_t sent_ms;
     uint64_t nonce; /* of this thread in this process; 0: not drawn yet */
     uint64_t count;
-    long pid;
-    long uid;
+    char who[64];  /* `,"pid":1,"uid":2,"op":"`, the same for a batch */
+    char name[40]; /* `,"id":"<nonce>-` */
     unsigned cwd_generation;
     size_t cwd_bytes;
     char cwd[PATH_MAX];
@@ -187,34 +187,39 @@ static struct buffer *my_buffer(void) {
 
 /* Who we are may change between batches (fork, setuid), hardly within one. */
 static void start_batch(struct buffer *b, int64_t now_ms) {
+    const long pid = p4shim_syscall(SYS_getpid);
     b->oldest_ms = now_ms;
-    b->pid = p4shim_syscall(SYS_getpid);
-    b->uid = p4shim_syscall(SYS_geteuid);
     if (b->nonce == 0 &&
         p4shim_syscall(SYS_getrandom, &b->nonce, sizeof b->nonce, GRND_NONBLOCK) !=
             (long)sizeof b->nonce) {
         struct timespec t = {0, 0};
         clock_gettime(CLOCK_REALTIME, &t);
-        b->nonce = ((uint64_t)b->pid << 40) ^ (uint64_t)t.tv_sec * 1000000000 ^
+        b->nonce = ((uint64_t)pid << 40) ^ (uint64_t)t.tv_sec * 1000000000 ^
                    (uint64_t)t.tv_nsec ^ (uint64_t)(uintptr_t)b;
     }
+    struct p4shim_json who = {b->who, sizeof b->who - 1, 0, false};
+    p4shim_json_raw(&who, ",\"pid\":");
+    p4shim_json_number(&who, pid);
+    p4shim_json_raw(&who, ",\"uid\":");
+    p4shim_json_number(&who, p4shim_syscall(SYS_geteuid));
+    p4shim_json_raw(&who, ",\"op\":\"");
+    b->who[who.bytes] = '\0';
+    struct p4shim_json name = {b->name, sizeof b->name - 1, 0, false};
+    p4shim_json_raw(&name, ",\"id\":\"");
+    p4shim_json_hex(&name, b->nonce);
+    p4shim_json_raw(&name, "-");
+    b->name[name.bytes] = '\0';
 }
 
 static void put_head(struct p4shim_json *j, const struct buffer *b, const char *op) {
     p4shim_json_raw(j, "{\"ts\":");
     p4shim_json_number(j, p4shim_now_ms(CLOCK_REALTIME_COARSE));
-    p4shim_json_raw(j, ",\"pid\":");
-    p4shim_json_number(j, b->pid);
-    p4shim_json_raw(j, ",\"uid\":");
-    p4shim_json_number(j, b->uid);
-    p4shim_json_raw(j, ",\"op\":\"");
+    p4shim_json_raw(j, b->who);
     p4shim_json_raw(j, op);
 }
 
 static void put_tail(struct p4shim_json *j, struct buffer *b) {
-    p4shim_json_raw(j, ",\"id\":\"");
-    p4shim_json_hex(j, b->nonce);
-    p4shim_json_raw(j, "-");
+    p4shim_json_raw(j, b->name);
     p4shim_json_number(j, (int64_t)b->count);
     p4shim_json_raw(j, "\"}\n");
 }
@@ -294,13 +299,12 @@ static const char *event_path(struct buffer *b, int dirfd, const char *path) {
 }
 
 static void append(struct buffer *b, int dirfd, const char *path, int flags,
-                   enum p4shim_result result) {
+                   enum p4shim_result result, int64_t now_ms) {
     const char *rel = event_path(b, dirfd, path);
     const size_t bytes = rel == NULL ? 0 : strlen(rel);
     if (rel == NULL || !p4shim_is_managed(rel, bytes, p4shim_config.manage_all)) {
         return;
     }
-    const int64_t now_ms = p4shim_now_ms(CLOCK_MONOTONIC_COARSE);
     for (int attempt = 0; attempt < 2; attempt++) {
         if (b->bytes == 0) {
             start_batch(b, now_ms);
@@ -318,8 +322,7 @@ static void append(struct buffer *b, int dirfd, const char *path, int flags,
 }
 
 /* What has grown old in other threads; at most once a second for the process. */
-static void sweep(void) {
-    const int64_t now_ms = p4shim_now_ms(CLOCK_MONOTONIC_COARSE);
+static void sweep(int64_t now_ms) {
     int64_t last_ms = __atomic_load_n(&swept_ms, __ATOMIC_RELAXED);
     if (now_ms - last_ms >= AGE_MS_MAX &&
         __atomic_compare_exchange_n(&swept_ms, &last_ms, now_ms, false, __ATOMIC_RELAXED,
@@ -342,9 +345,10 @@ void p4shim_note_open(int dirfd, const char *path, int flags, enum p4shim_result
     if (b == NULL || !claim(b)) {
         __atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED);
     } else {
-        append(b, dirfd, path, flags, result);
+        const int64_t now_ms = p4shim_now_ms(CLOCK_MONOTONIC_COARSE);
+        append(b, dirfd, path, flags, result, now_ms);
         release(b);
-        sweep();
+        sweep(now_ms);
     }
     errno = saved;
 }

@@ -27,16 +27,24 @@ static bool equals(struct word w, const char *other) {
     return w.bytes == strlen(other) && starts(w, other);
 }
 
-static bool holds(struct word w, const char *part) {
-    return memmem(w.at, w.bytes, part, strlen(part)) != NULL;
+/* `.jnl.` and `.ckp.` anywhere, `.jnl` and `.ckp` at the end. */
+static bool has_server_suffix(struct word w) {
+    const char *end = w.at + w.bytes;
+    for (const char *dot = w.at; (dot = memchr(dot, '.', (size_t)(end - dot))) != NULL; dot++) {
+        const size_t left = (size_t)(end - dot);
+        if (left >= 4 && (left == 4 || dot[4] == '.') &&
+            (memcmp(dot, ".jnl", 4) == 0 || memcmp(dot, ".ckp", 4) == 0)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Databases, journals, checkpoints, locks and temporary files of p4d. */
 static bool is_server_file(struct word name) {
     return starts(name, "db.") || starts(name, "tmp.") || ends(name, ".lck") ||
-           equals(name, "journal") || starts(name, "journal.") || holds(name, ".jnl.") ||
-           ends(name, ".jnl") || starts(name, "checkpoint.") || holds(name, ".ckp.") ||
-           ends(name, ".ckp");
+           equals(name, "journal") || starts(name, "journal.") ||
+           starts(name, "checkpoint.") || has_server_suffix(name);
 }
 
 bool p4shim_is_managed(const char *rel, size_t bytes, bool manage_all) {
