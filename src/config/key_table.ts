@@ -1,0 +1,275 @@
+/**
+ * Every key of the configuration, once: name, kind, default, reload rule, meaning.
+ *
+ * Validation, defaults, the reload plan, `docs/config.md`, `docs/config.json.example` and
+ * `docs/config.schema.json` all come from here. A `live` key takes effect when the file
+ * changes; a `restart` key is what other state refers to, or is built once at start.
+ *
+ * @module
+ */
+
+import { GIB } from "../core/units.ts";
+import { backend, type BackendConfig } from "./backend_keys.ts";
+import { type FieldsOf, live, restart } from "./key_spec.ts";
+import {
+  absolutePath,
+  boolean,
+  fixed,
+  integer,
+  keyPrefix,
+  listOf,
+  logLevel,
+  nullable,
+  number,
+  oneOf,
+  socketMode,
+} from "./value_kinds.ts";
+
+const DEPOT_KEYS = {
+  depot_path: restart(absolutePath(), undefined, {
+    help: "Root of the depot tree, as `p4d` sees it. Perforce: the directory that the " +
+      "depots' maps are relative to, usually `P4ROOT` or `server.depot.root`.",
+  }),
+  manage: restart(oneOf("archives", "all"), "archives", {
+    help: "Which files are tiered: `archives` takes `*,v` and `*,d/*`, as `p4d` names " +
+      "archives; `all` takes everything, for trees that are no Perforce depots.",
+  }),
+  read_only: restart(boolean(), false, {
+    help: "Restore only: no watcher, no upload, no eviction.",
+  }),
+  primary: restart(backend(), undefined, {
+    help: "The store that files are uploaded to. See [Stores](#stores).",
+  }),
+  secondary: restart(nullable(backend()), null, {
+    help: "A store that is asked for what the primary does not have. Never written.",
+  }),
+  read_prefixes: restart(listOf(keyPrefix()), [], {
+    help:
+      "Prefixes of other instances in the primary store, asked in this order for what " +
+      "our own prefix does not have. Never written.",
+  }),
+  borrowed_ttl_secs: live(integer(60, 31_536_000), 86_400, {
+    help: "How long a local copy from one of `read_prefixes` counts as current.",
+  }),
+  store_lookup_on_miss: live(boolean(), true, {
+    help:
+      "Ask the store for a file that the manifest does not know, such as one that was " +
+      "staged by another tool.",
+  }),
+  enforce_content_hash: live(boolean(), true, {
+    help:
+      "Refuse to restore a file whose hash nobody recorded. False takes it unchecked, " +
+      "and records the hash it has then.",
+  }),
+} as const;
+
+const CACHE_KEYS = {
+  max_cache_bytes: live(integer(0), 0, {
+    gigabytes: "max_cache_gb",
+    help:
+      "Local bytes above which the least recently used files are evicted. 0: no limit.",
+    defaultNote: "no limit",
+  }),
+  low_watermark_bytes: live(nullable(integer(0)), null, {
+    gigabytes: "low_watermark_gb",
+    help: "Eviction goes on to 90 % of this. Must be below the maximum.",
+    defaultNote: "80 % of the maximum",
+  }),
+  min_free_bytes: live(nullable(integer(0)), null, {
+    help:
+      "Free space on the depot's disk that restores leave alone, and below which files " +
+      "are evicted whatever the maximum says.",
+    defaultNote: "the larger of 5 % of the disk and 10 GiB",
+  }),
+  evict_min_age_secs: live(integer(5, 31_536_000), 60, {
+    help: "A file stays local for this long after it was written, uploaded or restored.",
+  }),
+  evict_verify: live(oneOf("head", "full"), "head", {
+    help:
+      "How the store's copy is checked before the local one goes: `head` asks for its " +
+      "size and hash, `full` reads all of it.",
+  }),
+  recall_max_bytes_per_day: live(integer(0), 0, {
+    help: "Bytes that restores may fetch in a day. 0: no limit.",
+    defaultNote: "no limit",
+  }),
+} as const;
+
+const TRANSFER_KEYS = {
+  upload_threads: restart(integer(1, 64), 4, {
+    help: "Files that are hashed at a time.",
+  }),
+  upload_concurrency: restart(integer(1, 256), 16, {
+    help: "Files that are on their way to the store at a time.",
+  }),
+  upload_settle_ms: live(integer(0, 600_000), 2_000, {
+    help: "A file is uploaded once it has not changed for this long.",
+  }),
+  restore_threads: restart(integer(1, 256), 16, {
+    help: "Files that are restored at a time.",
+  }),
+  restore_chunk_threshold_mb: restart(integer(0, 1_048_576), 64, {
+    help: "Objects from this size on are fetched in ranges. 0: never.",
+  }),
+  restore_chunk_threads: restart(integer(1, 64), 4, {
+    help: "Ranges in flight for one object.",
+  }),
+  bandwidth_upload_mbps: live(number(0, 1_000_000), 0, {
+    help: "Limit in megabits (10^6) a second. 0: no limit.",
+    defaultNote: "no limit",
+  }),
+  bandwidth_download_mbps: live(number(0, 1_000_000), 0, {
+    help: "Limit in megabits (10^6) a second. 0: no limit. Readers wait for it.",
+    defaultNote: "no limit",
+  }),
+  retry_max_attempts: live(integer(0, 20), 3, { help: "Retries after the first try." }),
+  retry_base_ms: live(integer(1, 60_000), 500, {
+    help: "Wait before the first retry. It doubles, with jitter.",
+  }),
+  retry_max_ms: live(integer(1, 600_000), 30_000, {
+    help: "Longest wait between retries.",
+  }),
+  slow_retry_secs: live(integer(10, 86_400), 900, {
+    help: "Wait before an upload that used up its retries is tried again.",
+  }),
+} as const;
+
+const SOCKET_KEYS = {
+  shim_allowed_uids: live(listOf(integer(0, 4_294_967_294)), [], {
+    help: "Users whose processes may ask for files, besides root and the daemon's own.",
+  }),
+  watcher_allowed_uids: live(listOf(integer(0, 4_294_967_294)), [], {
+    help: "Users whose files are uploaded, besides root and the daemon's own.",
+  }),
+  shim_socket_mode: restart(socketMode(), "0660", { help: "Mode of `shim.sock`." }),
+  access_socket_mode: restart(socketMode(), "0660", { help: "Mode of `access.sock`." }),
+  shim_max_requests: restart(integer(1, 65_536), 1_024, {
+    help: "Requests of the shim in flight; more wait their turn.",
+  }),
+} as const;
+
+const DELETE_KEYS = {
+  delete_grace_secs: live(integer(0, 31_536_000), 86_400, {
+    help: "How long a file that `p4d` deleted can be undeleted.",
+  }),
+  delete_max_per_hour: live(integer(0), 1_000, {
+    help: "Objects removed from the store in an hour at most. 0: none at all.",
+  }),
+  skip_startup_scan: restart(boolean(), false, {
+    help: "Do not walk the depot at start, but slowly while running.",
+  }),
+  rescan_cooldown_secs: live(integer(0, 86_400), 30, {
+    help: "Time between two walks of the depot that lost events ask for.",
+  }),
+} as const;
+
+const LOG_KEYS = {
+  log_file: live(nullable(absolutePath()), null, {
+    help: "Rotated each day (UTC) and beyond `log_rotate_max_mb`.",
+    defaultNote: "standard output",
+  }),
+  log_format: live(oneOf("text", "json"), "text", { help: "One line a record in both." }),
+  log_level: live(logLevel(), "info", {
+    help: "`debug`, `info`, `warn` or `error`, and exceptions for modules: " +
+      "`info,engine=debug`.",
+  }),
+  verbose: live(boolean(), false, { help: "The same as `log_level` `debug`." }),
+  log_rotate_max_mb: live(integer(0, 1_048_576), 100, { help: "0: by day only." }),
+  log_retention_days: live(integer(0, 36_500), 14, { help: "0: keep all." }),
+  failed_log_rotate_max_mb: restart(integer(0, 1_048_576), 50, {
+    help: "For `p4-cache-failed-ops.log` and `p4-cache-failed-uploads.log`. 0: never.",
+  }),
+  stats_interval_secs: live(integer(0, 86_400), 60, {
+    alias: "stats_interval",
+    help: "How often a summary is logged. 0: never.",
+  }),
+  metrics_file: live(nullable(absolutePath()), null, {
+    help: "File for the textfile collector of `node_exporter`, such as " +
+      "`/var/lib/prometheus/node-exporter/p4-cache.prom`.",
+    defaultNote: "none",
+  }),
+  metrics_interval_secs: live(integer(1, 3_600), 15, {
+    alias: "metrics_interval",
+    help: "How often `metrics_file` is written.",
+  }),
+} as const;
+
+const ACCESS_KEYS = {
+  access_log_enabled: restart(boolean(), false, {
+    help: "Send each open of a depot file to the sink.",
+  }),
+  access_sink: restart(fixed(null, "this build has no access log sink"), null, {
+    help: "Where access events go. No sink is in this build.",
+  }),
+  access_batch_size: restart(integer(1, 100_000), 500, { help: "Events in one write." }),
+  access_flush_interval_secs: restart(integer(1, 3_600), 5, {
+    help: "Longest time that an event waits for its batch to fill.",
+  }),
+  access_max_pending_entries: restart(integer(1, 10_000_000), 100_000, {
+    help: "Events in memory. When there are as many, new ones are dropped and counted.",
+  }),
+  access_spool_dir: restart(nullable(absolutePath()), null, {
+    help: "Where batches wait while the sink is down.",
+    defaultNote: "none: they are dropped and counted",
+  }),
+  access_spool_max_bytes: restart(integer(0), GIB, {
+    help: "Over this, new batches are dropped and counted.",
+  }),
+} as const;
+
+const PROCESS_KEYS = {
+  daemon: restart(
+    fixed(false, "systemd or another supervisor keeps the process in the background"),
+    false,
+    { help: "Always false: a supervisor such as systemd keeps the process." },
+  ),
+  pid_file: restart(nullable(absolutePath()), null, {
+    help: "Written at start, removed at the end.",
+    defaultNote: "none",
+  }),
+  license_file: restart(nullable(absolutePath()), null, {
+    help: "The licence.",
+    defaultNote: "where the package puts it",
+  }),
+} as const;
+
+/** The keys in the order of the documentation. */
+export const SECTIONS = [
+  ["The depot and its stores", DEPOT_KEYS],
+  ["The cache", CACHE_KEYS],
+  ["Transfers", TRANSFER_KEYS],
+  ["Deletion and scans", DELETE_KEYS],
+  ["Who may talk to the daemon", SOCKET_KEYS],
+  ["Logs and metrics", LOG_KEYS],
+  ["Access events", ACCESS_KEYS],
+  ["The process", PROCESS_KEYS],
+] as const;
+
+export const KEYS = {
+  ...DEPOT_KEYS,
+  ...CACHE_KEYS,
+  ...TRANSFER_KEYS,
+  ...DELETE_KEYS,
+  ...SOCKET_KEYS,
+  ...LOG_KEYS,
+  ...ACCESS_KEYS,
+  ...PROCESS_KEYS,
+} as const;
+
+/** Name of a key, as it stands in the file. */
+export type ConfigKey = keyof typeof KEYS;
+
+/** As the file has it, before what follows from other keys is put in. */
+export type ConfigFields = FieldsOf<typeof KEYS>;
+
+/**
+ * The configuration, checked and complete: each key in camelCase. `logLevel` is `debug`
+ * where `verbose` says so, and `lowWatermarkBytes` is 0 where the cache has no limit.
+ */
+export type Config =
+  & Omit<ConfigFields, "primary" | "secondary" | "lowWatermarkBytes">
+  & {
+    readonly primary: BackendConfig;
+    readonly secondary: BackendConfig | null;
+    readonly lowWatermarkBytes: number;
+  };
