@@ -1,0 +1,198 @@
+/**
+ * Access tokens for Google.
+ *
+ * A service account's key file is turned into tokens here, by the documented exchange of a
+ * signed JWT (RFC 7523), over our own transport: Google's library sends it to one fixed
+ * host, whatever the file's `token_uri` says, and knows neither our authorities nor our
+ * timeouts. Every other credential (metadata server, workload identity, gcloud's) is that
+ * library's.
+ *
+ * @module
+ */
+
+import { GoogleAuth } from "google-auth-library";
+import { Buffer } from "node:buffer";
+import { createSign } from "node:crypto";
+import type { Clock } from "../../core/clock.ts";
+import { readText, type Transport } from "../http/transport.ts";
+import { GcsAuthError } from "./gcs_errors.ts";
+
+const SCOPE = "https://www.googleapis.com/auth/devstorage.read_write";
+
+/** Google gives tokens an hour; they are renewed this long before their end. */
+const RENEW_BEFORE_MS = 300_000;
+
+export interface TokenSource {
+  /** @throws {GcsAuthError} */
+  token(): Promise<string>;
+  /** The last token was refused: read the credentials again. */
+  forget(): void;
+  close(): void;
+}
+
+export interface TokenTools {
+  readonly clock: Clock;
+  /** Opens a way to the token endpoint's host, and to no other. */
+  readonly openTransport: (host: string) => Promise<Transport>;
+}
+
+/** @param credentialsFile Null for Application Default Credentials. */
+export function openTokenSource(
+  credentialsFile: string | null,
+  tools: TokenTools,
+): TokenSource {
+  let source: Promise<Exchange> | null = null;
+  let current: { readonly token: string; readonly endMs: number } | null = null;
+  let renewal: Promise<string> | null = null;
+
+  const drop = (): void => {
+    source?.then((opened) => opened.close(), () => {});
+    source = null;
+  };
+  const renew = async (): Promise<string> => {
+    source ??= openExchange(credentialsFile, tools);
+    try {
+      current = await (await source).exchange();
+      return current.token;
+    } catch (error) {
+      drop();
+      throw error;
+    } finally {
+      renewal = null;
+    }
+  };
+  return {
+    token(): Promise<string> {
+      if (current !== null && tools.clock.nowMs() < current.endMs - RENEW_BEFORE_MS) {
+        return Promise.resolve(current.token);
+      }
+      // One renewal, however many requests wait for it.
+      return renewal ??= renew();
+    },
+    forget(): void {
+      current = null;
+      drop();
+    },
+    close: drop,
+  };
+}
+
+interface Exchange {
+  exchange(): Promise<{ token: string; endMs: number }>;
+  close(): void;
+}
+
+async function openExchange(file: string | null, tools: TokenTools): Promise<Exchange> {
+  const account = file === null ? null : await readServiceAccount(file);
+  if (account === null) return openLibraryExchange(file, tools);
+  const { host } = new URL(account.tokenUri);
+  const transport = await tools.openTransport(host);
+  return {
+    exchange: () => exchangeJwt(account, transport, tools.clock),
+    close: () => transport.close(),
+  };
+}
+
+interface ServiceAccount {
+  readonly email: string;
+  readonly privateKey: string;
+  readonly tokenUri: string;
+}
+
+/** Null: the file holds another kind of credentials. */
+async function readServiceAccount(path: string): Promise<ServiceAccount | null> {
+  let fields: Record<string, unknown>;
+  try {
+    fields = JSON.parse(await Deno.readTextFile(path));
+  } catch (cause) {
+    throw new GcsAuthError("denied", `credentials_file "${path}": ${cause}`, { cause });
+  }
+  if (fields.type !== "service_account") return null;
+  const { client_email: email, private_key: privateKey } = fields;
+  const tokenUri = fields.token_uri ?? "https://oauth2.googleapis.com/token";
+  if (
+    typeof email !== "string" || typeof privateKey !== "string" ||
+    typeof tokenUri !== "string" || !URL.canParse(tokenUri)
+  ) {
+    const what =
+      `credentials_file "${path}" lacks client_email, private_key or token_uri`;
+    throw new GcsAuthError("denied", what);
+  }
+  return { email, privateKey, tokenUri };
+}
+
+async function exchangeJwt(
+  account: ServiceAccount,
+  transport: Transport,
+  clock: Clock,
+): Promise<{ token: string; endMs: number }> {
+  const form = new URLSearchParams({
+    grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    assertion: signedJwt(account, Math.floor(clock.nowMs() / 1_000)),
+  });
+  const answer = await transport.send({
+    method: "POST",
+    url: account.tokenUri,
+    headers: { "content-type": "application/x-www-form-urlencoded" },
+    body: new TextEncoder().encode(form.toString()),
+    signal: undefined,
+  });
+  const text = await readText(answer, 65_536);
+  if (answer.status !== 200) {
+    const isRefusal = answer.status >= 400 && answer.status < 500 &&
+      answer.status !== 429;
+    throw new GcsAuthError(
+      isRefusal ? "denied" : "unavailable",
+      `${account.tokenUri} says HTTP ${answer.status}: ${text.slice(0, 300)}`,
+    );
+  }
+  const fields = JSON.parse(text);
+  const lifeMs = Number(fields.expires_in ?? 3_600) * 1_000;
+  return { token: String(fields.access_token), endMs: clock.nowMs() + lifeMs };
+}
+
+function signedJwt(account: ServiceAccount, nowSeconds: number): string {
+  const encoded = (fields: object): string =>
+    Buffer.from(JSON.stringify(fields)).toString("base64url");
+  const text = `${encoded({ alg: "RS256", typ: "JWT" })}.${
+    encoded({
+      iss: account.email,
+      scope: SCOPE,
+      aud: account.tokenUri,
+      iat: nowSeconds,
+      exp: nowSeconds + 3_600,
+    })
+  }`;
+  try {
+    const signature = createSign("RSA-SHA256").update(text).sign(account.privateKey);
+    return `${text}.${signature.toString("base64url")}`;
+  } catch (cause) {
+    throw new GcsAuthError("denied", `private_key cannot sign: ${cause}`, { cause });
+  }
+}
+
+/** As far as the library's errors tell. */
+interface LibraryError extends Error {
+  readonly response?: { readonly status?: number };
+}
+
+function openLibraryExchange(file: string | null, tools: TokenTools): Exchange {
+  const keyFile = file === null ? {} : { keyFile: file };
+  const auth = new GoogleAuth({ scopes: SCOPE, ...keyFile });
+  return {
+    async exchange(): Promise<{ token: string; endMs: number }> {
+      try {
+        const token = await auth.getAccessToken();
+        if (token === null || token === undefined) throw new Error("there is no token");
+        // The library keeps and renews it by itself; it is asked again soon.
+        return { token, endMs: tools.clock.nowMs() + RENEW_BEFORE_MS + 60_000 };
+      } catch (cause) {
+        const { response, message } = cause as LibraryError;
+        const isRefusal = (response?.status ?? 500) < 500 ||
+          /could not load the default credentials/i.test(message);
+        throw new GcsAuthError(isRefusal ? "denied" : "unavailable", message, { cause });
+      }
+    },
+    close(): void {},
+  };
+}
