@@ -173,11 +173,13 @@ class HashedChunks {
 
   /** Each chunk is a buffer of its own: decompression holds some while it reads on. */
   async *chunks(): AsyncGenerator<Uint8Array> {
-    for (;;) {
-      const leftBytes = this.#file.sizeBytes - this.#bytesRead;
-      const buffer = new Uint8Array(Math.min(READ_BYTES, Math.max(leftBytes, 512)));
+    while (!this.#isWhole) {
+      // One byte more than should be left: a read that is not full is the last.
+      const leftBytes = Math.max(0, this.#file.sizeBytes - this.#bytesRead);
+      const buffer = new Uint8Array(Math.min(READ_BYTES, leftBytes + 1));
       const count = await this.#file.read(buffer, this.#bytesRead);
-      if (count === 0) break;
+      this.#isWhole = count < buffer.length;
+      if (count === 0) return;
       await this.#options.throttle.spend(count);
       const chunk = buffer.subarray(0, count);
       this.#hasher.update(chunk);
@@ -185,7 +187,6 @@ class HashedChunks {
       this.#options.onBytes(count);
       yield chunk;
     }
-    this.#isWhole = true;
   }
 
   result(): FileReading {

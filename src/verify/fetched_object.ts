@@ -101,7 +101,12 @@ class ScratchBody {
 
   readSync(buffer: Uint8Array, offset: number): number {
     this.#file.seekSync(offset, Deno.SeekMode.Start);
-    return this.#file.readSync(buffer) ?? 0;
+    for (let at = 0; at < buffer.length;) {
+      const count = this.#file.readSync(buffer.subarray(at));
+      if (count === null) return at;
+      at += count;
+    }
+    return buffer.length;
   }
 
   close(): void {

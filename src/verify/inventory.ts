@@ -214,22 +214,15 @@ export class Inventory {
   }
 
   /** Every archive-like file below the depot root. */
-  walkFiles(onFile: (count: number) => void): void {
-    const skipped = new Set(
-      [RESERVED_DIRECTORY, "server.locks", ...this.#options.skippedDirectories],
-    );
-    const directories = [""];
+  async walkFiles(onFile: (count: number) => void): Promise<void> {
+    const { files, skippedDirectories } = this.#options;
     let count = 0;
-    for (let at = directories.pop(); at !== undefined; at = directories.pop()) {
-      for (const entry of this.#options.files.readDirectory(at) ?? []) {
-        const path = at === "" ? entry.name : `${at}/${entry.name}`;
-        if (entry.isDirectory) {
-          if (!skipped.has(path)) directories.push(path);
-        } else if (parseArchiveName(path) !== null && !entry.name.startsWith("tmp.")) {
-          this.#addFound(path, "file");
-          onFile(++count);
-        }
-      }
+    const skip = [RESERVED_DIRECTORY, "server.locks", ...skippedDirectories];
+    for await (const path of files.walk(skip)) {
+      const name = path.slice(path.lastIndexOf("/") + 1);
+      if (parseArchiveName(path) === null || name.startsWith("tmp.")) continue;
+      this.#addFound(path, "file");
+      onFile(++count);
     }
   }
 

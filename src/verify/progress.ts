@@ -6,7 +6,8 @@
  */
 
 import type { Clock } from "../core/clock.ts";
-import { formatBytes, formatDuration } from "./report.ts";
+import { formatBytes } from "../core/units.ts";
+import { formatDuration } from "./report.ts";
 import type { Phase } from "./verifier.ts";
 
 const TERMINAL_EVERY_MS = 200;

@@ -5,6 +5,7 @@
  */
 
 import { displayPath } from "../core/names.ts";
+import { formatBytes } from "../core/units.ts";
 import { formatFinding } from "./finding.ts";
 import type { Depth, Finding, Tally } from "./report_types.ts";
 import type { VerifyResult } from "./verifier.ts";
@@ -200,17 +201,6 @@ function xml(text: string): string {
   // deno-lint-ignore no-control-regex
   const printable = text.replace(/[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, "?");
   return printable.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
-}
-
-export function formatBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }
 
 export function formatDuration(ms: number): string {

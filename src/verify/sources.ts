@@ -19,10 +19,10 @@ export interface LocalEntry {
 /** An open file. */
 export interface ReadableFile {
   readonly sizeBytes: number;
-  /** Up to `buffer.length` bytes from `offset`; 0 only at the end. */
-  read(buffer: Uint8Array, offset: number): Promise<number>;
+  /** Fills `buffer` from `offset`; fewer bytes only at the end of the file. */
+  read(buffer: Uint8Array<ArrayBuffer>, offset: number): Promise<number>;
   /** The same at once, for structures too large to hold. */
-  readSync(buffer: Uint8Array, offset: number): number;
+  readSync(buffer: Uint8Array<ArrayBuffer>, offset: number): number;
   close(): void;
 }
 
@@ -52,6 +52,8 @@ export interface LocalFiles {
   open(path: BytePath): Promise<ReadableFile>;
   /** Null if there is no such directory. "" is the root. */
   readDirectory(path: BytePath): DirectoryEntry[] | null;
+  /** Every name below the root that is no directory; `skip` and all below are left out. */
+  walk(skip: readonly BytePath[]): AsyncIterable<BytePath>;
 }
 
 /** What the verifier asks of a manifest row. */

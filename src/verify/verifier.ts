@@ -455,10 +455,11 @@ class Run {
     // Rows that are not there would make orphans of good files.
     if (this.#catalog.incomplete.length > 0) return "the records may lack rows";
     if (!isListed) return "the store could not be listed";
-    const isWalked = await this.#orIncomplete(() => {
-      this.#inventory.walkFiles((count) => this.#observer.progress("disk", count, 0));
+    const isWalked = await this.#orIncomplete(async () => {
+      await this.#inventory.walkFiles((count) =>
+        this.#observer.progress("disk", count, 0)
+      );
       this.#inventory.walkManifest();
-      return Promise.resolve();
     });
     if (!isWalked) return "the disk could not be walked";
     const isCompared = await this.#orIncomplete(async () => {

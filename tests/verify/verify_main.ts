@@ -6,7 +6,7 @@
 
 import { runVerify } from "../../src/cli/cmd_verify.ts";
 import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
-import { denoFiles } from "../../src/verify/deno_files.ts";
+import { denoFiles } from "./deno_files.ts";
 
 const encoder = new TextEncoder();
 

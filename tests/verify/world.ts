@@ -14,7 +14,7 @@ import { type DepotPath, objectKeyOf, parseDepotPath } from "../../src/core/name
 import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
 import type { StorageBackend } from "../../src/storage/backend.ts";
 import { archiveStoreOf } from "../../src/verify/archive_store.ts";
-import { denoFiles } from "../../src/verify/deno_files.ts";
+import { denoFiles } from "./deno_files.ts";
 import type { Finding } from "../../src/verify/report_types.ts";
 import type { ManifestRow, ManifestView } from "../../src/verify/sources.ts";
 import {

@@ -6,14 +6,14 @@
  * @module
  */
 
-import { bytePathOf, bytesOf } from "../core/names.ts";
+import { bytePathOf, bytesOf } from "../../src/core/names.ts";
 import {
   type DirectoryEntry,
   type LocalEntry,
   LocalFileError,
   type LocalFiles,
   type ReadableFile,
-} from "./sources.ts";
+} from "../../src/verify/sources.ts";
 
 /** @param root Absolute path of the depot, one character per byte. */
 export function denoFiles(root: string): LocalFiles {
@@ -46,6 +46,17 @@ export function denoFiles(root: string): LocalFiles {
             return { name: bytePathOf(entry.name), isDirectory: entry.isDirectory };
           }),
       );
+    },
+    async *walk(skip: readonly string[]): AsyncGenerator<string> {
+      const directories = [""];
+      for (let at = directories.pop(); at !== undefined; at = directories.pop()) {
+        for await (const entry of Deno.readDir(nameOf(at))) {
+          const name = bytePathOf(entry.name);
+          const path = at === "" ? name : `${at}/${name}`;
+          if (!entry.isDirectory) yield path;
+          else if (!skip.includes(path)) directories.push(path);
+        }
+      }
     },
   };
 }
@@ -104,14 +115,18 @@ class OpenFile implements ReadableFile {
     this.sizeBytes = file.statSync().size;
   }
 
-  async read(buffer: Uint8Array, offset: number): Promise<number> {
-    await this.#file.seek(offset, Deno.SeekMode.Start);
-    return await this.#file.read(buffer) ?? 0;
+  read(buffer: Uint8Array, offset: number): Promise<number> {
+    return Promise.resolve(this.readSync(buffer, offset));
   }
 
   readSync(buffer: Uint8Array, offset: number): number {
     this.#file.seekSync(offset, Deno.SeekMode.Start);
-    return this.#file.readSync(buffer) ?? 0;
+    for (let at = 0; at < buffer.length;) {
+      const count = this.#file.readSync(buffer.subarray(at));
+      if (count === null) return at;
+      at += count;
+    }
+    return buffer.length;
   }
 
   close(): void {
