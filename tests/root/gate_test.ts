@@ -1,0 +1,423 @@
+/**
+ * p4-cache-gate as a program: what peers get, what the daemon is told.
+ *
+ * @module
+ */
+
+import { equal, match, ok } from "node:assert/strict";
+import { NOBODY_UID, runAs, sh, withDirectory } from "./files.ts";
+import { type Message, RawHelper, rootTest } from "./raw_helper.ts";
+
+interface GateOptions {
+  readonly requestsMax?: number;
+  readonly lineTimeoutMs?: number;
+  readonly allowUids?: readonly number[];
+}
+
+async function withGate(
+  options: GateOptions,
+  run: (gate: RawHelper, directory: string) => Promise<void>,
+): Promise<void> {
+  await withDirectory(async (directory) => {
+    await using gate = new RawHelper("p4-cache-gate", [
+      ...["--shim-sock", `${directory}/shim.sock`],
+      ...["--access-sock", `${directory}/access.sock`],
+      ...["--socket-mode", "0666"],
+      ...["--max-requests", String(options.requestsMax ?? 1024)],
+      ...["--line-timeout-ms", String(options.lineTimeoutMs ?? 60_000)],
+      ...(options.allowUids ?? [0]).flatMap((uid) => ["--allow-uid", String(uid)]),
+    ]);
+    await gate.takeKind("ready");
+    await run(gate, directory);
+  });
+}
+
+/** A peer: bytes as one character each. */
+class Peer implements Disposable {
+  readonly #connection: Deno.UnixConn;
+
+  private constructor(connection: Deno.UnixConn) {
+    this.#connection = connection;
+  }
+
+  static async connect(directory: string): Promise<Peer> {
+    const path = `${directory}/shim.sock`;
+    return new Peer(await Deno.connect({ transport: "unix", path }));
+  }
+
+  async send(text: string): Promise<void> {
+    let rest = Uint8Array.from(text, (c) => c.charCodeAt(0));
+    while (rest.length > 0) rest = rest.subarray(await this.#connection.write(rest));
+  }
+
+  /** All until the gate closes. */
+  async readAll(): Promise<string> {
+    const bytes = await new Response(this.#connection.readable).bytes();
+    return String.fromCharCode(...bytes);
+  }
+
+  async readSome(): Promise<string> {
+    const buffer = new Uint8Array(1024);
+    const count = await this.#connection.read(buffer);
+    return count === null ? "" : String.fromCharCode(...buffer.subarray(0, count));
+  }
+
+  [Symbol.dispose](): void {
+    try {
+      this.#connection.close();
+    } catch (error) {
+      // readAll() has closed it at the end of the stream.
+      if (!(error instanceof Deno.errors.BadResource)) throw error;
+    }
+  }
+}
+
+async function ask(directory: string, bytes: string): Promise<string> {
+  using peer = await Peer.connect(directory);
+  await peer.send(bytes);
+  return await peer.readAll();
+}
+
+function isCount(name: string): (message: Message) => boolean {
+  return (message) => message.t === "count" && message.name === name;
+}
+
+rootTest(
+  "the gate hands over a request with its peer, and gives back the lines",
+  () =>
+    withGate({}, async (gate, directory) => {
+      using peer = await Peer.connect(directory);
+      await peer.send("P4CACHE/1 FETCH depot/a,v\n");
+      const request = await gate.takeKind("req");
+      const { id, ...rest } = request;
+      equal(typeof id, "number");
+      const expected = { t: "req", op: "FETCH", path: "depot/a,v", uid: 0, gid: 0 };
+      equal(
+        JSON.stringify({ ...rest, pid: 0 }),
+        JSON.stringify({ ...expected, pid: 0 }),
+      );
+      equal(rest.pid, Deno.pid);
+      await gate.send({ t: "line", id, line: "WAIT 10 100" });
+      equal(await peer.readSome(), "WAIT 10 100\n");
+      await gate.send({ t: "last", id, line: "OK 100" });
+      equal(await peer.readAll(), "OK 100\n");
+      equal(gate.untaken.length, 0, 'a peer that left after its answer is not "gone"');
+    }),
+);
+
+rootTest(
+  "a name of every byte that a name may have, but LF, reaches the daemon as it was",
+  () =>
+    withGate({}, async (gate, directory) => {
+      const all = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(byte))
+        .filter((c) => !"\0\n/".includes(c)).join("");
+      using peer = await Peer.connect(directory);
+      await peer.send(`P4CACHE/1 STAT ${all}\n`);
+      const request = await gate.takeKind("req");
+      equal(request.path, all);
+      match(gate.raw.at(-1)!, /^[\x20-\x7e]+$/);
+      await gate.sendText(
+        `{"t":"last","id":${request.id},"line":"ERR NOTFOUND \\u00e9\\"\\\\"}\n`,
+      );
+      equal(await peer.readAll(), 'ERR NOTFOUND \xe9"\\\n');
+    }),
+);
+
+rootTest(
+  "lines that are no requests are answered by the gate and counted",
+  () =>
+    withGate({}, async (gate, directory) => {
+      const bad = [
+        "P4CACHE/2 FETCH a,v",
+        "P4CACHE/1 READ a,v",
+        "P4CACHE/1 FETCH",
+        "P4CACHE/1 FETCH ",
+        "P4CACHE/1 FETCH /etc/shadow",
+        "P4CACHE/1 FETCH a/../b",
+        "P4CACHE/1 FETCH ..",
+        "P4CACHE/1 FETCH a//b",
+        "P4CACHE/1 FETCH a/",
+        "P4CACHE/1 FETCH ./a",
+        "P4CACHE/1 FETCH a\0b",
+        "P4CACHE/1 fetch a",
+        "P4CACHE/1  FETCH a",
+        "",
+        "GET / HTTP/1.1\r",
+        "\xff\xfe\x00\x01",
+      ];
+      for (const line of bad) {
+        match(
+          await ask(directory, `${line}\n`),
+          /^ERR BADREQ .*\n$/,
+          JSON.stringify(line),
+        );
+      }
+      for (const path of [".p4cache", ".p4cache/manifest"]) {
+        match(await ask(directory, `P4CACHE/1 FETCH ${path}\n`), /^ERR RESERVED .*\n$/);
+      }
+      let counted = 0;
+      while (counted < bad.length + 2) {
+        counted += (await gate.take(isCount("bad_request"))).n as number;
+      }
+      equal(counted, bad.length + 2);
+      equal(gate.raw.filter((line) => line.includes('"req"')).length, 0);
+    }),
+);
+
+rootTest(
+  "a line without the version is accepted and counted",
+  () =>
+    withGate({}, async (gate, directory) => {
+      using peer = await Peer.connect(directory);
+      await peer.send("DELETE a,v\n");
+      const request = await gate.takeKind("req");
+      equal(request.op, "DELETE");
+      equal((await gate.take(isCount("legacy_unprefixed"))).n, 1);
+      await gate.send({ t: "last", id: request.id, line: "OK 0" });
+      equal(await peer.readAll(), "OK 0\n");
+    }),
+);
+
+rootTest(
+  "a line may have 4,608 bytes and no more",
+  () =>
+    withGate({}, async (gate, directory) => {
+      const head = "P4CACHE/1 FETCH ";
+      using peer = await Peer.connect(directory);
+      const longest = "x".repeat(4608 - head.length - 1);
+      await peer.send(`${head}${longest}\n`);
+      const request = await gate.takeKind("req");
+      equal(request.path, longest);
+      match(await ask(directory, `${head}${longest}x\n`), /^ERR BADREQ /);
+      await gate.send({ t: "last", id: request.id, line: "ERR NOTFOUND -" });
+      await peer.readAll();
+    }),
+);
+
+rootTest(
+  "a line that is not complete in time is closed, whatever the peer does",
+  () =>
+    withGate({ lineTimeoutMs: 50 }, async (gate, directory) => {
+      equal(await ask(directory, "P4CACHE/1 FETCH half"), "");
+      equal(await ask(directory, ""), "");
+      let counted = 0;
+      while (counted < 2) counted += (await gate.take(isCount("timeout"))).n as number;
+      equal(counted, 2);
+      // A request that is complete has all the time it needs.
+      using peer = await Peer.connect(directory);
+      await peer.send("P4CACHE/1 FETCH a,v\n");
+      const { id } = await gate.takeKind("req");
+      equal(await ask(directory, "P4CACHE/1 FETCH half"), "");
+      await gate.send({ t: "last", id, line: "OK 1" });
+      equal(await peer.readAll(), "OK 1\n");
+    }),
+);
+
+rootTest(
+  "a line sent byte by byte is one line",
+  () =>
+    withGate({}, async (gate, directory) => {
+      using peer = await Peer.connect(directory);
+      for (const c of "P4CACHE/1 STAT d/x,v\n") await peer.send(c);
+      const request = await gate.takeKind("req");
+      equal(request.path, "d/x,v");
+      await gate.send({ t: "last", id: request.id, line: "ERR NOTFOUND -" });
+      equal(await peer.readAll(), "ERR NOTFOUND -\n");
+    }),
+);
+
+rootTest(
+  "a user that is not allowed is denied, and allowed once the daemon says so",
+  () =>
+    withGate({}, async (gate, directory) => {
+      const client = `python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1] + "/shim.sock")
+s.sendall(b"P4CACHE/1 FETCH a,v\\n")
+sys.stdout.write(s.makefile().read())
+' "$1"`;
+      match(await runAs(NOBODY_UID, client, directory), /^ERR DENIED .*\n$/);
+      equal((await gate.take(isCount("rejected_peer"))).n, 1);
+      equal(gate.untaken.length, 0);
+      await gate.send({ t: "allow", uids: [0, NOBODY_UID] });
+      const asking = runAs(NOBODY_UID, client, directory);
+      const request = await gate.takeKind("req");
+      equal(request.uid, NOBODY_UID);
+      equal(request.gid, NOBODY_UID);
+      await gate.send({ t: "last", id: request.id, line: "OK 7" });
+      equal(await asking, "OK 7\n");
+      await gate.send({ t: "allow", uids: [] });
+      match(await ask(directory, "P4CACHE/1 FETCH a,v\n"), /^ERR DENIED /);
+    }),
+);
+
+rootTest(
+  "a peer that leaves is told once, and a late answer to it hurts nobody",
+  () =>
+    withGate({}, async (gate, directory) => {
+      const peer = await Peer.connect(directory);
+      await peer.send("P4CACHE/1 FETCH a,v\n");
+      const { id } = await gate.takeKind("req");
+      peer[Symbol.dispose]();
+      equal((await gate.takeKind("gone")).id, id);
+      using next = await Peer.connect(directory);
+      await next.send("P4CACHE/1 FETCH b,v\n");
+      const request = await gate.takeKind("req");
+      await gate.send({ t: "last", id, line: "OK 666" });
+      await gate.send({ t: "last", id: request.id, line: "OK 2" });
+      equal(await next.readAll(), "OK 2\n");
+    }),
+);
+
+rootTest(
+  "past the bound requests wait, and each is served when one ends",
+  () =>
+    withGate({ requestsMax: 4 }, async (gate, directory) => {
+      const peers = await Promise.all(
+        Array.from({ length: 20 }, () => Peer.connect(directory)),
+      );
+      await Promise.all(
+        peers.map((peer, i) => peer.send(`P4CACHE/1 FETCH f${i},v\n`)),
+      );
+      const answers = peers.map((peer) => peer.readAll());
+      const active: Message[] = [];
+      for (let i = 0; i < 4; i++) active.push(await gate.takeKind("req"));
+      for (let served = 0; served < peers.length; served++) {
+        equal(gate.untaken.length, 0, "no more than four are with the daemon");
+        const request = active.shift()!;
+        await gate.send({ t: "last", id: request.id, line: `OK ${request.path}` });
+        if (served + 4 < peers.length) active.push(await gate.takeKind("req"));
+      }
+      for (const [i, answer] of answers.entries()) equal(await answer, `OK f${i},v\n`);
+      for (const peer of peers) peer[Symbol.dispose]();
+    }),
+);
+
+rootTest(
+  "a thousand peers at once each get their own answer",
+  () =>
+    withGate({}, async (gate, directory) => {
+      const total = 1000;
+      const asked = Promise.all(Array.from(
+        { length: total },
+        async (_, i) =>
+          equal(await ask(directory, `P4CACHE/1 STAT n/${i}\n`), `OK ${i}\n`),
+      ));
+      for (let i = 0; i < total; i++) {
+        const { id, path } = await gate.takeKind("req");
+        await gate.send({ t: "last", id, line: `OK ${(path as string).slice(2)}` });
+      }
+      await asked;
+      equal(gate.untaken.length, 0);
+    }),
+);
+
+rootTest(
+  "nothing is lost while the daemon does not read",
+  () =>
+    withGate({}, async (gate, directory) => {
+      const resume = gate.pause();
+      // Some 4 MB of output lines: more than the pipe and the gate's own bound hold.
+      const total = 1000;
+      const path = "\xff".repeat(700);
+      const answers = Array.from(
+        { length: total },
+        (_, i) => ask(directory, `P4CACHE/1 FETCH ${i}/${path}\n`),
+      );
+      resume();
+      const seen = new Set<string>();
+      for (let i = 0; i < total; i++) {
+        const request = await gate.takeKind("req");
+        seen.add((request.path as string).split("/")[0]!);
+        await gate.send({ t: "last", id: request.id, line: "ERR NOTFOUND -" });
+      }
+      equal(seen.size, total);
+      for (const answer of answers) equal(await answer, "ERR NOTFOUND -\n");
+    }),
+);
+
+rootTest(
+  "a peer that never reads its answer does not hold up another",
+  () =>
+    withGate({}, async (gate, directory) => {
+      using deaf = await Peer.connect(directory);
+      await deaf.send("P4CACHE/1 FETCH slow,v\n");
+      const slow = await gate.takeKind("req");
+      for (let i = 0; i < 2000; i++) {
+        await gate.send({ t: "line", id: slow.id, line: `WAIT ${i} ${"9".repeat(400)}` });
+      }
+      const asking = ask(directory, "P4CACHE/1 FETCH quick,v\n");
+      const quick = await gate.takeKind("req");
+      await gate.send({ t: "last", id: quick.id, line: "OK 1" });
+      equal(await asking, "OK 1\n");
+      // Progress may be left out for it, the last line may not; lines stay whole.
+      await gate.send({ t: "last", id: slow.id, line: "OK 2" });
+      const lines = (await deaf.readAll()).trimEnd().split("\n");
+      equal(lines.pop(), "OK 2");
+      for (const line of lines) match(line, /^WAIT \d+ 9{400}$/);
+    }),
+);
+
+rootTest(
+  "access datagrams come with the sender that the kernel names",
+  () =>
+    withGate({}, async (gate, directory) => {
+      const send = `python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.sendto(b"read a\\xff\\nread b\\n", sys.argv[1] + "/access.sock")
+' "$1"`;
+      await sh(send, directory);
+      const event = await gate.takeKind("access");
+      equal(event.data, "read a\xff\nread b\n");
+      equal(event.uid, 0);
+      ok((event.pid as number) > 1);
+      await runAs(NOBODY_UID, send, directory);
+      equal((await gate.take(isCount("access_rejected"))).n, 1);
+      equal(gate.untaken.length, 0);
+    }),
+);
+
+rootTest(
+  "end of file ends the gate and takes its sockets away",
+  () =>
+    withDirectory(async (directory) => {
+      // Longer than the 107 bytes that an address holds.
+      const deep = `${directory}/${"d".repeat(100)}/${"e".repeat(100)}`;
+      await Deno.mkdir(deep, { recursive: true });
+      const socks = ["shim.sock", "access.sock"].map((name) => `${deep}/${name}`);
+      const args = [
+        ...["--shim-sock", socks[0]!, "--access-sock", socks[1]!],
+        ...["--socket-mode", "0640", "--max-requests", "4", "--allow-uid", "0"],
+      ];
+      const gate = new RawHelper("p4-cache-gate", args);
+      await gate.takeKind("ready");
+      equal((await sh('stat -c %a,%F "$1"', socks[0]!)).trim(), "640,socket");
+      // A gate that was killed leaves its sockets; the next one takes their place.
+      Deno.kill(gate.pid, "SIGKILL");
+      await gate.status();
+      const next = new RawHelper("p4-cache-gate", args);
+      await next.takeKind("ready");
+      equal(await next.end(), 0);
+      equal((await sh('ls "$1"', deep)).trim(), "");
+    }),
+);
+
+rootTest(
+  "a file in the socket's place is left alone and said",
+  () =>
+    withDirectory(async (directory) => {
+      await Deno.writeTextFile(`${directory}/shim.sock`, "precious");
+      const gate = new RawHelper("p4-cache-gate", [
+        ...["--shim-sock", `${directory}/shim.sock`],
+        ...["--access-sock", `${directory}/access.sock`],
+        ...["--socket-mode", "0660", "--max-requests", "4", "--allow-uid", "0"],
+      ]);
+      const fatal = await gate.takeKind("fatal");
+      equal(fatal.code, "EEXIST");
+      match(fatal.why as string, /shim\.sock/);
+      equal(await gate.status(), 1);
+      equal(await Deno.readTextFile(`${directory}/shim.sock`), "precious");
+    }),
+);
