@@ -14,8 +14,8 @@
 #include "sys.h"
 
 #define RESTART_GRACE_MS 30000         /* an upgrade of the daemon does not show */
-#define FETCH_TIMEOUT_MS (10 * 60000)  /* without any word from the daemon */
-#define MS_MAX (24 * 3600 * 1000L)
+#define FETCH_TIMEOUT_MS 600000 /* without any word from the daemon */
+#define MS_MAX INT64_C(86400000)
 
 struct p4shim_config p4shim_config;
 int p4shim_state = P4SHIM_NEW;

@@ -51,7 +51,7 @@ bool p4shim_is_managed(const char *rel, size_t bytes, bool manage_all) {
     if (bytes == 0 || bytes > P4SHIM_PATH_MAX || memchr(rel, '\n', bytes) != NULL) {
         return false;
     }
-    struct word parent = {rel, 0};
+    struct word parent;
     struct word name = {rel, 0};
     bool has_parent = false;
     for (const char *at = rel;;) {

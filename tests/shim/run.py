@@ -8,9 +8,11 @@ import t_host
 import t_open
 import t_outage
 import t_parity
+import t_programs
 from harness import TESTS, run_one
 
-SUITES = (t_parity, t_open, t_outage, t_events, t_host, t_faults)  # importing adds to TESTS
+SUITES = (t_parity, t_open, t_outage, t_events, t_host, t_faults,
+          t_programs)  # importing adds to TESTS
 
 
 def main():

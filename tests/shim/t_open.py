@@ -168,6 +168,19 @@ def _(make):
     contains(depot.probe("open", path), "open=ok bytes=1000")
 
 
+@test("a rename within the depot moves the marker: the daemon is not asked, nothing is restored")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    depot.write(FILE)
+    depot.evict(FILE)
+    target = depot.path("main/moved,v")
+    equal(depot.run("mv", depot.path(FILE), target), (0, "", ""))
+    assert depot.is_marker("main/moved,v") and not os.path.lexists(depot.path(FILE))
+    contains(depot.probe("stat", target), "stat mode=100444 size=1000 mtime=1400000000.123456789")
+    equal(depot.daemon.verbs(), [])
+
+
 @test("with P4CACHE_STAT=restore stat brings the file back")
 def _(make):
     depot = make()
