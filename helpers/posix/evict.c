@@ -113,14 +113,14 @@ static int commit(const struct eviction *e) {
         return EVICTED;
     }
     const int back = put_back(e->aside, e->target, &e->marker.st);
-    if (back < 0) {
-        return back;
+    const int synced = back < 0 ? back : fsync_parent(e->target);
+    if (synced < 0) {
+        return synced;
     }
     if (unlink(e->aside) != 0 && errno != ENOENT) {
         return failure();
     }
-    const int synced = fsync_parent(e->target);
-    return synced < 0 ? synced : result;
+    return result;
 }
 
 static int exchange_for_marker(struct eviction *e, const struct p4posix_marker *marker) {

@@ -29,7 +29,7 @@ static bool is_expected_marker(const struct stat *st, uint64_t ino) {
     return S_ISSOCK(st->st_mode) && st->st_ino == ino;
 }
 
-/* `marker` is pinned: what comes out of `target` is it, or is put back. */
+/* `marker` is pinned: what comes out of `target` is it, and lies at `temp`; or it is put back. */
 static int exchange_with(const struct stat *marker, const char *temp, const char *target,
                          const struct stat *file) {
     int result = exchange_names(temp, target);
@@ -39,16 +39,17 @@ static int exchange_with(const struct stat *marker, const char *temp, const char
     struct stat out;
     result = result_of(lstat(temp, &out));
     if (result == 0 && is_same_inode(&out, marker)) {
-        return result_of(unlink(temp));
+        return PUBLISHED;
     }
     const int back = put_back(temp, target, file);
-    if (back < 0) {
-        return back;
+    const int synced = back < 0 ? back : fsync_parent(target);
+    if (synced < 0) {
+        return synced;
     }
     return result < 0 ? result : CHANGED;
 }
 
-/* PUBLISHED with the marker gone, CHANGED with `target` as p4d has it, or -errno. */
+/* PUBLISHED with the marker at `temp`, CHANGED with `target` as p4d has it, or -errno. */
 static int replace_marker(const char *temp, const char *target, const struct stat *file,
                           uint64_t ino) {
     struct pinned marker;
@@ -70,11 +71,14 @@ static int take_free_name(const char *temp, const char *target) {
     return result == -EEXIST ? OCCUPIED : result;
 }
 
-/* Once the name is taken: durable, and still what we put there? */
-static int settle(const char *target) {
+/* Once the name is taken: make that durable, and only then let the marker go. */
+static int settle(const char *temp, const char *target) {
     const int result = fsync_parent(target);
     if (result < 0) {
         return result;
+    }
+    if (unlink(temp) != 0 && errno != ENOENT) {
+        return failure();
     }
     struct stat st;
     if (lstat(target, &st) != 0) {
@@ -105,5 +109,5 @@ P4POSIX_EXPORT int p4posix_publish(const char *temp, const char *target, int fd,
     }
     result = expect_ino == 0 ? take_free_name(temp, target)
                              : replace_marker(temp, target, &file, expect_ino);
-    return result == PUBLISHED ? settle(target) : result;
+    return result == PUBLISHED ? settle(temp, target) : result;
 }

@@ -14,6 +14,7 @@
 import { assert } from "../core/assert.ts";
 import type { BytePath } from "../core/names.ts";
 import { EEXIST, ENOENT, ENOTDIR } from "./errno.ts";
+import { HeldMemory } from "./held_memory.ts";
 import {
   decodeStat,
   encodeAttributes,
@@ -125,10 +126,10 @@ export interface Posix extends Disposable {
   close(fd: number): void;
   truncate(fd: number, sizeBytes: number): void;
   /** Fills `buffer` from `offset`; fewer bytes only at the end of the file. */
-  read(fd: number, buffer: Uint8Array<ArrayBuffer>, offset: number): Promise<number>;
-  readSync(fd: number, buffer: Uint8Array<ArrayBuffer>, offset: number): number;
+  read(fd: number, buffer: Uint8Array, offset: number): Promise<number>;
+  readSync(fd: number, buffer: Uint8Array, offset: number): number;
   /** Writes all of `buffer` at `offset`. On failure, any part of it. */
-  write(fd: number, buffer: Uint8Array<ArrayBuffer>, offset: number): Promise<void>;
+  write(fd: number, buffer: Uint8Array, offset: number): Promise<void>;
   fsync(fd: number): Promise<void>;
   fdatasync(fd: number): Promise<void>;
   /** Of a file or a directory. */
@@ -197,6 +198,7 @@ class LoadedPosix implements Posix {
   readonly #pathB = new PathScratch();
   readonly #stat = new Uint8Array(STAT_BYTES);
   readonly #statView = new DataView(this.#stat.buffer);
+  readonly #held = new HeldMemory();
 
   constructor(library: Deno.DynamicLibrary<typeof SYMBOLS>) {
     this.#library = library;
@@ -339,28 +341,28 @@ class LoadedPosix implements Posix {
 
   async read(
     fd: number,
-    buffer: Uint8Array<ArrayBuffer>,
+    buffer: Uint8Array,
     offset: number,
   ): Promise<number> {
-    const bytes = ioLength(buffer);
-    const done = this.#calls.readLater(fd, buffer, bytes, BigInt(offset));
-    return checked("read", "", await holding(done, buffer));
+    const room = ioBuffer(buffer);
+    const done = this.#calls.readLater(fd, room, room.length, BigInt(offset));
+    return checked("read", "", await this.#held.until(done, room));
   }
 
-  readSync(fd: number, buffer: Uint8Array<ArrayBuffer>, offset: number): number {
-    const bytes = ioLength(buffer);
-    const result = this.#calls.p4posix_read(fd, buffer, bytes, BigInt(offset));
+  readSync(fd: number, buffer: Uint8Array, offset: number): number {
+    const room = ioBuffer(buffer);
+    const result = this.#calls.p4posix_read(fd, room, room.length, BigInt(offset));
     return checked("read", "", result);
   }
 
   async write(
     fd: number,
-    buffer: Uint8Array<ArrayBuffer>,
+    buffer: Uint8Array,
     offset: number,
   ): Promise<void> {
-    const bytes = ioLength(buffer);
-    const done = this.#calls.writeLater(fd, buffer, bytes, BigInt(offset));
-    checked("write", "", await holding(done, buffer));
+    const room = ioBuffer(buffer);
+    const done = this.#calls.writeLater(fd, room, room.length, BigInt(offset));
+    checked("write", "", await this.#held.until(done, room));
   }
 
   async fsync(fd: number): Promise<void> {
@@ -373,7 +375,11 @@ class LoadedPosix implements Posix {
 
   async fsyncPath(path: BytePath): Promise<void> {
     const name = encodePath("fsync", path);
-    checked("fsync", path, await holding(this.#calls.fsyncPathLater(name), name));
+    checked(
+      "fsync",
+      path,
+      await this.#held.until(this.#calls.fsyncPathLater(name), name),
+    );
   }
 
   // ---- composite calls -----------------------------------------------------------------
@@ -394,7 +400,7 @@ class LoadedPosix implements Posix {
       given[2],
       expect?.ino ?? 0n,
     );
-    return PUBLISH_RESULTS[checked(op, target, await holding(done, given))]!;
+    return PUBLISH_RESULTS[checked(op, target, await this.#held.until(done, given))]!;
   }
 
   async putMarker(eviction: Eviction): Promise<EvictResult> {
@@ -407,11 +413,11 @@ class LoadedPosix implements Posix {
       encodeMarker(marker),
     ] as const;
     const done = this.#calls.putMarkerLater(...given);
-    return EVICT_RESULTS[checked(op, target, await holding(done, given))]!;
+    return EVICT_RESULTS[checked(op, target, await this.#held.until(done, given))]!;
   }
 
   openWalk(root: BytePath, options: WalkOptions = {}): Walk {
-    return openWalk(this.#calls, root, options);
+    return openWalk(this.#calls, this.#held, root, options);
   }
 
   prctlNotDumpable(): void {
@@ -431,15 +437,9 @@ function isDone(op: string, path: BytePath, result: number): boolean {
   return true;
 }
 
-function ioLength(buffer: Uint8Array<ArrayBuffer>): number {
+/** Memory that another thread may use: not shared, which FFI refuses. */
+function ioBuffer(buffer: Uint8Array): Uint8Array<ArrayBuffer> {
   assert(buffer.length <= IO_BYTES_MAX, "a buffer of 2 GiB or more");
-  return buffer.length;
+  assert(buffer.buffer instanceof ArrayBuffer, "a buffer that is shared between workers");
+  return buffer as Uint8Array<ArrayBuffer>;
 }
-
-/** Keeps `memory` from the collector until the thread that uses it is done. */
-function holding(done: Promise<number>, memory: unknown): Promise<number> {
-  inFlight.add(memory);
-  return done.finally(() => inFlight.delete(memory));
-}
-
-const inFlight = new Set<unknown>();

@@ -11,6 +11,7 @@ import { assert } from "../core/assert.ts";
 import type { BytePath } from "../core/names.ts";
 import { errnoName } from "./errno.ts";
 import { decodeStat, encodePath, type FileStat } from "./layouts.ts";
+import type { HeldMemory } from "./held_memory.ts";
 import { PosixError } from "./posix_error.ts";
 import type { Calls } from "./symbols.ts";
 
@@ -57,9 +58,14 @@ const STAT_OFFSET = 16;
 const DIRECTORY = 0;
 const UNREADABLE = 2;
 
-export function openWalk(calls: Calls, root: BytePath, options: WalkOptions): Walk {
+export function openWalk(
+  calls: Calls,
+  held: HeldMemory,
+  root: BytePath,
+  options: WalkOptions,
+): Walk {
   const handle = openHandle(calls, root, options, FLAG_RECURSE);
-  return new TreeWalk(calls, root, handle);
+  return new TreeWalk(calls, held, root, handle);
 }
 
 /** What is in one directory, at once. */
@@ -101,14 +107,21 @@ function openHandle(
 
 class TreeWalk implements Walk {
   readonly #calls: Calls;
+  readonly #held: HeldMemory;
   readonly #root: BytePath;
   #handle: Deno.PointerValue;
   #filling: Filling | null = null;
-  #spare = new Uint8Array(BATCH_BYTES);
+  #spare: Uint8Array<ArrayBuffer> | null = null;
   #isOver = false;
 
-  constructor(calls: Calls, root: BytePath, handle: Deno.PointerValue) {
+  constructor(
+    calls: Calls,
+    held: HeldMemory,
+    root: BytePath,
+    handle: Deno.PointerValue,
+  ) {
     this.#calls = calls;
+    this.#held = held;
     this.#root = root;
     this.#handle = handle;
   }
@@ -128,13 +141,10 @@ class TreeWalk implements Walk {
   }
 
   #fill(): Filling {
-    const buffer = this.#spare;
-    this.#spare = new Uint8Array(0);
-    const room = buffer.length > 0 ? buffer : new Uint8Array(BATCH_BYTES);
-    const filling = {
-      buffer: room,
-      done: this.#calls.walkNextLater(this.#handle, room, room.length),
-    };
+    const buffer = this.#spare ?? new Uint8Array(BATCH_BYTES);
+    this.#spare = null;
+    const done = this.#calls.walkNextLater(this.#handle, buffer, buffer.length);
+    const filling = { buffer, done: this.#held.until(done, buffer) };
     this.#filling = filling;
     return filling;
   }
