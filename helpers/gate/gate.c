@@ -219,6 +219,7 @@ static void read_options(struct gate *gate, struct options *options, int argc, c
         {NULL, 0, NULL, 0},
     };
     int letter;
+    opterr = 0;
     while ((letter = getopt_long(argc, argv, "", known, NULL)) != -1) {
         read_option(gate, options, letter);
     }

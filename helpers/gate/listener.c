@@ -4,8 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,18 +18,20 @@
 
 /* Opens the directory and keeps the name: an address holds 107 bytes, a path any number. */
 static void open_directory(struct listener *listener, const char *path) {
-    char *copy = strdup(path);
-    char *slash = copy == NULL ? NULL : strrchr(copy, '/');
-    if (slash == NULL || slash[1] == '\0') {
-        output_fatal(EINVAL, "Cannot bind \"%s\": an absolute path is wanted", path);
+    char directory[PATH_MAX];
+    const size_t bytes = strlen(path);
+    if (path[0] != '/' || path[bytes - 1] == '/' || bytes >= sizeof directory) {
+        output_fatal(EINVAL, "Cannot bind \"%s\": the absolute path of a file is wanted", path);
     }
-    listener->name = strrchr(path, '/') + 1;
-    slash[slash == copy ? 1 : 0] = '\0';
-    listener->directory_fd = open(copy, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    listener->name = path + bytes;
+    while (listener->name[-1] != '/') {
+        listener->name--;
+    }
+    snprintf(directory, sizeof directory, "%.*s", (int)(listener->name - path), path);
+    listener->directory_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (listener->directory_fd < 0) {
-        output_fatal(errno, "Cannot open directory \"%s\": %s", copy, strerror(errno));
+        output_fatal(errno, "Cannot open directory \"%s\": %s", directory, strerror(errno));
     }
-    free(copy);
 }
 
 static void refuse_other_kinds(const struct listener *listener, const char *path) {

@@ -1,0 +1,162 @@
+/* directories.c - see directories.h. */
+#define _GNU_SOURCE
+#include "directories.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUCKETS 16384
+/* About 16 MB with paths of 150 bytes; then it starts anew. */
+#define REMEMBERED_MAX 65536
+
+struct directory {
+    struct directory *next;
+    uint64_t fsid;
+    size_t handle_bytes;
+    bool is_inside;
+    size_t path_bytes;
+    char bytes[]; /* the handle, then the path */
+};
+
+static struct directory *buckets[BUCKETS];
+static size_t remembered;
+
+static size_t bucket_of(const struct fan_name *name) {
+    const unsigned char *bytes = name->handle;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ name->fsid; /* FNV-1a */
+    for (size_t i = 0; i < name->handle_bytes; i++) {
+        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+    }
+    return (size_t)(hash >> 32) % BUCKETS;
+}
+
+static struct directory *recall(const struct fan_name *name, size_t bucket) {
+    for (struct directory *d = buckets[bucket]; d != NULL; d = d->next) {
+        if (d->fsid == name->fsid && d->handle_bytes == name->handle_bytes &&
+            memcmp(d->bytes, name->handle, name->handle_bytes) == 0) {
+            return d;
+        }
+    }
+    return NULL;
+}
+
+void directories_forget_all(void) {
+    for (size_t i = 0; i < BUCKETS && remembered > 0; i++) {
+        while (buckets[i] != NULL) {
+            struct directory *d = buckets[i];
+            buckets[i] = d->next;
+            free(d);
+            remembered--;
+        }
+    }
+}
+
+/* Without memory it is resolved again the next time. */
+static void remember(const struct fan_name *name, size_t bucket, const struct depot_path *path) {
+    if (remembered == REMEMBERED_MAX) {
+        directories_forget_all();
+    }
+    const size_t path_bytes = path == NULL ? 0 : path->bytes;
+    struct directory *d = malloc(sizeof *d + name->handle_bytes + path_bytes);
+    if (d == NULL) {
+        return;
+    }
+    *d = (struct directory){.next = buckets[bucket], .fsid = name->fsid,
+                            .handle_bytes = name->handle_bytes, .is_inside = path != NULL,
+                            .path_bytes = path_bytes};
+    memcpy(d->bytes, name->handle, name->handle_bytes);
+    if (path != NULL) {
+        memcpy(d->bytes + name->handle_bytes, path->text, path_bytes);
+    }
+    buckets[bucket] = d;
+    remembered++;
+}
+
+/*
+ * ESTALE, ENOENT: the directory is gone, and with it all that was in it. ENAMETOOLONG: longer than
+ * any path that is managed.
+ */
+static enum place place_of_errno(int error) {
+    return error == ESTALE || error == ENOENT || error == ENAMETOOLONG ? PLACE_OUTSIDE
+                                                                       : PLACE_UNKNOWN;
+}
+
+static enum place resolve_in(const struct roots *roots, size_t i, const struct fan_name *name,
+                             struct depot_path *out) {
+    char absolute[PATH_MAX];
+    union {
+        struct file_handle head;
+        char bytes[sizeof(struct file_handle) + FAN_HANDLE_BYTES_MAX];
+    } handle;
+    memcpy(handle.bytes, name->handle, name->handle_bytes);
+    const int fd = open_by_handle_at(roots->root[i].fd, &handle.head, O_PATH | O_CLOEXEC);
+    if (fd < 0) {
+        return place_of_errno(errno);
+    }
+    const bool has_name = roots_name_of(fd, absolute);
+    const int error = errno;
+    close(fd);
+    if (!has_name) {
+        errno = error;
+        return place_of_errno(error);
+    }
+    return roots_translate(roots, i, absolute, out) ? PLACE_INSIDE : PLACE_OUTSIDE;
+}
+
+static enum place resolve(const struct roots *roots, const struct fan_name *name,
+                          struct depot_path *out) {
+    enum place place = PLACE_OUTSIDE;
+    for (size_t i = 0; i < roots->count && place == PLACE_OUTSIDE; i++) {
+        if (roots->root[i].fsid == name->fsid) {
+            place = resolve_in(roots, i, name, out);
+        }
+    }
+    return place;
+}
+
+static enum place find_directory(const struct roots *roots, const struct fan_name *name,
+                                 struct depot_path *out) {
+    const size_t bucket = bucket_of(name);
+    const struct directory *known = recall(name, bucket);
+    if (known != NULL) {
+        memcpy(out->text, known->bytes + known->handle_bytes, known->path_bytes);
+        out->bytes = known->path_bytes;
+        return known->is_inside ? PLACE_INSIDE : PLACE_OUTSIDE;
+    }
+    const enum place place = resolve(roots, name, out);
+    if (place != PLACE_UNKNOWN) {
+        remember(name, bucket, place == PLACE_INSIDE ? out : NULL);
+    }
+    return place;
+}
+
+/* A root's path ends with '/' or is empty, any other directory's does not. */
+static void join(struct depot_path *path, const struct fan_name *name) {
+    if (path->bytes > 0 && path->text[path->bytes - 1] != '/') {
+        path->text[path->bytes++] = '/';
+    }
+    memcpy(path->text + path->bytes, name->name, name->name_bytes);
+    path->bytes += name->name_bytes;
+    path->text[path->bytes] = '\0';
+}
+
+enum place directories_find(const struct roots *roots, const struct fan_name *name,
+                            struct depot_path *out) {
+    if (!name->is_given) {
+        return PLACE_OUTSIDE;
+    }
+    const enum place place = find_directory(roots, name, out);
+    if (place != PLACE_INSIDE) {
+        return place;
+    }
+    /* A name has at most 255 bytes and a directory PATH_MAX with its prefix: checked all the same,
+     * because the kernel's record is what it says it is only by its word. */
+    if (name->name_bytes > NAME_MAX || out->bytes + 1 + name->name_bytes >= sizeof out->text) {
+        return PLACE_OUTSIDE;
+    }
+    join(out, name);
+    return roots_is_told(roots, out) ? PLACE_INSIDE : PLACE_OUTSIDE;
+}

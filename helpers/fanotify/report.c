@@ -1,0 +1,208 @@
+/*
+ * report.c - see report.h.
+ *
+ * Each line is a hint that something may have changed under a name; the daemon looks afresh. Events of
+ * one name that wait in the queue are merged by the kernel, so one event may say deleted and closed:
+ * the closing is told last, because what is there now was closed.
+ */
+#define _GNU_SOURCE
+#include "report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/fanotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "directories.h"
+#include "writer.h"
+
+static void put_path(struct output *out, const char *key, const struct depot_path *path) {
+    output_text(out, key);
+    if (path == NULL) {
+        output_text(out, "null");
+    } else {
+        output_string(out, path->text, path->bytes);
+    }
+}
+
+static void put_writer(struct output *out, const struct fan_event *event,
+                       const struct writer *writer) {
+    output_text(out, ",\"pid\":");
+    output_number(out, event->pid);
+    output_text(out, ",\"uid\":");
+    if (writer->auth == WRITER_NONE) {
+        output_text(out, "null");
+    } else {
+        output_number(out, writer->uid);
+    }
+    output_text(out, ",\"auth\":\"");
+    output_text(out, writer_auth_name(writer->auth));
+    output_text(out, "\"}\n");
+}
+
+static void put_dir(struct output *out, const struct fan_event *event) {
+    output_text(out, (event->mask & FAN_ONDIR) != 0 ? ",\"dir\":true" : ",\"dir\":false");
+}
+
+/* An event that cannot be given a name may be any: the daemon rescans. */
+static void report_lost(struct watcher *watcher, int error) {
+    const char *why = strerror(error);
+    output_text(&watcher->out, "{\"t\":\"lost\",\"why\":");
+    output_string(&watcher->out, why, strlen(why));
+    output_text(&watcher->out, "}\n");
+}
+
+static struct writer writer_at(const struct watcher *watcher, const struct fan_event *event,
+                               const struct depot_path *path) {
+    return writer_of(event, watcher->has_pidfd, watcher->roots.root[0].fd,
+                     path == NULL ? NULL : path->text);
+}
+
+static void report_close(struct watcher *watcher, const struct fan_event *event,
+                         const struct depot_path *path, const struct writer *writer) {
+    put_path(&watcher->out, "{\"t\":\"close\",\"path\":", path);
+    put_writer(&watcher->out, event, writer);
+}
+
+static void report_delete(struct watcher *watcher, const struct fan_event *event,
+                          const struct depot_path *path) {
+    const struct writer writer = writer_at(watcher, event, NULL);
+    put_path(&watcher->out, "{\"t\":\"delete\",\"path\":", path);
+    put_dir(&watcher->out, event);
+    put_writer(&watcher->out, event, &writer);
+}
+
+/* from, to: NULL when outside the depot, or not told by the kernel. */
+static void report_move(struct watcher *watcher, const struct fan_event *event,
+                        const struct depot_path *from, const struct depot_path *to) {
+    const struct writer writer = writer_at(watcher, event, to);
+    put_path(&watcher->out, "{\"t\":\"move\",\"from\":", from);
+    put_path(&watcher->out, ",\"to\":", to);
+    put_dir(&watcher->out, event);
+    put_writer(&watcher->out, event, &writer);
+}
+
+/*
+ * A new name that no closing follows is one that link(2) made: told as a move from outside. open(2)
+ * makes names too; such a file is new, empty, and will be closed. One that is already partly written
+ * when we look is told, though it will be closed: a hint too many costs a look.
+ */
+static bool is_linked(const struct watcher *watcher, const struct depot_path *path) {
+    struct stat st;
+    if (fstatat(watcher->roots.root[0].fd, path->text, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(st.st_mode)) {
+        return false;
+    }
+    return st.st_nlink > 1 || st.st_size > 0 || st.st_mtim.tv_sec != st.st_ctim.tv_sec ||
+           st.st_mtim.tv_nsec != st.st_ctim.tv_nsec;
+}
+
+static void report_at(struct watcher *watcher, const struct fan_event *event) {
+    struct depot_path path;
+    const enum place place = directories_find(&watcher->roots, &event->at, &path);
+    if (place == PLACE_UNKNOWN) {
+        report_lost(watcher, errno);
+    }
+    if (place != PLACE_INSIDE) {
+        return;
+    }
+    if ((event->mask & FAN_DELETE) != 0) {
+        report_delete(watcher, event, &path);
+    }
+    if ((event->mask & FAN_MOVED_FROM) != 0) {
+        report_move(watcher, event, &path, NULL);
+    }
+    if ((event->mask & FAN_MOVED_TO) != 0) {
+        report_move(watcher, event, NULL, &path);
+    }
+    if ((event->mask & FAN_CLOSE_WRITE) != 0) {
+        const struct writer writer = writer_at(watcher, event, &path);
+        report_close(watcher, event, &path, &writer);
+    } else if ((event->mask & FAN_CREATE) != 0 && (event->mask & FAN_ONDIR) == 0 &&
+               is_linked(watcher, &path)) {
+        report_move(watcher, event, NULL, &path);
+    }
+}
+
+static void report_rename(struct watcher *watcher, const struct fan_event *event) {
+    struct depot_path from;
+    struct depot_path to;
+    const enum place from_place = directories_find(&watcher->roots, &event->from, &from);
+    const int from_error = errno;
+    const enum place to_place = directories_find(&watcher->roots, &event->to, &to);
+    if (from_place == PLACE_UNKNOWN || to_place == PLACE_UNKNOWN) {
+        report_lost(watcher, from_place == PLACE_UNKNOWN ? from_error : errno);
+    }
+    if (from_place == PLACE_INSIDE || to_place == PLACE_INSIDE) {
+        report_move(watcher, event, from_place == PLACE_INSIDE ? &from : NULL,
+                    to_place == PLACE_INSIDE ? &to : NULL);
+    }
+}
+
+/* Content mode: the name is what the file is called now. */
+static void report_descriptor(struct watcher *watcher, const struct fan_event *event) {
+    char absolute[PATH_MAX];
+    struct depot_path path;
+    if (event->fd < 0) {
+        report_lost(watcher, EBADF);
+        return;
+    }
+    if (!roots_name_of(event->fd, absolute)) {
+        if (errno != ENOENT && errno != ENAMETOOLONG) {
+            report_lost(watcher, errno);
+        }
+        return;
+    }
+    for (size_t i = 0; i < watcher->roots.count; i++) {
+        if (roots_translate(&watcher->roots, i, absolute, &path) &&
+            roots_is_told(&watcher->roots, &path)) {
+            const struct writer writer =
+                writer_of(event, watcher->has_pidfd, event->fd, "");
+            report_close(watcher, event, &path, &writer);
+            return;
+        }
+    }
+}
+
+/* After these the remembered paths of directories may be wrong. */
+static bool moves_directories(const struct fan_event *event) {
+    return (event->mask & FAN_Q_OVERFLOW) != 0 ||
+           ((event->mask & FAN_ONDIR) != 0 &&
+            (event->mask & (FAN_RENAME | FAN_MOVED_FROM | FAN_MOVED_TO)) != 0);
+}
+
+static void report_one(struct watcher *watcher, const struct fan_event *event) {
+    if ((event->mask & FAN_Q_OVERFLOW) != 0) {
+        output_text(&watcher->out, "{\"t\":\"overflow\"}\n");
+    } else if (watcher->is_content) {
+        report_descriptor(watcher, event);
+    } else if ((event->mask & FAN_RENAME) != 0) {
+        report_rename(watcher, event);
+    } else {
+        report_at(watcher, event);
+    }
+    if (moves_directories(event)) {
+        directories_forget_all();
+        roots_check(&watcher->roots);
+    }
+}
+
+void report_all(struct watcher *watcher, const void *buffer, size_t bytes) {
+    struct fan_event event;
+    size_t offset = 0;
+    enum fan_step step;
+    while ((step = fan_event_next(buffer, bytes, &offset, &event)) == FAN_STEP_EVENT) {
+        report_one(watcher, &event);
+        if (event.pidfd >= 0) {
+            close(event.pidfd);
+        }
+        if (event.fd >= 0) {
+            close(event.fd);
+        }
+    }
+    if (step == FAN_STEP_FOREIGN) {
+        output_fatal(EPROTO, "Cannot read the kernel's events: their layout is not known");
+    }
+}
