@@ -2,9 +2,9 @@
  * Checks one archive file: the local copy, the copy in the store, or both, at the depth that
  * was asked for.
  *
- * Everything is read while a server may be writing. So a finding is looked at twice, from the
- * start, before it counts; a file that vanishes or is evicted under our hands is looked at
- * again as what it is by then. What could not be read for reasons of our own (permissions, a
+ * Everything is read while a server may be writing. So a finding counts only if disk and
+ * manifest say the same of the file after it as before; a file that is written, evicted or
+ * restored under our hands is looked at again as what it is by then. What could not be read for reasons of our own (permissions, a
  * store that does not answer) is never a finding: it makes the run incomplete.
  *
  * @module
@@ -86,40 +86,68 @@ export class ArchiveChecker {
 
   /** @param reads Whether this file is in the sample of those that are read. */
   async check(file: ArchiveFile, reads: boolean): Promise<FileOutcome> {
-    const first = await this.#lookUntilStill(file, reads);
-    if (first.findings.length === 0) return first;
-    const second = await this.#lookUntilStill(file, reads);
-    // What the first look cost was spent all the same.
-    second.tally.bytesRead += first.tally.bytesRead;
-    second.tally.bytesRecalled += first.tally.bytesRecalled;
-    return second;
+    const spent = { bytesRead: 0, bytesRecalled: 0 };
+    for (let look = 1;; look++) {
+      const before = this.#snapshotOf(file);
+      const draft = await this.#draftOf(file, reads);
+      // Something changed while it was looked at: what was seen may be neither.
+      const isStill = draft !== null &&
+        (draft.findings.length === 0 || this.#snapshotOf(file) === before);
+      if (draft === null || (!isStill && look < LOOKS_MAX)) {
+        spent.bytesRead += draft?.tally.bytesRead ?? 0;
+        spent.bytesRecalled += draft?.tally.bytesRecalled ?? 0;
+        if (look < LOOKS_MAX) continue;
+        const lost = new Draft(file);
+        lost.missing(
+          file.names[0]!,
+          ["local"],
+          [],
+          "it vanishes whenever it is looked at",
+        );
+        return lost.outcome();
+      }
+      draft.tally.bytesRead += spent.bytesRead;
+      draft.tally.bytesRecalled += spent.bytesRecalled;
+      return draft.outcome();
+    }
   }
 
-  async #lookUntilStill(file: ArchiveFile, reads: boolean): Promise<FileOutcome> {
-    for (let look = 1;; look++) {
-      const draft = new Draft(file);
-      try {
-        await this.#look(draft, reads);
-        return draft.outcome();
-      } catch (error) {
-        if (error instanceof StoreReadError) {
-          this.#options.onIncomplete(error.message);
-          const unread = new Draft(file);
-          unread.unverifiable("the store could not be asked");
-          return unread.outcome();
-        }
-        if (!(error instanceof LocalFileError)) throw error;
-        if (error.fault === "gone" && look < LOOKS_MAX) continue;
-        const failed = new Draft(file);
-        if (error.fault === "io") {
-          const path = file.names[0]!;
-          failed.allBad(path, ["local"], [], error.message);
-        } else {
-          this.#options.onIncomplete(error.message);
-          failed.unverifiable("the local copy could not be read");
-        }
-        return failed.outcome();
+  /** What disk and manifest say of a file at this moment. */
+  #snapshotOf(file: ArchiveFile): string {
+    try {
+      const place = this.#locate(file.names);
+      const row = place.kind === "absent" ? null : this.#rowOf(place.path);
+      return JSON.stringify([place, row]);
+    } catch (error) {
+      if (error instanceof LocalFileError) return error.message;
+      throw error;
+    }
+  }
+
+  /** Null if the file vanished, or was evicted, under our hands. */
+  async #draftOf(file: ArchiveFile, reads: boolean): Promise<Draft | null> {
+    const draft = new Draft(file);
+    try {
+      await this.#look(draft, reads);
+      return draft;
+    } catch (error) {
+      const failed = new Draft(file);
+      failed.tally.bytesRead = draft.tally.bytesRead;
+      failed.tally.bytesRecalled = draft.tally.bytesRecalled;
+      if (error instanceof StoreReadError) {
+        this.#options.onIncomplete(error.message);
+        failed.unverifiable("the store could not be asked");
+        return failed;
       }
+      if (!(error instanceof LocalFileError)) throw error;
+      if (error.fault === "gone") return null;
+      if (error.fault === "io") {
+        failed.allBad(file.names[0]!, ["local"], [], error.message);
+      } else {
+        this.#options.onIncomplete(error.message);
+        failed.unverifiable("the local copy could not be read");
+      }
+      return failed;
     }
   }
 

@@ -10,7 +10,7 @@ import type { Clock } from "../core/clock.ts";
 export class RecallBudget {
   readonly #bytesMax: number;
   #usedBytes: number;
-  /** A recall was refused. */
+  /** A recall was refused that a fresh budget would have allowed. */
   isExhausted = false;
 
   constructor(bytesMax: number, usedBytes = 0) {
@@ -25,7 +25,7 @@ export class RecallBudget {
   /** Takes `sizeBytes` from the budget, or refuses and takes nothing. */
   take(sizeBytes: number): boolean {
     if (this.#usedBytes + sizeBytes > this.#bytesMax) {
-      this.isExhausted = true;
+      this.isExhausted ||= sizeBytes <= this.#bytesMax;
       return false;
     }
     this.#usedBytes += sizeBytes;

@@ -8,8 +8,12 @@
  * @module
  */
 
-import { type ArchiveForm, archiveForm, keywordMode } from "../perforce/file_type.ts";
-import { revisionsKept } from "../perforce/file_type.ts";
+import {
+  type ArchiveForm,
+  archiveForm,
+  keywordMode,
+  revisionsKept,
+} from "../perforce/file_type.ts";
 import type { RevKind, RevRow, StorageRow } from "../perforce/rows.ts";
 
 export interface Claim {
@@ -43,6 +47,8 @@ export interface ArchiveGroup {
   /** Folded, unique among groups. */
   readonly key: string;
   readonly claims: readonly Claim[];
+  /** One of its rows, lazy copies included, was asked for. */
+  readonly isWanted: boolean;
 }
 
 export function encodeRevClaim(kind: RevKind, rev: RevRow, foldedFile: string): string {
@@ -119,21 +125,27 @@ function decodeClaim(record: string): { key: string; claim: Claim } {
 }
 
 /** Groups sorted claims by `lbrFile`. Lazy copies that say the same are counted, not kept. */
-export function* groupClaims(sorted: Iterable<string>): Generator<ArchiveGroup> {
+export function* groupClaims(
+  sorted: Iterable<string>,
+  isWanted: (claim: Claim) => boolean = () => true,
+): Generator<ArchiveGroup> {
   let key: string | null = null;
   let claims: Claim[] = [];
+  let wanted = false;
   for (const record of sorted) {
     const next = decodeClaim(record);
     if (next.key !== key) {
-      if (key !== null) yield { key, claims };
+      if (key !== null) yield { key, claims, isWanted: wanted };
       key = next.key;
       claims = [];
+      wanted = false;
     }
+    wanted ||= isWanted(next.claim);
     const last = claims.at(-1);
     if (last !== undefined && saysTheSame(last, next.claim)) last.rows++;
     else claims.push(next.claim);
   }
-  if (key !== null) yield { key, claims };
+  if (key !== null) yield { key, claims, isWanted: wanted };
 }
 
 function saysTheSame(a: Claim, b: Claim): boolean {

@@ -134,6 +134,7 @@ export class CopyReader {
         object.close();
       }
     } catch (error) {
+      if (signal.aborted) return "deferred";
       if (!(error instanceof StoreReadError)) throw error;
       if (error.fault === "failed" || error.fault === "archived") {
         this.#options.onIncomplete(error.message);

@@ -14,7 +14,7 @@ import { ArchiveChecker, type FileOutcome } from "./archive_check.ts";
 import { planArchive } from "./archive_plan.ts";
 import { isSelected, RecallBudget, type Selection, Throttle } from "./budget.ts";
 import { type Catalog, type CatalogStats, readCatalog } from "./catalog.ts";
-import { type ArchiveGroup, groupClaims } from "./claims.ts";
+import { type ArchiveGroup, type Claim, groupClaims } from "./claims.ts";
 import { CopyReader } from "./copy_reader.ts";
 import { Inventory, type InventoryCounts } from "./inventory.ts";
 import { checkPacks } from "./pack_check.ts";
@@ -92,6 +92,9 @@ export interface VerifyResult {
 
 /** Groups under way at once. Results are taken in order, so this bounds memory too. */
 const GROUPS_IN_FLIGHT = 16;
+const INTERRUPTED = "the run was interrupted";
+const BUDGET_USED_UP =
+  "the recall budget is used up: run again with the same resume file to go on";
 const MARK_EVERY_MS = 10_000;
 const INCOMPLETE_MAX = 50;
 
@@ -144,6 +147,8 @@ class Run {
   readonly #passer: ArchiveChecker;
   readonly #resume: ResumeLog | null = null;
   readonly #resumeAfter: string = "";
+  /** Archives that an earlier run has found something wrong with. */
+  readonly #resumeFound = new Set<string>();
   readonly #tallies = new Map<string, Tally>();
   readonly #reasons = new Map<string, number>();
   readonly #incomplete: string[] = [];
@@ -182,7 +187,10 @@ class Run {
       for (const [why, count] of Object.entries(point.reasons)) {
         this.#reasons.set(why, count);
       }
-      for (const finding of point.findings) observer.finding(finding);
+      for (const finding of point.findings) {
+        this.#resumeFound.add(finding.archive);
+        observer.finding(finding);
+      }
     }
     // The budget is that of this run: each run may spend it.
     this.#budget = new RecallBudget(options.recallBytesMax);
@@ -273,14 +281,19 @@ class Run {
   async #checkArchives(): Promise<boolean> {
     const underWay: Promise<GroupOutcome>[] = [];
     const state = { claims: 0, last: this.#resumeAfter, markedMs: this.#nowMs() };
+    let stopped: string | null = null;
     const settleOldest = async (): Promise<void> => {
       const outcome = await underWay.shift()!;
+      // With a resume file what was not read is left, with all that follows, to the next run.
+      if (this.#isForLater(outcome)) stopped ??= BUDGET_USED_UP;
+      if (this.#sources.signal.aborted) stopped ??= INTERRUPTED;
+      if (stopped !== null) return;
       this.#settle(outcome, state);
       if (this.#nowMs() - state.markedMs > MARK_EVERY_MS) this.#mark(state);
     };
-    let stopped: string | null = null;
-    for (const group of groupClaims(this.#catalog.claims.sorted())) {
-      stopped = this.#whyStop();
+    const isWanted = (claim: Claim): boolean => this.#isWanted(claim);
+    for (const group of groupClaims(this.#catalog.claims.sorted(), isWanted)) {
+      if (this.#sources.signal.aborted) stopped ??= INTERRUPTED;
       if (stopped !== null) break;
       underWay.push(this.#checkGroup(group));
       if (underWay.length >= GROUPS_IN_FLIGHT) await settleOldest();
@@ -291,12 +304,9 @@ class Run {
     return stopped === null;
   }
 
-  #whyStop(): string | null {
-    if (this.#sources.signal.aborted) return "the run was interrupted";
-    if (this.#resume !== null && this.#budget.isExhausted) {
-      return "the recall budget is used up: run again with the same resume file to go on";
-    }
-    return null;
+  #isForLater(outcome: GroupOutcome): boolean {
+    return this.#resume !== null && this.#budget.isExhausted &&
+      outcome.files.some((file) => file.tally.deferred > 0);
   }
 
   #nowMs(): number {
@@ -308,9 +318,8 @@ class Run {
     const isNew = outcome.key > this.#resumeAfter || this.#resumeAfter === "";
     for (const file of outcome.files) {
       this.#inventory.addNames(file.names);
-      if (file.expected !== null) {
-        this.#inventory.addExpected(file.expected, outcome.depot);
-      }
+      if (file.expected === null || this.#resumeFound.has(file.expected.path)) continue;
+      this.#inventory.addExpected(file.expected, outcome.depot);
     }
     if (isNew) {
       addTally(this.#tallyOf(outcome.depot), outcome.tally);
@@ -360,7 +369,7 @@ class Run {
     const depot = base?.depot ?? lbrFile.slice(2, lbrFile.indexOf("/", 2));
     const outcome = { key: group.key, depot, claims, tally, reasons };
     const why = base === null ? null : this.#whySkipped(base);
-    if (why !== null || !this.#isWanted(group)) {
+    if (why !== null || !group.isWanted) {
       tally.skipped += revisionsOf(group);
       if (why !== null) reasons.set(why, revisionsOf(group));
       return { ...outcome, files: [] };
@@ -408,12 +417,10 @@ class Run {
       : "the server keeps the depot in an object store of its own";
   }
 
-  #isWanted(group: ArchiveGroup): boolean {
+  #isWanted(claim: Claim): boolean {
     const prefix = this.#options.depotPrefix;
     return prefix === null ||
-      group.claims.some((claim) =>
-        (claim.depotFile === "" ? claim.lbrFile : claim.depotFile).startsWith(prefix)
-      );
+      (claim.depotFile === "" ? claim.lbrFile : claim.depotFile).startsWith(prefix);
   }
 
   #addWarning(why: string): void {
