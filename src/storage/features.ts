@@ -12,26 +12,13 @@ declare const P4CACHE_WITH_S3: boolean | undefined;
 declare const P4CACHE_WITH_AZURE: boolean | undefined;
 declare const P4CACHE_WITH_GCS: boolean | undefined;
 
-/** Constants on their own, not fields of an object: the bundler sees through these. */
-export const WITH_NFS: boolean = typeof P4CACHE_WITH_NFS === "undefined"
-  ? true
-  : P4CACHE_WITH_NFS;
-export const WITH_S3: boolean = typeof P4CACHE_WITH_S3 === "undefined"
-  ? true
-  : P4CACHE_WITH_S3;
-export const WITH_AZURE: boolean = typeof P4CACHE_WITH_AZURE === "undefined"
-  ? true
-  : P4CACHE_WITH_AZURE;
-export const WITH_GCS: boolean = typeof P4CACHE_WITH_GCS === "undefined"
-  ? true
-  : P4CACHE_WITH_GCS;
-
-/** For messages: the stores of this build. */
+/** The stores of this build, for messages and `version`. */
 export function builtInStores(): string[] {
-  return [
-    ...(WITH_NFS ? ["nfs"] : []),
-    ...(WITH_S3 ? ["s3"] : []),
-    ...(WITH_AZURE ? ["azure"] : []),
-    ...(WITH_GCS ? ["gcs"] : []),
-  ];
+  const isIn: Readonly<Record<string, boolean>> = {
+    nfs: typeof P4CACHE_WITH_NFS === "undefined" || P4CACHE_WITH_NFS,
+    s3: typeof P4CACHE_WITH_S3 === "undefined" || P4CACHE_WITH_S3,
+    azure: typeof P4CACHE_WITH_AZURE === "undefined" || P4CACHE_WITH_AZURE,
+    gcs: typeof P4CACHE_WITH_GCS === "undefined" || P4CACHE_WITH_GCS,
+  };
+  return Object.keys(isIn).filter((type) => isIn[type] === true);
 }

@@ -101,12 +101,7 @@ class GcsService {
       createPublicKey(this.#options.publicKey),
       Buffer.from(signature, "base64url"),
     );
-    if (!isValid) {
-      const error_description = "Invalid JWT Signature.";
-      return Response.json({ error: "invalid_grant", error_description }, {
-        status: 400,
-      });
-    }
+    if (!isValid) return Response.json({ error: "invalid_grant" }, { status: 400 });
     const token = crypto.randomUUID();
     this.tokens.add(token);
     return Response.json({
