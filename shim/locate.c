@@ -173,3 +173,35 @@ bool p4shim_is_cwd_inside(const char *path) {
     const char *rel = p4shim_below(cwd, real);
     return rel != NULL && strncmp(rel, own_directory, sizeof own_directory - 1) != 0;
 }
+
+/* The last directory that was asked for: a listing asks for each of its entries. */
+static __thread struct {
+    dev_t dev;
+    ino_t ino;
+    bool is_inside;
+} last_directory __attribute__((tls_model("initial-exec")));
+
+bool p4shim_is_directory_inside(int dirfd) {
+    struct stat st;
+    if (sys_fstat(dirfd, &st) != 0) {
+        return false;
+    }
+    if (last_directory.ino == st.st_ino && last_directory.dev == st.st_dev) {
+        return last_directory.is_inside;
+    }
+    struct p4shim_scratch *s = p4shim_scratch_take();
+    if (s == NULL) {
+        return false;
+    }
+    const enum p4shim_place place = place_of_fd(s, dirfd);
+    const bool is_inside =
+        place == P4SHIM_INSIDE ||
+        (place == P4SHIM_OUTSIDE && strcmp(s->text, p4shim_real_depot()->path) == 0);
+    p4shim_scratch_release(s);
+    if (place == P4SHIM_INSIDE || place == P4SHIM_OUTSIDE) {
+        last_directory.dev = st.st_dev;
+        last_directory.ino = st.st_ino;
+        last_directory.is_inside = is_inside;
+    }
+    return is_inside;
+}

@@ -29,14 +29,24 @@ static bool is_plainly_inside(const char *path) {
     return rel != NULL && strncmp(rel, ".p4cache", 8) != 0 && strstr(rel, "..") == NULL;
 }
 
+/* True spares the way through /proc; false says nothing. */
+static bool is_cheaply_inside(int dirfd, const char *path) {
+    if (path[0] == '/') {
+        return is_plainly_inside(path);
+    }
+    if (dirfd == AT_FDCWD) {
+        return p4shim_is_cwd_inside(path);
+    }
+    return strchr(path, '/') == NULL && strcmp(path, "..") != 0 &&
+           p4shim_is_directory_inside(dirfd);
+}
+
 bool p4shim_is_marker(int dirfd, const char *path, int at_flags, const struct stat *st,
                       uint64_t *size) {
     if (!p4cache_marker_of_stat(st, size)) {
         return false;
     }
-    if (*size < P4SHIM_PLAUSIBLE_SIZE &&
-        (path[0] == '/' ? is_plainly_inside(path)
-                        : dirfd == AT_FDCWD && path[0] != '\0' && p4shim_is_cwd_inside(path))) {
+    if (*size < P4SHIM_PLAUSIBLE_SIZE && path[0] != '\0' && is_cheaply_inside(dirfd, path)) {
         return true;
     }
     struct p4shim_scratch *s = p4shim_scratch_take();
