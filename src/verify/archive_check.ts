@@ -11,12 +11,13 @@
  */
 
 import type { Clock } from "../core/clock.ts";
-import { type DepotPath, depotPathOrNull, displayPath } from "../core/names.ts";
-import type { ArchiveFile, ArchiveRevision } from "./archive_plan.ts";
+import { type DepotPath, depotPathOrNull } from "../core/names.ts";
+import { ArchiveFinder } from "./archive_finder.ts";
+import type { ArchiveFile } from "./archive_plan.ts";
+import { objectFault, sizeFault } from "./copy_faults.ts";
 import type { CopyReader, CopyReport } from "./copy_reader.ts";
-import { findingOf } from "./finding.ts";
-import type { Depth, Finding, Side } from "./report_types.ts";
-import { emptyTally, type Tally } from "./report_types.ts";
+import { type FileOutcome, OutcomeDraft } from "./outcome_draft.ts";
+import type { Depth, Finding } from "./report_types.ts";
 import {
   type ArchiveStore,
   type LocalEntry,
@@ -45,43 +46,17 @@ export interface CheckOptions {
   readonly onIncomplete: (why: string) => void;
 }
 
-/** An object that must be in the store: checked against its list. */
-export interface ExpectedObject {
-  readonly key: string;
-  readonly sizeBytes: number;
-  readonly path: string;
-  readonly isResident: boolean;
-  readonly file: ArchiveFile;
-}
-
-export interface FileOutcome {
-  readonly tally: Tally;
-  readonly findings: readonly Finding[];
-  /** Names that the file may have on disk: they are no orphans. */
-  readonly names: readonly string[];
-  readonly expected: ExpectedObject | null;
-  /** Why revisions are unverifiable, and how many. */
-  readonly reasons: ReadonlyMap<string, number>;
-}
-
-type Place =
-  | { readonly kind: "file" | "evicted" | "odd"; path: string; entry: LocalEntry }
-  | { readonly kind: "unmarked"; path: string } //  a row, and nothing on disk
-  | { readonly kind: "absent" };
-
 /** A file younger than this is not compared with the manifest. */
 const FRESH_MS = 60_000;
 /** How often a file that changes under our hands is looked at again. */
 const LOOKS_MAX = 4;
-/** Directories read to find a name in another case, in a whole run. */
-const HINTS_MAX = 1_000;
-
 export class ArchiveChecker {
   readonly #options: CheckOptions;
-  #hints = 0;
+  readonly #finder: ArchiveFinder;
 
   constructor(options: CheckOptions) {
     this.#options = options;
+    this.#finder = new ArchiveFinder(options.files, options.manifest);
   }
 
   /** @param reads Whether this file is in the sample of those that are read. */
@@ -97,7 +72,7 @@ export class ArchiveChecker {
         spent.bytesRead += draft?.tally.bytesRead ?? 0;
         spent.bytesRecalled += draft?.tally.bytesRecalled ?? 0;
         if (look < LOOKS_MAX) continue;
-        const lost = new Draft(file);
+        const lost = new OutcomeDraft(file);
         lost.missing(
           file.names[0]!,
           ["local"],
@@ -115,8 +90,8 @@ export class ArchiveChecker {
   /** What disk and manifest say of a file at this moment. */
   #snapshotOf(file: ArchiveFile): string {
     try {
-      const place = this.#locate(file.names);
-      const row = place.kind === "absent" ? null : this.#rowOf(place.path);
+      const place = this.#finder.locate(file.names);
+      const row = place.kind === "absent" ? null : this.#finder.rowOf(place.path);
       return JSON.stringify([place, row]);
     } catch (error) {
       if (error instanceof LocalFileError) return error.message;
@@ -125,13 +100,13 @@ export class ArchiveChecker {
   }
 
   /** Null if the file vanished, or was evicted, under our hands. */
-  async #draftOf(file: ArchiveFile, reads: boolean): Promise<Draft | null> {
-    const draft = new Draft(file);
+  async #draftOf(file: ArchiveFile, reads: boolean): Promise<OutcomeDraft | null> {
+    const draft = new OutcomeDraft(file);
     try {
       await this.#look(draft, reads);
       return draft;
     } catch (error) {
-      const failed = new Draft(file);
+      const failed = new OutcomeDraft(file);
       failed.tally.bytesRead = draft.tally.bytesRead;
       failed.tally.bytesRecalled = draft.tally.bytesRecalled;
       if (error instanceof StoreReadError) {
@@ -151,9 +126,9 @@ export class ArchiveChecker {
     }
   }
 
-  async #look(draft: Draft, reads: boolean): Promise<void> {
-    const place = this.#locate(draft.file.names);
-    const known = place.kind === "absent" ? null : this.#rowOf(place.path);
+  async #look(draft: OutcomeDraft, reads: boolean): Promise<void> {
+    const place = this.#finder.locate(draft.file.names);
+    const known = place.kind === "absent" ? null : this.#finder.rowOf(place.path);
     // The daemon may not have heard yet of a file that was written just now.
     const isFresh = place.kind === "file" &&
       place.entry.mtimeMs > this.#options.clock.nowMs() - FRESH_MS;
@@ -172,31 +147,7 @@ export class ArchiveChecker {
     }
   }
 
-  /** The first name at which there is a file or a marker, else a row, else anything. */
-  #locate(names: readonly string[]): Place {
-    let odd: Place | null = null;
-    for (const path of names) {
-      const entry = this.#options.files.lstat(path);
-      if (entry === null) continue;
-      if (entry.kind === "file" || entry.kind === "evicted") {
-        return { kind: entry.kind, path, entry };
-      }
-      odd ??= { kind: "odd", path, entry };
-    }
-    if (odd !== null) return odd;
-    for (const path of names) {
-      if (this.#rowOf(path) !== null) return { kind: "unmarked", path };
-    }
-    return { kind: "absent" };
-  }
-
-  #rowOf(path: string): ManifestRow | null {
-    if (this.#options.manifest === null) return null;
-    const name = depotPathOrNull(path);
-    return name === null ? null : this.#options.manifest.get(name);
-  }
-
-  async #absent(draft: Draft): Promise<void> {
+  async #absent(draft: OutcomeDraft): Promise<void> {
     const { store, keyOf } = this.#options;
     if (draft.file.revisions.every((revision) => revision.excuse !== null)) {
       return draft.all("excused");
@@ -215,45 +166,12 @@ export class ArchiveChecker {
         return;
       }
     }
-    const hint = this.#hintOf(draft.file.names);
+    const hint = this.#finder.hintOf(draft.file.names);
     draft.missing(path, ["local"], [], `no such file${hint}`);
   }
 
-  /** Says so where the name exists in another case: the commonest way to lose files in a copy. */
-  #hintOf(names: readonly string[]): string {
-    if (++this.#hints > HINTS_MAX) return "";
-    for (const name of names) {
-      const other = this.#ignoringCase(name);
-      if (other !== null) {
-        return `; "${displayPath(other)}" is there, in another case`;
-      }
-    }
-    return "";
-  }
-
-  #ignoringCase(path: string): string | null {
-    const absolute = path.startsWith("/");
-    let found = "";
-    for (const segment of path.split("/").filter((part) => part !== "")) {
-      const at = (name: string): string =>
-        found === "" && !absolute ? name : `${found}/${name}`;
-      if (this.#options.files.lstat(at(segment)) !== null) {
-        found = at(segment);
-        continue;
-      }
-      const lower = segment.toLowerCase();
-      const match = this.#options.files.readDirectory(
-        found === "" && absolute ? "/" : found,
-      )
-        ?.find((entry) => entry.name.toLowerCase() === lower);
-      if (match === undefined) return null;
-      found = at(match.name);
-    }
-    return found === path ? null : found;
-  }
-
   async #odd(
-    draft: Draft,
+    draft: OutcomeDraft,
     path: string,
     entry: LocalEntry,
     row: ManifestRow | null,
@@ -268,7 +186,7 @@ export class ArchiveChecker {
   }
 
   async #resident(
-    draft: Draft,
+    draft: OutcomeDraft,
     path: string,
     entry: LocalEntry,
     row: ManifestRow | null,
@@ -300,7 +218,7 @@ export class ArchiveChecker {
   }
 
   async #judgeHash(
-    draft: Draft,
+    draft: OutcomeDraft,
     path: string,
     row: ManifestRow | null,
     report: CopyReport,
@@ -321,7 +239,7 @@ export class ArchiveChecker {
   }
 
   async #judgeLocal(
-    draft: Draft,
+    draft: OutcomeDraft,
     path: string,
     row: ManifestRow | null,
     report: CopyReport,
@@ -349,7 +267,7 @@ export class ArchiveChecker {
   }
 
   /** No revision is wrong here, and yet these are not the bytes that were stored. */
-  #judgeDifference(draft: Draft, path: string, here: string, there: string): void {
+  #judgeDifference(draft: OutcomeDraft, path: string, here: string, there: string): void {
     const bytes = `${here} here, ${there} there`;
     if (draft.isAllOk()) {
       const why = `the local file is right and is not what was stored: ${bytes}`;
@@ -362,7 +280,11 @@ export class ArchiveChecker {
   }
 
   /** The store's copy of a file whose local copy is right. */
-  async #checkStoreBeside(draft: Draft, path: string, row: ManifestRow): Promise<void> {
+  async #checkStoreBeside(
+    draft: OutcomeDraft,
+    path: string,
+    row: ManifestRow,
+  ): Promise<void> {
     const { reader, store, readsAllCopies } = this.#options;
     if (store === null) return;
     const local = [{ side: "local" as const, isVerified: true }];
@@ -403,7 +325,7 @@ export class ArchiveChecker {
   }
 
   async #evicted(
-    draft: Draft,
+    draft: OutcomeDraft,
     path: string,
     row: ManifestRow | null,
     reads: boolean,
@@ -451,7 +373,7 @@ export class ArchiveChecker {
 
   /** Without its marker a server that runs without the shim takes the file for a new one. */
   async #unmarked(
-    draft: Draft,
+    draft: OutcomeDraft,
     path: string,
     row: ManifestRow,
     reads: boolean,
@@ -466,12 +388,12 @@ export class ArchiveChecker {
     const good = this.#options.store === null
       ? []
       : [{ side: "store" as const, isVerified }];
-    const hint = this.#hintOf([path]);
+    const hint = this.#finder.hintOf([path]);
     const why = `neither the file nor its marker is on disk${hint}`;
     draft.replaceMissing(path, ["local"], good, why);
   }
 
-  async #headEvicted(draft: Draft, path: string, row: ManifestRow): Promise<void> {
+  async #headEvicted(draft: OutcomeDraft, path: string, row: ManifestRow): Promise<void> {
     const object = await this.#options.reader.head(row.stored!.key);
     if (object === null) {
       draft.missing(path, ["store"], [], "evicted, and the store has no such object");
@@ -487,7 +409,7 @@ export class ArchiveChecker {
   }
 
   #judgeObject(
-    draft: Draft,
+    draft: OutcomeDraft,
     path: string,
     row: ManifestRow,
     report: CopyReport,
@@ -524,7 +446,7 @@ export class ArchiveChecker {
     draft.allBad(path, ["store"], [], why);
   }
 
-  async #markerWithoutRow(draft: Draft, path: string): Promise<void> {
+  async #markerWithoutRow(draft: OutcomeDraft, path: string): Promise<void> {
     const name = depotPathOrNull(path);
     const object = name === null || this.#options.store === null
       ? null
@@ -540,7 +462,7 @@ export class ArchiveChecker {
 
   /** Whether the store still has what the local copy should be. */
   async #goodStoreCopy(
-    draft: Draft,
+    draft: OutcomeDraft,
     path: string,
     row: ManifestRow | null,
     reads: boolean,
@@ -564,218 +486,5 @@ export class ArchiveChecker {
     return object !== null && object.sizeBytes === row.stored.sizeBytes
       ? [{ side: "store", isVerified: false }]
       : [];
-  }
-}
-
-/** What is wrong with an object, or null. */
-function objectFault(
-  report: CopyReport,
-  row: ManifestRow,
-  file: ArchiveFile,
-): string | null {
-  if (report.fault !== null) return `the object cannot be read: ${report.fault.why}`;
-  const hash = row.stored!.hash;
-  if (hash !== null && hash !== report.hash) {
-    return `the object is ${report.hash}, ${hash} was stored`;
-  }
-  if (report.revisions === null) return null;
-  const draft = new Draft(file);
-  draft.judge("", report, "store");
-  return draft.findings[0]?.why ?? null;
-}
-
-/** A size that shows without reading that the local file is wrong; null if none does. */
-function sizeFault(
-  file: ArchiveFile,
-  path: string,
-  entry: LocalEntry,
-  row: ManifestRow | null,
-  depth: Depth,
-  reads: boolean,
-): string | null {
-  if (row !== null && row.isClean && row.sizeBytes !== entry.sizeBytes) {
-    return `the file has ${entry.sizeBytes} bytes, the manifest has ${row.sizeBytes}`;
-  }
-  // Where the content is read the digest decides, not a size written at submit.
-  if (file.isRcs || (depth !== "size" && reads)) return null;
-  const isGzip = path.endsWith(".gz");
-  for (const claim of file.revisions[0]!.claims) {
-    if (isGzip && claim.kind === "storage" && claim.form === "gzip") {
-      if (claim.serverSizeBytes > 0 && claim.serverSizeBytes !== entry.sizeBytes) {
-        return `the file has ${entry.sizeBytes} bytes, the storage table has ` +
-          `${claim.serverSizeBytes}`;
-      }
-    } else if (!isGzip && claim.kind !== "storage" && claim.sizeBytes >= 0) {
-      const isPlain = ((claim.type | claim.lbrType) & 0x30) === 0 && !claim.hasCharset;
-      if (isPlain && claim.sizeBytes !== entry.sizeBytes) {
-        return `the file has ${entry.sizeBytes} bytes, the record has ${claim.sizeBytes}`;
-      }
-    }
-  }
-  return null;
-}
-
-type Verdict = "ok" | "unverifiable" | "excused" | "missing" | "bad";
-
-/** Collects the outcome for one file. Each revision ends in one verdict. */
-class Draft {
-  readonly file: ArchiveFile;
-  readonly tally: Tally = emptyTally();
-  readonly #verdicts = new Map<ArchiveRevision, Verdict>();
-  readonly #reasons = new Map<string, number>();
-  #findings: Finding[] = [];
-  #expected: ExpectedObject | null = null;
-
-  constructor(file: ArchiveFile) {
-    this.file = file;
-  }
-
-  get findings(): readonly Finding[] {
-    return this.#findings;
-  }
-
-  all(verdict: "ok" | "excused"): void {
-    for (const revision of this.file.revisions) this.#verdicts.set(revision, verdict);
-  }
-
-  unverifiable(why: string): void {
-    for (const revision of this.file.revisions) {
-      this.#verdicts.set(revision, "unverifiable");
-      this.#reason(why);
-    }
-  }
-
-  #reason(why: string): void {
-    this.#reasons.set(why, (this.#reasons.get(why) ?? 0) + 1);
-  }
-
-  /** Whether every revision was compared with a record, and agrees. */
-  isAllOk(): boolean {
-    return this.file.revisions.every((revision) => this.#verdicts.get(revision) === "ok");
-  }
-
-  expect(path: string, row: ManifestRow | null, isResident: boolean): void {
-    if (row === null || row.stored === null || row.isElsewhere) return;
-    const { key, sizeBytes } = row.stored;
-    this.#expected = { key, sizeBytes, path, isResident, file: this.file };
-  }
-
-  /** Absence is no fault of revisions that have an excuse. */
-  missing(
-    path: string,
-    wrong: readonly Side[],
-    good: Finding["good"],
-    why: string,
-  ): void {
-    for (const revision of this.file.revisions) {
-      if (revision.excuse !== null) this.#verdicts.set(revision, "excused");
-      else this.#find("missing", revision, path, { wrong, good, why });
-    }
-  }
-
-  allBad(
-    path: string,
-    wrong: readonly Side[],
-    good: Finding["good"],
-    why: string,
-  ): void {
-    for (const revision of this.file.revisions) {
-      this.#find("bad", revision, path, { wrong, good, why });
-    }
-  }
-
-  /** A finding in place of the verdicts so far. */
-  replace(
-    path: string,
-    wrong: readonly Side[],
-    good: Finding["good"],
-    why: string,
-  ): void {
-    this.restart();
-    this.allBad(path, wrong, good, why);
-  }
-
-  replaceMissing(
-    path: string,
-    wrong: readonly Side[],
-    good: Finding["good"],
-    why: string,
-  ): void {
-    this.restart();
-    this.missing(path, wrong, good, why);
-  }
-
-  restart(): void {
-    this.#verdicts.clear();
-    this.#reasons.clear();
-    this.#findings = [];
-  }
-
-  amend(change: (finding: Finding) => Finding): void {
-    this.#findings = this.#findings.map(change);
-  }
-
-  /** A verdict for each revision from what was read of one copy. */
-  judge(path: string, report: CopyReport, side: "local" | "store"): void {
-    for (const revision of this.file.revisions) {
-      const judged = report.revisions!.get(revision.lbrRev)!;
-      const where = { wrong: [side], good: [], why: judged.why };
-      switch (judged.verdict) {
-        case "ok":
-          this.#verdicts.set(revision, "ok");
-          break;
-        case "unverifiable":
-          this.#verdicts.set(revision, "unverifiable");
-          this.#reason(judged.why);
-          break;
-        case "absent":
-          if (revision.excuse !== null) this.#verdicts.set(revision, "excused");
-          else this.#find("missing", revision, path, where);
-          break;
-        case "bad":
-          this.#find("bad", revision, path, where, judged.claim);
-          break;
-        case "record":
-          this.#find("bad", revision, path, {
-            wrong: ["record"],
-            good: [{ side, isVerified: true }],
-            why: `${judged.why}; other rows agree with the content`,
-          }, judged.claim);
-      }
-    }
-    if (report.damage !== null && this.#findings.length === 0) {
-      const why = `its revisions are whole, but the file is damaged: ${report.damage}`;
-      this.#find("bad", this.file.revisions[0]!, path, { wrong: [side], good: [], why });
-    }
-  }
-
-  #find(
-    kind: "missing" | "bad",
-    revision: ArchiveRevision,
-    path: string,
-    what: Pick<Finding, "wrong" | "good" | "why">,
-    claim = revision.claims[0]!,
-  ): void {
-    this.#verdicts.set(revision, kind);
-    this.#findings.push(findingOf(kind, revision, path, what, claim));
-  }
-
-  outcome(): FileOutcome {
-    for (const [revision, verdict] of this.#verdicts) {
-      this.tally[verdict]++;
-      if (verdict === "excused") continue;
-      this.tally.checked++;
-      for (const claim of revision.claims) {
-        if (claim.kind !== "storage") this.tally.rows += claim.rows;
-      }
-    }
-    return {
-      tally: this.tally,
-      findings: this.#findings,
-      names: this.file.names,
-      // A finding has looked at the store's copy already.
-      expected: this.#findings.length === 0 ? this.#expected : null,
-      reasons: this.#reasons,
-    };
   }
 }

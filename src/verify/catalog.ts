@@ -35,6 +35,7 @@ import { encodeRevClaim, encodeStorageClaim } from "./claims.ts";
 import { ExternalSorter } from "./external_sort.ts";
 import { GzipError } from "./gunzip.ts";
 import { expectedMd5, inputText, listInput, matchesMd5 } from "./journal_input.ts";
+import { KeySet } from "./key_set.ts";
 import type { Scratch } from "./scratch.ts";
 
 /** What was read, and whether it may be relied upon. */
@@ -461,28 +462,4 @@ class ScannedFile {
     if (this.firstS === 0) this.firstS = timeS;
     this.lastS = Math.max(this.lastS, timeS);
   }
-}
-
-/** A set that may say yes for what is not in it, never no for what is: 8 MiB of bits. */
-class KeySet {
-  readonly #bits = new Uint32Array(1 << 21);
-
-  add(key: string): void {
-    const hash = hashOf(key);
-    this.#bits[hash >>> 11]! |= 1 << ((hash >>> 6) & 31);
-  }
-
-  mayHave(key: string): boolean {
-    const hash = hashOf(key);
-    return (this.#bits[hash >>> 11]! & (1 << ((hash >>> 6) & 31))) !== 0;
-  }
-}
-
-/** FNV-1a, 32 bits. */
-function hashOf(key: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < key.length; i++) {
-    hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
-  }
-  return hash >>> 0;
 }

@@ -21,7 +21,7 @@ import {
 import { type CaseRule, foldCase, parseArchiveName } from "../perforce/archive_path.ts";
 import { describeType } from "../perforce/file_type.ts";
 import { ACTIONS } from "../perforce/rows.ts";
-import type { ExpectedObject } from "./archive_check.ts";
+import type { ExpectedObject } from "./outcome_draft.ts";
 import { ExternalSorter } from "./external_sort.ts";
 import type { Finding } from "./report_types.ts";
 import type { Scratch } from "./scratch.ts";
