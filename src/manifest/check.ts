@@ -13,13 +13,20 @@ import { u64At } from "./byte_keys.ts";
 import { decodeRow } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
 import { type KeyAndValue, type KeyValueReads, type TableName } from "./key_value.ts";
-import { decodeLedger, decodeMeta, EMPTY_LEDGER, type Ledger } from "./ledger.ts";
+import {
+  decodeLedger,
+  decodeMeta,
+  EMPTY_LEDGER,
+  type Ledger,
+  replaceInSum,
+} from "./ledger.ts";
 import { type ManifestCounters, ManifestError } from "./manifest.ts";
 import { decoded, ManifestReader, tombstoneKey } from "./reader.ts";
 import type { Row } from "./row.ts";
 import { countRow, INDEX_TABLES, indexKeyOf, indexValueOf } from "./row_index.ts";
 import { decodeTombstone } from "./tombstone_codec.ts";
 import { countersOf, isRemovable, timeKey } from "./transaction.ts";
+import { entrySum } from "./write_list.ts";
 
 /** One thing that is not as it was written. */
 export interface Fault {
@@ -36,6 +43,7 @@ export async function* tableFaults(reads: KeyValueReads): AsyncGenerator<Fault> 
   yield* rowFaults(reads, tally);
   for (const table of INDEX_TABLES) {
     for await (const entry of entriesOf(reads, table)) {
+      tally.addSum(entry);
       yield* lookup(table, () => void new ManifestReader(reads).indexed(table, entry));
     }
   }
@@ -65,6 +73,11 @@ class Tally {
   rowIdMax = 0;
   sequenceMax = 0;
   tombstoneIdMax = 0;
+  contentSum = 0;
+
+  addSum({ key, value }: KeyAndValue): void {
+    this.contentSum = replaceInSum(this.contentSum, 0, entrySum(key, value));
+  }
 
   addRow(row: Row): void {
     const counted = countRow(row);
@@ -99,6 +112,7 @@ async function* rowFaults(
   tally: Tally,
 ): AsyncGenerator<Fault> {
   for await (const { key, value } of entriesOf(reads, "files_by_path")) {
+    tally.addSum({ key, value });
     const path = key as DepotPath;
     const name = displayPath(path);
     // The cursor came along the leaves; a lookup comes down from the root.
@@ -139,6 +153,7 @@ async function* tombstoneFaults(
 ): AsyncGenerator<Fault> {
   for await (const { key, value } of entriesOf(reads, "tombstones")) {
     tally.counters.tombstones++;
+    tally.addSum({ key, value });
     const path = key.slice(0, -9) as DepotPath;
     const name = displayPath(path);
     try {
@@ -157,6 +172,7 @@ async function* tombstoneFaults(
     }
   }
   for await (const { key, value } of entriesOf(reads, "tombstones_by_time")) {
+    tally.addSum({ key, value });
     const path = textOfBytes(value) as DepotPath;
     if (reads.get("tombstones", tombstoneKey(path, u64At(key, 8))) === null) {
       yield {
@@ -184,6 +200,12 @@ async function* metaFaults(reads: KeyValueReads, tally: Tally): AsyncGenerator<F
     yield {
       where: "meta",
       what: `counter ${name} is ${ledger[name]}, counted ${tally.counters[name]}`,
+    };
+  }
+  if (ledger.contentSum !== tally.contentSum) {
+    yield {
+      where: "meta",
+      what: "rows or tombstones are not the newest that were written",
     };
   }
   const isAhead = ledger.nextRowId > tally.rowIdMax &&

@@ -29,8 +29,18 @@ export function crc32cOf(label: string, bytes: Uint8Array, end: number): number 
   for (let i = 0; i < label.length; i++) {
     crc = TABLE[(crc ^ label.charCodeAt(i)) & 0xff]! ^ (crc >>> 8);
   }
-  for (let i = 0; i < end; i++) {
+  return ~extended(crc, bytes, 0, end) >>> 0;
+}
+
+/** Of `bytes[at, end)`: the same, where the label stands before the rest. */
+export function crc32cWithin(bytes: Uint8Array, at: number, end: number): number {
+  return ~extended(0xffffffff, bytes, at, end) >>> 0;
+}
+
+function extended(start: number, bytes: Uint8Array, at: number, end: number): number {
+  let crc = start;
+  for (let i = at; i < end; i++) {
     crc = TABLE[(crc ^ bytes[i]!) & 0xff]! ^ (crc >>> 8);
   }
-  return ~crc >>> 0;
+  return crc;
 }

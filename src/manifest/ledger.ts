@@ -19,6 +19,18 @@ export interface Ledger extends ManifestCounters {
   readonly nextTombstoneId: number;
   /** No row that went had a greater generation. */
   readonly generationFloor: number;
+  /**
+   * Sum of the checksums of all entries of all other tables, modulo 2^48. A page that fell
+   * back to what it was before is sound by itself; this is what gives it away.
+   */
+  readonly contentSum: number;
+}
+
+const CONTENT_SUM_MODULUS = 2 ** 48;
+
+/** `sum` with `before` replaced by `now`. */
+export function replaceInSum(sum: number, before: number, now: number): number {
+  return (sum + CONTENT_SUM_MODULUS - before + now) % CONTENT_SUM_MODULUS;
 }
 
 export const EMPTY_LEDGER: Ledger = {
@@ -35,6 +47,7 @@ export const EMPTY_LEDGER: Ledger = {
   nextSequence: 1,
   nextTombstoneId: 1,
   generationFloor: 0,
+  contentSum: 0,
 };
 
 const NAMES = Object.keys(EMPTY_LEDGER) as (keyof Ledger)[];

@@ -11,6 +11,7 @@
  * @module
  */
 
+import { statfsSync } from "node:fs";
 import { type Database, open, type RootDatabase, type Transaction } from "lmdb";
 import { assert } from "../core/assert.ts";
 import {
@@ -55,6 +56,7 @@ export interface LmdbOptions {
 }
 
 export class LmdbKeyValue implements KeyValueStore {
+  readonly #directory: string;
   readonly #root: RootDatabase<Uint8Array, string>;
   readonly #tables: Map<TableName, Table>;
   /** Values of the commit under way: one buffer, because `lmdb` asks for its address. */
@@ -62,6 +64,7 @@ export class LmdbKeyValue implements KeyValueStore {
 
   /** @throws {ManifestError} */
   constructor(directory: string, { readOnly, create }: LmdbOptions) {
+    this.#directory = directory;
     this.#root = openRoot(directory, readOnly);
     this.#tables = new Map();
     for (const name of TABLES) {
@@ -103,7 +106,7 @@ export class LmdbKeyValue implements KeyValueStore {
         }
       });
     } catch (error) {
-      throw writeFault(error);
+      throw writeFault(await commitErrorOf(error), this.#directory);
     }
     (this.#root as unknown as { resetReadTxn(): void }).resetReadTxn();
   }
@@ -131,7 +134,7 @@ export class LmdbKeyValue implements KeyValueStore {
     try {
       await this.#root.backup(directory, false);
     } catch (error) {
-      throw writeFault(error);
+      throw writeFault(error, directory);
     }
   }
 
@@ -154,6 +157,9 @@ function openRoot(
       encoding: "binary",
       keyEncoder: BYTE_KEYS,
       overlappingSync: false,
+      // Each commit is one explicit batch; a batch around it would have a promise of its
+      // own, whose rejection nobody could catch.
+      eventTurnBatching: false,
       readOnly,
     });
   } catch (error) {
@@ -218,15 +224,40 @@ function openFault(directory: string, error: unknown): ManifestError {
   return damaged(`The manifest in ${directory}`, error);
 }
 
-function writeFault(error: unknown): ManifestError {
+/** Why a commit failed: `lmdb` says so in a second promise. */
+async function commitErrorOf(error: unknown): Promise<unknown> {
+  try {
+    await (error as { commitError?: Promise<unknown> }).commitError;
+    return error;
+  } catch (reason) {
+    return reason;
+  }
+}
+
+const EIO = 5;
+const ENOSPC = 28;
+const EDQUOT = 122;
+/** Less than this left means that the disk is full. */
+const ROOM_BYTES = 4 * 1024 * 1024;
+
+function writeFault(error: unknown, directory: string): ManifestError {
+  const code = (error as { code?: number }).code;
   const message = messageOf(error);
-  const isFull = /No space left|Disk quota|MDB_MAP_FULL|File too large/.test(message);
   if (/MDB_(CORRUPTED|PAGE_NOTFOUND|INVALID|BAD_TXN|PANIC)/.test(message)) {
     return damaged("The manifest", error);
   }
+  // LMDB reports a write that came back short as EIO.
+  const isFull = code === ENOSPC || code === EDQUOT || /MDB_MAP_FULL/.test(message) ||
+    (code === EIO && !hasRoom(directory));
   return new ManifestError(
     isFull ? "full" : "unavailable",
-    `Cannot write the manifest: ${message}, nothing was changed`,
+    `Cannot write the manifest in ${directory}: ` +
+      `${isFull ? "the disk is full" : message}; nothing was changed`,
     { cause: error },
   );
+}
+
+function hasRoom(directory: string): boolean {
+  const { bavail, bsize } = statfsSync(directory);
+  return bavail * bsize >= ROOM_BYTES;
 }

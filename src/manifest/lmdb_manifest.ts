@@ -15,7 +15,7 @@ import { DATA_FILE, LmdbKeyValue } from "./lmdb_key_value.ts";
 import { type Manifest, ManifestError } from "./manifest.ts";
 import { ManifestStore } from "./manifest_store.ts";
 import { pageFaults } from "./page_check.ts";
-import { openPageFile, readMetas } from "./page_file.ts";
+import { openPageFile, PAGE_BYTES, readMetas } from "./page_file.ts";
 import { damaged, ManifestReader } from "./reader.ts";
 import { firstWrites, SCHEMA_VERSION } from "./schema.ts";
 
@@ -72,17 +72,23 @@ export function hasManifest(directory: string): boolean {
 }
 
 /**
- * LMDB trusts what it maps, so its file is looked at first: the meta pages, and each page
- * that leads to others. A damaged leaf shows when its rows are read.
+ * Up to this size every page is looked at when the manifest is opened (about a second);
+ * above it only those that lead to others, and the leaves when a copy is checked.
+ */
+const WHOLE_CHECK_BYTES_MAX = 1024 * 1024 * 1024;
+
+/**
+ * LMDB has no checksums and trusts what it maps, so the file is looked at first: a damaged
+ * page could end the process, or answer that a row is not there.
  */
 function checkPages(directory: string): void {
   const path = `${directory}/${DATA_FILE}`;
   const file = openPageFile(path);
   try {
     const metas = readMetas(file);
-    const faults = typeof metas === "string"
-      ? [metas]
-      : pageFaults(file, metas[0], { leaves: false });
+    const faults = typeof metas === "string" ? [metas] : pageFaults(file, metas[0], {
+      leaves: file.pageCount * PAGE_BYTES <= WHOLE_CHECK_BYTES_MAX,
+    });
     const [first] = faults;
     if (first !== undefined) {
       throw damaged(

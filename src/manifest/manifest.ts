@@ -172,7 +172,13 @@ export type MetaName =
   | "instance_id" //        also in the store, at .p4cache-meta/instance
   | "depot_device" //       st_dev of the depot root
   | "scan_finished_ms" //   the last whole scan
+  | "boot_id" //            of the machine, at the last session
   | "failed_deletes_drained"; // position in shim-failed-deletes.log
+
+export interface ManifestTrouble {
+  readonly error: ManifestError;
+  readonly sinceMs: number;
+}
 
 export interface Manifest {
   /** The row, or null. @throws {ManifestError} `damaged` if its checksum fails. */
@@ -245,6 +251,12 @@ export interface Manifest {
   recount(): Promise<{ kept: ManifestCounters; counted: ManifestCounters }>;
   meta(name: MetaName): string | null;
   setMeta(name: MetaName, value: string): Promise<void>;
+
+  /**
+   * Why the last change could not be written, and since when none could; null when all is
+   * well. Reads go on; each change is tried, and fails by itself.
+   */
+  trouble(): ManifestTrouble | null;
 
   /** A consistent copy into the new directory `directory`, while everything goes on. */
   backup(directory: string): Promise<void>;

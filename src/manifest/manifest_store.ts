@@ -15,16 +15,18 @@ import { recount } from "./check.ts";
 import { GroupCommit } from "./group_commit.ts";
 import type { KeyValueStore } from "./key_value.ts";
 import { decodeLedger, type Ledger } from "./ledger.ts";
-import type {
-  ApplyOutcome,
-  Expectation,
-  FileEntry,
-  Manifest,
-  ManifestCounters,
-  ManifestEvent,
-  MetaName,
-  PathAndEntry,
-  Tombstone,
+import {
+  type ApplyOutcome,
+  type Expectation,
+  type FileEntry,
+  type Manifest,
+  type ManifestCounters,
+  ManifestError,
+  type ManifestEvent,
+  type ManifestTrouble,
+  type MetaName,
+  type PathAndEntry,
+  type Tombstone,
 } from "./manifest.ts";
 import {
   damaged,
@@ -64,6 +66,7 @@ export class ManifestStore implements Manifest {
   /** Rows that this manifest handed out, to find their place in an index again. */
   readonly #handedOut = new WeakMap<PathAndEntry, Row>();
   #ledger: Ledger;
+  #trouble: ManifestTrouble | null = null;
   #isClosed = false;
 
   /** The tables must be there. @throws {ManifestError} `damaged` */
@@ -80,7 +83,17 @@ export class ManifestStore implements Manifest {
 
   async #commit(group: Transaction): Promise<void> {
     const writes = group.writes();
-    if (writes.length > 0) await this.#deps.store.commit(writes);
+    if (writes.length === 0) return;
+    try {
+      await this.#deps.store.commit(writes);
+    } catch (error) {
+      if (error instanceof ManifestError) {
+        const sinceMs = this.#trouble?.sinceMs ?? this.#deps.clock.nowMs();
+        this.#trouble = { error, sinceMs };
+      }
+      throw error;
+    }
+    this.#trouble = null;
     this.#ledger = group.ledger();
   }
 
@@ -361,6 +374,10 @@ export class ManifestStore implements Manifest {
 
   setMeta(name: MetaName, value: string): Promise<void> {
     return this.#change((group) => group.setMeta(name, value));
+  }
+
+  trouble(): ManifestTrouble | null {
+    return this.#trouble;
   }
 
   backup(directory: string): Promise<void> {

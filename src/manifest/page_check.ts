@@ -8,7 +8,9 @@
  */
 
 import { textOfBytes } from "../core/names.ts";
+import { crc32cOf, crc32cWithin } from "./crc32c.ts";
 import { TABLES } from "./key_value.ts";
+import { decodeLedger, decodeMeta, replaceInSum } from "./ledger.ts";
 import {
   BIG_VALUE,
   BRANCH,
@@ -56,11 +58,16 @@ const FAULTS_MAX = 1_000;
 class TooManyFaults extends Error {}
 
 interface Walk {
+  /** Its entries count in the sum of all contents. */
+  readonly isContent: boolean;
   readonly name: string;
   readonly tree: Tree;
   readonly hasNumericKeys: boolean;
   readonly readsLeaves: boolean;
-  onEntry(key: Uint8Array, value: Uint8Array, flags: number): void;
+  /** Null: nobody wants to know the entries. */
+  readonly onEntry:
+    | ((key: Uint8Array, value: Uint8Array, flags: number) => void)
+    | null;
   entries: number;
   branchPages: number;
   leafPages: number;
@@ -87,6 +94,9 @@ class PageCheck {
   readonly #meta: Meta;
   /** One bit a page: reached, or free. */
   readonly #taken: Uint8Array;
+  #contentSum = 0;
+  /** As the manifest's own counters say. */
+  #contentSumKept: number | null = null;
 
   constructor(file: PageFile, meta: Meta) {
     this.#file = file;
@@ -100,6 +110,7 @@ class PageCheck {
     this.#walk("tables", tables, {
       readsLeaves: true,
       hasNumericKeys: false,
+      isContent: false,
       onEntry: (key, value, flags) => {
         const name = textOfBytes(key).replace(/\0$/, "");
         if (flags !== SUBTREE || value.length !== 48) {
@@ -111,19 +122,35 @@ class PageCheck {
       const tree = named.get(name);
       if (tree === undefined) this.#fault(`the table ${name} is missing`);
       else {
-        const ignore = (): void => {};
         this.#walk(name, tree, {
           readsLeaves: leaves,
           hasNumericKeys: false,
-          onEntry: ignore,
+          onEntry: name === "meta" ? (key, value) => this.#onMeta(key, value) : null,
+          isContent: name !== "meta",
         });
       }
+    }
+    if (leaves && this.faults.length === 0 && this.#contentSum !== this.#contentSumKept) {
+      this.#fault("the entries are not those that were written last: their sum differs");
     }
     this.#walk("free pages", free, {
       readsLeaves: true,
       hasNumericKeys: true,
+      isContent: false,
       onEntry: (_key, value) => this.#takeFree(value),
     });
+  }
+
+  /** The sum that the entries of the other tables must have. */
+  #onMeta(key: Uint8Array, value: Uint8Array): void {
+    if (textOfBytes(key) !== "counters") return;
+    try {
+      this.#contentSumKept = decodeLedger(decodeMeta("counters", value)).contentSum;
+    } catch (error) {
+      this.#fault(
+        `meta: the counters: ${error instanceof Error ? error.message : error}`,
+      );
+    }
   }
 
   #fault(what: string): void {
@@ -134,7 +161,7 @@ class PageCheck {
   #walk(
     name: string,
     tree: Tree,
-    how: Pick<Walk, "readsLeaves" | "hasNumericKeys" | "onEntry">,
+    how: Pick<Walk, "readsLeaves" | "hasNumericKeys" | "onEntry" | "isContent">,
   ): void {
     const walk: Walk = {
       name,
@@ -187,6 +214,14 @@ class PageCheck {
     const isSound = Number(view.getBigUint64(0, true)) === page &&
       kind === (isLeaf ? LEAF : BRANCH) &&
       Number(view.getBigUint64(8, true)) <= this.#meta.transaction;
+    if (isSound && isLeaf && walk.onEntry === null && walk.isContent) {
+      const entries = plainLeafEntries(bytes, bounds);
+      if (entries !== null) {
+        walk.entries += entries;
+        this.#contentSum = replaceInSum(this.#contentSum, 0, contentSumOf(bytes));
+        return;
+      }
+    }
     const nodes = isSound ? nodesOf(bytes, isLeaf) : null;
     if (nodes === null) {
       this.#fault(`${name}: page ${page} is not what it should be`);
@@ -222,7 +257,12 @@ class PageCheck {
       const value = isBig
         ? this.#bigValue(walk, bytes, node)
         : bytes.subarray(node.valueAt, node.valueAt + node.low);
-      if (value !== null) walk.onEntry(node.key, value, node.flags & ~BIG_VALUE);
+      if (value === null) continue;
+      walk.onEntry?.(node.key, value, node.flags & ~BIG_VALUE);
+      if (walk.isContent) {
+        const sum = crc32cOf(textOfBytes(node.key), value, value.length);
+        this.#contentSum = replaceInSum(this.#contentSum, 0, sum);
+      }
     }
   }
 
@@ -282,6 +322,73 @@ class PageCheck {
     const isBeyond = page >= this.#file.pageCount && page <= this.#meta.lastPage;
     if (!isBeyond) this.#take(page, "free pages");
   }
+}
+
+/**
+ * The entries of a leaf page whose nodes are within it, in order, within `bounds`, and
+ * without values elsewhere; null for any other, which is then looked at in full. Nearly
+ * all pages are such, so this makes no object for each node.
+ */
+function plainLeafEntries(
+  bytes: Uint8Array,
+  { from, before }: Bounds,
+): number | null {
+  const view = viewOf(bytes);
+  const lower = view.getUint16(20, true);
+  const upper = view.getUint16(22, true);
+  const room = PAGE_BYTES - PAGE_HEADER_BYTES;
+  if (lower % 2 !== 0 || lower === 0 || lower > upper || upper > room) return null;
+  let lastAt = 0;
+  let lastBytes = 0;
+  for (let i = 0; i < lower; i += 2) {
+    const pointer = view.getUint16(PAGE_HEADER_BYTES + i, true);
+    const keyAt = PAGE_HEADER_BYTES + pointer + NODE_HEADER_BYTES;
+    if (pointer < upper || keyAt > PAGE_BYTES) return null;
+    const valueBytes = view.getUint32(keyAt - 8, true);
+    const keyBytes = view.getUint16(keyAt - 2, true);
+    if (view.getUint16(keyAt - 4, true) !== 0) return null;
+    if (keyAt + keyBytes + valueBytes > PAGE_BYTES) return null;
+    const isNext = i === 0
+      ? from === null || compareBytes(from, bytes.subarray(keyAt, keyAt + keyBytes)) <= 0
+      : isLess(bytes, { lastAt, lastBytes, keyAt, keyBytes });
+    if (!isNext) return null;
+    lastAt = keyAt;
+    lastBytes = keyBytes;
+  }
+  const last = bytes.subarray(lastAt, lastAt + lastBytes);
+  return before === null || compareBytes(last, before) < 0 ? lower / 2 : null;
+}
+
+/** Whether one key of a page is less than another. */
+function isLess(
+  bytes: Uint8Array,
+  { lastAt, lastBytes, keyAt, keyBytes }: {
+    readonly lastAt: number;
+    readonly lastBytes: number;
+    readonly keyAt: number;
+    readonly keyBytes: number;
+  },
+): boolean {
+  const length = Math.min(lastBytes, keyBytes);
+  for (let i = 0; i < length; i++) {
+    const difference = bytes[lastAt + i]! - bytes[keyAt + i]!;
+    if (difference !== 0) return difference < 0;
+  }
+  return lastBytes < keyBytes;
+}
+
+/** The checksums of the entries of a plain leaf page, added up. */
+function contentSumOf(bytes: Uint8Array): number {
+  const view = viewOf(bytes);
+  const lower = view.getUint16(20, true);
+  let sum = 0;
+  for (let i = 0; i < lower; i += 2) {
+    const at = PAGE_HEADER_BYTES + view.getUint16(PAGE_HEADER_BYTES + i, true);
+    const keyAt = at + NODE_HEADER_BYTES;
+    const end = keyAt + view.getUint16(at + 6, true) + view.getUint32(at, true);
+    sum += crc32cWithin(bytes, keyAt, end);
+  }
+  return sum;
 }
 
 /** The nodes of a branch or leaf page; null if they are not within it. */

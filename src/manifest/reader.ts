@@ -67,6 +67,12 @@ export class ManifestReader {
     return bytes === null ? null : this.#decodeRow(path, bytes);
   }
 
+  /** The row with its bytes. */
+  rowAndBytes(path: DepotPath): { row: Row | null; bytes: Uint8Array | null } {
+    const bytes = this.#store.get("files_by_path", path);
+    return { row: bytes === null ? null : this.#decodeRow(path, bytes), bytes };
+  }
+
   rows(range: KeyRange): PathAndRow[] {
     return this.#store.range("files_by_path", range).map(({ key, value }) => {
       const path = key as DepotPath;
@@ -112,9 +118,15 @@ export class ManifestReader {
   }
 
   tombstone(path: DepotPath, id: number): Tombstone | null {
-    const key = tombstoneKey(path, id);
-    const value = this.#store.get("tombstones", key);
-    return value === null ? null : tombstoneFrom({ key, value });
+    return this.tombstoneAndBytes(tombstoneKey(path, id)).tombstone;
+  }
+
+  tombstoneAndBytes(
+    key: string,
+  ): { tombstone: Tombstone | null; bytes: Uint8Array | null } {
+    const bytes = this.#store.get("tombstones", key);
+    const tombstone = bytes === null ? null : tombstoneFrom({ key, value: bytes });
+    return { tombstone, bytes };
   }
 
   /** Tombstones by age: time and id from the key, the path from the value. */

@@ -7,10 +7,11 @@
 
 import { bytesOf, type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
 import { u64Key } from "./byte_keys.ts";
-import { encodeRow, utf8Of } from "./file_entry_codec.ts";
-import type { ByteKey, TableName, Write } from "./key_value.ts";
+import { utf8Of } from "./file_entry_codec.ts";
+import type { ByteKey, TableName } from "./key_value.ts";
 import type { ManifestCounters } from "./manifest.ts";
 import { isParked, type Row } from "./row.ts";
+import type { WriteList } from "./write_list.ts";
 
 /** Tables that list rows under another key than their path. */
 export const INDEX_TABLES = [
@@ -83,23 +84,20 @@ export function keyElsewherePrefix(key: ObjectKey): ByteKey {
   return `${utf8Of(key)}\0`;
 }
 
-/** Appends to `removals` and `puts` what turns the entries of `before` into those of `now`. */
+/** Writes what turns the index entries of `before` into those of `now`. */
 export function planIndexWrites(
   path: DepotPath,
   { before, now }: { readonly before: Row | null; readonly now: Row | null },
-  { removals, puts }: { readonly removals: Write[]; readonly puts: Write[] },
+  writes: WriteList,
 ): void {
-  if (now === null) removals.push({ table: "files_by_path", key: path, value: null });
-  else puts.push({ table: "files_by_path", key: path, value: encodeRow(path, now) });
   for (const table of INDEX_TABLES) {
     const oldKey = before === null ? null : indexKeyOf(table, path, before);
     const newKey = now === null ? null : indexKeyOf(table, path, now);
-    const isSame = oldKey === newKey && before?.id === now?.id;
-    if (isSame) continue;
-    if (oldKey !== null) removals.push({ table, key: oldKey, value: null });
-    if (newKey !== null) {
-      puts.push({ table, key: newKey, value: indexValueOf(table, path, now!) });
+    if (oldKey === newKey && before?.id === now?.id) continue;
+    if (oldKey !== null) {
+      writes.remove(table, oldKey, indexValueOf(table, path, before!));
     }
+    if (newKey !== null) writes.put(table, newKey, indexValueOf(table, path, now!));
   }
 }
 

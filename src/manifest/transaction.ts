@@ -10,6 +10,7 @@ import type { DepotPath } from "../core/names.ts";
 import { bytesOf } from "../core/names.ts";
 import { u64Key } from "./byte_keys.ts";
 import type { Write } from "./key_value.ts";
+import { encodeRow } from "./file_entry_codec.ts";
 import { encodeLedger, encodeMeta, type Ledger } from "./ledger.ts";
 import type { FileEntry, ManifestCounters, Tombstone } from "./manifest.ts";
 import { type ManifestReader, rangeOfPrefix, tombstoneKey } from "./reader.ts";
@@ -17,17 +18,25 @@ import type { QueuePlace, Row } from "./row.ts";
 import { countRow, planIndexWrites } from "./row_index.ts";
 import type { Change, QueueChange } from "./transitions.ts";
 import { encodeTombstone } from "./tombstone_codec.ts";
+import { WriteList } from "./write_list.ts";
 
 /** More tombstones of one path than anything reads at once. */
 const ALL = Number.MAX_SAFE_INTEGER;
 
 type Numbers = { -readonly [K in keyof Ledger]: number };
 
+/** A row that this group looked at: as committed, with its bytes, and as it will be. */
+interface TouchedRow {
+  readonly before: Row | null;
+  readonly bytesBefore: Uint8Array | null;
+  now: Row | null;
+}
+
 export class Transaction {
   readonly #reader: ManifestReader;
   readonly #nowMs: number;
   readonly #numbers: Numbers;
-  readonly #rows = new Map<DepotPath, { readonly before: Row | null; now: Row | null }>();
+  readonly #rows = new Map<DepotPath, TouchedRow>();
   /** By key; null: removed. */
   readonly #tombstones = new Map<string, Tombstone | null>();
   readonly #meta = new Map<string, string>();
@@ -41,14 +50,20 @@ export class Transaction {
   }
 
   row(path: DepotPath): Row | null {
-    const touched = this.#rows.get(path);
-    return touched === undefined ? this.#reader.row(path) : touched.now;
+    return this.#touched(path).now;
+  }
+
+  #touched(path: DepotPath): TouchedRow {
+    const known = this.#rows.get(path);
+    if (known !== undefined) return known;
+    const { row, bytes } = this.#reader.rowAndBytes(path);
+    const touched = { before: row, bytesBefore: bytes, now: row };
+    this.#rows.set(path, touched);
+    return touched;
   }
 
   #setRow(path: DepotPath, now: Row | null): void {
-    const touched = this.#rows.get(path);
-    if (touched !== undefined) touched.now = now;
-    else this.#rows.set(path, { before: this.#reader.row(path), now });
+    this.#touched(path).now = now;
   }
 
   /** Carries out a planned change of the row of `path`, and returns what is there now. */
@@ -186,6 +201,7 @@ export class Transaction {
   }
 
   replaceTombstone(tombstone: Tombstone): void {
+    this.#hasLedgerChanged = true;
     this.#tombstones.set(tombstoneKey(tombstone.path, tombstone.id), tombstone);
   }
 
@@ -198,53 +214,41 @@ export class Transaction {
     return this.#numbers;
   }
 
-  /** Removals come first: what one row gives up another may take. */
   writes(): Write[] {
-    const removals: Write[] = [];
-    const puts: Write[] = [];
-    for (const [path, change] of this.#rows) {
-      if (change.before === null && change.now === null) continue;
-      planIndexWrites(path, change, { removals, puts });
+    const writes = new WriteList(this.#numbers.contentSum);
+    for (const [path, { before, bytesBefore, now }] of this.#rows) {
+      if (before === now) continue;
+      const bytes = now === null ? null : encodeRow(path, now);
+      writes.replace("files_by_path", path, { before: bytesBefore, now: bytes });
+      planIndexWrites(path, { before, now }, writes);
     }
     for (const [key, tombstone] of this.#tombstones) {
-      this.#planTombstone(key, tombstone, { removals, puts });
+      this.#planTombstone(key, tombstone, writes);
     }
     for (const [name, value] of this.#meta) {
-      puts.push({ table: "meta", key: name, value: encodeMeta(name, value) });
+      writes.putMeta(name, encodeMeta(name, value));
     }
     if (this.#hasLedgerChanged) {
-      const value = encodeMeta("counters", encodeLedger(this.#numbers));
-      puts.push({ table: "meta", key: "counters", value });
+      this.#numbers.contentSum = writes.contentSum;
+      writes.putMeta("counters", encodeMeta("counters", encodeLedger(this.#numbers)));
     }
-    return [...removals, ...puts];
+    return writes.all();
   }
 
-  #planTombstone(
-    key: string,
-    now: Tombstone | null,
-    { removals, puts }: { readonly removals: Write[]; readonly puts: Write[] },
-  ): void {
-    const path = key.slice(0, -9) as DepotPath;
-    const id = key.slice(-8);
-    const before = this.#reader.tombstone(path, idOf(id));
-    if (before !== null && isRemovable(before)) {
-      removals.push({ table: "tombstones_by_time", key: timeKey(before), value: null });
+  #planTombstone(key: string, now: Tombstone | null, writes: WriteList): void {
+    const { tombstone, bytes } = this.#reader.tombstoneAndBytes(key);
+    writes.replace("tombstones", key, {
+      before: bytes,
+      now: now === null ? null : encodeTombstone(now),
+    });
+    const path = bytesOf(key.slice(0, -9));
+    const hadTime = tombstone !== null && isRemovable(tombstone);
+    const hasTime = now !== null && isRemovable(now);
+    if (hadTime && !hasTime) {
+      writes.remove("tombstones_by_time", timeKey(tombstone), path);
     }
-    if (now === null) {
-      removals.push({ table: "tombstones", key, value: null });
-      return;
-    }
-    puts.push({ table: "tombstones", key, value: encodeTombstone(now) });
-    if (isRemovable(now)) {
-      puts.push({ table: "tombstones_by_time", key: timeKey(now), value: bytesOf(path) });
-    }
+    if (hasTime && !hadTime) writes.put("tombstones_by_time", timeKey(now), path);
   }
-}
-
-function idOf(key: string): number {
-  let id = 0;
-  for (let i = 0; i < 8; i++) id = id * 256 + key.charCodeAt(i);
-  return id;
 }
 
 /** The entry of `tombstones_by_time`. */

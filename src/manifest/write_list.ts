@@ -1,0 +1,73 @@
+/**
+ * The writes of one group, and what they do to the sum of all contents. Removals come
+ * first: what one row gives up another may take.
+ *
+ * @module
+ */
+
+import { crc32cOf } from "./crc32c.ts";
+import type { ByteKey, TableName, Write } from "./key_value.ts";
+import { replaceInSum } from "./ledger.ts";
+
+export class WriteList {
+  readonly #removals: Write[] = [];
+  readonly #puts: Write[] = [];
+  #contentSum: number;
+
+  /** `contentSum` is that of the tables before these writes. */
+  constructor(contentSum: number) {
+    this.#contentSum = contentSum;
+  }
+
+  /** Of all tables but `meta`, once the writes are done. */
+  get contentSum(): number {
+    return this.#contentSum;
+  }
+
+  /** A key that is not there now. */
+  put(table: TableName, key: ByteKey, value: Uint8Array): void {
+    this.#puts.push({ table, key, value });
+    this.#replace(0, entrySum(key, value));
+  }
+
+  /** A key that has the value `before` now. */
+  remove(table: TableName, key: ByteKey, before: Uint8Array): void {
+    this.#removals.push({ table, key, value: null });
+    this.#replace(entrySum(key, before), 0);
+  }
+
+  /** Makes `before` at `key` into `now`; null: not there. */
+  replace(
+    table: TableName,
+    key: ByteKey,
+    { before, now }: {
+      readonly before: Uint8Array | null;
+      readonly now: Uint8Array | null;
+    },
+  ): void {
+    if (now === null) {
+      if (before !== null) this.remove(table, key, before);
+      return;
+    }
+    this.put(table, key, now);
+    if (before !== null) this.#replace(entrySum(key, before), 0);
+  }
+
+  /** An entry of `meta`, which is not in the sum. */
+  putMeta(key: ByteKey, value: Uint8Array): void {
+    this.#puts.push({ table: "meta", key, value });
+  }
+
+  #replace(before: number, now: number): void {
+    this.#contentSum = replaceInSum(this.#contentSum, before, now);
+  }
+
+  all(): Write[] {
+    return [...this.#removals, ...this.#puts];
+  }
+}
+
+/** What an entry adds to the sum. */
+export function entrySum(key: ByteKey, value: Uint8Array): number {
+  return crc32cOf(key, value, value.length);
+}

@@ -1,0 +1,137 @@
+/**
+ * Damages copies of a manifest's file, one seed after the other, and says what came of it:
+ * a line `<seed> <verdict>` each. A process of its own, because LMDB may end it.
+ *
+ *     corrupt_child.ts <base data file> <older data file> <work directory> <from> <to>
+ *
+ * Verdicts: refused (openManifest), detected (a read), harmless (every answer is right),
+ * found (an answer was wrong, and the check knows), silent (an answer was wrong).
+ *
+ * @module
+ */
+
+import { checkManifest } from "../../src/manifest/check_manifest.ts";
+import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
+import { type Manifest, ManifestError } from "../../src/manifest/manifest.ts";
+import { pathOf } from "./sample_manifest.ts";
+
+const PAGE_BYTES = 8_192;
+const FILES = 400;
+
+type Random = (below: number) => number;
+
+/** xorshift32: the same numbers for the same seed everywhere. */
+function randomFrom(seed: number): Random {
+  let state = (seed * 2_654_435_761) >>> 0 || 1;
+  return (below) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    state >>>= 0;
+    return state % below;
+  };
+}
+
+function damage(good: Uint8Array, older: Uint8Array, random: Random): Uint8Array {
+  const bytes = good.slice();
+  const pages = bytes.length / PAGE_BYTES;
+  const page = random(pages) * PAGE_BYTES;
+  switch (random(7)) {
+    case 0:
+      bytes[random(bytes.length)]! ^= 1 << random(8);
+      return bytes;
+    case 1: {
+      const at = random(bytes.length - 64);
+      for (let i = 0; i < 1 + random(64); i++) bytes[at + i] = random(256);
+      return bytes;
+    }
+    case 2:
+      bytes.fill(0, page, page + PAGE_BYTES);
+      return bytes;
+    case 3:
+      bytes.copyWithin(page, random(pages) * PAGE_BYTES, random(pages) * PAGE_BYTES);
+      return bytes;
+    case 4:
+      return bytes.slice(0, random(bytes.length));
+    case 5: // a write that the disk lost: the page as it was before
+      bytes.set(older.subarray(page, page + PAGE_BYTES), page);
+      return bytes;
+    default: // in the header and pointers of a page, where the structure is
+      bytes[page + random(128)] = random(256);
+      return bytes;
+  }
+}
+
+/** Every answer, one line each; equal lines are equal answers. */
+function* answersOf(manifest: Manifest): Generator<string> {
+  const show = (value: unknown): string =>
+    JSON.stringify(value, (_, part) => typeof part === "bigint" ? `${part}n` : part);
+  yield show(manifest.counters());
+  for (let seed = 0; seed < FILES; seed++) {
+    yield show([pathOf(seed), manifest.get(pathOf(seed))]);
+    yield show(manifest.tombstonesOf(pathOf(seed)));
+  }
+  yield show(manifest.dirtyDue(99_000_000, 1000));
+  yield show(manifest.leastRecentlyUsed(1000));
+  yield show(manifest.conflicts(null, 1000));
+  yield show(manifest.entries("", null, 1000));
+  yield show(manifest.tombstonesDue(99_000_000, 1000));
+  yield show([manifest.oldestDirtyAtMs(), manifest.nextRetryAtMs()]);
+  yield show(manifest.meta("instance_id"));
+}
+
+async function verdictOf(
+  directory: string,
+  expected: readonly string[],
+): Promise<string> {
+  let manifest: Manifest;
+  try {
+    manifest = await openManifest({ directory });
+  } catch (error) {
+    if (error instanceof ManifestError) return "refused";
+    throw error;
+  }
+  let isWrong = false;
+  try {
+    let index = 0;
+    for (const answer of answersOf(manifest)) isWrong ||= answer !== expected[index++];
+  } catch (error) {
+    if (error instanceof ManifestError && !isWrong) return "detected";
+    if (!(error instanceof ManifestError)) throw error;
+  } finally {
+    await manifest.close();
+  }
+  if (!isWrong) return "harmless";
+  for await (const _ of checkManifest(directory)) return "found";
+  return "silent";
+}
+
+async function run(): Promise<void> {
+  const [base, olderPath, work, from, to] = Deno.args as [
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
+  const good = await Deno.readFile(base);
+  const older = await Deno.readFile(olderPath);
+  const put = (bytes: Uint8Array): void => {
+    Deno.removeSync(work, { recursive: true });
+    Deno.mkdirSync(work);
+    Deno.writeFileSync(`${work}/data.mdb`, bytes);
+  };
+  put(good);
+  const manifest = await openManifest({ directory: work, readOnly: true });
+  const expected = [...answersOf(manifest)];
+  await manifest.close();
+  for (let seed = Number(from); seed < Number(to); seed++) {
+    // deno-lint-ignore no-console -- the parent reads it
+    console.log(`${seed} begun`);
+    put(damage(good, older, randomFrom(seed)));
+    // deno-lint-ignore no-console -- the parent reads it
+    console.log(`${seed} ${await verdictOf(work, expected)}`);
+  }
+}
+
+if (import.meta.main) await run();
