@@ -168,6 +168,11 @@ export function versionKeyFor(firstKey: ObjectKey, contentHashHex: string): Obje
   return `${firstKey}.p4cv-${contentHashHex.slice(0, 16)}` as ObjectKey;
 }
 
+/** The key of the first version of the same path. All versions of a path share it. */
+export function firstVersionOf(key: ObjectKey): ObjectKey {
+  return key.replace(VERSION_SUFFIX, "") as ObjectKey;
+}
+
 /** A key that came back from the manifest or the store. It is checked again by the backend. */
 export function objectKeyOf(text: string): ObjectKey {
   return text as ObjectKey;
@@ -204,7 +209,8 @@ function isSafeKey(path: DepotPath): boolean {
   return text !== null && !/[\u0080-\u009f\ufffe\uffff]/.test(text);
 }
 
-function percentEncoded(path: string): string {
+/** Bytes as ASCII: what a key or a piece of metadata can hold of any path. */
+export function percentEncoded(path: string): string {
   return path.replace(
     /[^A-Za-z0-9_,./-]|\.(?=\/|$)/g,
     (c) => `%${hexByte(c.charCodeAt(0)).toUpperCase()}`,

@@ -1,0 +1,60 @@
+/**
+ * `p4-cache run`: the daemon, in the foreground.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { loadConfig } from "../config/load_config.ts";
+import { runDaemon } from "../daemon/daemon.ts";
+import { BUILD } from "./build_info.ts";
+import { DEFAULT_CONFIG_PATH, UsageError } from "./command.ts";
+
+export const HELP = `\
+Usage: p4-cache run [--config FILE]
+
+Runs the daemon in the foreground until SIGTERM or SIGINT. SIGHUP reads the configuration
+again. systemd keeps it running; see docs/operations.md.
+
+  --config FILE   default ${DEFAULT_CONFIG_PATH}
+
+Exit status: 0 stopped by a signal, 69 store unavailable, 70 a bug, 74 state damaged,
+77 permission missing, 78 configuration or depot cannot be used.
+`;
+
+export async function runRun(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    options: { config: { type: "string", default: DEFAULT_CONFIG_PATH } },
+    allowPositionals: true,
+  });
+  if (positionals.length > 0) throw new UsageError(`unexpected "${positionals[0]}"`);
+  const isRestarted = await restartWithoutShim();
+  if (isRestarted !== null) return isRestarted;
+  return await runDaemon({
+    configPath: values.config,
+    config: loadConfig(values.config),
+    version: BUILD.version,
+  });
+}
+
+/**
+ * The daemon must see what is on the disk, never itself through its own shim: where the shim
+ * was preloaded into it, it runs as a child without. Null if there is no shim in it.
+ */
+async function restartWithoutShim(): Promise<number | null> {
+  const maps = await Deno.readTextFile("/proc/self/maps");
+  if (!maps.includes("libp4shim.so") || Deno.env.get("P4CACHE_DISABLE") !== undefined) {
+    return null;
+  }
+  const env = { ...Deno.env.toObject(), P4CACHE_DISABLE: "1" } as Record<string, string>;
+  delete env["LD_PRELOAD"];
+  const args = Deno.build.standalone
+    ? Deno.args
+    : ["run", "-A", Deno.mainModule, ...Deno.args];
+  const child = new Deno.Command(Deno.execPath(), { args, env, clearEnv: true }).spawn();
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+    Deno.addSignalListener(signal, () => child.kill(signal));
+  }
+  return (await child.status).code;
+}

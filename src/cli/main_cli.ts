@@ -1,0 +1,114 @@
+/**
+ * From the command line to a command, and from whatever it throws to an exit status and one
+ * line that says what, where, what to do. Everything that a command needs is loaded when
+ * it is chosen, so that `version` is quick.
+ *
+ * @module
+ */
+
+import { BUILD, describeBuild } from "./build_info.ts";
+import { type CommandOutput, UsageError } from "./command.ts";
+
+interface Command {
+  readonly summary: string;
+  help(): Promise<string>;
+  run(args: readonly string[], output: CommandOutput): Promise<number>;
+}
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  run: {
+    summary: "the daemon, in the foreground",
+    help: async () => (await import("./cmd_run.ts")).HELP,
+    run: async (args) => await (await import("./cmd_run.ts")).runRun(args),
+  },
+  config: {
+    summary: "check a configuration, print an example or the schema",
+    help: async () => (await import("./cmd_config.ts")).HELP,
+    run: async (args, output) =>
+      (await import("./cmd_config.ts")).runConfig(args, output),
+  },
+  version: {
+    summary: "what this build is",
+    help: () => Promise.resolve("Usage: p4-cache version\n"),
+    run: (_args, output) => {
+      for (const line of describeBuild(BUILD)) output.print(line);
+      return Promise.resolve(0);
+    },
+  },
+};
+
+/** A link with one of these names is that command. */
+const COMMAND_PREFIX = "p4-cache-";
+
+function usage(): string {
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
+  const lines = Object.entries(COMMANDS).map(([name, { summary }]) =>
+    `  ${name.padEnd(width)}  ${summary}`
+  );
+  return `Usage: p4-cache COMMAND [OPTION ...]\n\n${lines.join("\n")}\n\n` +
+    "p4-cache COMMAND --help tells more. See also the manual: docs/operations.md.\n";
+}
+
+/** @param invokedAs The name of the executable, for links such as `p4-cache-verify`. */
+export async function runCli(
+  invokedAs: string,
+  allArgs: readonly string[],
+  output: CommandOutput,
+): Promise<number> {
+  const linked = invokedAs.startsWith(COMMAND_PREFIX)
+    ? invokedAs.slice(COMMAND_PREFIX.length)
+    : null;
+  const isLink = linked !== null && Object.hasOwn(COMMANDS, linked);
+  const [name, ...args] = isLink ? [linked, ...allArgs] : allArgs;
+  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+    output.print(usage().trimEnd());
+    return name === undefined ? 2 : 0;
+  }
+  const alias = name === "--version" || name === "-V" ? "version" : name;
+  const command = Object.hasOwn(COMMANDS, alias) ? COMMANDS[alias] : undefined;
+  if (command === undefined) {
+    output.printError(`p4-cache: there is no command "${name}"`);
+    output.printError(usage().trimEnd());
+    return 2;
+  }
+  if (args.includes("--help") || args.includes("-h")) {
+    output.print((await command.help()).trimEnd());
+    return 0;
+  }
+  try {
+    return await command.run(args, output);
+  } catch (error) {
+    return await explain(alias, command, error, output);
+  }
+}
+
+/** The one switch from errors to exit statuses. */
+async function explain(
+  name: string,
+  command: Command,
+  error: unknown,
+  output: CommandOutput,
+): Promise<number> {
+  if (!(error instanceof Error)) throw error;
+  const isUsage = error instanceof UsageError ||
+    ("code" in error && String(error.code).startsWith("ERR_PARSE_ARGS_"));
+  output.printError(`p4-cache ${name}: ${error.message}`);
+  if (isUsage) {
+    output.printError((await command.help()).trimEnd());
+    return 2;
+  }
+  switch (error.name) {
+    case "StartError":
+      return (error as Error & { readonly status: number }).status;
+    case "ConfigError":
+    case "SecretError":
+      return 78;
+    case "ManifestError":
+      return 74;
+    case "StorageError":
+      return 69;
+    default:
+      output.printError(error.stack ?? "");
+      return 70;
+  }
+}

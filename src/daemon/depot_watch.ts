@@ -1,0 +1,230 @@
+/**
+ * Feeds what the watcher reports to the engine, proves at the start that reports arrive at
+ * all, starts the helper again when it dies, and scans after anything that may have been
+ * missed: an overflow, a lost event, a restart.
+ *
+ * @module
+ */
+
+import { type BytePath, depotPathOrNull } from "../core/names.ts";
+import type { Clock } from "../core/clock.ts";
+import { WakeUp } from "../core/wake_up.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { LookReason } from "../engine/observe_plan.ts";
+import type { Logger } from "../obs/logger.ts";
+import type { Metrics } from "../obs/metrics.ts";
+import type { WatchEvent } from "../wire/watch_message.ts";
+import type { Watcher } from "../watch/watcher.ts";
+import { EXIT, StartError } from "./start_error.ts";
+import { messageOf } from "./state_directory.ts";
+
+const CANARY_MS_MAX = 10_000;
+/** Events taken in at a time. */
+const IN_FLIGHT_MAX = 512;
+
+const RESTART_MS_MIN = 200;
+const RESTART_MS_MAX = 30_000;
+
+export interface DepotWatchDeps {
+  readonly root: BytePath;
+  /** `<depot>/.p4cache`. */
+  readonly statePath: string;
+  readonly engine: Engine;
+  readonly open: () => Promise<Watcher>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly newId: () => string;
+  readonly rescanCooldownSecs: () => number;
+  readonly signal: AbortSignal;
+}
+
+export class DepotWatch {
+  readonly #deps: DepotWatchDeps;
+  readonly #rescan: WakeUp;
+  #canary: { readonly name: string; readonly seen: () => void } | null = null;
+  #isRescanWanted = false;
+  readonly #inFlight = new Set<Promise<void>>();
+  #watcher: Watcher | null = null;
+
+  constructor(deps: DepotWatchDeps) {
+    this.#deps = deps;
+    this.#rescan = new WakeUp(deps.clock);
+  }
+
+  /**
+   * Opens the watcher and sees an event of our own arrive. From then on nothing that `p4d`
+   * writes is missed.
+   *
+   * @throws {StartError} 77 without the capability, 78 if no event comes.
+   */
+  async open(): Promise<void> {
+    const { open, signal } = this.#deps;
+    try {
+      this.#watcher = await open();
+    } catch (error) {
+      throw new StartError(EXIT.denied, `Cannot watch the depot: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+    signal.addEventListener("abort", () => this.#watcher?.close(), { once: true });
+  }
+
+  /** Reports until the signal aborts. Call {@linkcode open} first. */
+  async run(): Promise<void> {
+    const { signal, clock, log, metrics } = this.#deps;
+    const rescans = this.#rescanLoop();
+    let delayMs = RESTART_MS_MIN;
+    while (!signal.aborted) {
+      try {
+        for await (const event of this.#watcher!) {
+          delayMs = RESTART_MS_MIN;
+          this.#take(event);
+          // A burst waits in the kernel's queue and not in our memory.
+          while (this.#inFlight.size >= IN_FLIGHT_MAX) await Promise.race(this.#inFlight);
+        }
+      } catch (error) {
+        if (!signal.aborted) log.error(`the watcher ended: ${messageOf(error)}`);
+      }
+      if (signal.aborted) break;
+      metrics.count("p4cache_helper_restarts_total", { helper: "fanotify" });
+      await clock.sleep(delayMs, signal).catch(() => {});
+      delayMs = Math.min(RESTART_MS_MAX, delayMs * 2);
+      await this.#reopen();
+    }
+    await rescans;
+  }
+
+  async #reopen(): Promise<void> {
+    const { open, log, signal } = this.#deps;
+    if (signal.aborted) return;
+    try {
+      this.#watcher = await open();
+      this.requestRescan("helper");
+    } catch (error) {
+      log.error(`the watcher cannot be started again: ${messageOf(error)}`);
+    }
+  }
+
+  /** Writes a file of our own and waits for its event. Needs {@linkcode run} to be going. */
+  async proveEventsArrive(): Promise<void> {
+    const { statePath, newId, clock, signal } = this.#deps;
+    const name = `canary-${newId()}`;
+    const seen = Promise.withResolvers<void>();
+    this.#canary = { name: `.p4cache/${name}`, seen: seen.resolve };
+    const timeout = new AbortController();
+    const late = clock.sleep(CANARY_MS_MAX, AbortSignal.any([timeout.signal, signal]))
+      .then(() => "late" as const, () => "stopped" as const);
+    try {
+      await Deno.writeTextFile(`${statePath}/${name}`, "");
+      const outcome = await Promise.race([
+        seen.promise.then(() => "seen" as const),
+        late,
+      ]);
+      if (outcome !== "late") return;
+      throw new StartError(
+        EXIT.configuration,
+        `No event arrived for a file written into ${statePath}: the file system of the ` +
+          `depot does not report writes (is it NFS or overlayfs?); p4-cache would never ` +
+          `upload anything`,
+      );
+    } finally {
+      timeout.abort();
+      this.#canary = null;
+      await Deno.remove(`${statePath}/${name}`);
+    }
+  }
+
+  #take(event: WatchEvent): void {
+    const { engine, metrics, log } = this.#deps;
+    switch (event.t) {
+      case "overflow":
+        metrics.count("p4cache_watcher_overflow_total");
+        log.warn("the kernel's event queue overflowed; scanning the depot");
+        return this.requestRescan("overflow");
+      case "lost":
+        log.warn(`an event could not be resolved; scanning the depot: ${event.why}`);
+        return this.requestRescan("lost");
+      case "close":
+        if (event.path === this.#canary?.name) return this.#canary?.seen();
+        if (event.pid === Deno.pid) return;
+        this.#countAuth(event.auth);
+        return this.#go(this.#wrote(event.path, event.uid));
+      case "delete": {
+        const path = depotPathOrNull(event.path);
+        if (event.pid === Deno.pid || path === null || event.dir) return;
+        return this.#go(engine.gone(path));
+      }
+      case "move":
+        if (event.pid === Deno.pid) return;
+        this.#countAuth(event.auth);
+        return this.#go(this.#moved(event));
+    }
+  }
+
+  #countAuth(auth: string): void {
+    if (auth === "owner") {
+      this.#deps.metrics.count("p4cache_watcher_auth_by_fd_owner_total");
+    }
+  }
+
+  async #wrote(text: string, uid: number): Promise<void> {
+    const path = depotPathOrNull(text);
+    if (path !== null) await this.#deps.engine.wrote(path, uid);
+  }
+
+  async #moved(event: Extract<WatchEvent, { t: "move" }>): Promise<void> {
+    const { engine } = this.#deps;
+    const from = event.from === null ? null : depotPathOrNull(event.from);
+    const to = event.to === null ? null : depotPathOrNull(event.to);
+    if (from !== null && to !== null) {
+      await engine.renamed(from, to, event.dir, event.uid);
+    } else if (to !== null && !event.dir) await engine.wrote(to, event.uid);
+    else if (from !== null && !event.dir) await engine.gone(from);
+    // A whole directory that came or went: only a look at everything tells what was in it.
+    else this.requestRescan("lost");
+  }
+
+  /** An event is a hint; what fails here is found again by the scan that it asks for. */
+  #go(work: Promise<unknown>): void {
+    const done = work.then(() => {}, (error) => {
+      if (this.#deps.signal.aborted) return;
+      if (error instanceof Error && error.name === "InvariantError") throw error;
+      this.#deps.log.error(`cannot take in an event: ${messageOf(error)}`);
+      this.requestRescan("lost");
+    }).finally(() => this.#inFlight.delete(done));
+    this.#inFlight.add(done);
+  }
+
+  requestRescan(reason: RescanReason): void {
+    this.#deps.metrics.count("p4cache_rescans_total", { reason });
+    this.#isRescanWanted = true;
+    this.#rescan.wake();
+  }
+
+  /** One scan at a time; requests within the cooldown are one; one more if some come meanwhile. */
+  async #rescanLoop(): Promise<void> {
+    const { signal, clock, engine, log, rescanCooldownSecs } = this.#deps;
+    while (!signal.aborted) {
+      await this.#rescan.wait(3_600_000, signal);
+      if (!this.#isRescanWanted || signal.aborted) continue;
+      this.#isRescanWanted = false;
+      try {
+        await engine.scan(RESCAN);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof Error && error.name === "InvariantError") throw error;
+        log.error(`a scan failed and is tried again: ${messageOf(error)}`);
+        this.#isRescanWanted = true;
+      }
+      await clock.sleep(rescanCooldownSecs() * 1000, signal).catch(() => {});
+      if (this.#isRescanWanted) this.#rescan.wake();
+    }
+  }
+}
+
+/** Why the depot is scanned. */
+export type RescanReason = "overflow" | "lost" | "helper" | "requested";
+
+/** While the daemon runs, a write whose event was lost is still a write. */
+const RESCAN: LookReason = { source: "scan", trustsDifference: true };

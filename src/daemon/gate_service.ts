@@ -1,0 +1,140 @@
+/**
+ * Keeps the gate going: takes its messages, hands requests to the shim server and opens
+ * to the access feed, and starts it again when it dies.
+ *
+ * @module
+ */
+
+import type { Clock } from "../core/clock.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { Gate, GateMessage } from "../gate/gate.ts";
+import type { Logger } from "../obs/logger.ts";
+import type { Metrics } from "../obs/metrics.ts";
+import { answer, type ShimServerDeps } from "./shim_server.ts";
+import { messageOf } from "./state_directory.ts";
+
+const RESTART_MS_MIN = 50;
+const RESTART_MS_MAX = 5_000;
+
+export interface GateServiceDeps extends ShimServerDeps {
+  readonly engine: Engine;
+  readonly open: () => Promise<Gate>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly signal: AbortSignal;
+}
+
+export class GateService {
+  readonly #deps: GateServiceDeps;
+  #gate: Gate | null = null;
+
+  constructor(deps: GateServiceDeps) {
+    this.#deps = deps;
+  }
+
+  /** Resolves when the sockets are there. */
+  async open(): Promise<void> {
+    this.#gate = await this.#deps.open();
+  }
+
+  /** Changes who may ask, for the running gate and the next one. */
+  allow(uids: readonly number[]): void {
+    this.#gate?.allow(uids);
+  }
+
+  /** Serves until the signal aborts. */
+  async run(): Promise<void> {
+    const { signal, clock, log, metrics, open } = this.#deps;
+    let delayMs = RESTART_MS_MIN;
+    signal.addEventListener("abort", () => void this.#gate?.close(), { once: true });
+    while (!signal.aborted) {
+      const gate = this.#gate;
+      try {
+        if (gate === null) throw new Error("it could not be started");
+        for await (const message of gate) {
+          delayMs = RESTART_MS_MIN;
+          this.#take(gate, message);
+        }
+      } catch (error) {
+        if (!signal.aborted) log.error(`the gate ended: ${messageOf(error)}`);
+      }
+      if (signal.aborted) return;
+      metrics.count("p4cache_helper_restarts_total", { helper: "gate" });
+      await clock.sleep(delayMs, signal).catch(() => {});
+      delayMs = Math.min(RESTART_MS_MAX, delayMs * 2);
+      if (signal.aborted) return;
+      this.#gate = await open().catch((error) => {
+        log.error(`the gate cannot be started again: ${messageOf(error)}`);
+        return null;
+      });
+    }
+  }
+
+  #take(gate: Gate, message: GateMessage): void {
+    switch (message.t) {
+      case "req":
+        // Answers whatever happens; a gate that died meanwhile has no peer to tell.
+        void answer(this.#deps, gate, message);
+        return;
+      case "gone":
+        return; // The restore goes on: the next open finds the file.
+      case "access":
+        return this.#access(message.data);
+      case "count":
+        return this.#count(message.name, message.n);
+    }
+  }
+
+  #access(data: string): void {
+    const { engine, metrics } = this.#deps;
+    for (const line of data.split("\n")) {
+      if (line === "") continue;
+      const event = parseAccess(line);
+      if (event === null) continue;
+      metrics.count("p4cache_opens_total", { result: event.result });
+      engine.accessed(event.path, Math.floor(event.ts / 1000));
+    }
+  }
+
+  #count(name: string, n: number): void {
+    const { metrics } = this.#deps;
+    switch (name) {
+      case "rejected_peer":
+        return metrics.count("p4cache_shim_rejected_peer_total", {}, n);
+      case "legacy_unprefixed":
+        return metrics.count("p4cache_shim_legacy_unprefixed_total", {}, n);
+      case "access_rejected":
+        return metrics.count("p4cache_access_log_peer_rejected_total", {}, n);
+      case "access_dropped":
+        return metrics.count("p4cache_access_log_dgram_dropped_total", {}, n);
+      default:
+        return metrics.count("p4cache_shim_bad_request_total", {}, n);
+    }
+  }
+}
+
+type OpenResult = "hot" | "cold" | "missing" | "error";
+
+interface AccessEvent {
+  readonly ts: number;
+  readonly path: string;
+  readonly result: OpenResult;
+}
+
+const OPEN_RESULTS: readonly string[] = ["hot", "cold", "missing", "error"];
+
+/** One event of the shim; null for what is none. The sender is allowed, but not trusted. */
+function parseAccess(line: string): AccessEvent | null {
+  let event: unknown;
+  try {
+    event = JSON.parse(line);
+  } catch {
+    return null;
+  }
+  if (typeof event !== "object" || event === null) return null;
+  const { ts, path, result } = event as Record<string, unknown>;
+  if (typeof ts !== "number" || typeof path !== "string") return null;
+  if (typeof result !== "string" || !OPEN_RESULTS.includes(result)) return null;
+  return { ts, path, result: result as OpenResult };
+}

@@ -1,0 +1,124 @@
+/**
+ * Answers the shim: takes requests from the gate, asks the engine, and writes the reply
+ * lines of docs/protocol.md.
+ *
+ * @module
+ */
+
+import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Engine } from "../engine/engine.ts";
+import { RestoreError } from "../engine/restore.ts";
+import type { EngineSettings } from "../engine/engine_context.ts";
+import type { Gate, GateRequest } from "../gate/gate.ts";
+import type { Logger } from "../obs/logger.ts";
+import type { Metrics } from "../obs/metrics.ts";
+
+/** A WAIT line at least this often: it extends the shim's deadline. */
+const WAIT_MS = 2_000;
+
+/** Reply codes of the protocol that the daemon itself gives. */
+type ReplyCode = "NOTFOUND" | "DENIED" | "CORRUPT" | "UNAVAILABLE" | "FULL";
+
+export interface ShimServerDeps {
+  readonly engine: Engine;
+  readonly settings: () => EngineSettings;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** Answers one request, whatever happens: no request is left without its last line. */
+export async function answer(
+  deps: ShimServerDeps,
+  gate: Gate,
+  request: GateRequest,
+): Promise<void> {
+  const { op, id } = request;
+  let line: string;
+  try {
+    line = await replyTo(deps, gate, request);
+  } catch (error) {
+    line = errorLine(error);
+    if (!(error instanceof RestoreError)) {
+      const message = error instanceof Error ? error.message : String(error);
+      deps.log.error(`cannot answer a ${op}: ${message}`);
+    }
+  }
+  const code = line.startsWith("OK") ? "OK" : line.split(" ")[1] ?? "UNAVAILABLE";
+  deps.metrics.count("p4cache_shim_requests_total", { op, code: code as "OK" });
+  gate.reply(id, line);
+}
+
+function replyTo(
+  deps: ShimServerDeps,
+  gate: Gate,
+  request: GateRequest,
+): Promise<string> | string {
+  const path = depotPathOrNull(request.path);
+  if (path === null || !isManaged(path, deps.settings().manage)) {
+    return errLine("NOTFOUND", "not a managed name");
+  }
+  switch (request.op) {
+    case "FETCH":
+      return fetch(deps, gate, request.id, path);
+    case "STAT":
+      return stat(deps, path);
+    case "DELETE":
+      return remove(deps, path);
+  }
+}
+
+async function fetch(
+  { engine, clock }: ShimServerDeps,
+  gate: Gate,
+  id: number,
+  path: DepotPath,
+): Promise<string> {
+  let done = 0;
+  let total = 0;
+  const ended = new AbortController();
+  const keepWaiting = async (): Promise<void> => {
+    while (!ended.signal.aborted) {
+      await clock.sleep(WAIT_MS, ended.signal).catch(() => {});
+      if (!ended.signal.aborted) gate.wait(id, `WAIT ${done} ${total}`);
+    }
+  };
+  const waiting = keepWaiting();
+  try {
+    const { sizeBytes } = await engine.restore(path, (doneBytes, totalBytes) => {
+      [done, total] = [doneBytes, totalBytes];
+    });
+    return `OK ${sizeBytes}`;
+  } finally {
+    ended.abort();
+    await waiting;
+  }
+}
+
+function stat({ engine }: ShimServerDeps, path: DepotPath): string {
+  const answer = engine.stat(path);
+  if (answer === null) return errLine("NOTFOUND", "no such file");
+  const { sizeBytes, mtimeNs, mode, uid, gid } = answer.stat;
+  const where = answer.resident ? "resident" : "evicted";
+  return `OK ${sizeBytes} ${mtimeNs} ${mode.toString(8)} ${uid} ${gid} ${where}`;
+}
+
+async function remove(
+  { engine, settings }: ShimServerDeps,
+  path: DepotPath,
+): Promise<string> {
+  if (settings().readOnly) return errLine("DENIED", "this daemon is read_only");
+  await engine.delete(path);
+  return "OK 0";
+}
+
+function errorLine(error: unknown): string {
+  if (error instanceof RestoreError) return errLine(error.fault, error.message);
+  return errLine("UNAVAILABLE", error instanceof Error ? error.message : String(error));
+}
+
+/** One line for people: ASCII, without line feeds, short enough for the shim's buffer. */
+function errLine(code: ReplyCode, why: string): string {
+  return `ERR ${code} ${why.replace(/[^\x20-\x7e]+/g, "?").slice(0, 400)}`;
+}

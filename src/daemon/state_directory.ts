@@ -1,0 +1,150 @@
+/**
+ * The daemon's own directory below the depot root, checked before anything is opened: the
+ * depot is there, is ours to write, can hold markers, and no other daemon has it.
+ *
+ * @module
+ */
+
+import type { BytePath, ManagePolicy } from "../core/names.ts";
+import { bytePathOf } from "../core/names.ts";
+import { decodeMarkerAtimeNs } from "../core/marker.ts";
+import { evictingDirectory, temporaryDirectory } from "../engine/engine_context.ts";
+import type { Posix } from "../posix/posix.ts";
+import { EXIT, StartError } from "./start_error.ts";
+
+export interface StateDirectory {
+  /** The depot root as bytes, without trailing slash. */
+  readonly root: BytePath;
+  /** `<root>/.p4cache`, as text for Deno's own calls. */
+  readonly path: string;
+  readonly device: bigint;
+  /** Gives the instance lock back. */
+  close(): void;
+}
+
+/** @throws {StartError} One line for each way in which the depot cannot be used. */
+export async function openStateDirectory(
+  posix: Posix,
+  depotPath: string,
+  manage: ManagePolicy,
+): Promise<StateDirectory> {
+  const depot = depotPath.replace(/\/+$/, "") || "/";
+  const root = bytePathOf(depot);
+  const stat = posix.lstat(bytePathOf(realPathOf(depot)));
+  if (stat?.kind !== "directory") {
+    throw new StartError(
+      EXIT.configuration,
+      `depot_path ${depot} is not a directory: create it or mount it, or correct depot_path`,
+    );
+  }
+  refuseDatabases(depot, manage);
+  const path = `${depot}/.p4cache`;
+  try {
+    for (
+      const directory of [
+        `${root}/.p4cache`,
+        temporaryDirectory(root),
+        evictingDirectory(root),
+      ]
+    ) {
+      posix.makeDirs(directory, 0o700);
+    }
+    probeFileSystem(posix, root);
+  } catch (error) {
+    if (error instanceof StartError) throw error;
+    throw new StartError(
+      EXIT.configuration,
+      `Cannot use ${path}: ${
+        messageOf(error)
+      }; it must be writable for UID ${Deno.uid()}, ` +
+        `the one that p4d runs as`,
+      { cause: error },
+    );
+  }
+  const lock = await takeLock(`${path}/daemon.lock`);
+  return {
+    root: bytePathOf(realPathOf(depot)),
+    path,
+    device: stat.dev,
+    close: () => lock.close(),
+  };
+}
+
+function realPathOf(path: string): string {
+  try {
+    return Deno.realPathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+/** With `manage` = all, a server's databases would be tiered like any other file. */
+function refuseDatabases(depot: string, manage: ManagePolicy): void {
+  if (manage === "archives") return;
+  for (const { name } of Deno.readDirSync(depot)) {
+    if (!name.startsWith("db.")) continue;
+    throw new StartError(
+      EXIT.configuration,
+      `${depot} holds ${name}: it is a server root; set manage to "archives"`,
+    );
+  }
+}
+
+/** Markers need nanoseconds in times and RENAME_EXCHANGE: ext4, XFS and btrfs have them. */
+function probeFileSystem(posix: Posix, root: BytePath): void {
+  const a = `${temporaryDirectory(root)}/probe-a`;
+  const b = `${temporaryDirectory(root)}/probe-b`;
+  const sizeBytes = 0x1234_5678_9abc;
+  for (const path of [a, b]) posix.unlink(path);
+  try {
+    posix.makeMarker(a, {
+      sizeBytes,
+      mode: 0o444,
+      uid: Deno.uid() ?? 0,
+      gid: Deno.gid() ?? 0,
+      mtimeNs: 1_234_567_891n,
+    });
+    posix.close(posix.createTemp(b, 0o600));
+    posix.exchange(a, b);
+    const marker = posix.lstat(b);
+    if (marker === null || decodeMarkerAtimeNs(marker.atimeNs) !== sizeBytes) {
+      throw new Error("it does not keep the nanoseconds of a file's times");
+    }
+  } catch (error) {
+    throw new StartError(
+      EXIT.configuration,
+      `The file system of ${root} cannot hold evicted files: ${messageOf(error)}; ` +
+        `ext4, XFS and btrfs can`,
+      { cause: error },
+    );
+  } finally {
+    for (const path of [a, b]) posix.unlink(path);
+  }
+}
+
+async function takeLock(path: string): Promise<Deno.FsFile> {
+  const file = await Deno.open(path, {
+    create: true,
+    read: true,
+    write: true,
+    mode: 0o600,
+  });
+  if (await file.tryLock(true)) {
+    await file.truncate();
+    await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+    return file;
+  }
+  const holder = (await Deno.readTextFile(path)).trim();
+  file.close();
+  throw new StartError(
+    EXIT.configuration,
+    `Another p4-cache (process ${
+      holder || "unknown"
+    }) has this depot: ${path} is locked; ` +
+      `stop it first`,
+  );
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

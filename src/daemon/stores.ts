@@ -1,0 +1,111 @@
+/**
+ * Opens the configured stores with everything around them: limits innermost, so that a
+ * retry waits outside of its place; metering inside the retry, so that each attempt counts.
+ *
+ * @module
+ */
+
+import type { Clock } from "../core/clock.ts";
+import type { Config } from "../config/key_table.ts";
+import type { Logger } from "../obs/logger.ts";
+import type { Metrics } from "../obs/metrics.ts";
+import type { StorageBackend } from "../storage/backend.ts";
+import type { BandwidthLimits } from "../storage/bandwidth.ts";
+import { openBackend } from "../storage/open_backend.ts";
+import { withConcurrency } from "../storage/limiting_backend.ts";
+import { withMetering } from "../storage/metered_backend.ts";
+import { type RetryPolicy, withRetry } from "../storage/retrying_backend.ts";
+import { withBandwidth } from "../storage/throttling_backend.ts";
+import { storeOptionsOf } from "./store_options.ts";
+import { EXIT, StartError } from "./start_error.ts";
+import { messageOf } from "./state_directory.ts";
+
+export interface StoreTools {
+  readonly config: () => Config;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly watermark: Readonly<Record<string, string>>;
+  readonly userAgent: string;
+}
+
+type BackendName = "s3" | "azure" | "gcs" | "nfs" | "mem";
+
+export interface Stores {
+  readonly primary: StorageBackend;
+  readonly secondary: StorageBackend | null;
+}
+
+/** @throws {StartError} 69 or 78, naming the store. */
+export async function openStores(tools: StoreTools): Promise<Stores> {
+  const { primary, secondary } = tools.config();
+  return {
+    primary: await openStore(tools, "primary", primary),
+    secondary: secondary === null ? null : await openStore(tools, "secondary", secondary),
+  };
+}
+
+async function openStore(
+  tools: StoreTools,
+  role: "primary" | "secondary",
+  options: Config["primary"],
+): Promise<StorageBackend> {
+  const { clock, metrics, log, config, watermark, userAgent } = tools;
+  const policy = retryPolicy(tools);
+  try {
+    const backend = await openBackend(storeOptionsOf(options), {
+      clock,
+      retry: { policy, clock, random: Math.random },
+      watermark,
+      userAgent,
+      onWarning: (message) => log.warn(message, { store: role }),
+    });
+    const limited = withConcurrency(
+      backend,
+      config().uploadConcurrency + config().restoreThreads,
+    );
+    const metered = withMetering(limited, {
+      onRequest: ({ backend, operation, outcome }) =>
+        metrics.count("p4cache_requests_total", {
+          backend: backend as BackendName,
+          operation,
+          outcome,
+        }),
+    }, clock);
+    return withRetry(
+      withBandwidth(metered, bandwidthOf(config), clock),
+      policy,
+      clock,
+      Math.random,
+    );
+  } catch (error) {
+    throw new StartError(
+      EXIT.storeUnavailable,
+      `Cannot open the ${role} store: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+function retryPolicy({ config, metrics, log }: StoreTools): RetryPolicy {
+  const { retryMaxAttempts, retryBaseMs, retryMaxMs } = config();
+  return {
+    attemptsMax: retryMaxAttempts + 1,
+    delayMsMin: retryBaseMs,
+    delayMsMax: retryMaxMs,
+    retryAfterMsMax: Math.max(120_000, retryMaxMs),
+    onRetry: (error, attemptCount, delayMs) => {
+      metrics.count("p4cache_retries_total");
+      log.debug(`trying again: ${error.message}`, { attemptCount, delayMs });
+    },
+  };
+}
+
+function bandwidthOf(config: () => Config): () => BandwidthLimits {
+  const bytesPerSecond = (megabits: number): number | null =>
+    megabits === 0 ? null : megabits * 125_000;
+  return () => ({
+    uploadBytesPerSecond: bytesPerSecond(config().bandwidthUploadMbps),
+    downloadBytesPerSecond: bytesPerSecond(config().bandwidthDownloadMbps),
+  });
+}

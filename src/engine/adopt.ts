@@ -1,0 +1,90 @@
+/**
+ * Takes an object that only the store knows into the manifest, evicted: prestaged stores,
+ * a `read_only` daemon over somebody else's upload, a lost manifest row.
+ *
+ * @module
+ */
+
+import { type DepotPath, firstVersionOf, type ObjectKey } from "../core/names.ts";
+import type { FileEntry } from "../manifest/manifest.ts";
+import type { ObjectInfo, StorageBackend } from "../storage/backend.ts";
+import { StorageError } from "../storage/storage_error.ts";
+import { type EngineContext, firstKey, nowSeconds, shown } from "./engine_context.ts";
+
+/** Owner-read-only, as `p4d` leaves an archive, where the object does not say. */
+const DEFAULT_MODE = 0o444;
+
+/**
+ * The new row of `path`, or null if the store has no first version of it, if the lookup is
+ * switched off, or if the file was deleted: a delete outlives what stores still hold.
+ *
+ * @throws {StorageError} `corrupt` if the store has later versions too.
+ */
+export async function adoptFromStore(
+  context: EngineContext,
+  path: DepotPath,
+): Promise<FileEntry | null> {
+  const { manifest, primary, secondary, signal } = context;
+  if (!context.settings().storeLookupOnMiss) return null;
+  if (manifest.tombstonesOf(path).length > 0) return null;
+  const key = firstKey(path);
+  const inPrimary = await primary.head(key, signal);
+  const info = inPrimary ?? (await secondary?.head(key, signal)) ?? null;
+  if (info === null) return null;
+  await refuseLaterVersions(context, inPrimary === null ? secondary! : primary, key);
+  const nowS = nowSeconds(context);
+  const { outcome, entry } = await manifest.apply(path, "absent", {
+    kind: "adopted",
+    stored: {
+      key,
+      hash: info.metadata?.hash ?? null,
+      sizeBytes: info.sizeBytes,
+      mtimeNs: mtimeNsOf(info, nowS),
+      versionId: info.versionId,
+    },
+    stat: {
+      sizeBytes: info.sizeBytes,
+      mtimeNs: mtimeNsOf(info, nowS),
+      ctimeNs: 0n,
+      mode: info.metadata?.mode ?? DEFAULT_MODE,
+      uid: info.metadata?.uid ?? Deno.uid() ?? 0,
+      gid: info.metadata?.gid ?? Deno.gid() ?? 0,
+      ino: 0n,
+      dev: context.device,
+    },
+    resident: false,
+    flags: { secondaryOnly: inPrimary === null },
+    nowS,
+  });
+  if (outcome === "applied") context.log.info("adopted from the store", shown(path));
+  return entry;
+}
+
+/**
+ * The first version is not the newest where later ones stand beside it, and which of them
+ * is the newest only the manifest knows: serving an older revision as the file would let
+ * `p4d` write history anew on top of it.
+ *
+ * @throws {StorageError} `corrupt`, naming the command that helps.
+ */
+async function refuseLaterVersions(
+  context: EngineContext,
+  backend: StorageBackend,
+  key: ObjectKey,
+): Promise<void> {
+  for await (const version of backend.list(`${key}.p4cv-`, context.signal)) {
+    if (firstVersionOf(version.key) !== key) continue;
+    throw new StorageError("corrupt", {
+      operation: "head",
+      key,
+      detail:
+        "the store has several versions and the manifest has no row that says which " +
+        "is current; run p4-cache rebuild-manifest",
+    });
+  }
+}
+
+function mtimeNsOf(info: ObjectInfo, nowS: number): bigint {
+  return info.metadata?.mtimeNs ??
+    BigInt(Math.floor(info.storedAtMs ?? nowS * 1000)) * 1_000_000n;
+}

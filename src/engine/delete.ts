@@ -1,0 +1,122 @@
+/**
+ * Deletes: `p4d` unlinked a file, and much later its object goes.
+ *
+ * Only a DELETE from the shim comes here. The row becomes a tombstone at once; the object
+ * stays for `delete_grace_secs`, in which `undelete` brings the file back, and then goes by
+ * its exact key, at most `delete_max_per_hour` of them, and only while the wall clock, the
+ * store's clock and the time that this daemon has been running agree that the grace is over.
+ *
+ * @module
+ */
+
+import { type DepotPath, firstVersionOf } from "../core/names.ts";
+import type { Tombstone } from "../manifest/manifest.ts";
+import { type EngineContext, shown } from "./engine_context.ts";
+import { lookAt } from "./local_file.ts";
+import { observe, REPORTED } from "./observe.ts";
+
+/** Tombstones looked at in one pass. */
+const BATCH = 64;
+
+/** `p4d` unlinked `path`. Resolves when that is durable. */
+export async function deleteFile(
+  context: EngineContext,
+  path: DepotPath,
+): Promise<void> {
+  // Created again since: the newer file is what counts.
+  if (lookAt(context, path).kind !== "absent") {
+    await observe(context, path, REPORTED);
+    return;
+  }
+  await context.manifest.apply(path, "any", {
+    kind: "deleted",
+    nowMs: context.clock.nowMs(),
+    whiteout: context.secondary !== null,
+  });
+  context.metrics.count("p4cache_deletes_total", { result: "success" });
+}
+
+/** Bounds the removals of objects: so many in any hour. */
+export class TombstoneSweeper {
+  readonly #context: EngineContext;
+  readonly #startedMs: number;
+  #hourStartMs: number;
+  #removedInHour = 0;
+
+  constructor(context: EngineContext) {
+    this.#context = context;
+    this.#startedMs = context.clock.monotonicMs();
+    this.#hourStartMs = this.#startedMs;
+  }
+
+  /** Removes what is due. Returns how many objects went. */
+  async runPass(): Promise<number> {
+    const { clock, manifest, settings, log } = this.#context;
+    const graceMs = settings().deleteGraceSecs * 1000;
+    // A clock that jumped cannot end a grace: this daemon itself has seen it pass.
+    if (clock.monotonicMs() - this.#startedMs < graceMs) return 0;
+    const due = manifest.tombstonesDue(clock.nowMs() - graceMs, BATCH);
+    let removedCount = 0;
+    for (const tombstone of due) {
+      if (!this.#mayRemove()) {
+        log.warn("deletes are at delete_max_per_hour; the rest waits", {
+          perHour: settings().deleteMaxPerHour,
+        });
+        break;
+      }
+      if (await this.#removeOrLog(tombstone, graceMs)) removedCount += 1;
+    }
+    return removedCount;
+  }
+
+  #mayRemove(): boolean {
+    const nowMs = this.#context.clock.monotonicMs();
+    if (nowMs - this.#hourStartMs >= 3_600_000) {
+      this.#hourStartMs = nowMs;
+      this.#removedInHour = 0;
+    }
+    return this.#removedInHour < this.#context.settings().deleteMaxPerHour;
+  }
+
+  async #removeOrLog(tombstone: Tombstone, graceMs: number): Promise<boolean> {
+    const { metrics, failedOps, log } = this.#context;
+    try {
+      const isRemoved = await this.#remove(tombstone, graceMs);
+      if (isRemoved) metrics.count("p4cache_store_deletes_total", { result: "success" });
+      return isRemoved;
+    } catch (error) {
+      if (!(error instanceof Error) || error.name === "InvariantError") throw error;
+      if (this.#context.signal.aborted) return false;
+      metrics.count("p4cache_store_deletes_total", { result: "failure" });
+      failedOps.append({
+        op: "delete",
+        ...shown(tombstone.path),
+        key: tombstone.stored.key,
+        error: error.message,
+      });
+      log.warn(`cannot remove an object: ${error.message}`, shown(tombstone.path));
+      return false;
+    }
+  }
+
+  #remove(tombstone: Tombstone, graceMs: number): Promise<boolean> {
+    const { clock, locks, manifest, primary, signal } = this.#context;
+    const { key, versionId } = tombstone.stored;
+    // An upload that finds its bytes under this key begins to name it under the same lock.
+    return locks.run(`key:${firstVersionOf(key)}`, async () => {
+      const stillDue = manifest.tombstonesDue(clock.nowMs() - graceMs, BATCH)
+        .some(({ id }) => id === tombstone.id);
+      if (!stillDue) return false;
+      const info = await primary.head(key, signal);
+      const storeNowMs = info?.storeNowMs ?? null;
+      // The store's clock says that the grace is not over.
+      if (storeNowMs !== null && storeNowMs - tombstone.atMs < graceMs) return false;
+      if (info !== null) {
+        await primary.delete({ key, versionId, ifMatch: info.etag, signal });
+        this.#removedInHour += 1;
+      }
+      await manifest.tombstoneRemoved(tombstone);
+      return info !== null;
+    });
+  }
+}

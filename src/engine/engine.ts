@@ -1,0 +1,197 @@
+/**
+ * The engine as the daemon sees it: requests in, results out, and the loops that run until
+ * the context's signal aborts.
+ *
+ * @module
+ */
+
+import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
+import { WakeUp } from "../core/wake_up.ts";
+import { TombstoneSweeper } from "./delete.ts";
+import { deleteFile } from "./delete.ts";
+import { type EngineContext, shown } from "./engine_context.ts";
+import { type EvictPass, runEvictPass } from "./evict.ts";
+import type { LookReason } from "./observe_plan.ts";
+import { observe, type Observed, REPORTED } from "./observe.ts";
+import { type OnProgress, type Restored, Restorer } from "./restore.ts";
+import { scanDepot, type ScanReport } from "./scan.ts";
+import { SpaceLedger } from "./space.ts";
+import { type StatAnswer, statFile } from "./stat.ts";
+import { UploadCoordinator } from "./upload_coordinator.ts";
+
+const EVICT_IDLE_MS = 10_000;
+const SWEEP_MS = 60_000;
+const ACCESS_FLUSH_MS = 5_000;
+
+/** A file that disappeared gets this long to turn up again, or for its DELETE to arrive. */
+const VANISH_GRACE_MS = 5_000;
+
+export class Engine {
+  readonly #context: EngineContext;
+  readonly #space: SpaceLedger;
+  readonly #restorer: Restorer;
+  readonly #coordinator: UploadCoordinator;
+  readonly #sweeper: TombstoneSweeper;
+  readonly #evictWakeUp: WakeUp;
+  #accessed = new Map<DepotPath, number>();
+  #lastEvictPass: EvictPass | null = null;
+
+  constructor(context: EngineContext) {
+    this.#context = context;
+    this.#evictWakeUp = new WakeUp(context.clock);
+    const wakeEviction = (): void => this.#evictWakeUp.wake();
+    this.#space = new SpaceLedger(context, wakeEviction);
+    this.#restorer = new Restorer(context, this.#space, wakeEviction);
+    this.#coordinator = new UploadCoordinator(context, wakeEviction);
+    this.#sweeper = new TombstoneSweeper(context);
+  }
+
+  get restoreWaitingCount(): number {
+    return this.#restorer.waitingCount;
+  }
+
+  /** Bytes that the last eviction pass wanted gone and could not let go. */
+  get evictionMissingBytes(): number {
+    return this.#lastEvictPass?.missingBytes ?? 0;
+  }
+
+  restore(path: DepotPath, onProgress?: OnProgress): Promise<Restored> {
+    return this.#restorer.restore(path, onProgress);
+  }
+
+  stat(path: DepotPath): StatAnswer | null {
+    return statFile(this.#context, path);
+  }
+
+  delete(path: DepotPath): Promise<void> {
+    return deleteFile(this.#context, path);
+  }
+
+  /** `path` was closed after writing, or got its name by a rename. */
+  async wrote(path: DepotPath, writerUid: number): Promise<Observed | "unmanaged"> {
+    const { settings, manifest, metrics, log } = this.#context;
+    if (!isManaged(path, settings().manage)) return "unmanaged";
+    const observed = await observe(this.#context, path, REPORTED);
+    if (observed === "written" && !settings().watcherAllowedUids.has(writerUid)) {
+      metrics.count("p4cache_watcher_rejected_writer_total");
+      log.warn(
+        "written by a UID that is not in watcher_allowed_uids; kept local, not uploaded",
+        {
+          ...shown(path),
+          uid: writerUid,
+        },
+      );
+      await manifest.apply(path, "any", { kind: "flagged", flags: { foreign: true } });
+    }
+    if (observed === "written") this.#coordinator.wake();
+    return observed;
+  }
+
+  /** A file or directory of the depot was renamed. */
+  async renamed(
+    from: DepotPath,
+    to: DepotPath,
+    isDirectory: boolean,
+    writerUid: number,
+  ): Promise<void> {
+    const { manifest, clock, settings } = this.#context;
+    if (isDirectory) {
+      await manifest.moveTree(from, to, clock.nowMs());
+      return;
+    }
+    const isBothManaged = isManaged(from, settings().manage) &&
+      isManaged(to, settings().manage);
+    // Only a row that really left its name moves: p4d may have written `from` again.
+    if (isBothManaged && manifest.get(from) !== null && this.#isAbsent(from)) {
+      await manifest.move(from, to, clock.nowMs());
+    }
+    await this.wrote(to, writerUid);
+  }
+
+  /** A name went away without a DELETE so far. */
+  async gone(path: DepotPath): Promise<void> {
+    const { clock, signal, manifest } = this.#context;
+    if (manifest.get(path) === null) return;
+    await clock.sleep(VANISH_GRACE_MS, signal);
+    if (manifest.get(path) !== null && this.#isAbsent(path)) {
+      await observe(this.#context, path, REPORTED);
+    }
+  }
+
+  #isAbsent(path: DepotPath): boolean {
+    return this.#context.posix.lstat(`${this.#context.root}/${path}`) === null;
+  }
+
+  /** `p4d` opened the file. Feeds the order of eviction. */
+  accessed(text: string, atS: number): void {
+    const path = depotPathOrNull(text);
+    if (path !== null) {
+      this.#accessed.set(path, Math.max(atS, this.#accessed.get(path) ?? 0));
+    }
+  }
+
+  async scan(reason: LookReason): Promise<ScanReport> {
+    const report = await scanDepot(this.#context, reason);
+    this.#coordinator.wake();
+    this.#evictWakeUp.wake();
+    return report;
+  }
+
+  /** Settings changed: limits may be exceeded now. */
+  wake(): void {
+    this.#coordinator.wake();
+    this.#evictWakeUp.wake();
+  }
+
+  /** Runs the loops that the settings allow, until the context's signal aborts. */
+  async run(): Promise<void> {
+    const loops = [this.#feedAccessTimes()];
+    if (!this.#context.settings().readOnly) {
+      loops.push(this.#coordinator.run(), this.#evictLoop(), this.#sweepLoop());
+    }
+    await Promise.all(loops);
+    await this.#context.locks.idle();
+  }
+
+  async #evictLoop(): Promise<void> {
+    const { signal, clock, log } = this.#context;
+    while (!signal.aborted) {
+      try {
+        const pass = await runEvictPass(this.#context, this.#space);
+        this.#lastEvictPass = pass;
+        if (pass.evictedFiles > 0) {
+          log.info("evicted", { files: pass.evictedFiles, bytes: pass.evictedBytes });
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof Error) || error.name === "InvariantError") throw error;
+        log.error(`an eviction pass failed: ${error.message}`);
+      }
+      const nextAtS = this.#lastEvictPass?.nextAtS ?? null;
+      const delayMs = nextAtS === null ? EVICT_IDLE_MS : nextAtS * 1000 - clock.nowMs();
+      await this.#evictWakeUp.wait(
+        Math.min(EVICT_IDLE_MS, Math.max(100, delayMs)),
+        signal,
+      );
+    }
+  }
+
+  async #sweepLoop(): Promise<void> {
+    const { signal, clock, log } = this.#context;
+    while (!signal.aborted) {
+      const removed = await this.#sweeper.runPass();
+      if (removed > 0) log.info("removed objects of deleted files", { objects: removed });
+      await clock.sleep(SWEEP_MS, signal).catch(() => {});
+    }
+  }
+
+  async #feedAccessTimes(): Promise<void> {
+    const { signal, clock, manifest } = this.#context;
+    while (!signal.aborted) {
+      await clock.sleep(ACCESS_FLUSH_MS, signal).catch(() => {});
+      const batch = this.#accessed;
+      this.#accessed = new Map();
+      if (batch.size > 0) await manifest.accessed(batch);
+    }
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * What every part of the engine works with, and the few facts that they share: where a path
+ * lies on the disk, which operations hold it, and how a local file is described.
+ *
+ * @module
+ */
+
+import type { Clock } from "../core/clock.ts";
+import type { KeyedLock } from "../core/keyed_lock.ts";
+import {
+  type BytePath,
+  bytesOf,
+  type DepotPath,
+  displayPath,
+  firstKeyFor,
+  type ManagePolicy,
+  type ObjectKey,
+} from "../core/names.ts";
+import type { LocalStat, Manifest } from "../manifest/manifest.ts";
+import type { Logger } from "../obs/logger.ts";
+import type { Metrics } from "../obs/metrics.ts";
+import type { FileStat, Posix } from "../posix/posix.ts";
+import type { StorageBackend } from "../storage/backend.ts";
+import { createContentHasher } from "../storage/hashing.ts";
+
+/** Settings of the engine. Read anew at each use, because some change while it runs. */
+export interface EngineSettings {
+  readonly manage: ManagePolicy;
+  readonly readOnly: boolean;
+  /** Cache limit in bytes; 0: none. */
+  readonly maxCacheBytes: number;
+  /** What the cache is brought below when it is over the limit, before the 90 %. */
+  readonly lowWatermarkBytes: number;
+  /** Free space on the depot's disk that nothing of ours may use. */
+  readonly minFreeBytes: number;
+  readonly evictMinAgeSecs: number;
+  readonly evictVerify: "head" | "full";
+  readonly uploadThreads: number;
+  /** A file is left alone until its mtime is this old. */
+  readonly uploadSettleMs: number;
+  readonly restoreThreads: number;
+  readonly slowRetrySecs: number;
+  readonly enforceContentHash: boolean;
+  readonly storeLookupOnMiss: boolean;
+  readonly deleteGraceSecs: number;
+  readonly deleteMaxPerHour: number;
+  readonly watcherAllowedUids: ReadonlySet<number>;
+}
+
+/** Terminal failures, one JSON record each, for the operator. */
+export interface FailureLedger {
+  append(record: Readonly<Record<string, unknown>>): void;
+}
+
+export interface EngineContext {
+  /** The depot root: absolute, no trailing slash. */
+  readonly root: BytePath;
+  /** st_dev of the root; files of other devices are not managed. */
+  readonly device: bigint;
+  readonly posix: Posix;
+  readonly manifest: Manifest;
+  readonly primary: StorageBackend;
+  /** Read on not-found of the primary only. */
+  readonly secondary: StorageBackend | null;
+  readonly settings: () => EngineSettings;
+  readonly locks: KeyedLock;
+  readonly clock: Clock;
+  readonly newId: () => string;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly failedOps: FailureLedger;
+  readonly failedUploads: FailureLedger;
+  /** Asked before each upload; a text is the reason why not. */
+  readonly refuseUpload: () => string | null;
+  /** Ends whatever is under way when the daemon stops. */
+  readonly signal: AbortSignal;
+}
+
+export function absolute(context: EngineContext, path: DepotPath): BytePath {
+  return `${context.root}/${path}`;
+}
+
+export function temporaryDirectory(root: BytePath): BytePath {
+  return `${root}/.p4cache/tmp`;
+}
+
+export function evictingDirectory(root: BytePath): BytePath {
+  return `${root}/.p4cache/evicting`;
+}
+
+/**
+ * The name under which an eviction takes a file out: it says which file that is, so that
+ * a restart knows it from one that took its place in the last moment.
+ */
+export function asideName(id: string, local: LocalStat): string {
+  return `${id}.${fingerprint(local)}`;
+}
+
+/** Whether the file that lies under an {@linkcode asideName} is the one it was made for. */
+export function isAsideOf(name: string, stat: LocalStat): boolean {
+  return name.slice(name.indexOf(".") + 1) === fingerprint(stat);
+}
+
+/** The name of a download in progress: it says which inode is ours. */
+export function temporaryName(first: BytePath, ino: bigint): BytePath {
+  return `${first}.${ino}`;
+}
+
+/** Whether what lies under such a name is a download of ours. */
+export function isTemporaryOf(name: string, ino: bigint): boolean {
+  return !name.includes(".") || name.endsWith(`.${ino}`);
+}
+
+/** What a rename leaves as it was. */
+function fingerprint({ ino, sizeBytes, mtimeNs }: LocalStat): string {
+  return `${ino}.${sizeBytes}.${mtimeNs}`;
+}
+
+export function parentOf(path: BytePath): BytePath {
+  return path.slice(0, Math.max(1, path.lastIndexOf("/")));
+}
+
+/** The key of the path's first version. */
+export function firstKey(path: DepotPath): ObjectKey {
+  return firstKeyFor(path, () => {
+    const hasher = createContentHasher();
+    hasher.update(bytesOf(path));
+    return hasher.digestHex();
+  });
+}
+
+export function nowSeconds(context: EngineContext): number {
+  return Math.floor(context.clock.nowMs() / 1000);
+}
+
+/** For log lines. */
+export function shown(path: DepotPath): { path: string } {
+  return { path: displayPath(path) };
+}
+
+export function localStatOf(stat: FileStat): LocalStat {
+  const { sizeBytes, mtimeNs, ctimeNs, mode, uid, gid, ino, dev } = stat;
+  return { sizeBytes, mtimeNs, ctimeNs, mode, uid, gid, ino, dev };
+}
+
+/** Same inode, size and times: nobody wrote it, and nobody changed its attributes. */
+export function isUnchanged(stat: LocalStat, known: LocalStat): boolean {
+  return hasSameContent(stat, known) && stat.ctimeNs === known.ctimeNs;
+}
+
+/** Same inode, size and mtime. What chmod, link and rename leave alone. */
+export function hasSameContent(stat: LocalStat, known: LocalStat): boolean {
+  return stat.ino === known.ino && stat.sizeBytes === known.sizeBytes &&
+    stat.mtimeNs === known.mtimeNs;
+}

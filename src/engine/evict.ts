@@ -1,0 +1,203 @@
+/**
+ * Evicts clean files: their bytes leave the local disk, a marker takes their place.
+ *
+ * Where the copies are: the store confirms its copy right before; the local file leaves
+ * only if it is, by inode, size, times and lease, the very file whose hash was stored.
+ *
+ * @module
+ */
+
+import type { DepotPath } from "../core/names.ts";
+import { Places } from "../core/limits.ts";
+import type { FileEntry, PathAndEntry, StoredVersion } from "../manifest/manifest.ts";
+import { isEvictable } from "../manifest/transitions.ts";
+import {
+  absolute,
+  asideName,
+  type EngineContext,
+  evictingDirectory,
+  isUnchanged,
+  localStatOf,
+  nowSeconds,
+  shown,
+} from "./engine_context.ts";
+import { evictableFromS, planEvictBytes } from "./evict_plan.ts";
+import { lookAt } from "./local_file.ts";
+import { observe, REPORTED } from "./observe.ts";
+import type { SpaceLedger } from "./space.ts";
+
+/** evicted, or why not. `unconfirmed`: the store does not show the object as it should be. */
+export type EvictOutcome =
+  | "evicted"
+  | "not-evictable"
+  | "young"
+  | "busy"
+  | "changed"
+  | "unconfirmed";
+
+const BATCH = 64;
+
+/** Evictions at a time: each is a request to the store and a few local system calls. */
+const CONCURRENCY = 8;
+
+/** Evicts one file, if nothing speaks against it. */
+export function evict(context: EngineContext, path: DepotPath): Promise<EvictOutcome> {
+  return context.locks.run(path, async () => {
+    const entry = context.manifest.get(path);
+    if (entry === null || !isEvictable(entry) || entry.stored === null) {
+      return "not-evictable";
+    }
+    const fromS = evictableFromS(entry, context.settings());
+    if (fromS === null || fromS > nowSeconds(context)) return "young";
+    const look = lookAt(context, path);
+    if (look.kind !== "file" || !isUnchanged(look.stat, entry.local)) {
+      await observe(context, path, REPORTED);
+      return "changed";
+    }
+    if (!await isConfirmed(context, path, entry.stored)) return "unconfirmed";
+    return await putMarkerInPlace(context, path, entry);
+  });
+}
+
+/** Asks the store whether it has the object, by size and hash. */
+async function isConfirmed(
+  context: EngineContext,
+  path: DepotPath,
+  stored: StoredVersion,
+): Promise<boolean> {
+  const info = await context.primary.head(stored.key, context.signal);
+  const hash = info?.metadata?.hash ?? null;
+  let isGood = info !== null && info.sizeBytes === stored.sizeBytes &&
+    (hash === null || hash === stored.hash);
+  if (isGood && context.settings().evictVerify === "full") {
+    const result = await context.primary.download({
+      key: stored.key,
+      sizeBytes: stored.sizeBytes,
+      target: NOWHERE,
+      signal: context.signal,
+    });
+    isGood = result.hash === stored.hash;
+  }
+  if (isGood) return true;
+  context.metrics.count("p4cache_evict_refused_total");
+  context.log.error(
+    "the store does not have what the manifest says; the local file stays, and is " +
+      "uploaded again",
+    { ...shown(path), key: stored.key },
+  );
+  await uploadAgain(context, path);
+  return false;
+}
+
+/** A target of bytes that only their hash is wanted of; serial downloads never read back. */
+const NOWHERE = {
+  write: (): Promise<void> => Promise.resolve(),
+  read: (): Promise<number> => Promise.reject(new Error("nothing was kept to be read")),
+};
+
+/** The local file is the only good copy now: dirty. */
+async function uploadAgain(context: EngineContext, path: DepotPath): Promise<void> {
+  const entry = context.manifest.get(path);
+  const look = lookAt(context, path);
+  if (entry === null || look.kind !== "file") return;
+  await context.manifest.apply(path, entry.generation, {
+    kind: "written",
+    stat: look.stat,
+    nowS: nowSeconds(context),
+  });
+}
+
+async function putMarkerInPlace(
+  context: EngineContext,
+  path: DepotPath,
+  entry: FileEntry,
+): Promise<EvictOutcome> {
+  const { posix, manifest, metrics } = context;
+  const { sizeBytes, mtimeNs, ctimeNs, mode, uid, gid, ino } = entry.local;
+  const outcome = await posix.putMarker({
+    target: absolute(context, path),
+    aside: `${evictingDirectory(context.root)}/${
+      asideName(context.newId(), entry.local)
+    }`,
+    expect: { ino, sizeBytes, mtimeNs, ctimeNs },
+    marker: { sizeBytes, mode, uid, gid, mtimeNs },
+  });
+  if (outcome !== "evicted") {
+    if (outcome === "changed") await observe(context, path, REPORTED);
+    return outcome;
+  }
+  metrics.count("p4cache_evictions_total");
+  metrics.count("p4cache_evicted_bytes_total", {}, sizeBytes);
+  const marker = posix.lstat(absolute(context, path));
+  const { outcome: applied } = await manifest.apply(path, entry.generation, {
+    kind: "evicted",
+    marker: marker === null ? entry.local : { ...localStatOf(marker), sizeBytes },
+  });
+  // Written, renamed or deleted since: what lies there now decides.
+  if (applied === "stale") await observe(context, path, REPORTED);
+  return "evicted";
+}
+
+/** What one pass did, and when the next one may do more. */
+export interface EvictPass {
+  readonly evictedFiles: number;
+  readonly evictedBytes: number;
+  /** Bytes that should still go. */
+  readonly missingBytes: number;
+  /** When the oldest file that is too young now may go, seconds since the epoch. */
+  readonly nextAtS: number | null;
+}
+
+/** Evicts, least recently used first, until the limits hold or nothing more may go. */
+export async function runEvictPass(
+  context: EngineContext,
+  space: SpaceLedger,
+): Promise<EvictPass> {
+  const limits = context.settings();
+  const free = context.posix.statvfs(context.root).freeBytes - space.reservedBytes;
+  const wantedBytes = planEvictBytes(limits, context.manifest.counters(), free);
+  let evictedFiles = 0;
+  let evictedBytes = 0;
+  let nextAtS: number | null = null;
+  let after: PathAndEntry | undefined;
+  const places = new Places(CONCURRENCY);
+  while (evictedBytes < wantedBytes && !context.signal.aborted) {
+    const batch = context.manifest.leastRecentlyUsed(BATCH, after);
+    if (batch.length === 0) break;
+    after = batch.at(-1)!;
+    let plannedBytes = evictedBytes;
+    const evictions: Promise<void>[] = [];
+    for (const { path, entry } of batch) {
+      if (plannedBytes >= wantedBytes) break;
+      const fromS = evictableFromS(entry, limits);
+      if (fromS === null) continue;
+      if (fromS > nowSeconds(context)) {
+        nextAtS = Math.min(nextAtS ?? fromS, fromS);
+        continue;
+      }
+      plannedBytes += entry.local.sizeBytes;
+      evictions.push(places.run(async () => {
+        if (await evictOrLog(context, path) !== "evicted") return;
+        evictedFiles += 1;
+        evictedBytes += entry.local.sizeBytes;
+      }));
+    }
+    await Promise.all(evictions);
+  }
+  const missingBytes = Math.max(0, wantedBytes - evictedBytes);
+  return { evictedFiles, evictedBytes, missingBytes, nextAtS };
+}
+
+/** A store that does not answer keeps the file here: logged, and tried in a later pass. */
+async function evictOrLog(
+  context: EngineContext,
+  path: DepotPath,
+): Promise<EvictOutcome> {
+  try {
+    return await evict(context, path);
+  } catch (error) {
+    if (!(error instanceof Error) || error.name === "InvariantError") throw error;
+    context.log.warn(`cannot evict: ${error.message}`, shown(path));
+    return "unconfirmed";
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * Looks at the local file of a path, and hashes it.
+ *
+ * @module
+ */
+
+import { type DepotPath } from "../core/names.ts";
+import { decodeMarkerAtimeNs } from "../core/marker.ts";
+import type { FileStat, Posix } from "../posix/posix.ts";
+import { createContentHasher } from "../storage/hashing.ts";
+import { absolute, type EngineContext, localStatOf } from "./engine_context.ts";
+import type { Look } from "./observe_plan.ts";
+
+const HASH_CHUNK_BYTES = 1_048_576;
+
+/** What lies at `path` now. */
+export function lookAt(context: EngineContext, path: DepotPath): Look {
+  return lookOf(context, context.posix.lstat(absolute(context, path)));
+}
+
+export function lookOf(context: EngineContext, stat: FileStat | null): Look {
+  if (stat === null) return { kind: "absent" };
+  if (stat.dev !== context.device) return { kind: "other" };
+  if (stat.kind === "file") return { kind: "file", stat: localStatOf(stat) };
+  if (stat.kind !== "socket") return { kind: "other" };
+  const sizeBytes = decodeMarkerAtimeNs(stat.atimeNs);
+  if (sizeBytes === null) return { kind: "other" };
+  return { kind: "marker", stat: { ...localStatOf(stat), sizeBytes }, sizeBytes };
+}
+
+/** BLAKE3-256 of the first `sizeBytes` of an open file, as lower-case hex. */
+export async function hashOpenFile(
+  posix: Posix,
+  fd: number,
+  sizeBytes: number,
+  signal?: AbortSignal,
+): Promise<string> {
+  const hasher = createContentHasher();
+  const buffer = new Uint8Array(Math.max(1, Math.min(HASH_CHUNK_BYTES, sizeBytes)));
+  for (let offset = 0; offset < sizeBytes;) {
+    signal?.throwIfAborted();
+    const room = buffer.subarray(0, Math.min(buffer.length, sizeBytes - offset));
+    const count = await posix.read(fd, room, offset);
+    if (count === 0) break;
+    hasher.update(room.subarray(0, count));
+    offset += count;
+  }
+  return hasher.digestHex();
+}
+
+/** The hash of the file at `path`, or null if it is not a regular file any more. */
+export async function hashFile(
+  context: EngineContext,
+  path: DepotPath,
+): Promise<string | null> {
+  const { posix } = context;
+  let fd: number;
+  try {
+    fd = posix.openRead(absolute(context, path));
+  } catch {
+    return null;
+  }
+  try {
+    return await hashOpenFile(posix, fd, posix.fstat(fd).sizeBytes, context.signal);
+  } finally {
+    posix.close(fd);
+  }
+}

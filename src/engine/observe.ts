@@ -1,0 +1,182 @@
+/**
+ * Brings the row of a path in line with what lies on the disk.
+ *
+ * @module
+ */
+
+import type { DepotPath } from "../core/names.ts";
+import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
+import {
+  absolute,
+  type EngineContext,
+  nowSeconds,
+  parentOf,
+  shown,
+} from "./engine_context.ts";
+import { hashFile, lookAt } from "./local_file.ts";
+import {
+  type LookReason,
+  type ObservePlan,
+  planDifference,
+  planObservation,
+} from "./observe_plan.ts";
+
+export type Observed = ObservePlan["action"] | "lost" | "stale";
+
+/** The reason of everything that the watcher or `p4d` itself told us. */
+export const REPORTED: LookReason = { source: "event", trustsDifference: true };
+
+/**
+ * Looks and acts. Takes no lock: each change is compare-and-set on the row's generation,
+ * and one that comes late is looked at again by whatever came first.
+ */
+export async function observe(
+  context: EngineContext,
+  path: DepotPath,
+  reason: LookReason,
+): Promise<Observed> {
+  for (;;) {
+    const entry = context.manifest.get(path);
+    let plan = planObservation(entry, lookAt(context, path), reason);
+    if (plan.action === "compare") {
+      plan = await compare(context, path, entry!, plan.stat, reason);
+    }
+    const observed = await act(context, path, entry, plan);
+    if (observed !== "stale") return observed;
+  }
+}
+
+/** Is it the stored version after all? Only a hash knows. */
+async function compare(
+  context: EngineContext,
+  path: DepotPath,
+  entry: FileEntry,
+  stat: LocalStat,
+  reason: LookReason,
+): Promise<ObservePlan> {
+  const hash = await hashFile(context, path);
+  if (hash !== null && hash === entry.stored?.hash) return { action: "attributes", stat };
+  return planDifference(entry, stat, reason);
+}
+
+async function act(
+  context: EngineContext,
+  path: DepotPath,
+  entry: FileEntry | null,
+  plan: ObservePlan,
+): Promise<Observed> {
+  const { manifest } = context;
+  const nowS = nowSeconds(context);
+  const expected = entry?.generation ?? "absent";
+  switch (plan.action) {
+    case "nothing":
+      return "nothing";
+    case "written": {
+      const { outcome } = await manifest.apply(path, expected, {
+        kind: "written",
+        stat: plan.stat,
+        nowS,
+      });
+      return outcome === "stale" ? "stale" : "written";
+    }
+    case "attributes":
+    case "compare": {
+      const event = entry!.resident
+        ? { kind: "attributes", stat: planStat(plan) } as const
+        : { kind: "restored", stat: planStat(plan), nowS } as const;
+      const { outcome } = await manifest.apply(path, expected, event);
+      return outcome === "stale" ? "stale" : "attributes";
+    }
+    case "conflict": {
+      const { outcome } = await manifest.apply(path, expected, {
+        kind: "flagged",
+        flags: { conflict: true },
+      });
+      if (outcome === "stale") return "stale";
+      context.log.warn(
+        "the local file differs from the store and nobody reported a write; both " +
+          "versions are kept: see p4-cache conflicts",
+        shown(path),
+      );
+      return "conflict";
+    }
+    case "vanished":
+      return await vanish(context, path, entry!);
+    case "put-marker":
+      return putMissingMarker(context, path, entry!);
+    case "orphan-marker":
+      context.log.warn("a marker that the manifest does not know", shown(path));
+      return "orphan-marker";
+  }
+}
+
+function planStat(plan: { readonly stat: LocalStat }): LocalStat {
+  return plan.stat;
+}
+
+/** The bytes are gone from the disk, and no DELETE said so. */
+async function vanish(
+  context: EngineContext,
+  path: DepotPath,
+  entry: FileEntry,
+): Promise<Observed> {
+  const { outcome, entry: next } = await context.manifest.apply(path, entry.generation, {
+    kind: "vanished",
+    nowS: nowSeconds(context),
+  });
+  if (outcome === "stale") return "stale";
+  if (outcome === "lost") {
+    context.metrics.count("p4cache_lost_files_total");
+    context.failedOps.append({
+      op: "upload",
+      ...shown(path),
+      error: "the file disappeared before it was uploaded, and it has no earlier version",
+      size: entry.local.sizeBytes,
+    });
+    context.log.error("a file disappeared before it was uploaded", shown(path));
+    return "lost";
+  }
+  if (entry.state !== "clean") {
+    context.failedOps.append({
+      op: "upload",
+      ...shown(path),
+      error: "the file disappeared before it was uploaded; its earlier version is back",
+      size: entry.local.sizeBytes,
+    });
+    context.log.error(
+      "a file disappeared before it was uploaded; its earlier version is back",
+      shown(path),
+    );
+  }
+  if (next !== null && lookAt(context, path).kind === "absent") {
+    putMissingMarker(context, path, next);
+  }
+  return "vanished";
+}
+
+/** Puts the marker of an evicted row where nothing is. Never over anything. */
+export function putMissingMarker(
+  context: EngineContext,
+  path: DepotPath,
+  entry: FileEntry,
+): Observed {
+  const { posix } = context;
+  const target = absolute(context, path);
+  const stored = entry.stored!;
+  posix.makeDirs(parentOf(target), 0o755);
+  try {
+    posix.makeMarker(target, {
+      sizeBytes: stored.sizeBytes,
+      mode: entry.local.mode,
+      uid: entry.local.uid,
+      gid: entry.local.gid,
+      mtimeNs: entry.local.mtimeNs,
+    });
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EEXIST") {
+      return "stale";
+    }
+    throw error;
+  }
+  return "put-marker";
+}

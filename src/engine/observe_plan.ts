@@ -1,0 +1,117 @@
+/**
+ * What a look at the disk means for a row. Pure: a table of row x what lies there.
+ *
+ * Every report (a close, a rename, a delete, a scan) is only a hint to look; this decides
+ * from what the look showed. Nothing here makes a tombstone: a file that is gone without a
+ * DELETE is evicted or lost, never deleted.
+ *
+ * @module
+ */
+
+import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
+
+/** What lies at the path. `marker`: a socket inode whose check is right. */
+export type Look =
+  | { readonly kind: "absent" }
+  | { readonly kind: "file"; readonly stat: LocalStat }
+  | { readonly kind: "marker"; readonly stat: LocalStat; readonly sizeBytes: number }
+  /** A directory, a symbolic link, a socket or device of somebody else, another disk. */
+  | { readonly kind: "other" };
+
+export interface LookReason {
+  /** event: the watcher reported a write or rename of this path. scan: nobody did. */
+  readonly source: "event" | "scan";
+  /**
+   * Whether a difference that only a scan finds may be a write that the daemon slept
+   * through: the machine has not been restarted since the last session.
+   */
+  readonly trustsDifference: boolean;
+}
+
+export type ObservePlan =
+  | { readonly action: "nothing" }
+  /** New content: to be uploaded. */
+  | { readonly action: "written"; readonly stat: LocalStat }
+  /** Different bytes that nobody reported writing: both versions are kept. */
+  | { readonly action: "conflict"; readonly stat: LocalStat }
+  | { readonly action: "attributes"; readonly stat: LocalStat }
+  /** Looks like the stored version (a restore that a crash cut short): hash, then decide. */
+  | { readonly action: "compare"; readonly stat: LocalStat }
+  | { readonly action: "vanished" }
+  /** The row is evicted and its name has no marker. */
+  | { readonly action: "put-marker" }
+  /** A marker without a row: somebody moved or copied it. */
+  | { readonly action: "orphan-marker" };
+
+const NOTHING: ObservePlan = { action: "nothing" };
+
+export function planObservation(
+  entry: FileEntry | null,
+  look: Look,
+  reason: LookReason,
+): ObservePlan {
+  switch (look.kind) {
+    case "absent":
+      return planAbsent(entry);
+    case "marker":
+      return planMarker(entry);
+    case "other":
+      return entry === null || isEvicted(entry) ? NOTHING : { action: "vanished" };
+    case "file":
+      return planFile(entry, look.stat, reason);
+  }
+}
+
+function isEvicted(entry: FileEntry): boolean {
+  return entry.state === "clean" && !entry.resident;
+}
+
+function planAbsent(entry: FileEntry | null): ObservePlan {
+  if (entry === null) return NOTHING;
+  return isEvicted(entry) ? { action: "put-marker" } : { action: "vanished" };
+}
+
+function planMarker(entry: FileEntry | null): ObservePlan {
+  if (entry === null) return { action: "orphan-marker" };
+  return isEvicted(entry) ? NOTHING : { action: "vanished" };
+}
+
+function planFile(
+  entry: FileEntry | null,
+  stat: LocalStat,
+  reason: LookReason,
+): ObservePlan {
+  if (entry === null) return { action: "written", stat };
+  const { local } = entry;
+  if (
+    entry.resident && stat.ino === local.ino && stat.sizeBytes === local.sizeBytes &&
+    stat.mtimeNs === local.mtimeNs
+  ) {
+    if (stat.ctimeNs === local.ctimeNs) return NOTHING;
+    // A chmod or a link; or a write whose mtime was put back, which only a hash can tell.
+    return reason.source === "event" && entry.state === "clean"
+      ? { action: "compare", stat }
+      : { action: "attributes", stat };
+  }
+  if (entry.state !== "clean") return { action: "written", stat };
+  if (
+    entry.stored !== null && stat.sizeBytes === entry.stored.sizeBytes &&
+    entry.stored.hash !== null
+  ) return { action: "compare", stat };
+  return planDifference(entry, stat, reason);
+}
+
+/** The file is not what the store has: written on purpose, or damaged? */
+export function planDifference(
+  entry: FileEntry,
+  stat: LocalStat,
+  reason: LookReason,
+): ObservePlan {
+  if (entry.flags.conflict) return NOTHING;
+  if (reason.source === "event") return { action: "written", stat };
+  const storedMtimeNs = entry.stored?.mtimeNs ?? 0n;
+  const isNewer = stat.mtimeNs > entry.local.mtimeNs || stat.mtimeNs > storedMtimeNs;
+  return reason.trustsDifference && isNewer
+    ? { action: "written", stat }
+    : { action: "conflict", stat };
+}

@@ -1,0 +1,361 @@
+/**
+ * Brings evicted files back.
+ *
+ * Where the copies are: the store has the bytes before, during and after. What comes from
+ * it is written beside the depot, checked against the row's size and hash, flushed, and
+ * exchanged with the marker; what `p4d` wrote in the meantime always wins.
+ *
+ * @module
+ */
+
+import { InvariantError } from "../core/assert.ts";
+import { Places } from "../core/limits.ts";
+import type { BytePath, DepotPath } from "../core/names.ts";
+import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
+import type { DownloadResult, StorageBackend } from "../storage/backend.ts";
+import { StorageError } from "../storage/storage_error.ts";
+import { adoptFromStore } from "./adopt.ts";
+import {
+  absolute,
+  type EngineContext,
+  localStatOf,
+  nowSeconds,
+  parentOf,
+  shown,
+  temporaryDirectory,
+  temporaryName,
+} from "./engine_context.ts";
+import { lookAt } from "./local_file.ts";
+import type { Look } from "./observe_plan.ts";
+import { observe, REPORTED } from "./observe.ts";
+import { NoSpaceError, type SpaceLedger } from "./space.ts";
+
+/** Why a file cannot be had; the shim's codes. */
+export type RestoreFault = "NOTFOUND" | "CORRUPT" | "UNAVAILABLE" | "FULL" | "DENIED";
+
+/** A restore failed for good. Nothing changed, on the disk or in the manifest. */
+export class RestoreError extends Error {
+  override readonly name = "RestoreError";
+  readonly fault: RestoreFault;
+
+  constructor(fault: RestoreFault, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.fault = fault;
+  }
+}
+
+export interface Restored {
+  readonly sizeBytes: number;
+  /** False if the file was there already. */
+  readonly wasEvicted: boolean;
+}
+
+/** Told of the bytes so far, for WAIT lines. */
+export type OnProgress = (doneBytes: number, totalBytes: number) => void;
+
+interface Flight {
+  readonly result: Promise<Restored>;
+  readonly listeners: Set<OnProgress>;
+}
+
+export class Restorer {
+  readonly #context: EngineContext;
+  readonly #space: SpaceLedger;
+  readonly #places: Places;
+  readonly #flights = new Map<DepotPath, Flight>();
+  readonly #onRestored: () => void;
+
+  constructor(context: EngineContext, space: SpaceLedger, onRestored: () => void) {
+    this.#context = context;
+    this.#space = space;
+    this.#places = new Places(context.settings().restoreThreads);
+    this.#onRestored = onRestored;
+  }
+
+  get waitingCount(): number {
+    return this.#places.waitingCount;
+  }
+
+  /**
+   * Resolves when a plain open() of `path` would succeed. However many ask at once, one
+   * download serves them all, and all get its error.
+   *
+   * @throws {RestoreError}
+   */
+  async restore(path: DepotPath, onProgress?: OnProgress): Promise<Restored> {
+    const flight = this.#flights.get(path) ?? this.#takeOff(path);
+    if (onProgress !== undefined) flight.listeners.add(onProgress);
+    try {
+      return await flight.result;
+    } finally {
+      if (onProgress !== undefined) flight.listeners.delete(onProgress);
+    }
+  }
+
+  #takeOff(path: DepotPath): Flight {
+    const listeners = new Set<OnProgress>();
+    const onProgress: OnProgress = (done, total) => {
+      for (const listener of listeners) listener(done, total);
+    };
+    const result = this.#measured(path, onProgress)
+      .finally(() => this.#flights.delete(path));
+    const flight = { result, listeners };
+    this.#flights.set(path, flight);
+    return flight;
+  }
+
+  async #measured(path: DepotPath, onProgress: OnProgress): Promise<Restored> {
+    const { metrics, clock, log, failedOps } = this.#context;
+    const startedMs = clock.monotonicMs();
+    try {
+      const restored = await this.#context.locks.run(
+        path,
+        () => restoreLocked(this.#context, this.#space, this.#places, path, onProgress),
+      );
+      if (restored.wasEvicted) {
+        const seconds = (clock.monotonicMs() - startedMs) / 1000;
+        metrics.count("p4cache_restores_total", { result: "success" });
+        metrics.observe("p4cache_restore_seconds", seconds, { result: "success" });
+        metrics.count("p4cache_restore_bytes_total", {}, restored.sizeBytes);
+        this.#onRestored();
+      }
+      return restored;
+    } catch (error) {
+      if (error instanceof InvariantError) throw error;
+      const failure = asRestoreError(error);
+      if (failure.fault !== "NOTFOUND") {
+        metrics.count("p4cache_restores_total", { result: "failure" });
+        failedOps.append({
+          op: "restore",
+          ...shown(path),
+          fault: failure.fault,
+          error: failure.message,
+        });
+        log.error(`restore failed: ${failure.message}`, shown(path));
+      }
+      throw failure;
+    }
+  }
+}
+
+function asRestoreError(error: unknown): RestoreError {
+  if (error instanceof RestoreError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const options = { cause: error };
+  if (error instanceof NoSpaceError) return new RestoreError("FULL", message, options);
+  if (error instanceof StorageError) {
+    const fault = error.fault === "corrupt" || error.fault === "not-found"
+      ? "CORRUPT" // the row says that the store has it: its absence is damage, not an answer
+      : error.fault === "full"
+      ? "FULL"
+      : "UNAVAILABLE";
+    return new RestoreError(fault, message, options);
+  }
+  const code = error instanceof Error && "code" in error ? error.code : null;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new RestoreError("FULL", message, options);
+  }
+  return new RestoreError("UNAVAILABLE", message, options);
+}
+
+async function restoreLocked(
+  context: EngineContext,
+  space: SpaceLedger,
+  places: Places,
+  path: DepotPath,
+  onProgress: OnProgress,
+): Promise<Restored> {
+  const look = lookAt(context, path);
+  if (look.kind === "file") {
+    const entry = context.manifest.get(path);
+    if (entry !== null && !entry.resident) await observe(context, path, REPORTED);
+    return { sizeBytes: look.stat.sizeBytes, wasEvicted: false };
+  }
+  if (look.kind === "other") {
+    throw new RestoreError(
+      "NOTFOUND",
+      "a directory, link or foreign socket has this name",
+    );
+  }
+  const entry = await storedEntry(context, path, look);
+  const { stored } = entry;
+  if (stored === null) {
+    throw new RestoreError(
+      "CORRUPT",
+      "the local file is gone and it was never uploaded; see p4-cache-failed-ops.log",
+    );
+  }
+  return await places.run(() =>
+    space.reserve(stored.sizeBytes, async () => {
+      await bringBack(context, path, { entry, stored, look }, onProgress);
+      return { sizeBytes: stored.sizeBytes, wasEvicted: true };
+    })
+  );
+}
+
+/** The row that says what to restore; from the store itself if the manifest has none. */
+async function storedEntry(
+  context: EngineContext,
+  path: DepotPath,
+  look: Look,
+): Promise<FileEntry> {
+  let entry = context.manifest.get(path);
+  // The disk has less than the row believes: dirty content is gone, or a resident copy.
+  if (entry !== null && entry.resident) {
+    await observe(context, path, REPORTED);
+    entry = context.manifest.get(path);
+  }
+  if (entry !== null) return entry;
+  const adopted = await adoptFromStore(context, path);
+  if (adopted !== null) return adopted;
+  if (look.kind !== "marker") throw new RestoreError("NOTFOUND", "no such file");
+  throw new RestoreError(
+    "CORRUPT",
+    "the file is evicted, but neither the manifest nor the store knows it; see " +
+      "p4-cache rebuild-manifest",
+  );
+}
+
+interface Temporary {
+  readonly temporary: BytePath;
+  readonly fd: number;
+  readonly ino: bigint;
+}
+
+/** A new file whose name tells its inode, so that a restart knows it from any other. */
+function openTemporary({ posix, root, newId }: EngineContext): Temporary {
+  const first = `${temporaryDirectory(root)}/${newId()}`;
+  const fd = posix.createTemp(first, 0o600);
+  const { ino } = posix.fstat(fd);
+  const temporary = temporaryName(first, ino);
+  posix.rename(first, temporary);
+  return { temporary, fd, ino };
+}
+
+interface Wanted {
+  readonly entry: FileEntry;
+  readonly stored: StoredVersion;
+  readonly look: Look;
+}
+
+async function bringBack(
+  context: EngineContext,
+  path: DepotPath,
+  wanted: Wanted,
+  onProgress: OnProgress,
+): Promise<void> {
+  const { posix } = context;
+  const { temporary, fd, ino } = openTemporary(context);
+  try {
+    await fetchChecked(context, wanted.stored, fd, onProgress);
+    await publish(context, path, wanted, { temporary, fd });
+  } finally {
+    posix.close(fd);
+    // Only what we wrote ourselves: an exchange may have left somebody else's file there.
+    if (posix.lstat(temporary)?.ino === ino) posix.unlink(temporary);
+  }
+}
+
+/** Downloads and checks; from the secondary if the primary does not have it. */
+async function fetchChecked(
+  context: EngineContext,
+  stored: StoredVersion,
+  fd: number,
+  onProgress: OnProgress,
+): Promise<void> {
+  const { primary, secondary, metrics } = context;
+  try {
+    checkContent(context, stored, await fetch(context, primary, stored, fd, onProgress));
+    return;
+  } catch (error) {
+    const isElsewhere = error instanceof StorageError &&
+      (error.fault === "not-found" || error.fault === "corrupt");
+    if (!isElsewhere || secondary === null) throw error;
+    context.log.warn(`the primary store cannot serve it: ${error.message}`);
+  }
+  context.posix.truncate(fd, 0);
+  try {
+    checkContent(
+      context,
+      stored,
+      await fetch(context, secondary, stored, fd, onProgress),
+    );
+    metrics.count("p4cache_secondary_restores_total", { result: "success" });
+  } catch (error) {
+    metrics.count("p4cache_secondary_restores_total", { result: "failure" });
+    throw error;
+  }
+}
+
+function fetch(
+  context: EngineContext,
+  backend: StorageBackend,
+  stored: StoredVersion,
+  fd: number,
+  onProgress: OnProgress,
+): Promise<DownloadResult> {
+  const { posix, signal } = context;
+  return backend.download({
+    key: stored.key,
+    sizeBytes: stored.sizeBytes,
+    target: {
+      write: (bytes, offset) => posix.write(fd, bytes as Uint8Array<ArrayBuffer>, offset),
+      read: (buffer, offset) => posix.read(fd, buffer as Uint8Array<ArrayBuffer>, offset),
+    },
+    onProgress,
+    signal,
+  });
+}
+
+function checkContent(
+  context: EngineContext,
+  stored: StoredVersion,
+  result: DownloadResult,
+): void {
+  const corrupt = (detail: string): StorageError =>
+    new StorageError("corrupt", { operation: "download", key: stored.key, detail });
+  if (stored.hash === null) {
+    if (!context.settings().enforceContentHash) return;
+    throw corrupt("the manifest has no hash of it, and enforce_content_hash is on");
+  }
+  if (result.hash !== stored.hash) {
+    throw corrupt(`its bytes hash to ${result.hash}, the manifest has ${stored.hash}`);
+  }
+}
+
+async function publish(
+  context: EngineContext,
+  path: DepotPath,
+  { entry, stored, look }: Wanted,
+  { temporary, fd }: { temporary: string; fd: number },
+): Promise<void> {
+  const { posix, manifest } = context;
+  const target = absolute(context, path);
+  // What p4d did to the marker by chmod, chown or utime is what the file is to have.
+  const { mode, uid, gid, mtimeNs } = look.kind === "marker" ? look.stat : entry.local;
+  if (look.kind !== "marker") posix.makeDirs(parentOf(target), 0o755);
+  const published = await posix.publish({
+    temp: temporary,
+    target,
+    tempFd: fd,
+    attributes: { mode, uid, gid, mtimeNs },
+    expect: look.kind === "marker" ? { ino: look.stat.ino } : null,
+  });
+  if (published !== "published") {
+    await observe(context, path, REPORTED);
+    const now = lookAt(context, path);
+    if (now.kind === "file") return; // p4d wrote it meanwhile: that is the newest version
+    throw new RestoreError("UNAVAILABLE", "its name changed hands during the restore");
+  }
+  const stat = localStatOf(posix.fstat(fd));
+  const { outcome } = await manifest.apply(path, entry.generation, {
+    kind: "restored",
+    stat,
+    nowS: nowSeconds(context),
+  });
+  if (outcome === "applied") return;
+  // Deleted meanwhile: what stands there is our own copy of bytes that the store has.
+  const isOurs = posix.lstat(target)?.ino === stat.ino;
+  if (manifest.get(path) === null && isOurs && stored.hash !== null) posix.unlink(target);
+  else await observe(context, path, REPORTED);
+}

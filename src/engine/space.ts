@@ -1,0 +1,64 @@
+/**
+ * Room on the depot's disk: a restore reserves its bytes before it writes the first one,
+ * so that restores together never eat what `p4d` needs for its own writes.
+ *
+ * @module
+ */
+
+import { type EngineContext } from "./engine_context.ts";
+
+/** The disk has no room for a restore, and eviction made none in time. */
+export class NoSpaceError extends Error {
+  override readonly name = "NoSpaceError";
+}
+
+/** How long a restore waits for eviction, in milliseconds. */
+const WAIT_MS_MAX = 60_000;
+const WAIT_MS_STEP = 250;
+
+export class SpaceLedger {
+  readonly #context: EngineContext;
+  readonly #askForEviction: () => void;
+  #reservedBytes = 0;
+
+  constructor(context: EngineContext, askForEviction: () => void) {
+    this.#context = context;
+    this.#askForEviction = askForEviction;
+  }
+
+  get reservedBytes(): number {
+    return this.#reservedBytes;
+  }
+
+  /** Bytes that may still be taken without going below `min_free_bytes`. */
+  availableBytes(): number {
+    const { posix, root, settings } = this.#context;
+    return posix.statvfs(root).freeBytes - settings().minFreeBytes - this.#reservedBytes;
+  }
+
+  /**
+   * Runs `work` with `sizeBytes` set aside.
+   *
+   * @throws {NoSpaceError} If eviction does not make the room within a minute.
+   */
+  async reserve<T>(sizeBytes: number, work: () => Promise<T>): Promise<T> {
+    const { clock, signal } = this.#context;
+    const deadlineMs = clock.monotonicMs() + WAIT_MS_MAX;
+    while (this.availableBytes() < sizeBytes) {
+      this.#askForEviction();
+      if (clock.monotonicMs() >= deadlineMs) {
+        throw new NoSpaceError(
+          `${sizeBytes} bytes do not fit: ${this.availableBytes()} bytes are free above ` +
+            `min_free_bytes, and eviction made no room in ${WAIT_MS_MAX / 1000} s`,
+        );
+      }
+      await clock.sleep(WAIT_MS_STEP, signal);
+    }
+    this.#reservedBytes += sizeBytes;
+    try {
+      return await work();
+    } finally {
+      this.#reservedBytes -= sizeBytes;
+    }
+  }
+}

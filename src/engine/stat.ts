@@ -1,0 +1,35 @@
+/**
+ * What a plain stat() would say of a file, resident or not.
+ *
+ * @module
+ */
+
+import type { DepotPath } from "../core/names.ts";
+import { encodeMarkerAtimeNs } from "../core/marker.ts";
+import type { LocalStat } from "../manifest/manifest.ts";
+import { absolute, type EngineContext } from "./engine_context.ts";
+import { lookAt } from "./local_file.ts";
+
+export interface StatAnswer {
+  readonly stat: LocalStat;
+  readonly resident: boolean;
+}
+
+/** Null if there is no such file. Stamps a marker whose size somebody overwrote again. */
+export function statFile(context: EngineContext, path: DepotPath): StatAnswer | null {
+  const look = lookAt(context, path);
+  if (look.kind === "file") return { stat: look.stat, resident: true };
+  if (look.kind === "marker") return { stat: look.stat, resident: false };
+  const entry = context.manifest.get(path);
+  if (entry === null || entry.resident || entry.stored === null) return null;
+  const { sizeBytes } = entry.stored;
+  const stat = context.posix.lstat(absolute(context, path));
+  if (stat?.kind !== "socket" || stat.dev !== context.device) {
+    return look.kind === "absent" ? { stat: entry.local, resident: false } : null;
+  }
+  context.posix.setTimes(absolute(context, path), {
+    atimeNs: encodeMarkerAtimeNs(sizeBytes),
+    mtimeNs: null,
+  });
+  return { stat: { ...stat, sizeBytes }, resident: false };
+}

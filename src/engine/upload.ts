@@ -1,0 +1,253 @@
+/**
+ * Uploads one dirty file.
+ *
+ * Where the copies are: until the row is clean the local file is the only one, and nothing
+ * here touches it. The row becomes clean by compare-and-set, after the store acknowledged
+ * bytes that hash to what the flushed local file hashes to, under a key that never held
+ * other bytes.
+ *
+ * @module
+ */
+
+import { assert, InvariantError } from "../core/assert.ts";
+import {
+  type DepotPath,
+  type ObjectKey,
+  percentEncoded,
+  versionKeyFor,
+} from "../core/names.ts";
+import type { FileEntry, LocalStat, StoredVersion } from "../manifest/manifest.ts";
+import type { ObjectInfo, ObjectMetadata } from "../storage/backend.ts";
+import { StorageError } from "../storage/storage_error.ts";
+import {
+  absolute,
+  type EngineContext,
+  firstKey,
+  hasSameContent,
+  isUnchanged,
+  localStatOf,
+  shown,
+} from "./engine_context.ts";
+import { hashOpenFile } from "./local_file.ts";
+import { observe, REPORTED } from "./observe.ts";
+
+/**
+ * uploaded: clean now. changed: the file was written meanwhile, and is dirty again.
+ * not-dirty: nothing to do. failed: in the ledger; tried again by the slow retry.
+ */
+export type UploadOutcome = "uploaded" | "changed" | "not-dirty" | "failed";
+
+/** Uploads `path` if it is dirty. One at a time per path; not with an eviction or restore. */
+export function upload(context: EngineContext, path: DepotPath): Promise<UploadOutcome> {
+  return context.locks.run(path, async () => {
+    const entry = context.manifest.get(path);
+    if (entry === null || entry.state !== "dirty") return "not-dirty";
+    const started = await context.manifest.apply(path, entry.generation, {
+      kind: "upload-started",
+    });
+    if (started.outcome !== "applied" || started.entry === null) return "changed";
+    return await uploadStarted(context, path, started.entry);
+  });
+}
+
+async function uploadStarted(
+  context: EngineContext,
+  path: DepotPath,
+  entry: FileEntry,
+): Promise<UploadOutcome> {
+  const startedMs = context.clock.monotonicMs();
+  try {
+    const outcome = await attempt(context, path, entry);
+    if (outcome === "changed") await giveBack(context, path, entry, null);
+    else {
+      const seconds = (context.clock.monotonicMs() - startedMs) / 1000;
+      context.metrics.count("p4cache_uploads_total", { result: "success" });
+      context.metrics.observe("p4cache_upload_seconds", seconds, { result: "success" });
+    }
+    return outcome;
+  } catch (error) {
+    if (error instanceof InvariantError || context.signal.aborted) throw error;
+    await recordFailure(context, path, entry, error);
+    return "failed";
+  }
+}
+
+/** The row is dirty again and looked at again, unless somebody changed it meanwhile. */
+async function giveBack(
+  context: EngineContext,
+  path: DepotPath,
+  entry: FileEntry,
+  retryAtMs: number | null,
+): Promise<void> {
+  await context.manifest.apply(path, entry.generation, {
+    kind: "upload-failed",
+    retryAtMs,
+  });
+  await observe(context, path, REPORTED);
+}
+
+async function attempt(
+  context: EngineContext,
+  path: DepotPath,
+  entry: FileEntry,
+): Promise<"uploaded" | "changed"> {
+  const { posix } = context;
+  let fd: number;
+  try {
+    fd = posix.openRead(absolute(context, path));
+  } catch (error) {
+    // Absent, a marker, a directory, a link: what it is now decides. Anything else (EIO,
+    // EACCES, EMFILE) is a failure of this upload.
+    if (error instanceof Error && "code" in error && isNoFile(error.code)) {
+      return "changed";
+    }
+    throw error;
+  }
+  try {
+    const before = localStatOf(posix.fstat(fd));
+    if (!hasSameContent(before, entry.local)) return "changed";
+    // Clean means that the bytes survive a power cut on both sides.
+    await posix.fdatasync(fd);
+    const hash = await hashOpenFile(posix, fd, before.sizeBytes, context.signal);
+    const content = { fd, stat: before, hash, previous: entry.stored };
+    // The sweeper removes objects of tombstones under the same lock: an object that was
+    // found under its key must still be there when the row begins to name it.
+    return await context.locks.run(`key:${firstKey(path)}`, async () => {
+      const stored = isStored(content)
+        ? content.previous!
+        : await send(context, path, content);
+      const after = localStatOf(posix.fstat(fd));
+      if (!isUnchanged(after, before)) return "changed";
+      const { outcome } = await context.manifest.apply(path, entry.generation, {
+        kind: "uploaded",
+        stored,
+        stat: after,
+        nowMs: context.clock.nowMs(),
+      });
+      return outcome === "applied" ? "uploaded" : "changed";
+    });
+  } finally {
+    posix.close(fd);
+  }
+}
+
+function isNoFile(code: unknown): boolean {
+  return code === "ENOENT" || code === "ENOTDIR" || code === "ENXIO" ||
+    code === "ELOOP" ||
+    code === "EISDIR" || code === "EINVAL";
+}
+
+interface Content {
+  readonly fd: number;
+  readonly stat: LocalStat;
+  readonly hash: string;
+  readonly previous: StoredVersion | null;
+}
+
+/** The same bytes as before: only times or owner changed, or it was written back. */
+function isStored({ previous, hash, stat }: Content): boolean {
+  return previous !== null && previous.hash === hash &&
+    previous.sizeBytes === stat.sizeBytes;
+}
+
+/** Puts the bytes under a key that is free, or finds that a key has exactly them. */
+async function send(
+  context: EngineContext,
+  path: DepotPath,
+  content: Content,
+): Promise<StoredVersion> {
+  const refusal = context.refuseUpload();
+  if (refusal !== null) throw new Error(refusal);
+  const first = firstKey(path);
+  // Its own later versions never go to the first key: there, older bytes stand or stood.
+  const keys = content.previous === null
+    ? [first, versionKeyFor(first, content.hash)]
+    : [versionKeyFor(first, content.hash)];
+  for (const key of keys) {
+    const info = await putOrFind(context, path, key, content);
+    if (info !== null) {
+      return {
+        key,
+        hash: content.hash,
+        sizeBytes: content.stat.sizeBytes,
+        mtimeNs: content.stat.mtimeNs,
+        versionId: info.versionId,
+      };
+    }
+  }
+  throw new Error(
+    `the store has other bytes under ${
+      keys.at(-1)
+    }, which is named after this content's ` +
+      `hash: somebody wrote into the store`,
+  );
+}
+
+/** Null if the key holds other bytes. */
+async function putOrFind(
+  context: EngineContext,
+  path: DepotPath,
+  key: ObjectKey,
+  { fd, stat, hash }: Content,
+): Promise<ObjectInfo | null> {
+  const { posix, primary, signal } = context;
+  const metadata: ObjectMetadata = {
+    hash,
+    mtimeNs: stat.mtimeNs,
+    mode: stat.mode,
+    uid: stat.uid,
+    gid: stat.gid,
+    path: percentEncoded(path),
+  };
+  try {
+    const info = await primary.upload({
+      key,
+      source: {
+        sizeBytes: stat.sizeBytes,
+        read: (buffer, offset) =>
+          posix.read(fd, buffer as Uint8Array<ArrayBuffer>, offset),
+      },
+      metadata,
+      signal,
+    });
+    context.metrics.count("p4cache_upload_bytes_total", {}, stat.sizeBytes);
+    return info;
+  } catch (error) {
+    if (!(error instanceof StorageError) || error.fault !== "precondition") throw error;
+  }
+  const info = await primary.head(key, signal);
+  if (info === null) {
+    throw new StorageError("unavailable", {
+      operation: "upload",
+      key,
+      detail: "the store says that the key is taken and that it is absent",
+    });
+  }
+  const isSame = info.sizeBytes === stat.sizeBytes && info.metadata?.hash === hash;
+  return isSame ? info : null;
+}
+
+async function recordFailure(
+  context: EngineContext,
+  path: DepotPath,
+  entry: FileEntry,
+  error: unknown,
+): Promise<void> {
+  assert(error instanceof Error, "only errors are thrown");
+  const retryInSecs = context.settings().slowRetrySecs;
+  context.metrics.count("p4cache_uploads_total", { result: "failure" });
+  const record = {
+    op: "upload",
+    ...shown(path),
+    error: error.message,
+    fault: error instanceof StorageError ? error.fault : "local",
+    retryInSecs,
+  };
+  context.failedUploads.append(record);
+  context.failedOps.append(record);
+  context.log.error(`upload failed; the file stays local and dirty: ${error.message}`, {
+    ...shown(path),
+    retryInSecs,
+  });
+  await giveBack(context, path, entry, context.clock.nowMs() + retryInSecs * 1000);
+}

@@ -1,0 +1,87 @@
+/**
+ * Keeps `upload_threads` uploads going, in the order in which files became dirty.
+ *
+ * @module
+ */
+
+import type { DepotPath } from "../core/names.ts";
+import { WakeUp } from "../core/wake_up.ts";
+import type { PathAndEntry } from "../manifest/manifest.ts";
+import { type EngineContext } from "./engine_context.ts";
+import { upload } from "./upload.ts";
+
+/** Rows read from the queue at a time: enough that those in flight do not hide the rest. */
+const QUEUE_WINDOW = 256;
+
+/** A look at the queue even if nobody woke us, in milliseconds. */
+const IDLE_MS = 5_000;
+
+export class UploadCoordinator {
+  readonly #context: EngineContext;
+  readonly #wakeUp: WakeUp;
+  readonly #running = new Map<DepotPath, Promise<void>>();
+  readonly #onUploaded: () => void;
+
+  constructor(context: EngineContext, onUploaded: () => void) {
+    this.#context = context;
+    this.#wakeUp = new WakeUp(context.clock);
+    this.#onUploaded = onUploaded;
+  }
+
+  /** Something became dirty, or due. */
+  wake(): void {
+    this.#wakeUp.wake();
+  }
+
+  /** Uploads until the context's signal aborts; then waits for what is under way. */
+  async run(): Promise<void> {
+    const { signal } = this.#context;
+    while (!signal.aborted) {
+      const delayMs = this.#startDue();
+      await this.#wakeUp.wait(delayMs, signal);
+    }
+    await Promise.all(this.#running.values());
+  }
+
+  /** Starts what may start now; returns how long nothing more can, in milliseconds. */
+  #startDue(): number {
+    const { manifest, clock, settings } = this.#context;
+    const { uploadThreads, uploadSettleMs } = settings();
+    const nowMs = clock.nowMs();
+    let delayMs = Math.max(0, (manifest.nextRetryAtMs() ?? nowMs + IDLE_MS) - nowMs);
+    if (this.#running.size >= uploadThreads) return IDLE_MS;
+    const window = QUEUE_WINDOW + this.#running.size;
+    for (const row of manifest.dirtyDue(nowMs, window)) {
+      if (this.#running.has(row.path)) continue;
+      if (this.#running.size >= uploadThreads) return IDLE_MS;
+      const settledInMs = settledAtMs(row, uploadSettleMs) - nowMs;
+      // An mtime in the future (a clock that jumped, a restored backup) settles at once.
+      if (settledInMs > 0 && settledInMs <= uploadSettleMs) {
+        delayMs = Math.min(delayMs, settledInMs);
+        continue;
+      }
+      this.#start(row.path);
+    }
+    return Math.min(delayMs, IDLE_MS);
+  }
+
+  #start(path: DepotPath): void {
+    const done = upload(this.#context, path)
+      .then((outcome) => {
+        if (outcome === "uploaded") this.#onUploaded();
+      })
+      .catch((error) => {
+        // A stop cuts uploads short: the row is dirty again at the next start.
+        if (!this.#context.signal.aborted) throw error;
+      })
+      .finally(() => {
+        this.#running.delete(path);
+        this.#wakeUp.wake();
+      });
+    this.#running.set(path, done);
+  }
+}
+
+function settledAtMs({ entry }: PathAndEntry, settleMs: number): number {
+  return Number(entry.local.mtimeNs / 1_000_000n) + settleMs;
+}
