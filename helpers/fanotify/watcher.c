@@ -1,7 +1,7 @@
 /*
  * watcher.c - p4-cache-fanotify: tells the daemon what changes in the depot.
  *
- *   p4-cache-fanotify --root DIR [--root DIR2 ...] [--mode auto|fid|content] [--bounded-queue]
+ *   p4-cache-fanotify --root DIR [--root DIR2 ...] [--mode auto|fid|content] [--limited-queue]
  *
  * It holds CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH so that the daemon need not: it decides nothing and
  * opens nothing by a name that an event gave. Marks are on file systems: a mark on a mount sees
@@ -9,7 +9,7 @@
  *
  * One group with names of directories (kernel 5.9) keeps closes, renames and deletes in order. Where
  * the kernel or the file system cannot, a group with descriptors reports closes alone, and "ready"
- * says "content". --bounded-queue keeps the kernel's limit of events, for the test of its overflow.
+ * says "content". --limited-queue keeps the kernel's limit of events, for the test of its overflow.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -217,7 +217,7 @@ static void read_options(struct watcher *watcher, struct options *options, int a
     static const struct option known[] = {
         {"root", required_argument, NULL, 'r'},
         {"mode", required_argument, NULL, 'm'},
-        {"bounded-queue", no_argument, NULL, 'b'},
+        {"limited-queue", no_argument, NULL, 'b'},
         {NULL, 0, NULL, 0},
     };
     int letter;
