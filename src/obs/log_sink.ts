@@ -32,42 +32,60 @@ export interface LogSinkOptions {
 /** @throws The file system's error if the file cannot be opened. */
 export function openLogSink(options: LogSinkOptions, clock: Clock): LogSink {
   if (options.file === null) {
-    return countingLosses((bytes) => writeWhole(Deno.stdout, bytes));
+    const write = tellingOfLosses((bytes) => writeMost(Deno.stdout, bytes));
+    return { write, close: () => {} };
   }
   const file = new RotatingFile(options.file, options, clock);
-  return { ...countingLosses((bytes) => file.write(bytes)), close: () => file.close() };
+  return {
+    write: tellingOfLosses((bytes) => file.write(bytes)),
+    close: () => file.close(),
+  };
 }
 
-/** A sink whose next good line tells of the ones that could not be written. */
-function countingLosses(write: (bytes: Uint8Array) => void): LogSink {
+/**
+ * Counts the lines that could not be written; the next one that can be is preceded by
+ * their number.
+ *
+ * @param write Returns how many bytes it got rid of. Does not throw.
+ */
+export function tellingOfLosses(
+  write: (bytes: Uint8Array) => number,
+): (line: string) => void {
   let lost = 0;
-  return {
-    write(line: string): void {
-      try {
-        const text = lost === 0 ? line : `${lossNote(line, lost)}${line}`;
-        write(new TextEncoder().encode(text));
-        lost = 0;
-      } catch {
-        lost++; // There is nowhere to say so but here, later.
-      }
-    },
-    close(): void {},
+  let isTorn = false;
+  return (line) => {
+    const note = lost === 0 ? "" : `${isTorn ? "\n" : ""}${lossNote(line, lost)}`;
+    const bytes = new TextEncoder().encode(note + line);
+    const count = write(bytes);
+    if (count === bytes.length) {
+      [lost, isTorn] = [0, false];
+      return;
+    }
+    lost++; // There is nowhere to say so but here, later.
+    if (count > 0) isTorn = bytes[count - 1] !== 0x0a;
   };
 }
 
 /** In the format of the line that it goes before. */
 function lossNote(line: string, lost: number): string {
-  const message = `${lost} log lines could not be written and are missing here`;
+  const message = `Lines of the log that could not be written here: ${lost}`;
   if (!line.startsWith("{")) return `${line.slice(0, 24)} WARN  ${message}\n`;
   const { ts } = JSON.parse(line);
   return JSON.stringify({ ts, level: "warn", message }) + "\n";
 }
 
-function writeWhole(
+/** Returns how many of the bytes were written. */
+function writeMost(
   file: { writeSync(bytes: Uint8Array): number },
   bytes: Uint8Array,
-): void {
-  for (let rest = bytes; rest.length > 0;) rest = rest.subarray(file.writeSync(rest));
+): number {
+  let count = 0;
+  try {
+    while (count < bytes.length) count += file.writeSync(bytes.subarray(count));
+  } catch {
+    // The caller sees it in the count.
+  }
+  return count;
 }
 
 class RotatingFile {
@@ -92,13 +110,14 @@ class RotatingFile {
     this.#removeOld();
   }
 
-  write(bytes: Uint8Array): void {
+  write(bytes: Uint8Array): number {
     const day = dayOf(this.#clock.nowMs());
     const isTooLarge = this.#sizeBytes + bytes.length > this.#maxBytes;
     if (this.#sizeBytes > 0 && (day !== this.#day || isTooLarge)) this.#rotate();
     this.#day = day;
-    writeWhole(this.#file, bytes);
-    this.#sizeBytes += bytes.length;
+    const count = writeMost(this.#file, bytes);
+    this.#sizeBytes += count;
+    return count;
   }
 
   close(): void {

@@ -91,6 +91,10 @@ export const METRICS = {
     kind: "counter",
     help: "Local bytes that evictions freed.",
   },
+  p4cache_evict_refused_total: {
+    kind: "counter",
+    help: "Evictions refused because the store did not show the object as it should be.",
+  },
   p4cache_files: {
     kind: "gauge",
     help: "Files in the manifest by state; total is all of them.",
