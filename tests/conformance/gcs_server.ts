@@ -18,6 +18,8 @@ export interface GcsServer {
   revokeTokens(): void;
   /** Takes at most this many bytes of the next chunk, as a service does that restarts. */
   cutNextChunk(bytesMax: number): void;
+  /** Names another origin in the URLs of upload sessions. */
+  announce(origin: string): void;
   close(): Promise<void>;
 }
 
@@ -57,6 +59,7 @@ export function startGcsServer(options: GcsServerOptions): GcsServer {
     endpoint: service.endpoint,
     revokeTokens: () => service.tokens.clear(),
     cutNextChunk: (bytesMax) => service.cutBytes = bytesMax,
+    announce: (origin) => service.endpoint = origin,
     close: () => server.shutdown(),
   };
 }

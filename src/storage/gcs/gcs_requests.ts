@@ -210,17 +210,23 @@ export class GcsRequests {
     body: Uint8Array<ArrayBuffer> | null,
     signal: AbortSignal | undefined,
   ): Promise<HttpAnswer> {
-    const authorization = `Bearer ${await this.#tokens.token()}`;
-    const answer = await this.#transport.send({
-      method,
-      url,
-      headers: { ...headers, authorization, "user-agent": this.#userAgent },
-      body,
-      signal,
-    });
-    // Next time from the credentials as they are then: they may have been replaced.
-    if (answer.status === 401) this.#tokens.forget();
-    return answer;
+    const send = async (): Promise<HttpAnswer> => {
+      const authorization = `Bearer ${await this.#tokens.token()}`;
+      return await this.#transport.send({
+        method,
+        url,
+        headers: { ...headers, authorization, "user-agent": this.#userAgent },
+        body,
+        signal,
+      });
+    };
+    const answer = await send();
+    if (answer.status !== 401) return answer;
+    // Tokens and keys get revoked and replaced: once more, from the credentials as they
+    // are now.
+    await answer.body.cancel().catch(() => {});
+    this.#tokens.forget();
+    return await send();
   }
 
   async #json<T>(answer: HttpAnswer): Promise<Answered<T>> {
