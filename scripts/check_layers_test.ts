@@ -1,4 +1,4 @@
-import { deepEqual } from "node:assert/strict";
+import { deepStrictEqual } from "node:assert/strict";
 import { type GraphModule, violationsIn } from "./check_layers.ts";
 
 const ROOT = "file:///p/";
@@ -18,7 +18,7 @@ function violations(...modules: GraphModule[]): string[] {
 }
 
 Deno.test("violationsIn() allows what points downwards", () => {
-  deepEqual(
+  deepStrictEqual(
     violations(
       imports("main.ts", "src/cli/run.ts"),
       imports("src/cli/run.ts", "src/daemon/daemon.ts", "src/core/clock.ts"),
@@ -36,7 +36,7 @@ Deno.test("violationsIn() allows what points downwards", () => {
 });
 
 Deno.test("violationsIn() names imports upwards, sideways, from outside and of tests", () => {
-  deepEqual(
+  deepStrictEqual(
     violations(
       imports("main.ts", "src/posix/files.ts"),
       imports("src/core/x.ts", "src/obs/logger.ts"),
@@ -67,14 +67,14 @@ Deno.test("violationsIn() counts type-only imports and imports that cannot be re
       { specifier: "nowhere", code: { error: "not found: nowhere" } },
     ],
   };
-  deepEqual(violations(module), [
+  deepStrictEqual(violations(module), [
     "src/wire/x.ts: wire may not import gate (src/gate/y.ts)",
     "src/wire/x.ts: not found: nowhere",
   ]);
 });
 
 Deno.test("violationsIn() finds vendor programs that main.ts reaches in several steps", () => {
-  deepEqual(
+  deepStrictEqual(
     violations(
       imports("main.ts", "src/cli/run.ts"),
       imports("src/cli/run.ts", "node_modules/x/index.js"),

@@ -36,8 +36,9 @@ function complete(fields: ConfigFields): Config {
     ...fields,
     primary: completeBackend(primary, fields),
     secondary: secondary === null ? null : completeBackend(secondary, fields),
+    // 80 %, rounded down, without leaving the integers that a number can hold.
     lowWatermarkBytes: fields.lowWatermarkBytes ??
-      Math.floor(fields.maxCacheBytes / 5 * 4),
+      fields.maxCacheBytes - Math.ceil(fields.maxCacheBytes / 5),
     logLevel: fields.verbose ? "debug" : fields.logLevel,
   };
 }

@@ -1,4 +1,4 @@
-import { deepEqual } from "node:assert/strict";
+import { deepStrictEqual } from "node:assert/strict";
 import { formatBytes, GIB, KIB, MIB } from "./units.ts";
 
 Deno.test("formatBytes() prints at most three digits and the unit that keeps them short", () => {
@@ -13,5 +13,5 @@ Deno.test("formatBytes() prints at most three digits and the unit that keeps the
     [2 ** 53, "8 PiB"],
     [2_000 * 2 ** 50, "2000 PiB"],
   ];
-  for (const [bytes, text] of cases) deepEqual(formatBytes(bytes), text);
+  for (const [bytes, text] of cases) deepStrictEqual(formatBytes(bytes), text);
 });

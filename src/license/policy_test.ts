@@ -1,9 +1,9 @@
-import { deepEqual, match } from "node:assert/strict";
+import { deepStrictEqual, match } from "node:assert/strict";
 import { developmentLicense } from "./policy.ts";
 
 Deno.test("developmentLicense() allows every upload, marks no object and says what it is", () => {
   const policy = developmentLicense();
-  deepEqual(policy.mayUpload(Number.MAX_SAFE_INTEGER), { allowed: true });
-  deepEqual(policy.watermark, {});
+  deepStrictEqual(policy.mayUpload(Number.MAX_SAFE_INTEGER), { allowed: true });
+  deepStrictEqual(policy.watermark, {});
   match(policy.banner(), /^Development licence\b/);
 });

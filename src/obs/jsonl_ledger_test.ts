@@ -1,4 +1,4 @@
-import { deepEqual, equal, throws } from "node:assert/strict";
+import { deepStrictEqual, strictEqual, throws } from "node:assert/strict";
 import { ManualClock } from "../../tests/support/manual_clock.ts";
 import { LedgerError, openLedger } from "./jsonl_ledger.ts";
 
@@ -24,12 +24,12 @@ Deno.test("append() adds one line a record, below what other runs have left", ()
       ledger.append({ op, path: "a\nb" });
       ledger.close();
     }
-    deepEqual(linesOf(path), [
+    deepStrictEqual(linesOf(path), [
       `{"ts":"${TS}","op":"upload","path":"a\\nb"}`,
       `{"ts":"${TS}","op":"delete","path":"a\\nb"}`,
       "",
     ]);
-    equal(Deno.statSync(path).mode! & 0o777, 0o640);
+    strictEqual(Deno.statSync(path).mode! & 0o777, 0o640);
   }));
 
 Deno.test("append() leaves a line that a crash cut off to itself", () =>
@@ -39,7 +39,7 @@ Deno.test("append() leaves a line that a crash cut off to itself", () =>
     ledger.append({ n: 1 });
     ledger.append({ n: 2 });
     ledger.close();
-    deepEqual(linesOf(path), [
+    deepStrictEqual(linesOf(path), [
       '{"op":"cut of',
       `{"ts":"${TS}","n":1}`,
       `{"ts":"${TS}","n":2}`,
@@ -54,7 +54,7 @@ Deno.test("append() rotates beyond the size and keeps as many files as it is tol
     for (let n = 0; n < 5; n++) ledger.append({ n, filler });
     ledger.close();
     const numberIn = (name: string): number => JSON.parse(linesOf(name)[0]!).n;
-    deepEqual([path, `${path}.1`, `${path}.2`].map(numberIn), [4, 3, 2]);
+    deepStrictEqual([path, `${path}.1`, `${path}.2`].map(numberIn), [4, 3, 2]);
     throws(() => Deno.statSync(`${path}.3`), Deno.errors.NotFound);
   }));
 
@@ -63,7 +63,7 @@ Deno.test("append() with nothing to keep still bounds the file", () =>
     const ledger = openLedger({ path, rotateMaxMb: 1, keep: 0, clock });
     for (let n = 0; n < 3; n++) ledger.append({ n, filler: "x".repeat(600_000) });
     ledger.close();
-    equal(linesOf(path).length, 2);
+    strictEqual(linesOf(path).length, 2);
     throws(() => Deno.statSync(`${path}.1`), Deno.errors.NotFound);
   }));
 

@@ -1,4 +1,4 @@
-import { equal } from "node:assert/strict";
+import { strictEqual } from "node:assert/strict";
 import { tellingOfLosses } from "./log_sink.ts";
 
 /** A disk with so much room left, which the test can change. */
@@ -26,7 +26,7 @@ Deno.test("tellingOfLosses() tells how many lines a full disk cost, before the n
   disk.room = Infinity;
   write(`${TIME} INFO  two\n`);
   write(`${TIME} INFO  three\n`);
-  equal(
+  strictEqual(
     disk.content,
     `${TIME} INFO  one\n` +
       `${TIME} WARN  Lines of the log that could not be written here: 2\n` +
@@ -42,7 +42,7 @@ Deno.test("tellingOfLosses() ends a line that was cut off, and keeps to JSON", (
   write(`{"ts":"${TIME}","message":"lost"}\n`);
   disk.room = Infinity;
   write(`{"ts":"${TIME}","message":"whole"}\n`);
-  equal(
+  strictEqual(
     disk.content,
     `{"ts"\n{"ts":"${TIME}","level":"warn",` +
       '"message":"Lines of the log that could not be written here: 2"}\n' +
@@ -60,5 +60,5 @@ Deno.test("tellingOfLosses() adds no empty line where the cut came at a line's e
   write(`${TIME} lost\n`);
   disk.room = Infinity;
   write(`${TIME} whole\n`);
-  equal(disk.content, `${note}${note.replace("1\n", "2\n")}${TIME} whole\n`);
+  strictEqual(disk.content, `${note}${note.replace("1\n", "2\n")}${TIME} whole\n`);
 });

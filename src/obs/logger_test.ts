@@ -1,5 +1,5 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn -- small files of a test's own directory
-import { deepEqual, equal, throws } from "node:assert/strict";
+import { deepStrictEqual, strictEqual, throws } from "node:assert/strict";
 import { ManualClock } from "../../tests/support/manual_clock.ts";
 import { InvariantError } from "../core/assert.ts";
 import { createMemoryLogger, type LoggerOptions, openLogger } from "./logger.ts";
@@ -49,7 +49,7 @@ Deno.test("openLogger() appends the wanted lines, with the fields of its childre
     engine.child({ module: "gate" }).info("not wanted");
     logger.close();
     logger.error("after the end");
-    deepEqual(files(), {
+    deepStrictEqual(files(), {
       "p4-cache.log": "old\n" +
         "2026-03-01T10:00:00.000Z WARN  wanted\n" +
         "2026-03-01T10:00:00.000Z DEBUG engine: wanted too depot=1 n=2\n",
@@ -65,7 +65,7 @@ Deno.test("openLogger() begins a new file each day and removes those that are to
       await clock.advance(86_400_000);
     }
     logger.close();
-    deepEqual(files(), {
+    deepStrictEqual(files(), {
       "p4-cache.log": day("four", "04T10:00:00.000Z"),
       "p4-cache.log.2026-03-02.1": day("two", "02T10:00:00.000Z"),
       "p4-cache.log.2026-03-03.1": day("three", "03T10:00:00.000Z"),
@@ -80,9 +80,9 @@ Deno.test("openLogger() keeps files that are not its own, and all with a retenti
       Deno.writeTextFileSync(`${directory}/${name}`, "");
     }
     openLogger({ ...options, retentionDays: 0 }).close();
-    equal(rotated in files(), true);
+    strictEqual(rotated in files(), true);
     openLogger(options).close();
-    deepEqual(Object.keys(files()), ["p4-cache.log", ...others].sort());
+    deepStrictEqual(Object.keys(files()), ["p4-cache.log", ...others].sort());
   }));
 
 Deno.test("openLogger() begins a new file beyond the size, and never loses a line to it", () =>
@@ -95,7 +95,7 @@ Deno.test("openLogger() begins a new file beyond the size, and never loses a lin
       name,
       content.trimEnd().split("\n").map((line) => line.slice(31, 32)).join(""),
     ]);
-    deepEqual(kept, [
+    deepStrictEqual(kept, [
       ["p4-cache.log", "45"],
       ["p4-cache.log.2026-03-01.1", "01"],
       ["p4-cache.log.2026-03-01.2", "23"],
@@ -110,8 +110,8 @@ Deno.test("openLogger() rotates a file of another day that it finds at start", (
     const logger = openLogger(options);
     logger.info("today");
     logger.close();
-    equal(files()["p4-cache.log.2026-02-28.1"], "yesterday\n");
-    equal(files()["p4-cache.log"], "2026-03-01T10:00:00.000Z INFO  today\n");
+    strictEqual(files()["p4-cache.log.2026-02-28.1"], "yesterday\n");
+    strictEqual(files()["p4-cache.log"], "2026-03-01T10:00:00.000Z INFO  today\n");
   }));
 
 Deno.test("openLogger() goes on in the open file when it cannot rotate", () =>
@@ -125,7 +125,7 @@ Deno.test("openLogger() goes on in the open file when it cannot rotate", () =>
     Deno.removeSync(options.file);
     logger.info("two");
     logger.close();
-    equal(
+    strictEqual(
       Deno.readTextFileSync(kept),
       "2026-03-01T10:00:00.000Z INFO  one\n2026-03-02T10:00:00.000Z INFO  two\n",
     );
@@ -140,7 +140,9 @@ Deno.test("openLogger() goes on after the disk has refused a line", () =>
     logger.reconfigure(options);
     logger.info("written");
     logger.close();
-    deepEqual(files(), { "p4-cache.log": "2026-03-01T10:00:00.000Z INFO  written\n" });
+    deepStrictEqual(files(), {
+      "p4-cache.log": "2026-03-01T10:00:00.000Z INFO  written\n",
+    });
   }));
 
 Deno.test("reconfigure() changes level, format and file from the next line on", () =>
@@ -153,7 +155,7 @@ Deno.test("reconfigure() changes level, format and file from the next line on", 
     logger.reconfigure({ ...options, file: second, level: "debug", format: "json" });
     child.debug("now");
     logger.close();
-    deepEqual(files(), {
+    deepStrictEqual(files(), {
       "p4-cache.log": "2026-03-01T10:00:00.000Z INFO  engine: first\n",
       "second.log":
         '{"ts":"2026-03-01T10:00:00.000Z","level":"debug","module":"engine","message":"now"}\n',
@@ -169,7 +171,7 @@ Deno.test("reconfigure() keeps the old file when the new one cannot be opened", 
     );
     logger.info("still here");
     logger.close();
-    deepEqual(files(), {
+    deepStrictEqual(files(), {
       "p4-cache.log": "2026-03-01T10:00:00.000Z INFO  still here\n",
     });
   }));
@@ -181,7 +183,7 @@ Deno.test("close() says how often an error was repeated", () =>
       logger.error("Cannot reach the store", { why: "timeout" });
     }
     logger.close();
-    deepEqual(files()["p4-cache.log"]?.split("\n"), [
+    deepStrictEqual(files()["p4-cache.log"]?.split("\n"), [
       "2026-03-01T10:00:00.000Z ERROR Cannot reach the store why=timeout",
       "2026-03-01T10:00:00.000Z ERROR Cannot reach the store (repeated 3 times) why=timeout",
       "",
@@ -196,7 +198,7 @@ Deno.test("openLogger() takes a level that the configuration would refuse for a 
 Deno.test("createMemoryLogger() keeps the lines of its children too", () => {
   const logger = createMemoryLogger();
   logger.child({ module: "x" }).warn("m", { n: 1 });
-  deepEqual(logger.records, [{
+  deepStrictEqual(logger.records, [{
     level: "warn",
     message: "m",
     fields: { module: "x", n: 1 },

@@ -1,5 +1,5 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn -- small files of a test's own directory
-import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { deepStrictEqual, match, rejects, strictEqual } from "node:assert/strict";
 import { checkDocument } from "../../tests/support/document.ts";
 import { METRICS, type MetricSpec, renderMetricDocs } from "./metric_table.ts";
 import { createMetrics } from "./metrics.ts";
@@ -35,16 +35,16 @@ const TABLE = METRICS as Readonly<Record<string, MetricSpec>>;
 
 Deno.test("METRICS has every published name with its labels", () => {
   const found = Object.keys(PUBLISHED).map((name) => [name, labelsOf(TABLE[name])]);
-  deepEqual(Object.fromEntries(found), PUBLISHED);
+  deepStrictEqual(Object.fromEntries(found), PUBLISHED);
 });
 
 Deno.test("METRICS keeps to the conventions of Prometheus", () => {
   for (const [name, spec] of Object.entries(TABLE)) {
     match(name, /^p4cache_[a-z_]+$/);
     match(spec.help, /^[A-Z].*\.$/, name);
-    equal(name.endsWith("_total"), spec.kind === "counter", name);
+    strictEqual(name.endsWith("_total"), spec.kind === "counter", name);
     if (spec.kind !== "histogram") continue;
-    deepEqual([...spec.buckets], [...spec.buckets].sort((a, b) => a - b), name);
+    deepStrictEqual([...spec.buckets], [...spec.buckets].sort((a, b) => a - b), name);
   }
 });
 
@@ -61,8 +61,8 @@ Deno.test("createMetrics() shows every series at zero before anything has happen
     // A bucket each, one for infinity, the sum and the count.
     const each = spec.kind === "histogram" ? spec.buckets.length + 3 : 1;
     const own = samples.filter((line) => seriesOf(line) === name);
-    equal(own.length, combinations * each, name);
-    equal(own.every((line) => line.endsWith(" 0")), true, name);
+    strictEqual(own.length, combinations * each, name);
+    strictEqual(own.every((line) => line.endsWith(" 0")), true, name);
   }
 });
 
@@ -82,7 +82,7 @@ Deno.test("count(), set() and observe() change the series that they name, and no
   metrics.set("p4cache_cache_bytes", 9);
   metrics.observe("p4cache_restore_seconds", 45, { result: "success" });
   const after = (await metrics.render()).split("\n");
-  deepEqual(after.filter((line) => !before.includes(line)), [
+  deepStrictEqual(after.filter((line) => !before.includes(line)), [
     'p4cache_uploads_total{result="failure"} 3',
     'p4cache_restore_seconds_bucket{le="60",result="success"} 1',
     'p4cache_restore_seconds_bucket{le="300",result="success"} 1',
@@ -111,9 +111,11 @@ Deno.test("writeMetricsFile() replaces the file, readable by the collector", asy
     Deno.writeTextFileSync(path, "old", { mode: 0o600 });
     Deno.writeTextFileSync(`${path}.tmp`, "left behind by a crash");
     await writeMetricsFile(path, { render: () => Promise.resolve("new\n") });
-    equal(Deno.readTextFileSync(path), "new\n");
-    equal(Deno.statSync(path).mode! & 0o777, 0o644);
-    deepEqual([...Deno.readDirSync(directory)].map((it) => it.name), ["p4-cache.prom"]);
+    strictEqual(Deno.readTextFileSync(path), "new\n");
+    strictEqual(Deno.statSync(path).mode! & 0o777, 0o644);
+    deepStrictEqual([...Deno.readDirSync(directory)].map((it) => it.name), [
+      "p4-cache.prom",
+    ]);
   } finally {
     Deno.umask(umask);
     Deno.removeSync(directory, { recursive: true });
@@ -129,12 +131,12 @@ Deno.test("writeMetricsFile() does not write through a link, and cleans up when 
     await writeMetricsFile(`${directory}/a.prom`, {
       render: () => Promise.resolve("new"),
     });
-    equal(Deno.readTextFileSync(victim), "untouched");
+    strictEqual(Deno.readTextFileSync(victim), "untouched");
     Deno.mkdirSync(`${directory}/b.prom`); // A file cannot be renamed over a directory.
     const render = (): Promise<string> => Promise.resolve("new");
     await rejects(writeMetricsFile(`${directory}/b.prom`, { render }));
     const names = [...Deno.readDirSync(directory)].map((it) => it.name).sort();
-    deepEqual(names, ["a.prom", "b.prom", "victim"]);
+    deepStrictEqual(names, ["a.prom", "b.prom", "victim"]);
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }

@@ -1,4 +1,4 @@
-import { deepEqual, equal } from "node:assert/strict";
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { ManualClock } from "../../tests/support/manual_clock.ts";
 import type { LogLevel } from "../core/log_filter.ts";
 import type { LogRecord } from "./log_record.ts";
@@ -12,12 +12,12 @@ Deno.test("admit() lets the first of equal errors through and sums up the others
   const clock = new ManualClock();
   const guard = createRepeatGuard(clock);
   const failed = record("error", "failed");
-  deepEqual(guard.admit(failed), [failed]);
-  for (let i = 0; i < 5; i++) deepEqual(guard.admit(failed), []);
+  deepStrictEqual(guard.admit(failed), [failed]);
+  for (let i = 0; i < 5; i++) deepStrictEqual(guard.admit(failed), []);
   await clock.advance(QUIET_MS - 1);
-  deepEqual(guard.admit(failed), []);
+  deepStrictEqual(guard.admit(failed), []);
   await clock.advance(1);
-  deepEqual(guard.admit(failed), [
+  deepStrictEqual(guard.admit(failed), [
     { ...failed, message: "failed (repeated 6 times)" },
     failed,
   ]);
@@ -30,8 +30,8 @@ Deno.test("admit() brings a summary that is due with any other line", async () =
   guard.admit(record("warn", "slow"));
   await clock.advance(QUIET_MS);
   const info = record("info", "going on");
-  deepEqual(guard.admit(info), [record("warn", "slow (repeated once more)"), info]);
-  deepEqual(guard.flush(), []);
+  deepStrictEqual(guard.admit(info), [record("warn", "slow (repeated once more)"), info]);
+  deepStrictEqual(guard.flush(), []);
 });
 
 Deno.test("admit() never holds back what differs in level, message or a field", () => {
@@ -42,21 +42,21 @@ Deno.test("admit() never holds back what differs in level, message or a field", 
     record("error", "b"),
     record("error", "a", 1),
   ];
-  for (const it of different) deepEqual(guard.admit(it), [it]);
+  for (const it of different) deepStrictEqual(guard.admit(it), [it]);
 });
 
 Deno.test("admit() never holds back information", () => {
   const guard = createRepeatGuard(new ManualClock());
   const info = record("info", "same");
-  for (let i = 0; i < 3; i++) deepEqual(guard.admit(info), [info]);
+  for (let i = 0; i < 3; i++) deepStrictEqual(guard.admit(info), [info]);
 });
 
 Deno.test("admit() writes what it has no room to remember", () => {
   const guard = createRepeatGuard(new ManualClock());
   for (let n = 0; n < 1_000; n++) guard.admit(record("error", "x", n));
   const extra = record("error", "x", 1_000);
-  deepEqual(guard.admit(extra), [extra]);
-  deepEqual(guard.admit(extra), [extra]);
+  deepStrictEqual(guard.admit(extra), [extra]);
+  deepStrictEqual(guard.admit(extra), [extra]);
 });
 
 Deno.test("flush() gives up all that is held back", () => {
@@ -64,9 +64,9 @@ Deno.test("flush() gives up all that is held back", () => {
   for (const message of ["a", "a", "b", "b", "b", "c"]) {
     guard.admit(record("error", message));
   }
-  deepEqual(guard.flush().map((it) => it.message), [
+  deepStrictEqual(guard.flush().map((it) => it.message), [
     "a (repeated once more)",
     "b (repeated 2 times)",
   ]);
-  equal(guard.flush().length, 0);
+  strictEqual(guard.flush().length, 0);
 });
