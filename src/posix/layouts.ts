@@ -60,23 +60,27 @@ export const STAT_BYTES = 96;
 const PATH_BYTES_MAX = 4096;
 
 export function decodeStat(view: DataView, at: number): FileStat {
-  const word = (index: number): number => Number(view.getBigInt64(at + 8 * index, true));
-  const kind = KINDS[word(0)];
+  const kind = KINDS[view.getUint32(at, true)];
   assert(kind !== undefined, "libp4posix.so gave an unknown kind of file");
+  // What fits 32 bits is read so: a walk decodes millions, and a BigInt is an allocation.
   return {
     kind,
-    sizeBytes: word(5),
+    sizeBytes: numberAt(view, at + 40),
     mtimeNs: view.getBigInt64(at + 56, true),
     ctimeNs: view.getBigInt64(at + 64, true),
     atimeNs: view.getBigInt64(at + 72, true),
-    mode: word(1),
-    uid: word(2),
-    gid: word(3),
+    mode: view.getUint32(at + 8, true),
+    uid: view.getUint32(at + 16, true),
+    gid: view.getUint32(at + 24, true),
     ino: view.getBigUint64(at + 80, true),
     dev: view.getBigUint64(at + 88, true),
-    nlink: word(4),
-    blocks: word(6),
+    nlink: numberAt(view, at + 32),
+    blocks: numberAt(view, at + 48),
   };
+}
+
+function numberAt(view: DataView, at: number): number {
+  return view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
 }
 
 export function encodeAttributes(attributes: FileAttributes): Uint8Array<ArrayBuffer> {

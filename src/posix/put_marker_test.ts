@@ -1,8 +1,9 @@
-import { equal, rejects } from "node:assert/strict";
+import { deepEqual, equal, rejects } from "node:assert/strict";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
 import { bytesOf } from "../core/names.ts";
 import type { ExpectedFile } from "./posix.ts";
 import {
+  ATTRIBUTES,
   evict,
   expectedOf,
   hasCode,
@@ -63,4 +64,43 @@ posixTest("putMarker() does not take an aside that is taken", async (posix, at) 
   await rejects(evict(posix, at, expectedOf(posix, `${at}/x,v`)), hasCode("EEXIST"));
   equal(await readText(posix, `${at}/aside`), "left by a crash");
   equal(await readText(posix, `${at}/x,v`), "content");
+});
+
+posixTest("putMarker() leaves a file that is mapped for writing", async (posix, at) => {
+  await write(posix, `${at}/x,v`, "content");
+  // Python's own mmap keeps a descriptor. This one has none, and lives until its standard input ends.
+  const mapper = new Deno.Command("python3", {
+    args: [
+      "-c",
+      `
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+fd = os.open(sys.argv[1], os.O_RDWR)
+if libc.mmap(None, 7, 1 | 2, 1, fd, 0) == ctypes.c_void_p(-1).value:
+    sys.exit("mmap failed")
+os.close(fd)
+print("mapped", flush=True)
+sys.stdin.read()
+`,
+      `${at}/x,v`,
+    ],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const reader = mapper.stdout.getReader();
+  equal(new TextDecoder().decode((await reader.read()).value), "mapped\n");
+  equal(await evict(posix, at, expectedOf(posix, `${at}/x,v`)), "busy");
+  await mapper.stdin.close();
+  await reader.cancel();
+  await mapper.status;
+  equal(await evict(posix, at, expectedOf(posix, `${at}/x,v`)), "evicted");
+});
+
+posixTest("putMarker() gives the marker what it was told", async (posix, at) => {
+  await write(posix, `${at}/x,v`, "content");
+  equal(await evict(posix, at, expectedOf(posix, `${at}/x,v`)), "evicted");
+  const { mode, mtimeNs, uid, gid } = posix.lstat(`${at}/x,v`)!;
+  deepEqual({ mode, mtimeNs, uid, gid }, ATTRIBUTES);
 });

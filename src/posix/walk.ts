@@ -178,8 +178,7 @@ function decodeBatch(buffer: Uint8Array<ArrayBuffer>, used: number): WalkEntry[]
       const code = errnoName(view.getInt32(at + 12, true));
       entries.push({ path: name, kind: "unreadable", code });
     } else {
-      const entry = decodeStat(view, at + STAT_OFFSET);
-      entries.push(Object.assign(entry, { path: prefix + name }));
+      entries.push({ ...decodeStat(view, at + STAT_OFFSET), path: prefix + name });
     }
   }
   return entries;
