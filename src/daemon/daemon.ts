@@ -247,7 +247,7 @@ class Daemon {
         openWatcher({
           helperPath: nativeFile("p4-cache-fanotify"),
           roots: [state.root],
-          onStderr: (line: string) => log.warn(line, { module: "fanotify" }),
+          onStderrLine: (line: string) => log.warn(line, { module: "fanotify" }),
         }),
       clock: SYSTEM_CLOCK,
       log: log.child({ module: "watch" }),
@@ -267,13 +267,12 @@ class Daemon {
       open: () =>
         openGate({
           helperPath: nativeFile("p4-cache-gate"),
-          shimSock: `${state.path}/shim.sock`,
-          accessSock: `${state.path}/access.sock`,
-          shimSocketMode: this.#config.shimSocketMode,
-          accessSocketMode: this.#config.accessSocketMode,
+          shimSock: `${state.root}/.p4cache/shim.sock`,
+          accessSock: `${state.root}/.p4cache/access.sock`,
+          socketMode: parseInt(this.#config.shimSocketMode, 8),
           allowUids: shimUidsOf(this.#config),
           requestsMax: this.#config.shimMaxRequests,
-          onStderr: (line: string) => log.warn(line, { module: "gate" }),
+          onStderrLine: (line: string) => log.warn(line, { module: "gate" }),
         }),
       clock: SYSTEM_CLOCK,
       log: log.child({ module: "gate" }),

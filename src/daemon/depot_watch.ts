@@ -168,7 +168,7 @@ export class DepotWatch {
     }
   }
 
-  async #wrote(text: string, uid: number): Promise<void> {
+  async #wrote(text: string, uid: number | null): Promise<void> {
     const path = depotPathOrNull(text);
     if (path !== null) await this.#deps.engine.wrote(path, uid);
   }

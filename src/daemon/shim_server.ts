@@ -6,6 +6,7 @@
  */
 
 import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
+import { unreachable } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Engine } from "../engine/engine.ts";
 import { RestoreError } from "../engine/restore.ts";
@@ -66,6 +67,8 @@ function replyTo(
       return stat(deps, path);
     case "DELETE":
       return remove(deps, path);
+    default:
+      return unreachable(request.op);
   }
 }
 

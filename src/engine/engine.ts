@@ -68,17 +68,20 @@ export class Engine {
   }
 
   /** `path` was closed after writing, or got its name by a rename. */
-  async wrote(path: DepotPath, writerUid: number): Promise<Observed | "unmanaged"> {
+  async wrote(
+    path: DepotPath,
+    writerUid: number | null,
+  ): Promise<Observed | "unmanaged"> {
     const { settings, manifest, metrics, log } = this.#context;
     if (!isManaged(path, settings().manage)) return "unmanaged";
     const observed = await observe(this.#context, path, REPORTED);
-    if (observed === "written" && !settings().watcherAllowedUids.has(writerUid)) {
+    if (observed === "written" && !this.#isAllowed(path, writerUid)) {
       metrics.count("p4cache_watcher_rejected_writer_total");
       log.warn(
         "written by a UID that is not in watcher_allowed_uids; kept local, not uploaded",
         {
           ...shown(path),
-          uid: writerUid,
+          uid: writerUid ?? -1,
         },
       );
       await manifest.apply(path, "any", { kind: "flagged", flags: { foreign: true } });
@@ -87,12 +90,19 @@ export class Engine {
     return observed;
   }
 
+  /** Who wrote it; where the writer was gone too soon to tell, whom the file belongs to. */
+  #isAllowed(path: DepotPath, writerUid: number | null): boolean {
+    const uid = writerUid ??
+      this.#context.posix.lstat(`${this.#context.root}/${path}`)?.uid ?? null;
+    return uid === null || this.#context.settings().watcherAllowedUids.has(uid);
+  }
+
   /** A file or directory of the depot was renamed. */
   async renamed(
     from: DepotPath,
     to: DepotPath,
     isDirectory: boolean,
-    writerUid: number,
+    writerUid: number | null,
   ): Promise<void> {
     const { manifest, clock, settings } = this.#context;
     if (isDirectory) {

@@ -113,9 +113,8 @@ async function attempt(
     // The sweeper removes objects of tombstones under the same lock: an object that was
     // found under its key must still be there when the row begins to name it.
     return await context.locks.run(`key:${firstKey(path)}`, async () => {
-      const stored = isStored(content)
-        ? content.previous!
-        : await send(context, path, content);
+      const stored = await storedAlready(context, content) ??
+        await send(context, path, content);
       const after = localStatOf(posix.fstat(fd));
       if (!isUnchanged(after, before)) return "changed";
       const { outcome } = await context.manifest.apply(path, entry.generation, {
@@ -144,10 +143,21 @@ interface Content {
   readonly previous: StoredVersion | null;
 }
 
-/** The same bytes as before: only times or owner changed, or it was written back. */
-function isStored({ previous, hash, stat }: Content): boolean {
-  return previous !== null && previous.hash === hash &&
-    previous.sizeBytes === stat.sizeBytes;
+/**
+ * The same bytes as before (only times or owner changed, or they were written back), and
+ * the store still shows them: no transfer.
+ */
+async function storedAlready(
+  context: EngineContext,
+  { previous, hash, stat }: Content,
+): Promise<StoredVersion | null> {
+  if (previous === null || previous.hash !== hash) return null;
+  const info = await context.primary.head(previous.key, context.signal);
+  return info !== null && isSame(info, hash, stat.sizeBytes) ? previous : null;
+}
+
+function isSame(info: ObjectInfo, hash: string, sizeBytes: number): boolean {
+  return info.sizeBytes === sizeBytes && info.metadata?.hash === hash;
 }
 
 /** Puts the bytes under a key that is free, or finds that a key has exactly them. */
@@ -223,8 +233,7 @@ async function putOrFind(
       detail: "the store says that the key is taken and that it is absent",
     });
   }
-  const isSame = info.sizeBytes === stat.sizeBytes && info.metadata?.hash === hash;
-  return isSame ? info : null;
+  return isSame(info, hash, stat.sizeBytes) ? info : null;
 }
 
 async function recordFailure(

@@ -1,0 +1,362 @@
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { openMemBackend } from "../storage/mem/mem_backend.ts";
+import { StorageError } from "../storage/storage_error.ts";
+import type { StorageBackend } from "../storage/backend.ts";
+import {
+  type EngineFixture,
+  openEngineFixture,
+} from "../../tests/support/engine_fixture.ts";
+import { deleteFile, TombstoneSweeper } from "./delete.ts";
+import { evict } from "./evict.ts";
+import { observe, REPORTED } from "./observe.ts";
+import { recoverDirectories } from "./recovery.ts";
+import { scanDepot } from "./scan.ts";
+import { statFile } from "./stat.ts";
+import { upload } from "./upload.ts";
+
+const AFTER_REBOOT = { source: "scan", trustsDifference: false } as const;
+const SAME_BOOT = { source: "scan", trustsDifference: true } as const;
+
+/** Written, seen, uploaded. */
+async function stored(
+  fixture: EngineFixture,
+  path: string,
+  content: string,
+): Promise<void> {
+  await fixture.write(path, content);
+  strictEqual(await observe(fixture.context, fixture.path(path), REPORTED), "written");
+  strictEqual(await upload(fixture.context, fixture.path(path)), "uploaded");
+}
+
+async function evicted(
+  fixture: EngineFixture,
+  path: string,
+  content: string,
+): Promise<void> {
+  await stored(fixture, path, content);
+  strictEqual(await evict(fixture.context, fixture.path(path)), "evicted");
+}
+
+async function keysOf(store: StorageBackend): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list("")) keys.push(key);
+  return keys.sort();
+}
+
+function countFiles(directory: string): number {
+  return [...Deno.readDirSync(directory)].length;
+}
+
+Deno.test("an evicted file is a marker that says its size, and comes back with its attributes", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "d/a,v", "head 1.1;");
+  const file = fixture.posix.lstat(`${fixture.root}/d/a,v`)!;
+  strictEqual(await evict(fixture.context, fixture.path("d/a,v")), "evicted");
+
+  const marker = fixture.posix.lstat(`${fixture.root}/d/a,v`)!;
+  deepStrictEqual([marker.kind, marker.blocks, marker.mtimeNs, marker.mode], [
+    "socket",
+    0,
+    file.mtimeNs,
+    file.mode,
+  ]);
+  strictEqual(statFile(fixture.context, fixture.path("d/a,v"))?.stat.sizeBytes, 9);
+  await rejects(fixture.read("d/a,v"));
+
+  const restored = await fixture.restorer.restore(fixture.path("d/a,v"));
+  deepStrictEqual(restored, { sizeBytes: 9, wasEvicted: true });
+  strictEqual(await fixture.read("d/a,v"), "head 1.1;");
+  const back = fixture.posix.lstat(`${fixture.root}/d/a,v`)!;
+  deepStrictEqual([back.kind, back.mtimeNs, back.mode], [
+    "file",
+    file.mtimeNs,
+    file.mode,
+  ]);
+  strictEqual(countFiles(`${fixture.root}/.p4cache/tmp`), 0);
+  strictEqual(countFiles(`${fixture.root}/.p4cache/evicting`), 0);
+});
+
+Deno.test("one download serves all who ask at the same time", async () => {
+  const store = openMemBackend();
+  let downloads = 0;
+  const counting = new Proxy(store, {
+    get(target, name): unknown {
+      if (name === "download") downloads += 1;
+      const value = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  await using fixture = await openEngineFixture({ primary: counting });
+  await evicted(fixture, "a,v", "x");
+  const path = fixture.path("a,v");
+  await Promise.all(Array.from({ length: 50 }, () => fixture.restorer.restore(path)));
+  strictEqual(downloads, 1);
+});
+
+Deno.test("a changed file goes to a key of its own and the old bytes stay until the grace is over", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "one");
+  await stored(fixture, "a,v", "two");
+  const keys = await keysOf(fixture.primary);
+  strictEqual(keys.length, 2);
+  strictEqual(keys[0], "a,v");
+  match(keys[1]!, /^a,v\.p4cv-[0-9a-f]{16}$/);
+  deepStrictEqual(
+    fixture.manifest.tombstonesOf(fixture.path("a,v")).map((
+      t,
+    ) => [t.stored.key, t.reason]),
+    [["a,v", "replaced"]],
+  );
+});
+
+Deno.test("a file that got its old content back keeps the object that the sweeper would remove", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "one");
+  await stored(fixture, "a,v", "two");
+  await stored(fixture, "a,v", "one");
+  strictEqual(
+    fixture.manifest.get(fixture.path("a,v"))?.stored?.key,
+    "a,v.p4cv-" +
+      fixture.manifest.get(fixture.path("a,v"))!.stored!.hash!.slice(0, 16),
+  );
+  await new TombstoneSweeper(fixture.context).runPass();
+  strictEqual(await evict(fixture.context, fixture.path("a,v")), "evicted");
+  await fixture.restorer.restore(fixture.path("a,v"));
+  strictEqual(await fixture.read("a,v"), "one");
+});
+
+Deno.test("a file that is written while it uploads stays dirty", async () => {
+  await using fixture = await openEngineFixture();
+  const path = fixture.path("a,v");
+  await fixture.write("a,v", "one");
+  await observe(fixture.context, path, REPORTED);
+  const { primary } = fixture;
+  const original = primary.upload.bind(primary);
+  primary.upload = async (request) => {
+    const info = await original(request);
+    await fixture.write("a,v", "two!");
+    await observe(fixture.context, path, REPORTED);
+    return info;
+  };
+  strictEqual(await upload(fixture.context, path), "changed");
+  primary.upload = original;
+  strictEqual(fixture.manifest.get(path)?.state, "dirty");
+  strictEqual(await upload(fixture.context, path), "uploaded");
+  strictEqual(await evict(fixture.context, path), "evicted");
+  await fixture.restorer.restore(path);
+  strictEqual(await fixture.read("a,v"), "two!");
+});
+
+Deno.test("an upload that fails leaves the file local, dirty and in the ledger", async () => {
+  await using fixture = await openEngineFixture();
+  const path = fixture.path("a,v");
+  await fixture.write("a,v", "one");
+  await observe(fixture.context, path, REPORTED);
+  fixture.primary.upload = () =>
+    Promise.reject(
+      new StorageError("unavailable", {
+        operation: "upload",
+        key: "a,v",
+        detail: "down",
+      }),
+    );
+  strictEqual(await upload(fixture.context, path), "failed");
+  strictEqual(fixture.manifest.get(path)?.state, "dirty");
+  ok(fixture.manifest.nextRetryAtMs()! > Date.now());
+  deepStrictEqual(fixture.failures.map(({ op, path }) => [op, path]), [[
+    "upload",
+    "a,v",
+  ]]);
+  strictEqual(await fixture.read("a,v"), "one");
+});
+
+Deno.test("eviction refuses when the store lost the object, and uploads it again", async () => {
+  await using fixture = await openEngineFixture();
+  const path = fixture.path("a,v");
+  await stored(fixture, "a,v", "one");
+  await fixture.primary.delete({ key: fixture.manifest.get(path)!.stored!.key });
+  strictEqual(await evict(fixture.context, path), "unconfirmed");
+  strictEqual(await fixture.read("a,v"), "one");
+  strictEqual(await upload(fixture.context, path), "uploaded");
+  strictEqual(await evict(fixture.context, path), "evicted");
+});
+
+Deno.test("eviction leaves a file alone that somebody holds open for writing", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "one");
+  using _held = await Deno.open(`${fixture.root}/a,v`, { read: true, write: true });
+  strictEqual(await evict(fixture.context, fixture.path("a,v")), "busy");
+  strictEqual(await fixture.read("a,v"), "one");
+});
+
+Deno.test("eviction leaves a file alone that changed since its upload", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "one");
+  await fixture.write("a,v", "newer");
+  strictEqual(await evict(fixture.context, fixture.path("a,v")), "changed");
+  strictEqual(await fixture.read("a,v"), "newer");
+  strictEqual(fixture.manifest.get(fixture.path("a,v"))?.state, "dirty");
+});
+
+Deno.test("a restore never replaces what p4d wrote over the marker meanwhile", async () => {
+  await using fixture = await openEngineFixture();
+  await evicted(fixture, "a,v", "old");
+  const { primary } = fixture;
+  const original = primary.download.bind(primary);
+  primary.download = async (request) => {
+    const result = await original(request);
+    await fixture.write("a,v", "new, by p4d");
+    return result;
+  };
+  await fixture.restorer.restore(fixture.path("a,v"));
+  strictEqual(await fixture.read("a,v"), "new, by p4d");
+  strictEqual(fixture.manifest.get(fixture.path("a,v"))?.state, "dirty");
+  strictEqual(countFiles(`${fixture.root}/.p4cache/tmp`), 0);
+});
+
+Deno.test("a restore of wrong bytes fails closed and leaves the marker", async () => {
+  await using fixture = await openEngineFixture();
+  await evicted(fixture, "a,v", "good");
+  const key = fixture.manifest.get(fixture.path("a,v"))!.stored!.key;
+  await fixture.primary.delete({ key });
+  const bad = new TextEncoder().encode("evil");
+  await fixture.primary.upload({
+    key,
+    source: {
+      sizeBytes: 4,
+      read: (buffer) => (buffer.set(bad), Promise.resolve(4)),
+    },
+    metadata: { hash: null, mtimeNs: null, mode: null, uid: null, gid: null, path: null },
+  });
+  await rejects(fixture.restorer.restore(fixture.path("a,v")), { fault: "CORRUPT" });
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.kind, "socket");
+  strictEqual(countFiles(`${fixture.root}/.p4cache/tmp`), 0);
+});
+
+Deno.test("the secondary serves what the primary does not have", async () => {
+  const secondary = openMemBackend();
+  await using fixture = await openEngineFixture({ secondary });
+  await evicted(fixture, "a,v", "content");
+  const { key, hash } = fixture.manifest.get(fixture.path("a,v"))!.stored!;
+  const bytes = new TextEncoder().encode("content");
+  await secondary.upload({
+    key,
+    source: { sizeBytes: 7, read: (buffer) => (buffer.set(bytes), Promise.resolve(7)) },
+    metadata: { hash, mtimeNs: null, mode: null, uid: null, gid: null, path: null },
+  });
+  await fixture.primary.delete({ key });
+  await fixture.restorer.restore(fixture.path("a,v"));
+  strictEqual(await fixture.read("a,v"), "content");
+});
+
+Deno.test("a marker without a row is a fault, never an absent file", async () => {
+  await using fixture = await openEngineFixture();
+  fixture.posix.makeMarker(`${fixture.root}/a,v`, {
+    sizeBytes: 5,
+    mode: 0o444,
+    uid: 0,
+    gid: 0,
+    mtimeNs: 1n,
+  });
+  await rejects(fixture.restorer.restore(fixture.path("a,v")), { fault: "CORRUPT" });
+  await rejects(fixture.restorer.restore(fixture.path("b,v")), { fault: "NOTFOUND" });
+});
+
+Deno.test("only a DELETE makes a tombstone: a file that is just gone comes back as a marker", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "one");
+  await stored(fixture, "b,v", "two");
+  await Deno.remove(`${fixture.root}/a,v`);
+  await Deno.remove(`${fixture.root}/b,v`);
+  await deleteFile(fixture.context, fixture.path("b,v"));
+  await scanDepot(fixture.context, SAME_BOOT);
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.kind, "socket");
+  strictEqual(fixture.posix.lstat(`${fixture.root}/b,v`), null);
+  await fixture.restorer.restore(fixture.path("a,v"));
+  strictEqual(await fixture.read("a,v"), "one");
+  await rejects(fixture.restorer.restore(fixture.path("b,v")), { fault: "NOTFOUND" });
+});
+
+Deno.test("a DELETE that comes after the file was written again deletes nothing", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "one");
+  await fixture.write("a,v", "two");
+  await deleteFile(fixture.context, fixture.path("a,v"));
+  strictEqual(fixture.manifest.get(fixture.path("a,v"))?.state, "dirty");
+});
+
+Deno.test("the sweeper removes exactly the object of a deleted file, and undelete is before", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "one");
+  await stored(fixture, "b,v", "two");
+  await Deno.remove(`${fixture.root}/a,v`);
+  await deleteFile(fixture.context, fixture.path("a,v"));
+  strictEqual(await new TombstoneSweeper(fixture.context).runPass(), 1);
+  deepStrictEqual(await keysOf(fixture.primary), ["b,v"]);
+});
+
+Deno.test("a scan after a reboot takes an unreported difference for a conflict, and uploads nothing", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "history");
+  await fixture.write("a,v", "\0\0\0\0\0");
+  await scanDepot(fixture.context, AFTER_REBOOT);
+  const row = fixture.manifest.get(fixture.path("a,v"))!;
+  strictEqual(row.flags.conflict, true);
+  deepStrictEqual(fixture.manifest.dirtyDue(Date.now() + 1e9, 10), []);
+  strictEqual(await evict(fixture.context, fixture.path("a,v")), "not-evictable");
+});
+
+Deno.test("a scan in the same boot takes a newer file for a write that nobody was there to see", async () => {
+  await using fixture = await openEngineFixture();
+  await evicted(fixture, "a,v", "one");
+  await fixture.write("a,v", "one and two");
+  await fixture.write("new,v", "new");
+  await scanDepot(fixture.context, SAME_BOOT);
+  for (const name of ["a,v", "new,v"]) {
+    strictEqual(fixture.manifest.get(fixture.path(name))?.state, "dirty");
+  }
+});
+
+Deno.test("a scan knows a restore that a crash cut off from the manifest", async () => {
+  await using fixture = await openEngineFixture();
+  await evicted(fixture, "a,v", "one");
+  await fixture.write("a,v", "one");
+  await scanDepot(fixture.context, AFTER_REBOOT);
+  const row = fixture.manifest.get(fixture.path("a,v"))!;
+  deepStrictEqual([row.state, row.resident, row.flags.conflict], ["clean", true, false]);
+});
+
+Deno.test("a scan stops when many files that have no other copy are missing", async () => {
+  await using fixture = await openEngineFixture();
+  for (let i = 0; i < 102; i++) {
+    await fixture.write(`d/${i},v`, "x");
+    await observe(fixture.context, fixture.path(`d/${i},v`), REPORTED);
+  }
+  await Deno.rename(`${fixture.root}/d`, `${fixture.root}/elsewhere`);
+  const report = await scanDepot(fixture.context, SAME_BOOT);
+  match(report.stopped ?? "", /not mounted/);
+});
+
+Deno.test("recovery keeps a file that an interrupted exchange took out of the depot", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, posix, context } = fixture;
+  await Deno.writeTextFile(
+    `${root}/.p4cache/tmp/id1.1`,
+    "written by p4d in the last moment",
+  );
+  await Deno.writeTextFile(`${root}/.p4cache/evicting/id2.1.1.1`, "this one too");
+  const own = `${root}/.p4cache/tmp/id3`;
+  posix.close(posix.createTemp(own, 0o600));
+  await Deno.rename(own, `${own}.${posix.lstat(own)!.ino}`);
+  const report = await recoverDirectories(posix, context.root, context.log);
+  deepStrictEqual(report, { removed: 1, kept: 2 });
+  strictEqual(countFiles(`${root}/.p4cache/lost+found`), 2);
+});
+
+Deno.test("STAT stamps a marker whose times somebody changed", async () => {
+  await using fixture = await openEngineFixture();
+  await evicted(fixture, "a,v", "four");
+  fixture.posix.setTimes(`${fixture.root}/a,v`, { atimeNs: 5n, mtimeNs: null });
+  strictEqual(statFile(fixture.context, fixture.path("a,v"))?.stat.sizeBytes, 4);
+  strictEqual(statFile(fixture.context, fixture.path("a,v"))?.resident, false);
+});

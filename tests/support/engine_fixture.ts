@@ -1,0 +1,117 @@
+/**
+ * The real engine on a real directory: real system calls, a manifest in memory, a store in
+ * memory, and no daemon around. Every test gets a depot of its own.
+ *
+ * @module
+ */
+
+import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
+import { KeyedLock } from "../../src/core/keyed_lock.ts";
+import { bytePathOf, type DepotPath, parseDepotPath } from "../../src/core/names.ts";
+import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
+import { SpaceLedger } from "../../src/engine/space.ts";
+import { Restorer } from "../../src/engine/restore.ts";
+import type { Manifest } from "../../src/manifest/manifest.ts";
+import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
+import { createMemoryLogger } from "../../src/obs/logger.ts";
+import { createMetrics } from "../../src/obs/metrics.ts";
+import { nativeFile } from "../../src/posix/native_files.ts";
+import { openPosix, type Posix } from "../../src/posix/posix.ts";
+import type { StorageBackend } from "../../src/storage/backend.ts";
+import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
+
+export const SETTINGS: EngineSettings = {
+  manage: "archives",
+  readOnly: false,
+  maxCacheBytes: 0,
+  lowWatermarkBytes: 0,
+  minFreeBytes: 0,
+  evictMinAgeSecs: 0,
+  evictVerify: "head",
+  uploadThreads: 4,
+  uploadSettleMs: 0,
+  restoreThreads: 16,
+  slowRetrySecs: 900,
+  enforceContentHash: true,
+  storeLookupOnMiss: false,
+  deleteGraceSecs: 0,
+  deleteMaxPerHour: 1000,
+  watcherAllowedUids: new Set([0]),
+};
+
+export interface EngineFixture extends AsyncDisposable {
+  readonly context: EngineContext;
+  readonly manifest: Manifest;
+  readonly posix: Posix;
+  readonly primary: StorageBackend;
+  readonly restorer: Restorer;
+  /** Depot root, as text; test paths are ASCII. */
+  readonly root: string;
+  readonly failures: Record<string, unknown>[];
+  path(text: string): DepotPath;
+  /** Writes a file as `p4d` leaves one: whole, by rename. */
+  write(path: string, content: string): Promise<void>;
+  read(path: string): Promise<string>;
+}
+
+export interface FixtureOptions {
+  readonly settings?: Partial<EngineSettings>;
+  readonly primary?: StorageBackend;
+  readonly secondary?: StorageBackend;
+}
+
+export async function openEngineFixture(
+  options: FixtureOptions = {},
+): Promise<EngineFixture> {
+  const root = await Deno.realPath(await Deno.makeTempDir({ prefix: "p4cache-engine-" }));
+  for (const name of ["tmp", "evicting"]) {
+    await Deno.mkdir(`${root}/.p4cache/${name}`, { recursive: true });
+  }
+  const posix = openPosix(nativeFile("libp4posix.so"));
+  const manifest = await openMemManifest();
+  const primary = options.primary ?? openMemBackend();
+  const failures: Record<string, unknown>[] = [];
+  const ledger = { append: (record: object): void => void failures.push({ ...record }) };
+  const settings = { ...SETTINGS, ...options.settings };
+  let idCount = 0;
+  const context: EngineContext = {
+    root: bytePathOf(root),
+    device: posix.lstat(bytePathOf(root))!.dev,
+    posix,
+    manifest,
+    primary,
+    secondary: options.secondary ?? null,
+    settings: () => settings,
+    locks: new KeyedLock(),
+    clock: SYSTEM_CLOCK,
+    newId: () => `id${++idCount}`,
+    log: createMemoryLogger(),
+    metrics: createMetrics(),
+    failedOps: ledger,
+    failedUploads: { append: (): void => {} },
+    refuseUpload: () => null,
+    signal: new AbortController().signal,
+  };
+  const restorer = new Restorer(context, new SpaceLedger(context, () => {}), () => {});
+  return {
+    context,
+    manifest,
+    posix,
+    primary,
+    restorer,
+    root,
+    failures,
+    path: parseDepotPath,
+    async write(path: string, content: string): Promise<void> {
+      await Deno.mkdir(`${root}/${path}`.replace(/\/[^/]*$/, ""), { recursive: true });
+      await Deno.writeTextFile(`${root}/${path}.new`, content);
+      await Deno.rename(`${root}/${path}.new`, `${root}/${path}`);
+    },
+    read: (path) => Deno.readTextFile(`${root}/${path}`),
+    async [Symbol.asyncDispose](): Promise<void> {
+      await manifest.close();
+      posix[Symbol.dispose]();
+      await Deno.remove(root, { recursive: true });
+    },
+  };
+}
