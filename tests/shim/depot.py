@@ -6,10 +6,12 @@ request can be replaced for a test: `daemon.answer[verb] = function(conn, path)`
 
 import errno
 import json
+import mmap
 import os
 import shutil
 import socket
 import stat
+import struct
 import subprocess
 import tempfile
 import threading
@@ -25,11 +27,39 @@ def marker_atime_ns(size):
     return (bits >> 29) * 1_000_000_000 + (bits & (1 << 29) - 1)
 
 
+class Buffer:
+    """The gate's side of helpers/event_buffer.h, for a program that is known to be idle."""
+
+    HEAD = struct.Struct("=IIIIq")
+
+    def __init__(self, fd):
+        assert os.fstat(fd).st_size == 32 * 1024
+        self.map = mmap.mmap(fd, 32 * 1024)
+        os.close(fd)
+
+    def head(self):
+        magic, lock, size, _, oldest_ms = self.HEAD.unpack_from(self.map)
+        assert magic == 0x34655650
+        return lock, size, oldest_ms
+
+    def lines(self):
+        size = self.head()[1]
+        text = self.map[self.HEAD.size:self.HEAD.size + size].decode()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def set_lock(self, lock):
+        struct.pack_into("=I", self.map, 4, lock)
+
+    def empty(self):
+        struct.pack_into("=I", self.map, 8, 0)
+
+
 class Daemon:
     def __init__(self, depot):
         self.depot = depot
         self.requests = []
         self.events = []
+        self.buffers = []
         self.answer = {"FETCH": self.fetch, "STAT": self.stat, "DELETE": self.delete}
         self.lock = threading.Lock()
         self.arrived = threading.Condition(self.lock)
@@ -97,12 +127,16 @@ class Daemon:
     def _receive(self, datagrams):
         while True:
             try:
-                data = datagrams.recv(65536)
+                data, fds, _, _ = socket.recv_fds(datagrams, 65536, 1)
             except OSError:
                 return
             if not data:
                 return
             with self.arrived:
+                if data == b"P4CACHE/1 BUFFER\n":
+                    self.buffers.append(Buffer(fds[0]))
+                    self.arrived.notify_all()
+                    continue
                 self.events += [json.loads(line) for line in data.decode().splitlines()]
                 self.arrived.notify_all()
 
@@ -111,6 +145,11 @@ class Daemon:
         with self.arrived:
             self.arrived.wait_for(lambda: len(self.opens()) >= count, timeout=20)
             return self.opens()
+
+    def await_buffers(self, count):
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.buffers) >= count, timeout=20)
+            return self.buffers
 
     def await_request(self, count=1):
         with self.arrived:
@@ -239,6 +278,11 @@ class Depot:
         done = subprocess.run(argv, env=self.environment(**extra), capture_output=True,
                               text=True, timeout=60)
         return done.returncode, done.stdout, done.stderr
+
+    def host(self, path):
+        """A program that opens `path` as often as each line of its input says, then answers."""
+        return subprocess.Popen([self.probe_program, "on_command", path], env=self.environment(),
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def is_marker(self, rel):
         return stat.S_ISSOCK(os.lstat(self.path(rel)).st_mode)

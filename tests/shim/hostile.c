@@ -77,6 +77,7 @@ void probe_fork_while_waiting(const char *path) {
 }
 
 static atomic_bool closer_stops;
+static atomic_int closer_rounds;
 
 /* A daemon that starts: closes all it has, opens its database under the first free numbers. */
 static void *close_and_reopen(void *database) {
@@ -87,6 +88,7 @@ static void *close_and_reopen(void *database) {
         for (int i = 0; i < 520; i++) {
             open(database, O_RDWR | O_CREAT, 0600);
         }
+        atomic_fetch_add(&closer_rounds, 1);
         sched_yield();
     }
     return NULL;
@@ -94,16 +96,17 @@ static void *close_and_reopen(void *database) {
 
 void probe_closes_all(const char *path) {
     char database[PATH_MAX];
+    char settled[PATH_MAX];
     snprintf(database, sizeof database, "%s/db.rev", getenv("PROBE_SCRATCH"));
     pthread_t thread;
     pthread_create(&thread, NULL, close_and_reopen, database);
-    for (int i = 0; i < 40; i++) {
-        open(path, O_RDONLY);
-        struct stat st;
-        stat(path, &st);
+    for (int i = 0; i < 10 || atomic_load(&closer_rounds) < 100; i++) {
+        open(path, O_RDONLY); /* the daemon says OK and restores nothing: three requests */
     }
     atomic_store(&closer_stops, true);
     pthread_join(thread, NULL);
+    snprintf(settled, sizeof settled, "%s/settled", getenv("PROBE_SCRATCH"));
+    close(open(settled, O_WRONLY | O_CREAT, 0600));
     struct stat st;
     const int rc = stat(database, &st);
     printf("db.rev rc=%d bytes=%lld\n", rc, (long long)st.st_size);
@@ -322,4 +325,14 @@ void probe_fork_events(const char *path) {
     }
     waitpid(child, NULL, 0);
     open_times(path, 2);
+}
+
+/* As many opens as each line of the input says; a line of output once they are done. */
+void probe_on_command(const char *path) {
+    char line[32];
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        open_times(path, atoi(line));
+        puts("done");
+        fflush(stdout);
+    }
 }

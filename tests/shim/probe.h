@@ -33,5 +33,6 @@ void probe_opens(const char *path);
 void probe_exit_at_once(const char *path);
 void probe_exec_after_open(const char *path);
 void probe_fork_events(const char *path);
+void probe_on_command(const char *path);
 
 #endif

@@ -127,6 +127,102 @@ def _(make):
     process.communicate()
 
 
+def command(host, opens):
+    host.stdin.write(f"{opens}\n")
+    host.stdin.flush()
+    equal(host.stdout.readline(), "done\n")
+
+
+def ids(events):
+    return {e["id"] for e in events if e["op"] == "open"}
+
+
+@test("what a burst leaves in an idle process lies in memory that the gate can drain")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    host = depot.host(depot.write(FILE))
+    command(host, 50)
+    buffer = depot.daemon.await_buffers(1)[0]
+    sent = depot.daemon.await_events(1)
+    left = buffer.lines()
+    lock, _, oldest_ms = buffer.head()
+    equal((lock, len(left), len(ids(left) | ids(sent))), (0, 49, 50))
+    assert abs(oldest_ms / 1000 - time.monotonic()) < 60
+    buffer.empty()  # as the gate does once it has them
+    host.communicate()
+    equal(len(depot.daemon.opens()), 1)
+
+
+@test("a process that is killed leaves its events to the gate")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    host = depot.host(depot.write(FILE))
+    command(host, 50)
+    buffer = depot.daemon.await_buffers(1)[0]
+    host.kill()
+    host.communicate()
+    equal(len(ids(buffer.lines())), 49)
+
+
+@test("a forked child writes into a buffer of its own")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    depot.probe("fork_events", depot.write(FILE))
+    depot.daemon.await_events(9)
+    equal([len(b.lines()) for b in depot.daemon.await_buffers(2)], [0, 0])
+
+
+@test("a gate that starts anew is given the buffer; what the old one had is not lost")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    host = depot.host(depot.write(FILE))
+    command(host, 3)
+    depot.daemon.await_buffers(1)
+    depot.daemon.stop()
+    depot.daemon.start()
+    time.sleep(1.1)  # the age at which a buffer is sent is what is tested
+    command(host, 1)
+    depot.daemon.await_buffers(2)
+    command(host, 2)
+    host.communicate()
+    equal(len(ids(depot.daemon.await_events(6))), 6)
+
+
+@test("a gate that dies with the buffer locked costs events, which are counted, not the rest")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    host = depot.host(depot.write(FILE))
+    command(host, 1)
+    depot.daemon.await_buffers(1)[0].set_lock(2)
+    command(host, 5)
+    time.sleep(1.1)
+    command(host, 5)
+    host.communicate()
+    depot.daemon.await_events(5)
+    dropped = sum(e["n"] for e in depot.daemon.events if e["op"] == "dropped")
+    equal((len(ids(depot.daemon.opens())), dropped), (5, 6))
+
+
+@test("a buffer that somebody scribbles on does not lead the program astray")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    host = depot.host(depot.write(FILE))
+    command(host, 10)
+    buffer = depot.daemon.await_buffers(1)[0]
+    buffer.map[8:12] = b"\xff\xff\xff\xff"
+    command(host, 10)
+    buffer.map[0:32] = b"\0" * 32
+    command(host, 10)
+    equal(host.communicate()[0], "")
+    equal(host.returncode, 0)
+
+
 @test("events that nobody takes are counted and told later; p4d is not held up")
 def _(make):
     depot = make()

@@ -1,0 +1,31 @@
+/*
+ * share.h - memory for a thread's events, and the gate that may share it.
+ */
+#ifndef P4SHIM_SHARE_H
+#define P4SHIM_SHARE_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "../helpers/event_buffer.h"
+
+/* Zeroed memory that nobody else sees; NULL without memory. */
+struct p4cache_event_buffer *p4shim_map_private(void);
+
+/* Memory that the gate has been given, locked for us; NULL when there is no gate to take it. */
+struct p4cache_event_buffer *p4shim_map_shared(void);
+
+void p4shim_unmap(struct p4cache_event_buffer *buffer);
+
+/* A gate by its socket: one that starts anew makes a new one, and knows no buffer of ours. */
+struct p4shim_gate {
+    dev_t dev;
+    ino_t ino;
+    struct timespec ctime; /* inode numbers are used again */
+};
+
+bool p4shim_find_gate(struct p4shim_gate *gate);
+bool p4shim_is_same_gate(const struct p4shim_gate *a, const struct p4shim_gate *b);
+
+#endif
