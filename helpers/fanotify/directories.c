@@ -28,19 +28,14 @@ struct directory {
 static struct directory *buckets[BUCKETS];
 static size_t remembered;
 
-static size_t bucket_of(const struct fan_name *name) {
-    const unsigned char *bytes = name->handle;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ name->fsid; /* FNV-1a */
-    for (size_t i = 0; i < name->handle_bytes; i++) {
-        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
-    }
-    return (size_t)(hash >> 32) % BUCKETS;
+static size_t bucket_of(const struct fan_handle *handle) {
+    return (size_t)(fan_handle_hash(handle) >> 32) % BUCKETS;
 }
 
-static struct directory *recall(const struct fan_name *name, size_t bucket) {
+static struct directory *recall(const struct fan_handle *handle, size_t bucket) {
     for (struct directory *d = buckets[bucket]; d != NULL; d = d->next) {
-        if (d->fsid == name->fsid && d->handle_bytes == name->handle_bytes &&
-            memcmp(d->bytes, name->handle, name->handle_bytes) == 0) {
+        if (d->fsid == handle->fsid && d->handle_bytes == handle->handle_bytes &&
+            memcmp(d->bytes, handle->handle, handle->handle_bytes) == 0) {
             return d;
         }
     }
@@ -59,21 +54,22 @@ void directories_forget_all(void) {
 }
 
 /* Without memory it is resolved again the next time. */
-static void remember(const struct fan_name *name, size_t bucket, const struct depot_path *path) {
+static void remember(const struct fan_handle *handle, size_t bucket,
+                     const struct depot_path *path) {
     if (remembered == REMEMBERED_MAX) {
         directories_forget_all();
     }
     const size_t path_bytes = path == NULL ? 0 : path->bytes;
-    struct directory *d = malloc(sizeof *d + name->handle_bytes + path_bytes);
+    struct directory *d = malloc(sizeof *d + handle->handle_bytes + path_bytes);
     if (d == NULL) {
         return;
     }
-    *d = (struct directory){.next = buckets[bucket], .fsid = name->fsid,
-                            .handle_bytes = name->handle_bytes, .is_inside = path != NULL,
+    *d = (struct directory){.next = buckets[bucket], .fsid = handle->fsid,
+                            .handle_bytes = handle->handle_bytes, .is_inside = path != NULL,
                             .path_bytes = path_bytes};
-    memcpy(d->bytes, name->handle, name->handle_bytes);
+    memcpy(d->bytes, handle->handle, handle->handle_bytes);
     if (path != NULL) {
-        memcpy(d->bytes + name->handle_bytes, path->text, path_bytes);
+        memcpy(d->bytes + handle->handle_bytes, path->text, path_bytes);
     }
     buckets[bucket] = d;
     remembered++;
@@ -88,14 +84,14 @@ static enum place place_of_errno(int error) {
                                                                        : PLACE_UNKNOWN;
 }
 
-static enum place resolve_in(const struct roots *roots, size_t i, const struct fan_name *name,
-                             struct depot_path *out) {
+static enum place resolve_in(const struct roots *roots, size_t i,
+                             const struct fan_handle *directory, struct depot_path *out) {
     char absolute[PATH_MAX];
     union {
         struct file_handle head;
         char bytes[sizeof(struct file_handle) + FAN_HANDLE_BYTES_MAX];
     } handle;
-    memcpy(handle.bytes, name->handle, name->handle_bytes);
+    memcpy(handle.bytes, directory->handle, directory->handle_bytes);
     int fd = open_by_handle_at(roots->root[i].fd, &handle.head, O_PATH | O_CLOEXEC);
     for (int tries = 1; fd < 0 && errno == ENOMEM && tries < TRIES_MAX; tries++) {
         sched_yield();
@@ -114,29 +110,29 @@ static enum place resolve_in(const struct roots *roots, size_t i, const struct f
     return roots_translate(roots, i, absolute, out) ? PLACE_INSIDE : PLACE_OUTSIDE;
 }
 
-static enum place resolve(const struct roots *roots, const struct fan_name *name,
+static enum place resolve(const struct roots *roots, const struct fan_handle *directory,
                           struct depot_path *out) {
     enum place place = PLACE_OUTSIDE;
     for (size_t i = 0; i < roots->count && place == PLACE_OUTSIDE; i++) {
-        if (roots->root[i].fsid == name->fsid) {
-            place = resolve_in(roots, i, name, out);
+        if (roots->root[i].fsid == directory->fsid) {
+            place = resolve_in(roots, i, directory, out);
         }
     }
     return place;
 }
 
-static enum place find_directory(const struct roots *roots, const struct fan_name *name,
+static enum place find_directory(const struct roots *roots, const struct fan_handle *directory,
                                  struct depot_path *out) {
-    const size_t bucket = bucket_of(name);
-    const struct directory *known = recall(name, bucket);
+    const size_t bucket = bucket_of(directory);
+    const struct directory *known = recall(directory, bucket);
     if (known != NULL) {
         memcpy(out->text, known->bytes + known->handle_bytes, known->path_bytes);
         out->bytes = known->path_bytes;
         return known->is_inside ? PLACE_INSIDE : PLACE_OUTSIDE;
     }
-    const enum place place = resolve(roots, name, out);
+    const enum place place = resolve(roots, directory, out);
     if (place != PLACE_UNKNOWN) {
-        remember(name, bucket, place == PLACE_INSIDE ? out : NULL);
+        remember(directory, bucket, place == PLACE_INSIDE ? out : NULL);
     }
     return place;
 }
@@ -153,10 +149,10 @@ static void join(struct depot_path *path, const struct fan_name *name) {
 
 enum place directories_find(const struct roots *roots, const struct fan_name *name,
                             struct depot_path *out) {
-    if (!name->is_given) {
+    if (!name->directory.is_given) {
         return PLACE_OUTSIDE;
     }
-    const enum place place = find_directory(roots, name, out);
+    const enum place place = find_directory(roots, &name->directory, out);
     if (place != PLACE_INSIDE) {
         return place;
     }

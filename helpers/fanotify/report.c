@@ -18,6 +18,8 @@
 #include "directories.h"
 #include "writer.h"
 
+#define SEEN 65536
+
 static void put_path(struct output *out, const char *key, const struct depot_path *path) {
     output_text(out, key);
     if (path == NULL) {
@@ -84,23 +86,32 @@ static void report_move(struct watcher *watcher, const struct fan_event *event,
     put_writer(&watcher->out, event, &writer);
 }
 
-/*
- * A new name that no closing follows is one that link(2) made: told as a move from outside. open(2)
- * makes names too; such a file is new, empty, and will be closed. One that is already partly written
- * when we look is told, though it will be closed: a hint too many costs a look.
- */
-static bool is_linked(const struct watcher *watcher, const struct depot_path *path) {
-    struct stat st;
-    if (fstatat(watcher->roots.root[0].fd, path->text, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(st.st_mode)) {
+/* Files that recent events were about. A collision forgets one, or tells of one name too many. */
+static bool was_seen(const struct fan_event *event) {
+    static uint64_t seen[SEEN];
+    if (!event->file.is_given) {
         return false;
     }
-    return st.st_nlink > 1 || st.st_size > 0 || st.st_mtim.tv_sec != st.st_ctim.tv_sec ||
-           st.st_mtim.tv_nsec != st.st_ctim.tv_nsec;
+    const uint64_t hash = fan_handle_hash(&event->file);
+    uint64_t *const slot = &seen[hash % SEEN];
+    const bool was = *slot == hash;
+    *slot = hash;
+    return was;
+}
+
+/*
+ * A name that link(2) made is told as a move from outside: no closing follows. The names that open(2)
+ * makes are not told: such a file was in no event before (kernel 5.17), and has no other name.
+ */
+static bool is_linked(const struct watcher *watcher, const struct depot_path *path, bool is_known) {
+    struct stat st;
+    return fstatat(watcher->roots.root[0].fd, path->text, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(st.st_mode) && (is_known || st.st_nlink > 1);
 }
 
 static void report_at(struct watcher *watcher, const struct fan_event *event) {
     struct depot_path path;
+    const bool is_known = was_seen(event);
     const enum place place = directories_find(&watcher->roots, &event->at, &path);
     if (place == PLACE_UNKNOWN) {
         report_lost(watcher, errno);
@@ -121,7 +132,7 @@ static void report_at(struct watcher *watcher, const struct fan_event *event) {
         const struct writer writer = writer_at(watcher, event, &path);
         report_close(watcher, event, &path, &writer);
     } else if ((event->mask & FAN_CREATE) != 0 && (event->mask & FAN_ONDIR) == 0 &&
-               is_linked(watcher, &path)) {
+               is_linked(watcher, &path, is_known)) {
         report_move(watcher, event, NULL, &path);
     }
 }

@@ -45,11 +45,16 @@ static int make_group(const struct options *options, unsigned flags) {
     return fanotify_init(flags, O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME);
 }
 
-/* With descriptors of processes where the kernel has them (5.15). */
-static int make_group_of(struct watcher *watcher, const struct options *options, unsigned flags) {
-    int fd = make_group(options, flags | FAN_REPORT_PIDFD);
-    watcher->has_pidfd = fd >= 0;
-    return fd >= 0 || errno != EINVAL ? fd : make_group(options, flags);
+/* The first of the sets of flags that the kernel knows; the last one is 0. */
+static int make_group_of(struct watcher *watcher, const struct options *options, unsigned base,
+                         const unsigned *optional) {
+    for (;; optional++) {
+        const int fd = make_group(options, base | *optional);
+        watcher->has_pidfd = (*optional & FAN_REPORT_PIDFD) != 0;
+        if (fd >= 0 || errno != EINVAL || *optional == 0) {
+            return fd;
+        }
+    }
 }
 
 static bool mark_all(const struct watcher *watcher, uint64_t mask) {
@@ -64,9 +69,12 @@ static bool mark_all(const struct watcher *watcher, uint64_t mask) {
 
 /* FAN_CREATE: a name that link(2) makes is told by nothing else. */
 static bool open_fid(struct watcher *watcher, const struct options *options) {
+    /* Handles of the files themselves from 5.17, descriptors of processes from 5.15. */
+    static const unsigned optional[] = {
+        FAN_REPORT_FID | FAN_REPORT_TARGET_FID | FAN_REPORT_PIDFD, FAN_REPORT_PIDFD, 0};
     const uint64_t mask = FAN_CLOSE_WRITE | FAN_CREATE | FAN_DELETE | FAN_ONDIR;
     watcher->is_content = false;
-    watcher->fan_fd = make_group_of(watcher, options, FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME);
+    watcher->fan_fd = make_group_of(watcher, options, FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME, optional);
     if (watcher->fan_fd < 0) {
         return false;
     }
@@ -76,9 +84,10 @@ static bool open_fid(struct watcher *watcher, const struct options *options) {
 }
 
 static bool open_content(struct watcher *watcher, const struct options *options) {
+    static const unsigned optional[] = {FAN_REPORT_PIDFD, 0};
     watcher->is_content = true;
     watcher->has_rename = false;
-    watcher->fan_fd = make_group_of(watcher, options, FAN_CLASS_CONTENT);
+    watcher->fan_fd = make_group_of(watcher, options, FAN_CLASS_CONTENT, optional);
     return watcher->fan_fd >= 0 && mark_all(watcher, FAN_CLOSE_WRITE);
 }
 
