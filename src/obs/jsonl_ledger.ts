@@ -93,19 +93,28 @@ class JsonlLedger implements Ledger {
     }
   }
 
+  /** If it fails the file grows on: a record counts for more than a limit. */
   #rotateBefore(lineBytes: number): void {
     if (this.#sizeBytes === 0 || this.#sizeBytes + lineBytes <= this.#maxBytes) return;
+    try {
+      this.#rotate();
+    } catch {
+      return; // The next record tries again.
+    }
+    this.#sizeBytes = this.#file.statSync().size;
+    this.#isTorn = false;
+  }
+
+  #rotate(): void {
     const { path, keep } = this.#options;
+    if (keep === 0) return this.#file.truncateSync(0);
     for (let number = keep - 1; number >= 1; number--) {
       renameIfThere(`${path}.${number}`, `${path}.${number + 1}`);
     }
-    if (keep >= 1) renameIfThere(path, `${path}.1`);
-    else Deno.removeSync(path);
+    renameIfThere(path, `${path}.1`);
     const next = openDurably(path);
     this.#file.close();
     this.#file = next;
-    this.#sizeBytes = next.statSync().size;
-    this.#isTorn = false;
   }
 }
 

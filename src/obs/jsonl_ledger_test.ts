@@ -67,6 +67,19 @@ Deno.test("append() with nothing to keep still bounds the file", () =>
     throws(() => Deno.statSync(`${path}.1`), Deno.errors.NotFound);
   }));
 
+Deno.test("append() goes on in the file that it has when it cannot rotate", () =>
+  inDirectory((path, clock) => {
+    Deno.mkdirSync(`${path}.1`); // A file cannot be renamed over a directory.
+    const ledger = openLedger({ path, rotateMaxMb: 1, keep: 1, clock });
+    const filler = "x".repeat(600_000);
+    for (let n = 0; n < 3; n++) ledger.append({ n, filler });
+    ledger.close();
+    const numbers = linesOf(path).filter((line) => line !== "").map((line) =>
+      JSON.parse(line).n
+    );
+    deepStrictEqual(numbers, [0, 1, 2]);
+  }));
+
 Deno.test("openLedger() and append() say which file the disk refused", () =>
   inDirectory((path, clock) => {
     throws(

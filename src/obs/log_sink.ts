@@ -127,7 +127,7 @@ class RotatingFile {
   /** If any of it fails the lines go on into the file that is open. */
   #rotate(): void {
     try {
-      Deno.renameSync(this.#path, this.#freeName());
+      renameIfThere(this.#path, this.#freeName());
       const next = openForAppending(this.#path);
       this.#file.close();
       this.#file = next;
@@ -167,6 +167,15 @@ class RotatingFile {
       const match = /^(\d{4}-\d\d-\d\d)\.(\d{1,9})$/.exec(name.slice(prefix.length));
       if (match !== null) yield { name, day: match[1]!, number: Number(match[2]) };
     }
+  }
+}
+
+/** It is not where somebody else has rotated it. */
+function renameIfThere(from: string, to: string): void {
+  try {
+    Deno.renameSync(from, to);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 

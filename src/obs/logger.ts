@@ -40,9 +40,8 @@ export interface LoggerOptions extends LogSinkOptions {
 export interface OpenLogger extends Logger {
   /**
    * Takes effect with the next line. Opens the file anew even if nothing changed, which is
-   * what an outside rotation wants.
-   *
-   * @throws The file system's error if the file cannot be opened; the old one stays in use.
+   * what an outside rotation wants. A file that cannot be opened is an error in the log,
+   * which goes on where it was.
    */
   reconfigure(options: Omit<LoggerOptions, "clock">): void;
   /** Says what is still held back. Nothing is written afterwards. */
@@ -67,14 +66,23 @@ export function openLogger(options: LoggerOptions): OpenLogger {
     if (!isOpen || !isWanted(filter, record.level, named)) return;
     for (const wanted of guard.admit(record)) write(wanted);
   };
+  const logger = loggerOver(take, {});
   return {
-    ...loggerOver(take, {}),
+    ...logger,
     reconfigure(wanted: Omit<LoggerOptions, "clock">): void {
-      const opened = openLogSink(wanted, clock);
-      sink.close();
-      sink = opened;
       format = wanted.format;
       filter = filterOf(wanted.level);
+      try {
+        const opened = openLogSink(wanted, clock);
+        sink.close();
+        sink = opened;
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        logger.error("Cannot open the new log file; the old one stays in use", {
+          file: wanted.file,
+          why,
+        });
+      }
     },
     close(): void {
       if (!isOpen) return;

@@ -1,5 +1,5 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn -- small files of a test's own directory
-import { deepStrictEqual, strictEqual, throws } from "node:assert/strict";
+import { deepStrictEqual, match, strictEqual, throws } from "node:assert/strict";
 import { ManualClock } from "../../tests/support/manual_clock.ts";
 import { InvariantError } from "../core/assert.ts";
 import { createMemoryLogger, type LoggerOptions, openLogger } from "./logger.ts";
@@ -116,19 +116,37 @@ Deno.test("openLogger() rotates a file of another day that it finds at start", (
 
 Deno.test("openLogger() goes on in the open file when it cannot rotate", () =>
   inDirectory(async ({ options, clock, directory }) => {
-    const logger = openLogger(options);
+    const kept = `${directory}/kept`;
+    const file = `${directory}/gone/p4-cache.log`;
+    Deno.mkdirSync(`${directory}/gone`);
+    const logger = openLogger({ ...options, file });
     logger.info("one");
     await clock.advance(86_400_000);
-    // The name is gone, so the rename of a rotation fails; the descriptor is still good.
-    const kept = `${directory}/kept`;
-    Deno.linkSync(options.file, kept);
-    Deno.removeSync(options.file);
+    Deno.linkSync(file, kept);
+    Deno.removeSync(`${directory}/gone`, { recursive: true });
+    logger.info("two");
+    logger.info("three");
+    logger.close();
+    deepStrictEqual(Deno.readTextFileSync(kept).split("\n"), [
+      "2026-03-01T10:00:00.000Z INFO  one",
+      "2026-03-02T10:00:00.000Z INFO  two",
+      "2026-03-02T10:00:00.000Z INFO  three",
+      "",
+    ]);
+  }));
+
+Deno.test("openLogger() begins a new file when somebody has moved the old one away", () =>
+  inDirectory(async ({ options, clock, directory, files }) => {
+    const logger = openLogger(options);
+    logger.info("one");
+    Deno.renameSync(options.file, `${directory}/elsewhere`);
+    await clock.advance(86_400_000);
     logger.info("two");
     logger.close();
-    strictEqual(
-      Deno.readTextFileSync(kept),
-      "2026-03-01T10:00:00.000Z INFO  one\n2026-03-02T10:00:00.000Z INFO  two\n",
-    );
+    deepStrictEqual(files(), {
+      "elsewhere": "2026-03-01T10:00:00.000Z INFO  one\n",
+      "p4-cache.log": "2026-03-02T10:00:00.000Z INFO  two\n",
+    });
   }));
 
 Deno.test("openLogger() goes on after the disk has refused a line", () =>
@@ -162,18 +180,18 @@ Deno.test("reconfigure() changes level, format and file from the next line on", 
     });
   }));
 
-Deno.test("reconfigure() keeps the old file when the new one cannot be opened", () =>
+Deno.test("reconfigure() keeps the old file when the new one cannot be opened, and says so", () =>
   inDirectory(({ options, directory, files }) => {
     const logger = openLogger(options);
-    throws(
-      () => logger.reconfigure({ ...options, file: `${directory}/no/such.log` }),
-      Deno.errors.NotFound,
-    );
-    logger.info("still here");
+    logger.reconfigure({ ...options, file: `${directory}/no/such.log`, level: "debug" });
+    logger.debug("still here");
     logger.close();
-    deepStrictEqual(files(), {
-      "p4-cache.log": "2026-03-01T10:00:00.000Z INFO  still here\n",
-    });
+    const [error, line, end] = files()["p4-cache.log"]!.split("\n");
+    match(
+      error!,
+      /ERROR Cannot open the new log file; .* file=\/.*\/no\/such\.log why=".*No such/,
+    );
+    deepStrictEqual([line, end], ["2026-03-01T10:00:00.000Z DEBUG still here", ""]);
   }));
 
 Deno.test("close() says how often an error was repeated", () =>

@@ -21,9 +21,9 @@ export async function writeMetricsFile(
   const tempPath = `${path}.tmp`;
   await removeIfThere(tempPath);
   try {
-    // `createNew` does not follow a link that somebody put there.
+    // `createNew` does not follow a link that somebody put there just now. The mode is the
+    // collector's to read: Deno applies it whatever the umask says.
     await Deno.writeTextFile(tempPath, content, { createNew: true, mode: 0o644 });
-    await Deno.chmod(tempPath, 0o644); // The umask may have taken the collector's bit.
     await Deno.rename(tempPath, path);
   } catch (error) {
     await Deno.remove(tempPath).catch(() => {}); // The first error is the useful one.
