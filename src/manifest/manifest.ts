@@ -238,6 +238,11 @@ export interface Manifest {
   /** The object is gone from the store. A whiteout stays, everything else of it goes. */
   tombstoneRemoved(tombstone: Tombstone): Promise<void>;
   /**
+   * Each tombstone counts as made at `nowMs`: after a rebuild from a copy, what was true
+   * of the copy may not be true any more, and nothing is removed on its word alone.
+   */
+  postponeTombstones(nowMs: number): Promise<void>;
+  /**
    * The newest deleted version becomes the row again, evicted. Null if there is none, or
    * if the path has a row.
    */

@@ -339,6 +339,22 @@ export class ManifestStore implements Manifest {
     });
   }
 
+  async postponeTombstones(nowMs: number): Promise<void> {
+    for (;;) {
+      const some = this.#reader.tombstonesByTime({
+        from: FROM_START,
+        before: u64Key(nowMs),
+        limit: ROWS_PER_STEP,
+      });
+      if (some.length === 0) return;
+      await this.#change((group) => {
+        for (const tombstone of some) {
+          group.replaceTombstone({ ...tombstone, atMs: nowMs });
+        }
+      });
+    }
+  }
+
   undelete(path: DepotPath, nowS: number): Promise<FileEntry | null> {
     return this.#change((group) => {
       if (group.row(path) !== null) return null;

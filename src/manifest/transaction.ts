@@ -242,12 +242,13 @@ export class Transaction {
       now: now === null ? null : encodeTombstone(now),
     });
     const path = bytesOf(key.slice(0, -9));
-    const hadTime = tombstone !== null && isRemovable(tombstone);
-    const hasTime = now !== null && isRemovable(now);
-    if (hadTime && !hasTime) {
-      writes.remove("tombstones_by_time", timeKey(tombstone), path);
-    }
-    if (hasTime && !hadTime) writes.put("tombstones_by_time", timeKey(now), path);
+    const oldKey = tombstone !== null && isRemovable(tombstone)
+      ? timeKey(tombstone)
+      : null;
+    const newKey = now !== null && isRemovable(now) ? timeKey(now) : null;
+    if (oldKey === newKey) return;
+    if (oldKey !== null) writes.remove("tombstones_by_time", oldKey, path);
+    if (newKey !== null) writes.put("tombstones_by_time", newKey, path);
   }
 }
 
