@@ -1,0 +1,167 @@
+/** HelperProcess on shell scripts: how a child talks, how it ends. */
+
+import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
+import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
+import {
+  argumentOf,
+  HelperError,
+  type HelperFault,
+  HelperProcess,
+} from "./helper_process.ts";
+import { parseWatchMessage, type WatchMessage } from "./watch_message.ts";
+
+function start(
+  script: string,
+  onStderrLine: (line: string) => void = () => {},
+  clock: Clock = SYSTEM_CLOCK,
+): HelperProcess<WatchMessage> {
+  return new HelperProcess<WatchMessage>({
+    helperPath: "/bin/sh",
+    args: ["-c", script],
+    parse: parseWatchMessage,
+    onStderrLine,
+    errorOf: (fault, message, options) => new HelperError(fault, message, options),
+    clock,
+  });
+}
+
+function isFault(
+  fault: HelperFault,
+  code: string | null = null,
+): (error: unknown) => true {
+  return (error) => {
+    ok(error instanceof HelperError);
+    deepEqual([error.fault, error.code], [fault, code]);
+    return true;
+  };
+}
+
+const OVERFLOW = `echo '{"t":"overflow"}'`;
+
+Deno.test("messages come in order, and close() ends the iteration", async () => {
+  const helper = start(`${OVERFLOW}; echo '{"t":"lost","why":"x"}'; read wait`);
+  const seen: string[] = [];
+  for await (const message of helper) {
+    seen.push(message.t);
+    if (seen.length === 2) await helper.close();
+  }
+  deepEqual(seen, ["overflow", "lost"]);
+  equal(await helper.next(), null);
+  await helper.close();
+});
+
+Deno.test("close() ends a next() that waits", async () => {
+  const helper = start("read wait");
+  const waiting = helper.next();
+  await helper.close();
+  equal(await waiting, null);
+});
+
+Deno.test("what was sent before close() reaches the helper, in order", async () => {
+  const told: string[] = [];
+  const helper = start("cat >&2", (line) => told.push(line));
+  const lines = Array.from({ length: 20_000 }, (_, i) => `line ${i}`);
+  for (const line of lines) helper.send(`${line}\n`);
+  await helper.close();
+  deepEqual(told, lines);
+});
+
+Deno.test("a helper that will not read until it has written all can be closed", async () => {
+  const helper = start(
+    `i=0; while [ $i -lt 40000 ]; do ${OVERFLOW}; i=$((i+1)); done; cat >/dev/null`,
+  );
+  equal((await helper.next())?.t, "overflow");
+  for (let i = 0; i < 40_000; i++) helper.send("xxxxxxxxxx\n");
+  await helper.close();
+});
+
+Deno.test("a helper that ends by itself is an error, after its messages", async () => {
+  const helper = start(`${OVERFLOW}; exit 3`);
+  equal((await helper.next())?.t, "overflow");
+  await rejects(helper.next(), isFault("died"));
+  helper.send("goes nowhere\n");
+  await helper.close();
+});
+
+Deno.test("a helper that is killed is an error that names the signal", async () => {
+  const helper = start(`${OVERFLOW}; kill -9 $$`);
+  equal((await helper.next())?.t, "overflow");
+  await rejects(helper.next(), /SIGKILL/);
+});
+
+Deno.test("a fatal line is an error with the kernel's code", async () => {
+  const helper = start(`echo '{"t":"fatal","code":"EPERM","why":"no"}'; exit 1`);
+  await rejects(helper.next(), isFault("refused", "EPERM"));
+});
+
+Deno.test("a line that no helper says is an error", async () => {
+  const helper = start("echo hello; read wait");
+  await rejects(helper.next(), isFault("garbled"));
+});
+
+Deno.test("a program that is not there is an error at once", () => {
+  throws(
+    () =>
+      new HelperProcess<WatchMessage>({
+        helperPath: "/nonexistent/helper",
+        args: [],
+        parse: parseWatchMessage,
+        onStderrLine: () => {},
+        errorOf: (fault, message, options) => new HelperError(fault, message, options),
+        clock: SYSTEM_CLOCK,
+      }),
+    isFault("not-started"),
+  );
+});
+
+Deno.test("a helper that does not end at the end of its input is killed", async () => {
+  const asked: number[] = [];
+  const hasty: Clock = {
+    ...SYSTEM_CLOCK,
+    sleep(delayMs: number): Promise<void> {
+      asked.push(delayMs);
+      return Promise.resolve();
+    },
+  };
+  const helper = start(`${OVERFLOW}; exec sleep 1000`, () => {}, hasty);
+  equal((await helper.next())?.t, "overflow");
+  await helper.close();
+  deepEqual(asked, [5_000]);
+});
+
+Deno.test("a helper gets nothing of the daemon's environment", async () => {
+  Deno.env.set("AWS_SECRET_ACCESS_KEY", "secret");
+  try {
+    const told: string[] = [];
+    const helper = start(
+      "cat /proc/$$/environ | tr '\\0' '\\n' >&2",
+      (l) => told.push(l),
+    );
+    await rejects(helper.next(), isFault("died"));
+    deepEqual(
+      told.filter((line) => line.includes("secret") || line.startsWith("PATH")),
+      [],
+    );
+  } finally {
+    Deno.env.delete("AWS_SECRET_ACCESS_KEY");
+  }
+});
+
+Deno.test("messages that nobody takes stay in the pipe", async () => {
+  // More than pipe and reader hold: a helper that could write all would end, and be reaped.
+  const helper = start(
+    `i=0; while [ $i -lt 100000 ]; do ${OVERFLOW}; i=$((i+1)); done; echo all >&2; read wait`,
+    (line) => told.push(line),
+  );
+  const told: string[] = [];
+  for (let i = 0; i < 10; i++) equal((await helper.next())?.t, "overflow");
+  deepEqual(told, []);
+  for (let i = 10; i < 100_000; i++) equal((await helper.next())?.t, "overflow");
+  await helper.close();
+  deepEqual(told, ["all"]);
+});
+
+Deno.test("argumentOf() turns bytes into text, where they are UTF-8", () => {
+  equal(argumentOf("/d\xc3\xa9p\xc3\xb4t"), "/dépôt");
+  equal(argumentOf("/d\xe9p\xf4t"), null);
+});
