@@ -1,8 +1,8 @@
 /**
  * Keeps memory from the garbage collector while another thread uses it.
  *
- * Deno hands the address of a buffer to the thread of a nonblocking call. Nothing that we
- * could find in its documentation promises that the buffer then lives as long as the call.
+ * Deno hands the address of a buffer to the thread of a nonblocking call, and does not promise
+ * that the buffer lives as long as the call.
  *
  * @module
  */

@@ -40,7 +40,7 @@ export interface WalkOptions {
 /** One caller at a time. Must be closed. */
 export interface Walk {
   /**
-   * The next entries: some 2,000, or fewer where paths are long. Parents come before their
+   * The next entries: some 4,000, or fewer where paths are long. Parents come before their
    * children. Empty at the end. What vanishes meanwhile may be missing.
    */
   nextBatch(): Promise<WalkEntry[]>;
@@ -48,7 +48,8 @@ export interface Walk {
   close(): Promise<void>;
 }
 
-const BATCH_BYTES = 512 * 1024;
+/** Some 4,000 entries with ordinary names. */
+export const BATCH_BYTES = 512 * 1024;
 const FLAG_RECURSE = 1;
 const FLAG_CROSS_DEVICES = 2;
 const HEADER_BYTES = 112;
@@ -68,12 +69,15 @@ export function openWalk(
   return new TreeWalk(calls, held, root, handle);
 }
 
-/** What is in one directory, at once. */
-export function readDirectory(calls: Calls, path: BytePath): WalkEntry[] {
+/** What is in one directory, at once. `buffer`: of BATCH_BYTES, for this call. */
+export function readDirectory(
+  calls: Calls,
+  path: BytePath,
+  buffer: Uint8Array<ArrayBuffer>,
+): WalkEntry[] {
   const handle = openHandle(calls, path, {}, 0);
   try {
     const entries: WalkEntry[] = [];
-    const buffer = new Uint8Array(BATCH_BYTES);
     for (;;) {
       const used = calls.p4posix_walk_next(handle, buffer, buffer.length);
       if (used < 0) throw new PosixError("read the directory", path, -used);
@@ -112,6 +116,7 @@ class TreeWalk implements Walk {
   #handle: Deno.PointerValue;
   #filling: Filling | null = null;
   #spare: Uint8Array<ArrayBuffer> | null = null;
+  #isAsked = false;
   #isOver = false;
 
   constructor(
@@ -128,10 +133,13 @@ class TreeWalk implements Walk {
 
   async nextBatch(): Promise<WalkEntry[]> {
     assert(this.#handle !== null, "a walk is used after its end");
+    assert(!this.#isAsked, "a walk has one caller at a time");
     if (this.#isOver) return [];
+    this.#isAsked = true;
     const { buffer, done } = this.#filling ?? this.#fill();
     const used = await done;
     this.#filling = null;
+    this.#isAsked = false;
     if (used <= 0) this.#isOver = true;
     if (used < 0) throw new PosixError("walk", this.#root, -used);
     if (used > 0 && this.#handle !== null) this.#filling = this.#fill();

@@ -1,4 +1,5 @@
-import { deepEqual, equal, ok, throws } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
+import { InvariantError } from "../core/assert.ts";
 import type { Posix, WalkEntry, WalkOptions } from "./posix.ts";
 import { ATTRIBUTES, hasCode, posixTest, write } from "./posix_fixture.ts";
 
@@ -71,6 +72,15 @@ posixTest(
     equal(posix.readDirectory(`${at}/none`), null);
   },
 );
+
+posixTest("a walk has one caller at a time", async (posix, at) => {
+  const walk = posix.openWalk(at);
+  const first = walk.nextBatch();
+  await rejects(walk.nextBatch(), InvariantError);
+  deepEqual(await first, []);
+  await walk.close();
+  await rejects(walk.nextBatch(), InvariantError, "nor one after its end");
+});
 
 posixTest("a walk can be closed before its end", async (posix, at) => {
   await write(posix, `${at}/a`, "");

@@ -1,0 +1,305 @@
+/**
+ * The calls of posix.ts, made through the loaded library: names and structures to memory,
+ * results to values or errors.
+ *
+ * @module
+ */
+
+import { assert } from "../core/assert.ts";
+import type { BytePath } from "../core/names.ts";
+import { EEXIST, ENOENT, ENOTDIR } from "./errno.ts";
+import { HeldMemory } from "./held_memory.ts";
+import {
+  decodeStat,
+  encodeAttributes,
+  encodeExpected,
+  encodeMarker,
+  encodePath,
+  type FileStat,
+  type MarkerAttributes,
+  PathScratch,
+  STAT_BYTES,
+} from "./layouts.ts";
+import { PosixError } from "./posix_error.ts";
+import type { Calls, SYMBOLS } from "./symbols.ts";
+import {
+  BATCH_BYTES,
+  openWalk,
+  readDirectory,
+  type Walk,
+  type WalkEntry,
+  type WalkOptions,
+} from "./walk.ts";
+import type {
+  Eviction,
+  EvictResult,
+  FileTimes,
+  Posix,
+  Publication,
+  PublishResult,
+  SpaceInfo,
+} from "./posix.ts";
+
+/** P4POSIX_TIME_KEEP. */
+const TIME_KEEP = -(2n ** 63n);
+
+/** The most that one read or write takes, as in the kernel. */
+const IO_BYTES_MAX = 0x7fff_f000;
+
+const PUBLISH_RESULTS: readonly PublishResult[] = ["published", "occupied", "changed"];
+const EVICT_RESULTS: readonly EvictResult[] = ["evicted", "busy", "changed"];
+
+export class LoadedPosix implements Posix {
+  readonly #library: Deno.DynamicLibrary<typeof SYMBOLS>;
+  readonly #calls: Calls;
+  readonly #pathA = new PathScratch();
+  readonly #pathB = new PathScratch();
+  readonly #stat = new Uint8Array(STAT_BYTES);
+  readonly #statView = new DataView(this.#stat.buffer);
+  readonly #held = new HeldMemory();
+  #directory: Uint8Array<ArrayBuffer> | null = null;
+
+  constructor(library: Deno.DynamicLibrary<typeof SYMBOLS>) {
+    this.#library = library;
+    this.#calls = library.symbols;
+  }
+
+  [Symbol.dispose](): void {
+    this.#library.close();
+  }
+
+  // ---- names ---------------------------------------------------------------------------
+
+  lstat(path: BytePath): FileStat | null {
+    const result = this.#calls.p4posix_lstat(
+      this.#pathA.encode("stat", path),
+      this.#stat,
+    );
+    if (result === -ENOENT || result === -ENOTDIR) return null;
+    checked("stat", path, result);
+    return decodeStat(this.#statView, 0);
+  }
+
+  statvfs(path: BytePath): SpaceInfo {
+    const out = new BigUint64Array(2);
+    const name = this.#pathA.encode("ask the space of", path);
+    const result = this.#calls.p4posix_statvfs(name, new Uint8Array(out.buffer));
+    checked("ask the space of", path, result);
+    return { totalBytes: Number(out[0]), freeBytes: Number(out[1]) };
+  }
+
+  readDirectory(path: BytePath): WalkEntry[] | null {
+    this.#directory ??= new Uint8Array(BATCH_BYTES);
+    try {
+      return readDirectory(this.#calls, path, this.#directory);
+    } catch (error) {
+      if (error instanceof PosixError && error.errno === ENOENT) return null;
+      if (error instanceof PosixError && error.errno === ENOTDIR) return null;
+      throw error;
+    }
+  }
+
+  makeDirs(path: BytePath, mode: number): void {
+    const name = this.#pathA.encode("make the directory", path);
+    checked("make the directory", path, this.#calls.p4posix_make_dirs(name, mode));
+  }
+
+  unlink(path: BytePath): boolean {
+    const result = this.#calls.p4posix_unlink(this.#pathA.encode("remove", path));
+    if (result === -ENOENT) return false;
+    checked("remove", path, result);
+    return true;
+  }
+
+  rmdir(path: BytePath): void {
+    const name = this.#pathA.encode("remove the directory", path);
+    checked("remove the directory", path, this.#calls.p4posix_rmdir(name));
+  }
+
+  rename(from: BytePath, to: BytePath): void {
+    checked("rename", from, this.#calls.p4posix_rename(...this.#two("rename", from, to)));
+  }
+
+  renameNoReplace(from: BytePath, to: BytePath): boolean {
+    const names = this.#two("rename", from, to);
+    return isDone("rename", from, this.#calls.p4posix_rename_no_replace(...names));
+  }
+
+  exchange(a: BytePath, b: BytePath): void {
+    checked("exchange", a, this.#calls.p4posix_exchange(...this.#two("exchange", a, b)));
+  }
+
+  link(from: BytePath, to: BytePath): boolean {
+    const names = this.#two("link", from, to);
+    return isDone("link", from, this.#calls.p4posix_link(...names));
+  }
+
+  chmod(path: BytePath, mode: number): void {
+    const name = this.#pathA.encode("chmod", path);
+    checked("chmod", path, this.#calls.p4posix_chmod(name, mode));
+  }
+
+  chown(path: BytePath, uid: number, gid: number): void {
+    const name = this.#pathA.encode("chown", path);
+    checked("chown", path, this.#calls.p4posix_chown(name, BigInt(uid), BigInt(gid)));
+  }
+
+  setTimes(path: BytePath, { atimeNs, mtimeNs }: FileTimes): void {
+    const result = this.#calls.p4posix_set_times(
+      this.#pathA.encode("set the times of", path),
+      atimeNs ?? TIME_KEEP,
+      mtimeNs ?? TIME_KEEP,
+    );
+    checked("set the times of", path, result);
+  }
+
+  makeMarker(path: BytePath, marker: MarkerAttributes): void {
+    const name = this.#pathA.encode("make the marker", path);
+    const result = this.#calls.p4posix_make_marker(name, encodeMarker(marker));
+    checked("make the marker", path, result);
+  }
+
+  hasWriter(path: BytePath): boolean {
+    const name = this.#pathA.encode("look for writers of", path);
+    return checked("look for writers of", path, this.#calls.p4posix_has_writer(name)) ===
+      1;
+  }
+
+  #two(
+    op: string,
+    a: BytePath,
+    b: BytePath,
+  ): [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>] {
+    return [this.#pathA.encode(op, a), this.#pathB.encode(op, b)];
+  }
+
+  // ---- open files ----------------------------------------------------------------------
+
+  fstat(fd: number): FileStat {
+    checked("fstat", "", this.#calls.p4posix_fstat(fd, this.#stat));
+    return decodeStat(this.#statView, 0);
+  }
+
+  openRead(path: BytePath): number {
+    const name = this.#pathA.encode("read", path);
+    return checked("read", path, this.#calls.p4posix_open_read(name));
+  }
+
+  createTemp(path: BytePath, mode: number): number {
+    const name = this.#pathA.encode("create", path);
+    return checked("create", path, this.#calls.p4posix_create_temp(name, mode));
+  }
+
+  close(fd: number): void {
+    checked("close", "", this.#calls.p4posix_close(fd));
+  }
+
+  truncate(fd: number, sizeBytes: number): void {
+    const result = this.#calls.p4posix_truncate(fd, BigInt(sizeBytes));
+    checked("truncate", "", result);
+  }
+
+  async read(
+    fd: number,
+    buffer: Uint8Array,
+    offset: number,
+  ): Promise<number> {
+    const room = ioBuffer(buffer);
+    const done = this.#calls.readLater(fd, room, room.length, BigInt(offset));
+    return checked("read", "", await this.#held.until(done, room));
+  }
+
+  readSync(fd: number, buffer: Uint8Array, offset: number): number {
+    const room = ioBuffer(buffer);
+    const result = this.#calls.p4posix_read(fd, room, room.length, BigInt(offset));
+    return checked("read", "", result);
+  }
+
+  async write(
+    fd: number,
+    buffer: Uint8Array,
+    offset: number,
+  ): Promise<void> {
+    const room = ioBuffer(buffer);
+    const done = this.#calls.writeLater(fd, room, room.length, BigInt(offset));
+    checked("write", "", await this.#held.until(done, room));
+  }
+
+  async fsync(fd: number): Promise<void> {
+    checked("fsync", "", await this.#calls.fsyncLater(fd));
+  }
+
+  async fdatasync(fd: number): Promise<void> {
+    checked("fdatasync", "", await this.#calls.fdatasyncLater(fd));
+  }
+
+  async fsyncPath(path: BytePath): Promise<void> {
+    const name = encodePath("fsync", path);
+    checked(
+      "fsync",
+      path,
+      await this.#held.until(this.#calls.fsyncPathLater(name), name),
+    );
+  }
+
+  // ---- composite calls -----------------------------------------------------------------
+
+  async publish(publication: Publication): Promise<PublishResult> {
+    const { temp, target, tempFd, attributes, expect } = publication;
+    assert(expect === null || expect.ino > 0n, "a marker has an inode");
+    const op = "publish";
+    const given = [
+      encodePath(op, temp),
+      encodePath(op, target),
+      encodeAttributes(attributes),
+    ] as const;
+    const done = this.#calls.publishLater(
+      given[0],
+      given[1],
+      tempFd,
+      given[2],
+      expect?.ino ?? 0n,
+    );
+    return PUBLISH_RESULTS[checked(op, target, await this.#held.until(done, given))]!;
+  }
+
+  async putMarker(eviction: Eviction): Promise<EvictResult> {
+    const { target, aside, expect, marker } = eviction;
+    const op = "evict";
+    const given = [
+      encodePath(op, target),
+      encodePath(op, aside),
+      encodeExpected(expect),
+      encodeMarker(marker),
+    ] as const;
+    const done = this.#calls.putMarkerLater(...given);
+    return EVICT_RESULTS[checked(op, target, await this.#held.until(done, given))]!;
+  }
+
+  openWalk(root: BytePath, options: WalkOptions = {}): Walk {
+    return openWalk(this.#calls, this.#held, root, options);
+  }
+
+  prctlNotDumpable(): void {
+    checked("become undumpable", "", this.#calls.p4posix_not_dumpable());
+  }
+}
+
+function checked(op: string, path: BytePath, result: number): number {
+  if (result < 0) throw new PosixError(op, path, -result);
+  return result;
+}
+
+/** False for EEXIST. */
+function isDone(op: string, path: BytePath, result: number): boolean {
+  if (result === -EEXIST) return false;
+  checked(op, path, result);
+  return true;
+}
+
+/** Memory that another thread may use: not shared, which FFI refuses. */
+function ioBuffer(buffer: Uint8Array): Uint8Array<ArrayBuffer> {
+  assert(buffer.length <= IO_BYTES_MAX, "a buffer of 2 GiB or more");
+  assert(buffer.buffer instanceof ArrayBuffer, "a buffer that is shared between workers");
+  return buffer as Uint8Array<ArrayBuffer>;
+}
