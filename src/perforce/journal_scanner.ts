@@ -255,8 +255,7 @@ export class JournalScanner {
 
   #emit(bytes: Uint8Array, start: number, end: number): void {
     const op = latin1(bytes, start + 1, start + 3);
-    const text = latin1(bytes, start + 5, end);
-    const fields = splitFields(text);
+    const fields = splitFields(latin1(bytes, start + 5, end));
     switch (op) {
       case "pv":
       case "rv":
@@ -264,26 +263,34 @@ export class JournalScanner {
       case "vv":
         this.#handler.row({
           op,
-          version: parseInt(fields[0] ?? "", 10),
+          version: integer(fields[0]),
           table: fields[1] ?? "",
           fields: fields.slice(2),
         });
         return;
       case "ex":
       case "mx":
-        this.#handler.mark(op, parseInt(fields[1] ?? "", 10));
+      case "nx": {
+        const [first, timeS] = [integer(fields[0]), integer(fields[1])];
+        if (Number.isNaN(first) || Number.isNaN(timeS)) {
+          const why = `a @${op}@ record does not begin with two numbers`;
+          this.#handler.malformed(this.#offset + start, why);
+        } else if (op === "nx") {
+          this.#handler.note(first, timeS, fields.slice(2));
+        } else {
+          this.#handler.mark(op, timeS);
+        }
         return;
-      case "nx":
-        this.#handler.note(
-          parseInt(fields[0] ?? "", 10),
-          parseInt(fields[1] ?? "", 10),
-          fields.slice(2),
-        );
-        return;
+      }
       default:
         this.#handler.unknown(op);
     }
   }
+}
+
+/** NaN for what is no plain number. */
+function integer(text: string | undefined): number {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : NaN;
 }
 
 /** Answer of the lexer: no end of the record in these bytes. */

@@ -77,7 +77,7 @@ export interface CatalogOptions {
   /** Called now and then with the bytes on disk that have been read, of how many. */
   readonly onProgress?: (readBytes: number, totalBytes: number) => void;
   /** Gets each row of the submitted revisions, after journals, in no order. */
-  readonly onRevision?: (rev: RevRow) => void;
+  readonly onRevision?: (rev: RevRow, rule: CaseRule) => void;
   /** Make claims. Default true. */
   readonly makesClaims?: boolean;
 }
@@ -198,8 +198,11 @@ class CatalogReader {
         malformed: () => {},
         note: (type, timeS, fields) => {
           if (type !== 0 || foundS >= 0) return;
-          foundS = Number.isNaN(timeS) ? 0 : timeS;
-          this.#caseRule = caseRuleOf(parseInt(fields[1] ?? "", 10));
+          foundS = timeS;
+          if (!/^\d{1,4}$/.test(fields[1] ?? "")) {
+            this.#incomplete.push(`${path}: its header does not say how names compare`);
+          }
+          this.#caseRule = caseRuleOf(Number(fields[1]));
           this.#serverRoot = fields[6] ?? "";
         },
       });
@@ -405,7 +408,7 @@ class CatalogReader {
     const rev = parseRevRow(row);
     this.#counts.revisionRows++;
     if (row.version > 9) this.#warnVersion(row);
-    if (row.table === "db.rev") this.#options.onRevision?.(rev);
+    if (row.table === "db.rev") this.#options.onRevision?.(rev, this.#caseRule);
     if (!hasContent(rev)) this.#counts.rowsWithoutContent++;
     else if (this.#options.makesClaims !== false) {
       const kind = REV_TABLES[row.table as RevTable];
@@ -458,7 +461,6 @@ class ScannedFile {
   end: JournalEnd = { bytes: 0, rowsByTable: new Map(), insideRecord: false };
 
   sawTime(timeS: number): void {
-    if (Number.isNaN(timeS)) return;
     if (this.firstS === 0) this.firstS = timeS;
     this.lastS = Math.max(this.lastS, timeS);
   }

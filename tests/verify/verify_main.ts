@@ -6,7 +6,9 @@
 
 import { runVerify } from "../../src/cli/cmd_verify.ts";
 import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
-import { denoFiles } from "./deno_files.ts";
+import { nativeFile } from "../../src/posix/native_files.ts";
+import { openPosix } from "../../src/posix/posix.ts";
+import { posixFiles } from "../../src/verify/posix_files.ts";
 
 const encoder = new TextEncoder();
 
@@ -23,7 +25,7 @@ if (import.meta.main) {
   Deno.exit(
     await runVerify(Deno.args, {
       openConfigured: () => Promise.reject(new Error("this entry has no configuration")),
-      openFiles: denoFiles,
+      openFiles: (root) => posixFiles(openPosix(nativeFile("libp4posix.so")), root),
       clock: SYSTEM_CLOCK,
       signal: new AbortController().signal,
       stdout: writeTo(Deno.stdout),

@@ -8,13 +8,14 @@
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { blake3 } from "@napi-rs/blake-hash";
-import type { Clock } from "../../src/core/clock.ts";
-import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
+import { nativeFile } from "../../src/posix/native_files.ts";
+import { openPosix } from "../../src/posix/posix.ts";
+import { posixFiles } from "../../src/verify/posix_files.ts";
+import { type Clock, SYSTEM_CLOCK } from "../../src/core/clock.ts";
 import { type DepotPath, objectKeyOf, parseDepotPath } from "../../src/core/names.ts";
 import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
 import type { StorageBackend } from "../../src/storage/backend.ts";
 import { archiveStoreOf } from "../../src/verify/archive_store.ts";
-import { denoFiles } from "./deno_files.ts";
 import type { Finding } from "../../src/verify/report_types.ts";
 import type { ManifestRow, ManifestView } from "../../src/verify/sources.ts";
 import {
@@ -253,6 +254,14 @@ export class World {
     if (row !== undefined) this.rows.set(path, { ...row, isResident: false });
   }
 
+  /** Gives a file a name of any bytes, one character each. */
+  async renameToBytes(from: string, to: string): Promise<void> {
+    const parent = to.slice(0, to.lastIndexOf("/"));
+    await Deno.mkdir(`${this.root}/${parent}`, { recursive: true });
+    using posix = openPosix(nativeFile("libp4posix.so"));
+    posix.rename(`${this.root}/${from}`, `${this.root}/${to}`);
+  }
+
   /** Every archive file, sorted. */
   async paths(directory = ""): Promise<string[]> {
     const paths: string[] = [];
@@ -279,6 +288,7 @@ export class World {
     context: { clock?: Clock; signal?: AbortSignal } = {},
   ): Promise<{ result: VerifyResult; findings: Finding[] }> {
     const findings: Finding[] = [];
+    using posix = openPosix(nativeFile("libp4posix.so"));
     const result = await verify({
       checkpoint: this.checkpoint,
       journals: [],
@@ -295,7 +305,7 @@ export class World {
       ignoresMd5: false,
       ...options,
     }, {
-      files: denoFiles(this.root),
+      files: posixFiles(posix, this.root),
       depotRoot: this.root,
       manifest: this.hasStore ? this.manifest() : null,
       store: this.hasStore ? archiveStoreOf(this.backend) : null,
