@@ -6,117 +6,18 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gate.h"
+#include "table.h"
 
-#define SLOT_BITS 16
-#define OTHER_DESCRIPTORS 16
 #define ACCEPT_BATCH 64
-#define DRAIN_BYTES_MAX ((size_t)64 * 1024)
-/* The ids in epoll that are no connection's: a connection's begins at 1 << SLOT_BITS. */
-#define ID_SHIM_LISTENER 0
 
 static const char answer_denied[] = "ERR DENIED this user may not use the cache (shim_allowed_uids)\n";
 static const char answer_bad[] = "ERR BADREQ not a request of P4CACHE/1\n";
 static const char answer_reserved[] = "ERR RESERVED .p4cache is the daemon's own\n";
-
-static uint32_t slots_for(uint32_t requests_max) {
-    struct rlimit limit;
-    uint64_t wanted = 2 * (uint64_t)requests_max;
-    wanted = wanted > (UINT64_C(1) << SLOT_BITS) ? UINT64_C(1) << SLOT_BITS : wanted;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
-        output_fatal(errno, "Cannot ask for the limit of descriptors");
-    }
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_max <= OTHER_DESCRIPTORS) {
-        output_fatal(EMFILE, "Cannot serve: the limit of descriptors is too low");
-    }
-    const uint64_t possible = limit.rlim_max - OTHER_DESCRIPTORS;
-    return (uint32_t)(wanted < possible ? wanted : possible);
-}
-
-static void watch(const struct gate *gate, int operation, int fd, uint64_t id, uint32_t events) {
-    struct epoll_event event = {.events = events, .data.u64 = id};
-    if (epoll_ctl(gate->inputs_fd, operation, fd, &event) != 0) {
-        output_fatal(errno, "Cannot watch a connection: %s", strerror(errno));
-    }
-}
-
-void connections_open(struct gate *gate) {
-    gate->slots = slots_for(gate->requests_max);
-    gate->connections = calloc(gate->slots, sizeof *gate->connections);
-    if (gate->connections == NULL) {
-        output_fatal(ENOMEM, "Cannot hold %u connections", gate->slots);
-    }
-    for (uint32_t i = 0; i < gate->slots; i++) {
-        gate->connections[i].id = i;
-        gate->connections[i].next = i + 1 < gate->slots ? i + 1 : NO_SLOT;
-    }
-    gate->free_slot = 0;
-    gate->queue_first = NO_SLOT;
-    gate->queue_last = NO_SLOT;
-    watch(gate, EPOLL_CTL_ADD, gate->shim.fd, ID_SHIM_LISTENER, EPOLLIN);
-    gate->is_accepting = true;
-}
-
-static void set_accepting(struct gate *gate, bool accept) {
-    if (gate->is_accepting != accept) {
-        gate->is_accepting = accept;
-        watch(gate, EPOLL_CTL_MOD, gate->shim.fd, ID_SHIM_LISTENER, accept ? EPOLLIN : 0);
-    }
-}
-
-static struct connection *find(const struct gate *gate, uint64_t id) {
-    const uint64_t slot = id & ((UINT64_C(1) << SLOT_BITS) - 1);
-    struct connection *c = slot < gate->slots ? &gate->connections[slot] : NULL;
-    return c != NULL && c->state != FREE && c->id == id ? c : NULL;
-}
-
-static bool has_deadline(enum connection_state state) { return state == READING || state == ANSWERED; }
-
-/* The only place that changes a state, so that the counts are always those of the table. */
-static void enter(struct gate *gate, struct connection *c, enum connection_state state) {
-    gate->active += (uint32_t)(state == ACTIVE) - (uint32_t)(c->state == ACTIVE);
-    gate->timed += (uint32_t)has_deadline(state) - (uint32_t)has_deadline(c->state);
-    c->state = state;
-    if (has_deadline(state)) {
-        c->deadline_ms = gate_now_ms() + gate->line_timeout_ms;
-    }
-}
-
-/* Unread bytes at close would reach the peer as a reset. What comes later is its own affair. */
-static void drain(int fd) {
-    char rest[4096];
-    size_t drained = 0;
-    ssize_t n;
-    while (drained < DRAIN_BYTES_MAX && (n = recv(fd, rest, sizeof rest, MSG_DONTWAIT)) > 0) {
-        drained += (size_t)n;
-    }
-}
-
-static void hang_up(struct connection *c) {
-    if (c->fd >= 0) {
-        drain(c->fd);
-        close(c->fd);
-        c->fd = -1;
-    }
-}
-
-static void release(struct gate *gate, struct connection *c) {
-    const uint32_t slot = (uint32_t)(c - gate->connections);
-    hang_up(c);
-    gate->denied -= (uint32_t)c->is_denied;
-    enter(gate, c, FREE);
-    c->next = gate->free_slot;
-    gate->free_slot = slot;
-    set_accepting(gate, true);
-}
 
 /* ---- to the daemon ------------------------------------------------------------------ */
 
@@ -143,30 +44,30 @@ static void report_gone(struct gate *gate, const struct connection *c) {
     output_text(&gate->out, "}\n");
 }
 
-/* Hands queued requests to the daemon while it may have more. */
-static void dispatch(struct gate *gate) {
-    while (gate->queue_first != NO_SLOT && gate->active < gate->requests_max) {
+void connections_dispatch(struct gate *gate) {
+    while (gate->queue_first != NO_SLOT && gate->active < gate->requests_max &&
+           !gate_is_paused(gate)) {
         struct connection *c = &gate->connections[gate->queue_first];
         gate->queue_first = c->next;
         if (gate->queue_first == NO_SLOT) {
             gate->queue_last = NO_SLOT;
         }
         if (c->fd < 0 && strcmp(c->request.op, "DELETE") != 0) {
-            release(gate, c); /* nobody waits for the bytes any more */
+            table_release(gate, c); /* nobody waits for the bytes any more */
             continue;
         }
         report_request(gate, c);
-        enter(gate, c, ACTIVE);
+        table_enter(gate, c, ACTIVE);
         if (c->fd < 0) {
             report_gone(gate, c);
-            release(gate, c);
+            table_release(gate, c);
         }
     }
 }
 
 static void enqueue(struct gate *gate, struct connection *c) {
     const uint32_t slot = (uint32_t)(c - gate->connections);
-    enter(gate, c, QUEUED);
+    table_enter(gate, c, QUEUED);
     c->next = NO_SLOT;
     if (gate->queue_last == NO_SLOT) {
         gate->queue_first = slot;
@@ -174,7 +75,7 @@ static void enqueue(struct gate *gate, struct connection *c) {
         gate->connections[gate->queue_last].next = slot;
     }
     gate->queue_last = slot;
-    dispatch(gate);
+    connections_dispatch(gate);
 }
 
 /* ---- to the peer -------------------------------------------------------------------- */
@@ -201,11 +102,11 @@ static bool send_pending(struct connection *c) {
 static void answer(struct gate *gate, struct connection *c, const char *line, size_t bytes) {
     memcpy(c->out + c->out_end, line, bytes);
     c->out_end += bytes;
-    enter(gate, c, ANSWERED);
+    table_enter(gate, c, ANSWERED);
     if (!send_pending(c) || c->out_end == 0) {
-        release(gate, c);
+        table_release(gate, c);
     } else {
-        watch(gate, EPOLL_CTL_MOD, c->fd, c->id, EPOLLOUT);
+        table_watch(gate, EPOLL_CTL_MOD, c->fd, c->id, EPOLLOUT);
     }
 }
 
@@ -230,7 +131,7 @@ static size_t framed(char *line, const struct command *command) {
 
 void connections_reply(struct gate *gate, const struct command *command) {
     char line[REPLY_LINE_BYTES_MAX];
-    struct connection *c = find(gate, command->id);
+    struct connection *c = table_find(gate, command->id);
     if (c == NULL || c->state != ACTIVE) {
         return; /* it left, and the daemon had not read so when it answered */
     }
@@ -240,7 +141,6 @@ void connections_reply(struct gate *gate, const struct command *command) {
         return;
     }
     answer(gate, c, line, bytes);
-    dispatch(gate);
 }
 
 /* ---- from the peer ------------------------------------------------------------------ */
@@ -269,7 +169,7 @@ static void judge_line(struct gate *gate, struct connection *c, const char *line
         refuse(gate, c, answer_reserved, sizeof answer_reserved - 1);
         return;
     }
-    watch(gate, EPOLL_CTL_MOD, c->fd, c->id, 0); /* from here only that it leaves */
+    table_watch(gate, EPOLL_CTL_MOD, c->fd, c->id, 0); /* from here only that it leaves */
     enqueue(gate, c);
 }
 
@@ -278,7 +178,7 @@ static void judge_fragment(struct gate *gate, struct connection *c) {
     if (c->is_denied) {
         answer(gate, c, answer_denied, sizeof answer_denied - 1);
     } else if (c->line_bytes == 0) {
-        release(gate, c); /* looked whether somebody listens */
+        table_release(gate, c); /* looked whether somebody listens */
     } else {
         refuse(gate, c, answer_bad, sizeof answer_bad - 1);
     }
@@ -314,22 +214,21 @@ static void read_line(struct gate *gate, struct connection *c) {
 
 static void peer_left(struct gate *gate, struct connection *c) {
     if (c->state == QUEUED) {
-        hang_up(c); /* stays in the queue; dispatch() decides */
+        table_hang_up(c); /* stays in the queue; connections_dispatch() decides */
         return;
     }
     if (c->state == ACTIVE) {
         report_gone(gate, c);
     }
-    release(gate, c);
-    dispatch(gate);
+    table_release(gate, c);
 }
 
 void connections_event(struct gate *gate, uint64_t id, uint32_t events) {
-    if (id == ID_SHIM_LISTENER) {
+    if (id == GATE_ID_SHIM_LISTENER) {
         connections_accept(gate);
         return;
     }
-    struct connection *c = find(gate, id);
+    struct connection *c = table_find(gate, id);
     if (c == NULL) {
         return; /* closed by an earlier event of the same batch */
     }
@@ -338,25 +237,23 @@ void connections_event(struct gate *gate, uint64_t id, uint32_t events) {
     } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
         peer_left(gate, c);
     } else if (c->state == ANSWERED && (!send_pending(c) || c->out_end == 0)) {
-        release(gate, c);
+        table_release(gate, c);
     }
 }
 
 /* ---- accepting ---------------------------------------------------------------------- */
 
 static void admit(struct gate *gate, int fd, const struct ucred *peer, bool is_denied) {
-    struct connection *c = &gate->connections[gate->free_slot];
-    gate->free_slot = c->next;
+    struct connection *c = table_take(gate);
     c->fd = fd;
-    c->id += UINT64_C(1) << SLOT_BITS;
     c->peer = *peer;
     c->is_denied = is_denied;
     c->line_bytes = 0;
     c->out_start = 0;
     c->out_end = 0;
     gate->denied += (uint32_t)is_denied;
-    enter(gate, c, READING);
-    watch(gate, EPOLL_CTL_ADD, fd, c->id, EPOLLIN);
+    table_enter(gate, c, READING);
+    table_watch(gate, EPOLL_CTL_ADD, fd, c->id, EPOLLIN);
     read_line(gate, c); /* the shim sends at once: saves a wake-up */
 }
 
@@ -368,7 +265,7 @@ static void greet(struct gate *gate, int fd) {
     gate->counters[COUNT_REJECTED_PEER] += is_denied;
     if (!is_known || (is_denied && gate->denied >= DENIED_MAX)) {
         send(fd, answer_denied, sizeof answer_denied - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-        drain(fd);
+        table_drain(fd);
         close(fd);
         return;
     }
@@ -378,14 +275,14 @@ static void greet(struct gate *gate, int fd) {
 void connections_accept(struct gate *gate) {
     for (int i = 0; i < ACCEPT_BATCH && !gate_is_paused(gate); i++) {
         if (gate->free_slot == NO_SLOT) {
-            set_accepting(gate, false);
+            table_set_accepting(gate, false);
             return;
         }
         const int fd = accept4(gate->shim.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
             greet(gate, fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            set_accepting(gate, false); /* until a connection ends */
+            table_set_accepting(gate, false); /* until a connection ends */
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
             return;
@@ -399,16 +296,15 @@ void connections_sweep(struct gate *gate) {
     const int64_t now_ms = gate_now_ms();
     for (uint32_t i = 0; i < gate->slots && gate->timed > 0; i++) {
         struct connection *c = &gate->connections[i];
-        if (has_deadline(c->state) && c->deadline_ms <= now_ms) {
+        if (table_has_deadline(c->state) && c->deadline_ms <= now_ms) {
             const uint64_t id = c->id;
             const enum connection_state state = c->state;
             connections_event(gate, id, 0);
             if (c->id == id && c->state == state) {
                 gate->counters[COUNT_TIMEOUT]++;
-                release(gate, c);
+                table_release(gate, c);
             }
         }
     }
-    dispatch(gate);
-    set_accepting(gate, gate->free_slot != NO_SLOT);
+    table_set_accepting(gate, gate->free_slot != NO_SLOT);
 }

@@ -24,11 +24,11 @@
 #include <unistd.h>
 
 #include "../common/confine.h"
+#include "table.h"
 
 #define EVENT_BATCH 64
 #define SWEEPS_PER_TIMEOUT 8
 #define LINE_TIMEOUT_MS 5000
-#define ID_ACCESS 1
 
 static const char *const counter_names[COUNTERS] = {
     [COUNT_REJECTED_PEER] = "rejected_peer",     [COUNT_LEGACY_UNPREFIXED] = "legacy_unprefixed",
@@ -111,7 +111,7 @@ static void serve_peers(struct gate *gate) {
         if (gate_is_paused(gate)) {
             return; /* level-triggered: the rest is told again */
         }
-        if (events[i].data.u64 == ID_ACCESS) {
+        if (events[i].data.u64 == GATE_ID_ACCESS) {
             access_receive(gate);
         } else {
             connections_event(gate, events[i].data.u64, events[i].events);
@@ -149,6 +149,7 @@ static void run(struct gate *gate) {
             serve_peers(gate);
         }
         sweep_when_due(gate);
+        connections_dispatch(gate);
         report_counters(gate);
         if ((fds[1].revents & POLLERR) != 0 || !output_flush(&gate->out, STDOUT_FILENO)) {
             return; /* the daemon is gone */
@@ -239,11 +240,8 @@ int main(int argc, char **argv) {
     }
     listener_open(&gate.shim, SOCK_STREAM, options.shim_sock, options.socket_mode);
     listener_open(&gate.access, SOCK_DGRAM, options.access_sock, options.socket_mode);
-    connections_open(&gate);
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = ID_ACCESS};
-    if (epoll_ctl(gate.inputs_fd, EPOLL_CTL_ADD, gate.access.fd, &event) != 0) {
-        output_fatal(errno, "Cannot watch \"%s\": %s", options.access_sock, strerror(errno));
-    }
+    table_open(&gate);
+    table_watch(&gate, EPOLL_CTL_ADD, gate.access.fd, GATE_ID_ACCESS, EPOLLIN);
     output_text(&gate.out, "{\"t\":\"ready\"}\n");
     run(&gate);
     listener_close(&gate.shim);

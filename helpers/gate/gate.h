@@ -32,6 +32,9 @@
  * rather than meet a broken pipe. More than these are told and closed at once. */
 #define DENIED_MAX 64
 #define NO_SLOT UINT32_MAX
+/* What epoll says for the two sockets; ids of connections are larger. */
+#define GATE_ID_SHIM_LISTENER 0
+#define GATE_ID_ACCESS 1
 
 enum counter {
     COUNT_REJECTED_PEER,
@@ -89,11 +92,12 @@ bool gate_is_allowed(const struct gate *gate, uid_t uid);
 bool gate_is_paused(const struct gate *gate);
 
 /* connections.c: everything about peers of shim.sock. */
-void connections_open(struct gate *gate);
 void connections_accept(struct gate *gate);
 void connections_event(struct gate *gate, uint64_t id, uint32_t events);
 void connections_reply(struct gate *gate, const struct command *command);
 void connections_sweep(struct gate *gate);
+/* Hands queued requests to the daemon while it may have more. */
+void connections_dispatch(struct gate *gate);
 
 /* access.c: datagrams of access.sock, as many as wait, to a bound. */
 void access_receive(struct gate *gate);
