@@ -1,6 +1,9 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+// deno-lint-ignore-file no-console -- the seed of a random test
+import { deepStrictEqual, doesNotMatch, strictEqual } from "node:assert/strict";
+import fc from "fast-check";
 import { GIB } from "../core/units.ts";
-import type { Config } from "./key_table.ts";
+import { namesOf } from "./key_spec.ts";
+import { type Config, KEYS } from "./key_table.ts";
 import { parseConfig } from "./parse_config.ts";
 import { textOfProblem } from "./problem.ts";
 import { revealSecrets, type SecretLookup } from "./secret.ts";
@@ -326,4 +329,37 @@ Deno.test("parseConfig() lets our own files lie outside the depot or below its .
     "log_file": "/depot/.p4cache/p4-cache.log",
     "metrics_file": "/depots/x.prom",
   });
+});
+
+Deno.test("parseConfig() answers whatever stands under its keys, in single lines", () => {
+  const seed = Date.now() % 2 ** 31;
+  console.log(`seed ${seed}`);
+  const store = fc.dictionary(
+    fc.constantFrom(
+      "type",
+      "path",
+      "bucket",
+      "endpoint",
+      "secret_key",
+      "path_prefix",
+      "x",
+    ),
+    fc.oneof(fc.constantFrom("s3", "nfs", "azure", "gcs"), fc.jsonValue({ maxDepth: 1 })),
+  );
+  const keys = fc.dictionary(
+    fc.oneof(fc.constantFrom(...namesOf(KEYS)), fc.string({ unit: "binary" })),
+    fc.oneof(store, fc.jsonValue({ maxDepth: 2 }), fc.integer(), fc.boolean()),
+  );
+  fc.assert(
+    fc.property(keys, fc.boolean(), (json, isComplete) => {
+      const parsed = parseConfig(isComplete ? { ...LEAST, ...json } : json, NO_SECRETS);
+      if ("config" in parsed) return;
+      strictEqual(parsed.problems.length > 0, true);
+      for (const problem of parsed.problems) {
+        // deno-lint-ignore no-control-regex
+        doesNotMatch(textOfProblem(problem), /[\x00-\x1f]/);
+      }
+    }),
+    { seed, numRuns: 2_000 },
+  );
 });

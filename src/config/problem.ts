@@ -33,7 +33,8 @@ export class ConfigError extends Error {
 /** One line. */
 export function textOfProblem({ key, value, wanted }: ConfigProblem): string {
   if (key === "") return wanted;
-  return `"${key}" ${value === null ? "is missing" : `is ${value}`}; wanted: ${wanted}`;
+  const found = value === null ? "is missing" : `is ${value}`;
+  return `${JSON.stringify(key)} ${found}; wanted: ${wanted}`;
 }
 
 /**

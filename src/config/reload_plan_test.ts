@@ -1,5 +1,5 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
-import type { Config } from "./key_table.ts";
+import { type Config, type ConfigKey, KEYS } from "./key_table.ts";
 import { parseConfig } from "./parse_config.ts";
 import { planReload } from "./reload_plan.ts";
 
@@ -14,6 +14,36 @@ function configOf(keys: Readonly<Record<string, unknown>> = {}, secret = "a"): C
   if ("config" in parsed) return parsed.config;
   throw new Error(JSON.stringify(parsed.problems));
 }
+
+/** What administrators have been told. Never edited. */
+const PUBLISHED: Readonly<Record<"live" | "restart", readonly ConfigKey[]>> = {
+  live: [
+    "stats_interval_secs",
+    "metrics_interval_secs",
+    "max_cache_bytes",
+    "low_watermark_bytes",
+    "shim_allowed_uids",
+    "watcher_allowed_uids",
+    "retry_max_attempts",
+    "retry_base_ms",
+    "retry_max_ms",
+    "verbose",
+  ],
+  restart: [
+    "depot_path",
+    "primary",
+    "secondary",
+    "shim_socket_mode",
+    "access_socket_mode",
+    "access_sink",
+  ],
+};
+
+Deno.test("KEYS keeps to the published rules of what takes effect when", () => {
+  for (const rule of ["live", "restart"] as const) {
+    deepStrictEqual(PUBLISHED[rule].filter((key) => KEYS[key].reload !== rule), []);
+  }
+});
 
 Deno.test("planReload() finds nothing to do in an equal configuration", () => {
   const keys = { "shim_allowed_uids": [1, 2], "read_prefixes": ["x"] };
