@@ -6,12 +6,14 @@
 #include <stdarg.h>
 #include <time.h>
 
-const struct p4posix_marker marker_of_1 = {.attributes = {.mode = 0640, .mtime_ns = 7},
-                                           .size_bytes = 1};
+struct p4posix_marker marker_of_1 = {.attributes = {.mode = 0640, .mtime_ns = 7},
+                                     .size_bytes = 1};
 
 static char scratch[] = "/tmp/p4cache-posix.XXXXXX";
 
 void enter_scratch(void) {
+    marker_of_1.attributes.uid = getuid();
+    marker_of_1.attributes.gid = getgid();
     CHECK(mkdtemp(scratch) != NULL && chdir(scratch) == 0);
     CHECK(mkdir("depot", 0755) == 0 && mkdir("own", 0755) == 0);
 }

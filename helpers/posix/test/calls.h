@@ -28,7 +28,8 @@ int p4posix_make_marker(const char *path, const struct p4posix_marker *marker);
 /* Defined by each test. `name`: of the call that is about to be made. */
 void before_call(const char *name);
 
-extern const struct p4posix_marker marker_of_1;
+/* Ours, once enter_scratch() was called. */
+extern struct p4posix_marker marker_of_1;
 
 /* A directory of its own with depot/ and own/, which must be empty in the end. */
 void enter_scratch(void);
