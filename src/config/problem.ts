@@ -59,8 +59,10 @@ export function describeKind(value: unknown): string {
 export function nearestKey(key: string, known: Iterable<string>): string | null {
   let best: string | null = null;
   // Two slips, or one letter of three in a long name: beyond that a guess only misleads.
-  let bestDistance = Math.max(2, Math.floor(key.length / 3)) + 1;
+  let bestDistance = Math.max(2, Math.min(5, Math.floor(key.length / 3))) + 1;
   for (const candidate of known) {
+    // Each letter more is a slip; an absurdly long key is not worth the arithmetic.
+    if (Math.abs(candidate.length - key.length) >= bestDistance) continue;
     const distance = editDistance(key.toLowerCase(), candidate);
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
