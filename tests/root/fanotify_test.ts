@@ -1,0 +1,282 @@
+/**
+ * p4-cache-fanotify as a program, on the kernel that there is.
+ *
+ * @module
+ */
+
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { NOBODY_UID, runAs, sh, withDirectory } from "./files.ts";
+import { type Message, RawHelper, rootTest } from "./raw_helper.ts";
+
+/** A depot beside other directories of the same file system, and a helper on it. */
+async function withWatcher(
+  args: readonly string[],
+  run: (watcher: RawHelper, depot: string, ready: Message) => Promise<void>,
+): Promise<void> {
+  await withDirectory(async (directory) => {
+    const depot = `${directory}/depot`;
+    await Deno.mkdir(`${depot}/d`, { recursive: true });
+    await Deno.mkdir(`${depot}/.p4cache/tmp`, { recursive: true });
+    await Deno.chmod(depot, 0o777);
+    await Deno.chmod(`${depot}/d`, 0o777);
+    await using watcher = new RawHelper("p4-cache-fanotify", ["--root", depot, ...args]);
+    await run(watcher, depot, await watcher.takeKind("ready"));
+  });
+}
+
+/**
+ * All up to the close of a file that is written now: what came before it is then known. A file
+ * that is looked at while it is written may be told as one that was linked, before its close:
+ * those hints are left out.
+ */
+async function drained(watcher: RawHelper, depot: string): Promise<Message[]> {
+  const name = `.p4cache/canary-${crypto.randomUUID()}`;
+  await Deno.writeTextFile(`${depot}/${name}`, "");
+  const messages: Message[] = [];
+  for (;;) {
+    const message = await watcher.take(() => true);
+    if (message.t === "close" && message.path === name) break;
+    if (message.to !== name) messages.push(message);
+  }
+  return messages.filter((message, index) =>
+    message.t !== "move" || message.from !== null ||
+    !messages.slice(index).some(({ t, path }) => t === "close" && path === message.to)
+  );
+}
+
+/** Runs `text` in the depot, and tells what the watcher made of it. */
+async function told(watcher: RawHelper, depot: string, text: string): Promise<string> {
+  await sh(`cd "$1"; ${text}`, depot);
+  return (await drained(watcher, depot)).map(brief).join("; ");
+}
+
+function brief(message: Message): string {
+  const { t, path, from, to, dir } = message;
+  const what = t === "move" ? `move ${from} ${to}` : `${t} ${path}`;
+  return dir === true ? `${what}/` : what;
+}
+
+rootTest(
+  "the way p4d writes an archive is seen in order: close, then move",
+  () =>
+    withWatcher([], async (watcher, depot, ready) => {
+      equal(ready.mode, "fid");
+      equal(
+        await told(
+          watcher,
+          depot,
+          "echo 1 >d/x,v; echo 2 >d/tmp.9.1; mv d/tmp.9.1 d/x,v",
+        ),
+        "close d/x,v; close d/tmp.9.1; move d/tmp.9.1 d/x,v",
+      );
+    }),
+);
+
+rootTest(
+  "deletes and moves tell what it was, and what left the depot",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      const steps = [
+        ["mkdir e; echo 1 >e/a; echo 2 >e/b; rm e/a", "close e/a; close e/b; delete e/a"],
+        ["mv e f", "move e f/"],
+        ["mv f/b ../out", "move f/b null"],
+        ["mv ../out f/c", "move null f/c"],
+        ["mv f ../away", "move f null/"],
+        ["echo 3 >../away/c", ""],
+        ["mv ../away f", "move null f/"],
+        ["echo 4 >f/c", "close f/c"],
+        ["rm f/c; rmdir f", "delete f/c; delete f/"],
+      ] as const;
+      for (const [text, expected] of steps) {
+        const got = await told(watcher, depot, text);
+        // Closing and removing one name in one breath may be one event of the kernel's.
+        if (expected.includes("delete e/a")) {
+          deepEqual(got.split("; ").sort(), expected.split("; ").sort());
+        } else {
+          equal(got, expected, text);
+        }
+      }
+    }),
+);
+
+rootTest(
+  "a name below a directory that was moved is told by its new place",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      equal(await told(watcher, depot, "mkdir -p g/h; echo 1 >g/h/a"), "close g/h/a");
+      equal(
+        await told(watcher, depot, "mv g k; echo 2 >k/h/b"),
+        "move g k/; close k/h/b",
+      );
+    }),
+);
+
+rootTest(
+  "a tree that is removed is told at least by its top",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      const text = "mkdir q; echo 1 >q/a; echo 2 >q/b; rm -r q";
+      // A name in a directory that is gone when its event is read has no place any more.
+      match(await told(watcher, depot, text), /(?:^|; )delete q\/$/);
+    }),
+);
+
+rootTest(
+  "a name that link(2) makes is told",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      await sh('cd "$1"; echo 1 >../elsewhere; ln ../elsewhere d/linked,v', depot);
+      const seen = await drained(watcher, depot);
+      ok(seen.some((m) => [m.path, m.to].includes("d/linked,v")), JSON.stringify(seen));
+    }),
+);
+
+rootTest(
+  "nothing is told of other directories, of reading, or of our own",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      await sh('cd "$1"; echo 1 >d/r,v', depot);
+      await drained(watcher, depot);
+      await sh(
+        'cd "$1"; cat d/r,v; ls d; stat d/r,v; echo 1 >.p4cache/tmp/restored',
+        depot,
+      );
+      await sh('cd "$1"; echo 1 >../beside; mkdir ../depot2; echo 1 >../depot2/x', depot);
+      equal((await drained(watcher, depot)).map(brief).join("; "), "");
+    }),
+);
+
+rootTest(
+  "names of any bytes come through, one character per byte",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      await sh('cd "$1"; n=$(printf "\\351\\377\\001\\"\\\\"); echo 1 >"d/$n,v"', depot);
+      const [close] = await drained(watcher, depot);
+      equal(close!.path, 'd/\xe9\xff\x01"\\,v');
+      for (const line of watcher.raw) match(line, /^[\x20-\x7e]+$/);
+    }),
+);
+
+rootTest(
+  "the writer's uid is the process's while it lives",
+  () =>
+    withWatcher([], async (watcher, depot, ready) => {
+      await sh('touch "$1/d/mine" && chmod 666 "$1/d/mine"', depot);
+      await drained(watcher, depot);
+      // It writes a file of root's and then waits for us, so it can be asked.
+      const child = new Deno.Command("setpriv", {
+        args: [
+          ...[`--reuid=${NOBODY_UID}`, `--regid=${NOBODY_UID}`, "--clear-groups"],
+          ...["sh", "-c", 'echo 1 >"$1/d/mine"; read -r line', "sh", depot],
+        ],
+        stdin: "piped",
+      }).spawn();
+      const close = await watcher.takeKind("close");
+      await child.stdin.close();
+      await child.status;
+      equal(close.path, "d/mine");
+      equal(close.uid, NOBODY_UID);
+      equal(close.pid, child.pid);
+      equal(close.auth, ready.pidfd === true ? "pidfd" : "proc");
+    }),
+);
+
+rootTest(
+  "a writer that is gone is told by the file's owner",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      Deno.kill(watcher.pid, "SIGSTOP");
+      await runAs(NOBODY_UID, 'echo 1 >"$1/d/theirs,v"', depot);
+      Deno.kill(watcher.pid, "SIGCONT");
+      const close = await watcher.takeKind("close");
+      equal(close.path, "d/theirs,v");
+      equal(close.auth, "owner");
+      equal(close.uid, NOBODY_UID);
+    }),
+);
+
+rootTest(
+  "ten thousand files written at once are all told",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      const resume = watcher.pause();
+      await sh(
+        'cd "$1/d"; i=0; while [ $i -lt 10000 ]; do : >f$i; i=$((i+1)); done',
+        depot,
+      );
+      resume();
+      const seen = new Set((await drained(watcher, depot)).map(brief));
+      equal(seen.size, 10_000);
+      ok(seen.has("close d/f0") && seen.has("close d/f9999"));
+    }),
+);
+
+rootTest(
+  "an overflow of the kernel's queue is told",
+  () =>
+    withWatcher(["--limited-queue"], async (watcher, depot) => {
+      // The kernel's own limit, because another value would be everybody's on this machine.
+      const limit = await Deno.readTextFile("/proc/sys/fs/fanotify/max_queued_events");
+      Deno.kill(watcher.pid, "SIGSTOP");
+      const text = 'cd "$1/d"; i=0; while [ $i -le $2 ]; do : >f$i; i=$((i+1)); done';
+      await sh(text, depot, limit.trim());
+      Deno.kill(watcher.pid, "SIGCONT");
+      await watcher.takeKind("overflow");
+      // And it goes on. Whatever else runs on this file system may make it overflow again.
+      for (let i = 0;; i++) {
+        await sh(': >"$1/d/after$2"', depot, String(i));
+        const { t } = await watcher.take((message) =>
+          message.t === "overflow" || message.path === `d/after${i}`
+        );
+        if (t === "close") break;
+      }
+    }),
+);
+
+rootTest(
+  "without file handles the old interface tells of closes",
+  () =>
+    withWatcher(["--mode", "content"], async (watcher, depot, ready) => {
+      equal(ready.mode, "content");
+      equal(ready.rename, false);
+      await sh('cd "$1"; echo 1 >d/x,v; echo 1 >../beside', depot);
+      equal((await drained(watcher, depot)).map(brief).join("; "), "close d/x,v");
+    }),
+);
+
+rootTest(
+  "end of file ends it",
+  () =>
+    withWatcher([], async (watcher) => {
+      equal(await watcher.end(), 0);
+    }),
+);
+
+rootTest(
+  "without CAP_SYS_ADMIN it says so and ends",
+  () =>
+    withDirectory(async (directory) => {
+      const watcher = new RawHelper("p4-cache-fanotify", ["--root", directory], [
+        ...[
+          "setpriv",
+          `--reuid=${NOBODY_UID}`,
+          `--regid=${NOBODY_UID}`,
+          "--clear-groups",
+        ],
+        ...["--bounding-set=-all", "--inh-caps=-all"],
+      ]);
+      const fatal = await watcher.takeKind("fatal");
+      equal(fatal.code, "EPERM");
+      match(fatal.why as string, /CAP_SYS_ADMIN/);
+      equal(await watcher.status(), 1);
+    }),
+);
+
+rootTest("a root that is not there is named", () =>
+  withDirectory(async (directory) => {
+    const watcher = new RawHelper("p4-cache-fanotify", ["--root", `${directory}/none`]);
+    const fatal = await watcher.takeKind("fatal");
+    equal(fatal.code, "ENOENT");
+    match(fatal.why as string, /none/);
+    equal(await watcher.status(), 1);
+  }));
