@@ -12,6 +12,7 @@ dir=$(realpath -m "${1:?directory}")
 declare -A needed=(
   [radosgw]=radosgw [ceph-mon]=ceph-mon [ceph-osd]=ceph-osd [ceph-mgr]=ceph-mgr
   [ceph]=ceph-common [curl]=curl [openssl]=openssl [npm]=npm
+  [rsync]=rsync [mkfs.ext4]=e2fsprogs
 )
 missing=()
 for program in "${!needed[@]}"; do
