@@ -24,24 +24,16 @@ async function withWatcher(
   });
 }
 
-/**
- * All up to the close of a file that is written now: what came before it is then known. A file
- * that is looked at while it is written may be told as one that was linked, before its close:
- * those hints are left out.
- */
+/** All up to the close of a file that is written now: what came before it is then known. */
 async function drained(watcher: RawHelper, depot: string): Promise<Message[]> {
   const name = `.p4cache/canary-${crypto.randomUUID()}`;
   await Deno.writeTextFile(`${depot}/${name}`, "");
   const messages: Message[] = [];
   for (;;) {
     const message = await watcher.take(() => true);
-    if (message.t === "close" && message.path === name) break;
-    if (message.to !== name) messages.push(message);
+    if (message.t === "close" && message.path === name) return messages;
+    messages.push(message);
   }
-  return messages.filter((message, index) =>
-    message.t !== "move" || message.from !== null ||
-    !messages.slice(index).some(({ t, path }) => t === "close" && path === message.to)
-  );
 }
 
 /** Runs `text` in the depot, and tells what the watcher made of it. */
