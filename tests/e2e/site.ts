@@ -1,0 +1,256 @@
+/**
+ * A whole p4-cache for a test: a depot, an NFS store, a configuration, and the real daemon
+ * with its helpers, run by the executable that P4CACHE names (default: the launcher on
+ * Deno 2.9.6), as root or as another user with the watcher's file capabilities.
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+
+const BUILD = new URL("../../build/", import.meta.url).pathname;
+const EXECUTABLE = Deno.env.get("P4CACHE") ?? `${BUILD}p4-cache-deno`;
+const WAIT_MS_MAX = 60_000;
+
+export interface Finished {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface SiteOptions {
+  /** Merged into the configuration. */
+  readonly config?: Record<string, unknown>;
+  /** Who runs the daemon and owns the depot. Default: whoever runs the test, root. */
+  readonly uid?: number;
+}
+
+export class Site implements AsyncDisposable {
+  readonly directory: string;
+  readonly #uid: number | null;
+  #config: Record<string, unknown>;
+  #daemon: Deno.ChildProcess | null = null;
+
+  private constructor(directory: string, options: SiteOptions) {
+    this.directory = directory;
+    this.#uid = options.uid ?? null;
+    this.#config = {
+      depot_path: this.depot,
+      primary: { type: "nfs", path: this.store, initialize: true },
+      min_free_bytes: 0,
+      evict_min_age_secs: 5,
+      upload_settle_ms: 0,
+      metrics_file: `${directory}/metrics.prom`,
+      metrics_interval_secs: 1,
+      log_file: `${directory}/daemon.log`,
+      ...options.config,
+    };
+  }
+
+  static async open(options: SiteOptions = {}): Promise<Site> {
+    const directory = await Deno.makeTempDir({ prefix: "p4cache-e2e-" });
+    const site = new Site(await Deno.realPath(directory), options);
+    for (const path of [site.depot, site.store]) await Deno.mkdir(path);
+    await site.configure({});
+    if (options.uid !== undefined) await site.#giveTo(options.uid);
+    return site;
+  }
+
+  get depot(): string {
+    return `${this.directory}/depot`;
+  }
+
+  get store(): string {
+    return `${this.directory}/store`;
+  }
+
+  get log(): string {
+    return Deno.readTextFileSync(`${this.directory}/daemon.log`);
+  }
+
+  /** Everything belongs to `uid`, and the watcher gets its capabilities from the file. */
+  async #giveTo(uid: number): Promise<void> {
+    await Deno.mkdir(`${this.directory}/lib`);
+    for (
+      const name of [
+        "p4-cache-gate",
+        "p4-cache-fanotify",
+        "libp4posix.so",
+        "libp4shim.so",
+      ]
+    ) {
+      await Deno.copyFile(BUILD + name, `${this.directory}/lib/${name}`);
+    }
+    const helper = `${this.directory}/lib/p4-cache-fanotify`;
+    await run(["setcap", "cap_sys_admin,cap_dac_read_search+ep", helper]);
+    await run(["chown", "-R", `${uid}:${uid}`, this.depot, this.store]);
+    await run(["chown", `${uid}:${uid}`, this.directory]);
+    await Deno.chmod(this.directory, 0o755);
+  }
+
+  /** Changes the configuration; a running daemon is told. */
+  async configure(changes: Record<string, unknown>): Promise<void> {
+    this.#config = { ...this.#config, ...changes };
+    const path = `${this.directory}/config.json`;
+    await Deno.writeTextFile(`${path}.new`, JSON.stringify(this.#config, null, 1));
+    await Deno.rename(`${path}.new`, path);
+    if (this.#daemon !== null) {
+      const applied = count(this.log, "configuration applied");
+      this.#daemon.kill("SIGHUP");
+      await until(
+        "the configuration is applied",
+        () => count(this.log, "configuration applied") > applied,
+      );
+    }
+  }
+
+  async start(): Promise<void> {
+    const ready = this.#readyCount();
+    this.#daemon = this.#spawn(["run", "--config", `${this.directory}/config.json`]);
+    await until("the daemon is ready", () => this.#readyCount() > ready);
+  }
+
+  #readyCount(): number {
+    try {
+      return count(this.log, " ready ");
+    } catch {
+      return 0;
+    }
+  }
+
+  #spawn(args: string[]): Deno.ChildProcess {
+    const env: Record<string, string> = this.#uid === null
+      ? {}
+      : { P4CACHE_LIB: `${this.directory}/lib` };
+    return new Deno.Command("setpriv", {
+      args: [...this.#asUser(), EXECUTABLE, ...args],
+      env,
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+  }
+
+  #asUser(): string[] {
+    return this.#uid === null
+      ? ["--"]
+      : ["--reuid", `${this.#uid}`, "--regid", `${this.#uid}`, "--clear-groups", "--"];
+  }
+
+  /** Ends the daemon with `signal` and waits until it and its helpers are gone. */
+  async end(signal: "SIGTERM" | "SIGKILL"): Promise<number> {
+    const daemon = this.#daemon!;
+    this.#daemon = null;
+    daemon.kill(signal);
+    const { code } = await daemon.status;
+    return code;
+  }
+
+  /** A command that waits for the daemon's answer or its end, as it is typed. */
+  async cli(...args: string[]): Promise<Finished> {
+    return await run([EXECUTABLE, ...args], {}, true);
+  }
+
+  /** Runs a program, with the shim in it or not, as the depot's user or as root. */
+  async program(
+    command: string[],
+    how: { shim: boolean; asUser?: boolean; env?: Record<string, string> },
+  ): Promise<Finished> {
+    const env = how.shim
+      ? {
+        LD_PRELOAD: `${BUILD}libp4shim.so`,
+        P4CACHE_DEPOT: this.depot,
+        ...how.env,
+      }
+      : {};
+    const user = how.asUser ? this.#asUser() : ["--"];
+    // The shim goes into the program, not into setpriv.
+    const preloads = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+    return await run(["setpriv", ...user, "env", ...preloads, ...command], {}, true);
+  }
+
+  metric(line: string): number {
+    let text: string;
+    try {
+      text = Deno.readTextFileSync(`${this.directory}/metrics.prom`);
+    } catch {
+      return NaN;
+    }
+    const found = text.split("\n").find((it) => it.startsWith(`${line} `));
+    return found === undefined ? NaN : Number(found.slice(line.length + 1));
+  }
+
+  async uploaded(files: number): Promise<void> {
+    await until(
+      `${files} files are uploaded`,
+      () =>
+        this.metric('p4cache_files{state="clean"}') === files &&
+        this.metric('p4cache_files{state="total"}') === files,
+    );
+  }
+
+  /** Waits for the minimum age, evicts everything, and leaves the limit at 1 byte. */
+  async evictAll(): Promise<void> {
+    await this.configure({ max_cache_bytes: 1, low_watermark_bytes: 0 });
+    await until("everything is evicted", () => this.residents() === 0);
+  }
+
+  residents(): number {
+    return [...walk(this.depot)].filter((info) => info.isFile).length;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#daemon !== null) await this.end("SIGKILL");
+    await Deno.remove(this.directory, { recursive: true });
+  }
+}
+
+function* walk(directory: string): Generator<Deno.FileInfo> {
+  for (const { name, isDirectory } of Deno.readDirSync(directory)) {
+    if (name === ".p4cache") continue;
+    const path = `${directory}/${name}`;
+    if (isDirectory) yield* walk(path);
+    else yield Deno.lstatSync(path);
+  }
+}
+
+function count(text: string, what: string): number {
+  return text.split(what).length - 1;
+}
+
+/** Polls, because files of other processes have no event to await. */
+export async function until(what: string, isDone: () => boolean): Promise<void> {
+  const deadlineMs = performance.now() + WAIT_MS_MAX;
+  while (!isDone()) {
+    if (performance.now() > deadlineMs) throw new Error(`gave up waiting until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Runs to the end; fails on a status other than 0 unless `isAllowedToFail`. */
+export async function run(
+  [program, ...args]: string[],
+  env: Record<string, string> = {},
+  isAllowedToFail = false,
+): Promise<Finished> {
+  const output = await new Deno.Command(program!, {
+    args,
+    env,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  // One character per byte: outputs may hold names that are not UTF-8.
+  const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
+  const finished = {
+    code: output.code,
+    stdout: text(output.stdout),
+    stderr: text(output.stderr),
+  };
+  if (finished.code !== 0 && !isAllowedToFail) {
+    throw new Error(
+      `${program} ${args.join(" ")} ended with ${finished.code}: ${finished.stderr}`,
+    );
+  }
+  return finished;
+}
