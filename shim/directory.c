@@ -1,8 +1,8 @@
 /*
  * directory.c - directory listings: the type of a marker's entry is that of a regular file.
  *
- * DT_SOCK is rare outside of a depot, so an entry is looked at only then. A name that is a
- * socket and managed counts as a file even when its check fails: stat asks the daemon.
+ * DT_SOCK is rare outside of a depot, so an entry is looked at only then. A marker whose check
+ * fails stays a socket here: only stat asks the daemon.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>

@@ -5,9 +5,9 @@
  *
  *  1. A call that the kernel answers as it would for a resident file costs one branch. Slow
  *     paths start from ENXIO, ENOENT, EINVAL or a socket inode, never before the kernel spoke.
- *  2. Nothing of ours outlives the call but the event buffers: no descriptor, no lock, no
- *     answer of the daemon is kept.
- *  3. No stdio, no malloc, no exit. Slow paths work in a scratch page (mmap), so that a thread
+ *  2. Nothing of ours outlives the call but the event buffers, the name of the depot and the
+ *     last directory listed: no descriptor, no lock, no answer of the daemon is kept.
+ *  3. No stdio, no exit, no malloc (but for scandir's result). Slow paths work in a scratch page (mmap), so that a thread
  *     with the smallest stack, or a signal handler on its own stack, can take them.
  *  4. Our own system calls go past the hooks (sys.h), so a hook never enters a hook, and a
  *     signal handler that opens a file while its thread is in here makes a request of its own.

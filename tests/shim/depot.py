@@ -238,9 +238,10 @@ class Depot:
         os.makedirs(os.path.dirname(kept), exist_ok=True)
         shutil.copy2(self.path(rel), kept)
 
-    def evict(self, rel):
+    def evict(self, rel, keep=True):
         path = self.path(rel)
-        self.keep(rel)
+        if keep:
+            self.keep(rel)
         st = os.lstat(path)
         aside = os.path.join(self.own, "marker")
         os.mknod(aside, stat.S_IFSOCK | stat.S_IMODE(st.st_mode))

@@ -249,7 +249,9 @@ static void probe_unlink(const char *path) {
     probe_show("unlink", unlink(path));
     probe_show("lstat", lstat(path, &st));
 }
-static void probe_unlinkat(const char *path) { probe_show("unlinkat", unlinkat(AT_FDCWD, path, 0)); }
+static void probe_unlinkat(const char *path) {
+    probe_show("unlinkat", unlinkat(AT_FDCWD, path, 0));
+}
 static void probe_remove(const char *path) { probe_show("remove", remove(path)); }
 static void probe_truncate(const char *path) {
     struct stat st;

@@ -2,6 +2,7 @@
 
 import sys
 
+import t_differential
 import t_events
 import t_faults
 import t_host
@@ -12,7 +13,7 @@ import t_programs
 from harness import TESTS, run_one
 
 SUITES = (t_parity, t_open, t_outage, t_events, t_host, t_faults,
-          t_programs)  # importing adds to TESTS
+          t_programs, t_differential)  # importing adds to TESTS
 
 
 def main():

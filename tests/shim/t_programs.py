@@ -1,5 +1,5 @@
-"""Programs that nobody here wrote read and write a tree that is resident, and the same tree evicted:
-what they print, and what they leave behind, must be the same.
+"""Programs that nobody here wrote read and write a tree that is resident, and the same tree
+evicted: what they print, and what they leave behind, must be the same.
 """
 
 import hashlib
@@ -116,16 +116,16 @@ program("co", "co, rlog and rcsdiff of GNU RCS", build_rcs,
         "$DEPOT/jam.c,v; [ $? = 1 ]")
 program("ci", "ci of GNU RCS adds a revision to all the others", build_rcs,
         "co -q -l jam.c $DEPOT/jam.c,v && echo four >> jam.c && "
-        "ci -q -wjam '-d2020-01-01 00:00:00Z' -m4 jam.c $DEPOT/jam.c,v && co -q -p1.1 $DEPOT/jam.c,v "
-        "&& rlog -h $DEPOT/jam.c,v")
+        "ci -q -wjam '-d2020-01-01 00:00:00Z' -m4 jam.c $DEPOT/jam.c,v && "
+        "co -q -p1.1 $DEPOT/jam.c,v && rlog -h $DEPOT/jam.c,v")
 program("git", "git fsck, log and clone of a bare repository", build_git,
         "git -C $DEPOT/bare.git fsck --full && git -C $DEPOT/bare.git log --stat && "
         "git clone -q $DEPOT/bare.git clone && cat clone/file4 | sha256sum")
 program("git", "git gc of a bare repository", build_git,
         "git -C $DEPOT/bare.git gc -q --prune=now && git -C $DEPOT/bare.git fsck --full")
 # A restore changes its directory's ctime, which tar compares: docs/semantics.md.
-program("tar", "tar", build_tree, "tar -C $DEPOT --warning=no-file-changed --exclude=.p4cache --mtime=@1400000000 "
-        "--sort=name -cf - . | sha256sum")
+program("tar", "tar", build_tree, "tar -C $DEPOT --warning=no-file-changed --exclude=.p4cache "
+        "--mtime=@1400000000 --sort=name -cf - . | sha256sum")
 program("zip", "zip", build_tree, "cd $DEPOT && zip -q -r -X - tree | wc -c")
 program("find", "find by type and size, and ls", build_tree,
         "find $DEPOT/tree -type f -size +20k | sort; find $DEPOT/tree -type s; ls -lR $DEPOT/tree "
@@ -139,7 +139,8 @@ program("mv", "mv out of the depot", build_tree,
 program("rm", "rm -r", build_tree, "rm -r $DEPOT/tree/d1 && ls $DEPOT/tree")
 program("sqlite3", "sqlite3", build_sqlite,
         "sqlite3 $DEPOT/data.sqlite 'insert into t values (4); select sum(a) from t;'")
-program("rsync", "rsync -a", build_tree, "rsync -a $DEPOT/tree copy && ls -lR copy | grep -v ^total")
+program("rsync", "rsync -a", build_tree,
+        "rsync -a $DEPOT/tree copy && ls -lR copy | grep -v ^total")
 program("python3", "python: walk, copytree, mmap, glob", build_tree, """
 /usr/bin/python3 -B - <<'END'
 import glob, mmap, os, shutil
