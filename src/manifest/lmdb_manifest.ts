@@ -40,6 +40,7 @@ export async function openManifest(
     if (readOnly) {
       throw new ManifestError("unavailable", `There is no manifest in ${directory}`);
     }
+    refuseUnfinishedRebuild(directory);
     await makeManifest(directory);
   }
   // A reader beside a daemon that writes would see pages change under its eyes.
@@ -109,6 +110,22 @@ function namesIn(directory: string): string[] {
       cause: error,
     });
   }
+}
+
+/** What `rebuild-manifest` works on until it is whole. */
+export function rebuiltDirectoryOf(directory: string): string {
+  return `${directory}.rebuilt`;
+}
+
+/** An empty manifest in place of one that is nearly back would forget every file. */
+function refuseUnfinishedRebuild(directory: string): void {
+  const rebuilt = rebuiltDirectoryOf(directory);
+  if (namesIn(rebuilt).length === 0) return;
+  throw new ManifestError(
+    "unavailable",
+    `There is no manifest in ${directory}, but an unfinished one in ${rebuilt}: run ` +
+      "`p4-cache rebuild-manifest`, which goes on with it",
+  );
 }
 
 /** Leaves the whole manifest or nothing at `directory`. */

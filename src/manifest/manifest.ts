@@ -212,6 +212,9 @@ export interface Manifest {
   /** When the next row that waits for a retry is due; null if none waits. */
   nextRetryAtMs(): number | null;
 
+  /** The next `limit` retries: when each is due, the earliest first. */
+  retries(limit: number): { readonly path: DepotPath; readonly atMs: number }[];
+
   /** Every waiting retry becomes due now. */
   retryNow(): Promise<void>;
 
@@ -226,6 +229,9 @@ export interface Manifest {
 
   /** Up to `limit` rows with the flag `conflict` or `foreign`, oldest row first. */
   conflicts(after: PathAndEntry | null, limit: number): PathAndEntry[];
+
+  /** Whether some row has the object as its stored version. */
+  isNamed(key: ObjectKey): boolean;
 
   /** Oldest first. */
   tombstonesOf(path: DepotPath): Tombstone[];
@@ -254,6 +260,8 @@ export interface Manifest {
    * differ, the counters have drifted. @throws {ManifestError} `damaged`
    */
   recount(): Promise<{ kept: ManifestCounters; counted: ManifestCounters }>;
+  /** Which layout the tables have, and which one every row. */
+  format(): { readonly schemaVersion: number; readonly rowVersion: string };
   meta(name: MetaName): string | null;
   setMeta(name: MetaName, value: string): Promise<void>;
 

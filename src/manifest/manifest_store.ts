@@ -9,7 +9,7 @@
 
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
-import { type DepotPath, pathOfKey } from "../core/names.ts";
+import { type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
 import { u64At, u64Key } from "./byte_keys.ts";
 import { recount } from "./check.ts";
 import { GroupCommit } from "./group_commit.ts";
@@ -238,6 +238,11 @@ export class ManifestStore implements Manifest {
     return this.#firstNumber("retry_deadlines");
   }
 
+  retries(limit: number): { path: DepotPath; atMs: number }[] {
+    return this.#indexed("retry_deadlines", { from: FROM_START, limit })
+      .map(({ path, row }) => ({ path, atMs: row.queue!.retryAtMs! }));
+  }
+
   oldestDirtyAtMs(): number | null {
     return this.#firstNumber("dirty_since");
   }
@@ -307,7 +312,7 @@ export class ManifestStore implements Manifest {
     while (due.length < limit) {
       const range = { from, before: u64Key(beforeMs + 1), limit };
       const page = this.#reader.tombstonesByTime(range);
-      due.push(...page.filter((tombstone) => !this.#isNamed(tombstone)));
+      due.push(...page.filter(({ stored }) => !this.isNamed(stored.key)));
       if (page.length < limit) break;
       const last = page.at(-1)!;
       from = `${u64Key(last.atMs)}${u64Key(last.id)}\0`;
@@ -315,14 +320,11 @@ export class ManifestStore implements Manifest {
     return due.slice(0, limit);
   }
 
-  /** Whether some row has the tombstone's object as its stored version. */
-  #isNamed({ path, stored: { key } }: Tombstone): boolean {
+  isNamed(key: ObjectKey): boolean {
     const elsewhere = rangeOfPrefix(keyElsewherePrefix(key), 1);
     if (this.#reader.indexEntries("keys_elsewhere", elsewhere).length > 0) return true;
     const owner = pathOfKey(key);
-    return [path, owner].some((candidate) =>
-      candidate !== null && this.#reader.row(candidate)?.stored?.key === key
-    );
+    return owner !== null && this.#reader.row(owner)?.stored?.key === key;
   }
 
   async tombstoneRemoved(tombstone: Tombstone): Promise<void> {
@@ -382,6 +384,13 @@ export class ManifestStore implements Manifest {
     } finally {
       snapshot.done();
     }
+  }
+
+  format(): { schemaVersion: number; rowVersion: string } {
+    return {
+      schemaVersion: Number(this.#reader.meta("schema_version")),
+      rowVersion: "v2",
+    };
   }
 
   meta(name: MetaName): string | null {

@@ -71,6 +71,8 @@ export type RebuildStep = "objects" | "rows" | "files";
 export type RebuildFinding =
   /** A marker is there, and no object that it could stand for. */
   | { readonly kind: "no-object"; readonly path: DepotPath }
+  /** A marker whose object was named after `from`: the file had been moved. */
+  | { readonly kind: "moved"; readonly path: DepotPath; readonly from: DepotPath }
   /** The row's file is gone and was never stored. */
   | { readonly kind: "lost"; readonly path: DepotPath }
   /** Several versions, and nothing on the disk that says which: the newest was taken. */
@@ -84,6 +86,8 @@ export interface RebuildResult {
   readonly files: number;
   /** Rows that were made or changed. */
   readonly changed: number;
+  /** Rows made for objects of which nothing is on the disk: deleted, or the disk is new. */
+  readonly absent: number;
   readonly findings: readonly RebuildFinding[];
 }
 
@@ -107,6 +111,7 @@ export async function rebuildManifest(
     rows,
     files,
     changed: rebuild.changed,
+    absent: rebuild.absent,
     findings: rebuild.findings.slice(0, FINDINGS_MAX),
   };
 }
@@ -114,6 +119,12 @@ export async function rebuildManifest(
 class Rebuild {
   readonly findings: RebuildFinding[] = [];
   changed = 0;
+  absent = 0;
+  /**
+   * Rows made here without anything on the disk, by what their marker would say. Null: two
+   * say the same, so that no marker can tell them apart.
+   */
+  readonly #absentPaths = new Map<string, DepotPath | null>();
   readonly #deps: RebuildDeps;
   /** Paths that an object is being taken for: versions of one path come one by one. */
   readonly #busy = new Map<DepotPath, Promise<void>>();
@@ -163,7 +174,8 @@ class Rebuild {
     const entry = manifest.get(path);
     // A row that is dirty has its file; its upload settles what the store has.
     if (entry !== null && entry.state !== "clean") return;
-    if (entry?.stored?.key === listed.key) return;
+    // Of a file that was moved, by what the copy says.
+    if (manifest.isNamed(listed.key)) return;
     const object = await this.#whole(listed);
     if (object === null) return;
     const local = await depot.look(path);
@@ -207,7 +219,12 @@ class Rebuild {
         nowS: Math.floor(this.#deps.nowMs() / 1000),
       },
     );
-    if (outcome === "applied") this.changed++;
+    if (outcome !== "applied") return;
+    this.changed++;
+    if (local !== null) return;
+    const said = markerText(stored.sizeBytes, stored.mtimeNs);
+    this.absent++;
+    this.#absentPaths.set(said, this.#absentPaths.has(said) ? null : path);
   }
 
   // ---- rows ----
@@ -282,9 +299,27 @@ class Rebuild {
   takeFiles(signal?: AbortSignal): Promise<number> {
     return this.#each("files", this.#deps.depot.walk(signal), async ({ path, thing }) => {
       if (this.#deps.manifest.get(path) !== null) return;
-      if (thing.kind === "marker") this.#find({ kind: "no-object", path });
+      if (thing.kind === "marker") await this.#takeMarker(path, thing.stat);
       else await this.#written(path, "absent", thing.stat);
     });
+  }
+
+  /** A marker without a row: that of a file that was moved, if it fits exactly one. */
+  async #takeMarker(path: DepotPath, marker: LocalStat): Promise<void> {
+    const { manifest } = this.#deps;
+    const said = markerText(marker.sizeBytes, marker.mtimeNs);
+    const from = this.#absentPaths.get(said) ?? null;
+    this.#absentPaths.delete(said);
+    const { outcome, entry } = from === null
+      ? { outcome: "stale", entry: null }
+      : await manifest.move(from, path, this.#deps.nowMs());
+    if (from === null || outcome !== "applied") {
+      this.#find({ kind: "no-object", path });
+      return;
+    }
+    this.absent--;
+    this.#find({ kind: "moved", path, from });
+    await manifest.apply(path, entry!.generation, { kind: "attributes", stat: marker });
   }
 
   /** Runs `work` on each item, some at a time, and waits for all. */
@@ -304,6 +339,11 @@ class Rebuild {
     await Promise.all(running);
     return done;
   }
+}
+
+/** What a marker tells of its file: two that agree in it are the same to the nanosecond. */
+function markerText(sizeBytes: number, mtimeNs: bigint): string {
+  return `${sizeBytes} ${mtimeNs}`;
 }
 
 /** Which of two versions a path has. The disk decides, where it can; else the later one. */

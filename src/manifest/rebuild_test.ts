@@ -207,6 +207,39 @@ Deno.test("tombstones of the copy wait their whole time again", async () => {
   strictEqual(manifest.tombstonesDue(5_000_000, 10).length, 1);
 });
 
+Deno.test("the object of a moved file does not come back at its old name", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, 1, KEY);
+  const moved = parseDepotPath("d/moved,v");
+  await manifest.move(A, moved, 1);
+  const things = new Map([[moved, file(1)]]);
+  const { findings } = await rebuild(manifest, { objects: [objectOf(1, KEY)], things });
+  deepStrictEqual([manifest.get(A), findings], [null, []]);
+  strictEqual(manifest.get(moved)!.stored!.key, KEY);
+});
+
+Deno.test("without a copy a moved file is found by the size and mtime of its marker", async () => {
+  const manifest = await openMemManifest();
+  const moved = parseDepotPath("d/moved,v");
+  const things = new Map([[moved, marker(1)]]);
+  const { findings } = await rebuild(manifest, { objects: [objectOf(1, KEY)], things });
+  deepStrictEqual(findings, [{ kind: "moved", path: moved, from: A }]);
+  strictEqual(manifest.get(A), null);
+  strictEqual(manifest.get(moved)!.stored!.key, KEY);
+});
+
+Deno.test("a marker that fits two objects is given to neither", async () => {
+  const manifest = await openMemManifest();
+  const moved = parseDepotPath("d/moved,v");
+  const objects = [objectOf(1, "d/x,v"), objectOf(1, "d/y,v")];
+  const result = await rebuild(manifest, {
+    objects,
+    things: new Map([[moved, marker(1)]]),
+  });
+  deepStrictEqual(result.findings, [{ kind: "no-object", path: moved }]);
+  strictEqual(result.absent, 2);
+});
+
 Deno.test("a marker without an object, a lost file and a stray object are reported", async () => {
   const manifest = await openMemManifest();
   const lost = parseDepotPath("d/lost,v");

@@ -1,0 +1,350 @@
+import {
+  deepStrictEqual,
+  match,
+  ok,
+  rejects,
+  strictEqual,
+  throws,
+} from "node:assert/strict";
+import { runCheckManifest } from "../../src/cli/cmd_check_manifest.ts";
+import { runExportManifest } from "../../src/cli/cmd_export_manifest.ts";
+import { runImportManifest } from "../../src/cli/cmd_import_manifest.ts";
+import { runManifestBackup } from "../../src/cli/cmd_manifest_backup.ts";
+import { runManifestSummary } from "../../src/cli/cmd_manifest_summary.ts";
+import {
+  type RebuildManifestDeps,
+  runRebuildManifest,
+} from "../../src/cli/cmd_rebuild_manifest.ts";
+import { UsageError } from "../../src/cli/command.ts";
+import { checkManifest } from "../../src/manifest/check_manifest.ts";
+import { copiesOf, copyDirectoryAt, pruneCopies } from "../../src/manifest/copies.ts";
+import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
+import type { FileEntry, Manifest } from "../../src/manifest/manifest.ts";
+import type { DepotPath } from "../../src/core/names.ts";
+import type { LocalThing, RebuildObject } from "../../src/manifest/rebuild.ts";
+import { makeSample, pathOf } from "./sample_manifest.ts";
+
+const FILES = 40;
+const NOW_MS = 2_000_000_000;
+
+interface Output {
+  readonly printed: string[];
+  readonly errors: string[];
+}
+
+function depsFor(
+  { printed, errors }: Output,
+  things: ReadonlyMap<string, LocalThing> = new Map(),
+  objects: readonly FileEntry[] = [],
+): RebuildManifestDeps & { readLines(path: string): AsyncIterable<string> } {
+  return {
+    print: (line) => void printed.push(line),
+    printError: (line) => void errors.push(line),
+    openManifest,
+    checkManifest,
+    copiesOf,
+    nowMs: () => NOW_MS,
+    signal: new AbortController().signal,
+    async *readLines(path): AsyncGenerator<string> {
+      yield* (await Deno.readTextFile(path)).split("\n");
+    },
+    openSides: () =>
+      Promise.resolve({
+        store: {
+          async *list(): AsyncGenerator<RebuildObject> {
+            for (const { stored } of objects) {
+              yield await Promise.resolve({
+                ...stored!,
+                storedAtMs: 1,
+                metadata: null,
+              });
+            }
+          },
+          head: (key) => {
+            const found = objects.find(({ stored }) => stored!.key === key);
+            if (found === undefined) return Promise.resolve(null);
+            const { stored, local } = found;
+            const { mode, uid, gid } = local;
+            const metadata = { ...stored!, mode, uid, gid, path: null };
+            return Promise.resolve({ ...stored!, storedAtMs: 1, metadata });
+          },
+        },
+        depot: {
+          look: (path) => Promise.resolve(things.get(path) ?? null),
+          async *walk(): AsyncGenerator<{ path: DepotPath; thing: LocalThing }> {
+            for (const [path, thing] of things) {
+              yield await Promise.resolve({ path: path as DepotPath, thing });
+            }
+          },
+        },
+        close: () => Promise.resolve(),
+      }),
+  };
+}
+
+async function inDirectory(
+  run: (root: string, output: Output) => Promise<void>,
+): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "p4-cache-manifest-cli-" });
+  try {
+    await makeSample(`${root}/manifest`, FILES);
+    await run(root, { printed: [], errors: [] });
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
+async function allOf(directory: string): Promise<ReturnType<Manifest["entries"]>> {
+  const manifest = await openManifest({ directory, readOnly: true });
+  try {
+    return manifest.entries("", null, 10_000);
+  } finally {
+    await manifest.close();
+  }
+}
+
+async function damageFile(directory: string): Promise<void> {
+  const file = await Deno.open(`${directory}/data.mdb`, { write: true });
+  await file.write(new Uint8Array(16_384).fill(0x5a));
+  file.close();
+}
+
+Deno.test("manifest-summary counts what is there, as text and as JSON", () =>
+  inDirectory(async (root, output) => {
+    const args = ["--manifest", `${root}/manifest`];
+    strictEqual(await runManifestSummary([...args, "--json"], depsFor(output)), 0);
+    const summary = JSON.parse(output.printed[0]!);
+    deepStrictEqual(
+      [summary.format, summary.version, summary.schemaVersion, summary.rowVersion],
+      ["p4-cache-manifest-summary", 1, 2, "v2"],
+    );
+    strictEqual(summary.instanceId, "sample");
+    strictEqual(summary.total.files, FILES - 5);
+    strictEqual(summary.dirtyQueue.files, 10);
+    strictEqual(summary.dirtyQueue.oldestAgeSecs, NOW_MS / 1000 - 1000);
+    strictEqual(summary.retries.waiting, 5);
+    strictEqual(summary.countersAgree, true);
+    strictEqual(summary.directories.length, 1);
+    const lruFiles = summary.lru.map(({ files }: { files: number }) => files);
+    strictEqual(lruFiles.reduce((a: number, b: number) => a + b, 0), 20);
+
+    output.printed.length = 0;
+    strictEqual(
+      await runManifestSummary([...args, "--depth", "3", "--top", "2"], depsFor(output)),
+      0,
+    );
+    const text = output.printed.join("\n");
+    match(text, /^Manifest: schema 2, rows v2, instance sample$/m);
+    match(text, /^total +35 /m);
+    match(text, /^ {2}depot\/main\/[0-6] +\d+ /m);
+    strictEqual(text.match(/^ {2}depot/gm)!.length, 2);
+  }));
+
+Deno.test("the commands refuse a wrong command line", () => {
+  const deps = depsFor({ printed: [], errors: [] });
+  throws(() => runManifestSummary(["--top", "0"], deps), UsageError);
+  throws(() => runManifestBackup([], deps), UsageError);
+  throws(() => runImportManifest(["a", "b"], deps), UsageError);
+  throws(() => runExportManifest(["--what"], deps));
+});
+
+Deno.test("check-manifest is content with a sound manifest and names faults of another", () =>
+  inDirectory(async (root, output) => {
+    const args = ["--manifest", `${root}/manifest`];
+    strictEqual(await runCheckManifest(args, depsFor(output)), 0);
+    await damageFile(`${root}/manifest`);
+    strictEqual(await runCheckManifest(args, depsFor(output)), 74);
+    match(output.printed.at(-1)!, /^pages: /);
+    match(output.errors.at(-1)!, /rebuild-manifest/);
+    await rejects(openManifest({ directory: `${root}/manifest` }), {
+      fault: "damaged",
+      message: /p4-cache rebuild-manifest/,
+    });
+  }));
+
+Deno.test("a missing, an emptied and a table-less manifest are refused, not made anew", () =>
+  inDirectory(async (root) => {
+    const directory = `${root}/manifest`;
+    const data = `${directory}/data.mdb`;
+    const bytes = await Deno.readFile(data);
+    for (const harm of [new Uint8Array(), bytes.slice(0, 8192), bytes.slice(0, 16_384)]) {
+      await Deno.writeFile(data, harm);
+      await rejects(openManifest({ directory }), { fault: "damaged" });
+      deepStrictEqual((await Deno.readFile(data)).length, harm.length);
+    }
+    await Deno.remove(data);
+    await rejects(openManifest({ directory }), { fault: "damaged" });
+    await rejects(openManifest({ directory: `${root}/none`, readOnly: true }), {
+      fault: "unavailable",
+    });
+  }));
+
+Deno.test("manifest-backup copies beside a writer, and the copy is sound", () =>
+  inDirectory(async (root, output) => {
+    const manifest = await openManifest({ directory: `${root}/manifest` });
+    const args = ["--manifest", `${root}/manifest`, `${root}/copy`];
+    try {
+      strictEqual(await runManifestBackup(args, depsFor(output)), 0);
+      strictEqual(await runManifestBackup(args, depsFor(output)), 3);
+      match(output.errors.at(-1)!, /it exists/);
+    } finally {
+      await manifest.close();
+    }
+    deepStrictEqual(await allOf(`${root}/copy`), await allOf(`${root}/manifest`));
+    strictEqual(
+      await runCheckManifest(["--manifest", `${root}/copy`], depsFor(output)),
+      0,
+    );
+  }));
+
+Deno.test("what export-manifest prints, import-manifest takes", () =>
+  inDirectory(async (root, output) => {
+    const deps = depsFor(output);
+    strictEqual(await runExportManifest(["--manifest", `${root}/manifest`], deps), 0);
+    const lines = output.printed.join("\n");
+    // deno-lint-ignore no-control-regex -- the lines are ASCII
+    ok(!/[^\x0a\x20-\x7e]/.test(lines));
+    await Deno.writeTextFile(`${root}/rows`, lines);
+    const args = ["--manifest", `${root}/other`, `${root}/rows`];
+    strictEqual(await runImportManifest(args, deps), 0);
+    match(output.printed.at(-1)!, /35 rows imported, 0 paths/);
+    const facts = ({ entry }: { entry: FileEntry }) => ({
+      state: entry.state === "uploading" ? "dirty" : entry.state,
+      resident: entry.resident,
+      local: entry.local,
+      stored: entry.stored,
+      flags: entry.flags,
+      lastAccessS: entry.lastAccessS,
+      createdAtS: entry.createdAtS,
+    });
+    deepStrictEqual(
+      (await allOf(`${root}/other`)).map(facts),
+      (await allOf(`${root}/manifest`)).map(facts),
+    );
+    strictEqual(await runImportManifest(args, deps), 0);
+    match(output.printed.at(-1)!, /0 rows imported, 35 paths have a row already/);
+  }));
+
+Deno.test("import-manifest takes the fields of older systems, and evicts what it cannot know", () =>
+  inDirectory(async (root, output) => {
+    const row = {
+      path: "d/old,v",
+      size: 5,
+      state: 0,
+      "storage_key": "d/old,v",
+      "content_hash": "ab".repeat(32),
+      "last_access": 77,
+      "created_at": 70,
+      resident: true,
+    };
+    await Deno.writeTextFile(`${root}/rows`, JSON.stringify(row));
+    const args = ["--manifest", `${root}/other`, `${root}/rows`];
+    strictEqual(await runImportManifest(args, depsFor(output)), 0);
+    const [found] = await allOf(`${root}/other`);
+    deepStrictEqual([found!.entry.state, found!.entry.resident], ["clean", false]);
+    deepStrictEqual([found!.entry.lastAccessS, found!.entry.createdAtS], [77, 70]);
+  }));
+
+Deno.test("import-manifest names the line that it cannot take, and changes nothing dry", () =>
+  inDirectory(async (root, output) => {
+    const good = '{"path":"a,v","size":1,"storage_key":"a,v"}';
+    const bad: [string, RegExp][] = [
+      ["{", /line 2: it is no JSON/],
+      ['{"path":"../x","size":1}', /line 2: field "path"/],
+      ['{"path":"b,v","size":-1}', /line 2: field "size"/],
+      ['{"path":"b,v","size":1}', /line 2: field "storage_key"/],
+      ['{"type":"end","files":3}', /says 3 files, there were 1/],
+    ];
+    for (const [line, complaint] of bad) {
+      await Deno.writeTextFile(`${root}/rows`, `${good}\n${line}\n`);
+      const args = ["--dry-run", "--manifest", `${root}/other`, `${root}/rows`];
+      strictEqual(await runImportManifest(args, depsFor(output)), 1);
+      match(output.errors.at(-1)!, complaint);
+    }
+    strictEqual((await allOf(`${root}/other`)).length, 0);
+    const args = ["--manifest", `${root}/other`, `${root}/absent`];
+    strictEqual(await runImportManifest(args, depsFor(output)), 3);
+  }));
+
+Deno.test("commands that write are refused while a daemon has the lock", () =>
+  inDirectory(async (root, output) => {
+    const lock = await Deno.open(`${root}/daemon.lock`, { create: true, write: true });
+    ok(await lock.tryLock(true));
+    const args = ["--manifest", `${root}/manifest`];
+    strictEqual(await runRebuildManifest(args, depsFor(output)), 3);
+    match(output.errors.at(-1)!, /locked by a running daemon/);
+    lock.close();
+  }));
+
+Deno.test("rebuild-manifest starts from the newest sound copy and keeps the old files", () =>
+  inDirectory(async (root, output) => {
+    const directory = `${root}/manifest`;
+    const before = await allOf(directory);
+    const clean = before.filter(({ entry }) => entry.state === "clean");
+    const manifest = await openManifest({ directory });
+    await Deno.mkdir(`${root}/manifest-copies`);
+    for (const atMs of [1_000, 90_000_000]) {
+      await manifest.backup(copyDirectoryAt(directory, atMs));
+    }
+    await manifest.close();
+    await damageFile(copiesOf(directory)[0]!);
+    await damageFile(directory);
+    const things = new Map<string, LocalThing>(before.map(({ path, entry }) => [path, {
+      kind: entry.resident ? "file" : "marker",
+      stat: entry.local,
+    }]));
+    const deps = depsFor(output, things, clean.map(({ entry }) => entry));
+    strictEqual(await runRebuildManifest(["--manifest", directory], deps), 0);
+    match(output.errors.join("\n"), /T01-00-00Z is damaged, too\nstarting from the copy/);
+    match(output.printed.join("\n"), /the old manifest is .*manifest\.damaged-1970/);
+    const after = await allOf(directory);
+    deepStrictEqual(after.map(({ path }) => path), before.map(({ path }) => path));
+    deepStrictEqual(
+      after.map(({ entry }) => entry.stored),
+      before.map(({ entry }) => entry.stored),
+    );
+    deepStrictEqual(
+      after.filter(({ entry }) => entry.state === "clean").length,
+      clean.length,
+    );
+    strictEqual(await runCheckManifest(["--manifest", directory], deps), 0);
+    await pruneCopies(directory, 1);
+    strictEqual(copiesOf(directory).length, 1);
+  }));
+
+Deno.test("rebuild-manifest without a copy finds every stored file again", () =>
+  inDirectory(async (root, output) => {
+    const directory = `${root}/manifest`;
+    const before = await allOf(directory);
+    const stored = before.filter(({ entry }) => entry.stored !== null);
+    await damageFile(directory);
+    const things = new Map<string, LocalThing>(before.map(({ path, entry }) => [path, {
+      kind: "marker",
+      stat: entry.local,
+    }]));
+    const deps = depsFor(output, things, stored.map(({ entry }) => entry));
+    strictEqual(await runRebuildManifest(["--manifest", directory, "--json"], deps), 1);
+    const { findings } = JSON.parse(output.printed.at(-1)!);
+    const kinds = findings.map(({ kind }: { kind: string }) => kind).sort();
+    // Five whose objects have other names, ten that were never stored.
+    deepStrictEqual(
+      kinds,
+      [...Array(5).fill("moved"), ...Array(10).fill("no-object")]
+        .sort(),
+    );
+    const after = await allOf(directory);
+    deepStrictEqual(
+      after.map(({ path, entry }) => [path, entry.stored!.key, entry.stored!.hash]),
+      stored.map(({ path, entry }) => [path, entry.stored!.key, entry.stored!.hash]),
+    );
+    ok(after.some(({ path }) => path === pathOf(2)));
+  }));
+
+Deno.test("an unfinished rebuild is not covered by an empty manifest", () =>
+  inDirectory(async (root) => {
+    await Deno.rename(`${root}/manifest`, `${root}/manifest.rebuilt`);
+    await rejects(openManifest({ directory: `${root}/manifest` }), {
+      fault: "unavailable",
+      message: /rebuild-manifest/,
+    });
+  }));
