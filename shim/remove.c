@@ -47,9 +47,8 @@ static void log_failed_delete(struct p4shim_scratch *s, const char *why) {
 }
 
 /* NULL when the daemon took it or never had it; else why not, for the log. */
-static const char *tell_daemon(struct p4shim_scratch *s, bool *had_it) {
+static const char *tell_daemon(struct p4shim_scratch *s) {
     const int64_t end_ms = p4shim_now_ms(CLOCK_MONOTONIC) + DELETE_SILENCE_MS;
-    *had_it = false;
     for (;;) {
         struct p4shim_exchange x;
         switch (p4shim_ask(s, "DELETE", DELETE_SILENCE_MS, &x)) {
@@ -65,7 +64,6 @@ static const char *tell_daemon(struct p4shim_scratch *s, bool *had_it) {
             return "no answer";
         }
         if (x.reply.kind == P4SHIM_OK) {
-            *had_it = true;
             return NULL;
         }
         switch (x.reply.code) {
@@ -85,6 +83,12 @@ static const char *tell_daemon(struct p4shim_scratch *s, bool *had_it) {
     }
 }
 
+/* Missing on disk, and in the store: to the program it was there. */
+static bool is_in_store(struct p4shim_scratch *s) {
+    struct p4shim_reply reply;
+    return p4shim_query(s, P4SHIM_ABSENT, &reply) == P4SHIM_AGAIN && reply.has_stat;
+}
+
 /* The result of an unlink, once the daemon has heard of it. */
 static int after_unlink(int rc, int dirfd, const char *path) {
     const int saved = errno;
@@ -96,13 +100,13 @@ static int after_unlink(int rc, int dirfd, const char *path) {
     if (s != NULL) {
         if (p4shim_locate_name(s, dirfd, path) == P4SHIM_INSIDE &&
             p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all)) {
-            bool had_it = false;
-            const char *why = tell_daemon(s, &had_it);
-            if (rc == 0 && why != NULL) {
-                log_failed_delete(s, why);
+            if (rc == 0 || is_in_store(s)) {
+                const char *why = tell_daemon(s);
+                if (why != NULL) {
+                    log_failed_delete(s, why);
+                }
+                rc = 0;
             }
-            /* Missing on disk and known to the daemon: to the program it was there. */
-            rc = had_it ? 0 : rc;
         }
         p4shim_scratch_release(s);
     }

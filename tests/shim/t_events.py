@@ -31,6 +31,8 @@ def _(make):
     depot.keep("a,v")
     os.unlink(path)
     equal(depot.probe("unlinkat", path), "unlinkat=0 errno=-\n")
+    equal(depot.daemon.requests, [("STAT", "a,v"), ("DELETE", "a,v")])
+    depot.daemon.answer["DELETE"] = lambda conn, path: "OK 0"  # whether or not it knew the path
     equal(depot.probe("unlinkat", path), "unlinkat=-1 errno=ENOENT\n")
 
 
