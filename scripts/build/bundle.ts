@@ -46,8 +46,20 @@ const ADDONS: Readonly<Record<string, string>> = {
 function addonModule(name: string, exported: string): string {
   return `
     import { createRequire } from "node:module";
-    import { nativeFile } from ${JSON.stringify(Deno.realPathSync("src/posix/native_files.ts"))};
-    const load = () => createRequire(import.meta.url)(nativeFile(${JSON.stringify(name)}));
+    import { nativeFile } from ${
+    JSON.stringify(Deno.realPathSync("src/posix/native_files.ts"))
+  };
+    const load = () => {
+      const addon = nativeFile(${JSON.stringify(name)});
+      try {
+        return createRequire(import.meta.url)(addon);
+      } catch (error) {
+        if (!String(error).includes("libstdc++")) throw error;
+        // A host without a C++ library: ours, found by its soname once it is loaded.
+        Deno.dlopen(nativeFile("libstdc++.so.6"), {});
+        return createRequire(import.meta.url)(addon);
+      }
+    };
     ${exported}`;
 }
 
@@ -79,10 +91,21 @@ const nodeBuiltins: Plugin = {
   name: "node-builtins",
   setup(build): void {
     const names = new Set(builtinModules);
-    build.onResolve({ filter: /^[a-z_/0-9]+$/ }, (args) =>
-      names.has(args.path) ? { path: `node:${args.path}`, external: true } : null);
+    build.onResolve(
+      { filter: /^[a-z_/0-9]+$/ },
+      (args) =>
+        names.has(args.path) ? { path: `node:${args.path}`, external: true } : null,
+    );
   },
 };
+
+/** The C++ library that lmdb's addon is linked to: of the compiler's machine. */
+async function cppLibrary(): Promise<string> {
+  const { stdout } = await new Deno.Command("gcc", {
+    args: ["-print-file-name=libstdc++.so.6"],
+  }).output();
+  return new TextDecoder().decode(stdout).trim();
+}
 
 const outDirectory = `${values.out}/bundle`;
 await Deno.remove(outDirectory, { recursive: true }).catch(() => {});
@@ -118,11 +141,24 @@ const result = await build({
   plugins: [nativeAddons, nodeBuiltins],
 });
 
-const addonFiles = Object.entries(ADDONS).map(([name, path]) => [name, `node_modules/${path}`]);
-const helperFiles = ["libp4shim.so", "libp4posix.so", "p4-cache-gate", "p4-cache-fanotify"]
+const addonFiles = Object.entries(ADDONS).map((
+  [name, path],
+) => [name, `node_modules/${path}`]);
+const helperFiles = [
+  "libp4shim.so",
+  "libp4posix.so",
+  "p4-cache-gate",
+  "p4-cache-fanotify",
+]
   .map((name) => [name, `${values.out}/${name}`]);
+const runtimeFiles = [["libstdc++.so.6", await cppLibrary()]];
 const sums: Record<string, string> = {};
-for (const [name, path] of [...addonFiles, ...helperFiles] as [string, string][]) {
+for (
+  const [name, path] of [...addonFiles, ...helperFiles, ...runtimeFiles] as [
+    string,
+    string,
+  ][]
+) {
   const bytes = await Deno.readFile(path);
   sums[name] = createHash("sha256").update(bytes).digest("hex");
   await Deno.writeFile(`${outDirectory}/${name}`, bytes, { mode: 0o755 });
@@ -130,5 +166,7 @@ for (const [name, path] of [...addonFiles, ...helperFiles] as [string, string][]
 await Deno.writeTextFile(`${outDirectory}/natives.json`, JSON.stringify(sums) + "\n");
 const inputs = Object.keys(result.metafile.inputs).length;
 const { size } = await Deno.stat(`${outDirectory}/main.js`);
-console.log(`bundle: ${inputs} modules, ${(size / 1e6).toFixed(2)} MB, stores: ${wanted.join(" ")}`);
+console.log(
+  `bundle: ${inputs} modules, ${(size / 1e6).toFixed(2)} MB, stores: ${wanted.join(" ")}`,
+);
 Deno.exit(0);

@@ -6,7 +6,9 @@
 
 import { parseArgs } from "node:util";
 import { loadConfig } from "../config/load_config.ts";
-import { runDaemon } from "../daemon/daemon.ts";
+import type { Config } from "../config/key_table.ts";
+import { EXIT, StartError } from "../daemon/start_error.ts";
+import { useNativeDirectory } from "../posix/native_files.ts";
 import { BUILD } from "./build_info.ts";
 import { DEFAULT_CONFIG_PATH, UsageError } from "./command.ts";
 
@@ -31,11 +33,46 @@ export async function runRun(args: readonly string[]): Promise<number> {
   if (positionals.length > 0) throw new UsageError(`unexpected "${positionals[0]}"`);
   const isRestarted = await restartWithoutShim();
   if (isRestarted !== null) return isRestarted;
-  return await runDaemon({
-    configPath: values.config,
-    config: loadConfig(values.config),
-    version: BUILD.version,
-  });
+  const config = loadConfig(values.config);
+  const { runDaemon } = await loadDaemon(config);
+  return await runDaemon({ configPath: values.config, config, version: BUILD.version });
+}
+
+/**
+ * The daemon's code brings its native parts with it. They go below the depot's own state
+ * directory, so the depot must be there first; nothing makes it.
+ */
+async function loadDaemon(config: Config): Promise<typeof import("../daemon/daemon.ts")> {
+  const { depotPath } = config;
+  try {
+    Deno.statSync(depotPath);
+  } catch (error) {
+    throw new StartError(
+      EXIT.configuration,
+      `Cannot use depot_path ${depotPath} (${
+        messageOf(error)
+      }): create it or mount it, or ` +
+        `correct depot_path`,
+      { cause: error },
+    );
+  }
+  useNativeDirectory(`${depotPath}/.p4cache/native`);
+  try {
+    return await import("../daemon/daemon.ts");
+  } catch (error) {
+    throw new StartError(
+      EXIT.configuration,
+      `Cannot load the native parts: ${
+        messageOf(error)
+      }; ${depotPath}/.p4cache must be ` +
+        `writable for UID ${Deno.uid()}, the one that p4d runs as, and not be mounted noexec`,
+      { cause: error },
+    );
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /**

@@ -25,7 +25,7 @@ import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import { type Ledger, openLedger } from "../obs/jsonl_ledger.ts";
 import { type OpenLogger, openLogger } from "../obs/logger.ts";
 import { createMetrics } from "../obs/metrics.ts";
-import { nativeFile, useNativeDirectory } from "../posix/native_files.ts";
+import { nativeFile } from "../posix/native_files.ts";
 import { openPosix, type Posix } from "../posix/posix.ts";
 import { openWatcher } from "../watch/watcher.ts";
 import { DepotWatch } from "./depot_watch.ts";
@@ -50,8 +50,7 @@ export async function runDaemon(options: DaemonOptions): Promise<ExitStatus> {
   const { config } = options;
   const log = openLogger({ ...logOptionsOf(config), clock: SYSTEM_CLOCK });
   cleanup.defer(() => log.close());
-  useNativeDirectory(`${config.depotPath}/.p4cache/native`);
-  const posix = openPosixOrExplain(config);
+  const posix = openPosix(nativeFile("libp4posix.so"));
   cleanup.use(posix);
   posix.prctlNotDumpable();
   const state = await openStateDirectory(posix, config.depotPath, config.manage);
@@ -360,34 +359,6 @@ function logOptionsOf(config: Config): Omit<Parameters<typeof openLogger>[0], "c
     rotateMaxMb: config.logRotateMaxMb,
     retentionDays: config.logRetentionDays,
   };
-}
-
-/** Before the state directory exists: the depot itself may be what is missing. */
-function openPosixOrExplain(config: Config): Posix {
-  try {
-    Deno.statSync(config.depotPath);
-  } catch (error) {
-    throw new StartError(
-      EXIT.configuration,
-      `depot_path ${config.depotPath} cannot be used (${
-        messageOf(error)
-      }): create it or ` +
-        `mount it, or correct depot_path`,
-      { cause: error },
-    );
-  }
-  try {
-    return openPosix(nativeFile("libp4posix.so"));
-  } catch (error) {
-    throw new StartError(
-      EXIT.configuration,
-      `Cannot load libp4posix.so: ${
-        messageOf(error)
-      }; ${config.depotPath}/.p4cache must be ` +
-        `writable for UID ${Deno.uid()}, the one that p4d runs as`,
-      { cause: error },
-    );
-  }
 }
 
 async function openManifestOrExplain(directory: string): Promise<Manifest> {

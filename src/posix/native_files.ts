@@ -1,6 +1,6 @@
 /**
- * Where the native parts are: libp4shim.so, libp4posix.so, the two helpers, and the two
- * addons for Deno.
+ * Where the native parts are: libp4shim.so, libp4posix.so, the two helpers, the two addons
+ * for Deno, and the C++ library that one of these wants, for hosts that have none.
  *
  * Installed files win: beside the executable, then /usr/lib/p4-cache. Otherwise the copy
  * that is embedded in the executable is written to a private directory once, because a
@@ -16,7 +16,8 @@ export type NativeName =
   | "p4-cache-gate"
   | "p4-cache-fanotify"
   | "lmdb.node"
-  | "blake.node";
+  | "blake.node"
+  | "libstdc++.so.6";
 
 const INSTALLED_DIRECTORY = "/usr/lib/p4-cache";
 
