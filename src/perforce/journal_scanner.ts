@@ -20,6 +20,7 @@
  */
 
 import { Buffer } from "node:buffer";
+import { assert } from "../core/assert.ts";
 
 export type RowOp = "pv" | "rv" | "dv" | "vv";
 
@@ -79,6 +80,8 @@ export class JournalScanner {
   #mode: Mode = "start";
   #lex = BETWEEN;
   #wanted = false;
+  /** Where the columns begin, from the start of the record; 0 if it is no row. */
+  #columnsAt = 0;
   /** The bytes of the record under way, where they are needed. */
   #rest: Uint8Array | null = null;
   /** Offset in the input of the first byte that is not yet consumed. */
@@ -96,7 +99,7 @@ export class JournalScanner {
 
   /** Takes the next bytes, of any length. They are not kept after the call. */
   push(chunk: Uint8Array): void {
-    let bytes = chunk;
+    let bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
     // Bytes of #rest have been lexed already when a record is under way.
     let at = 0;
     if (this.#rest !== null) {
@@ -128,7 +131,7 @@ export class JournalScanner {
     this.#tableRows = 0;
   }
 
-  #consume(bytes: Uint8Array, from: number): void {
+  #consume(bytes: Buffer, from: number): void {
     let at = from;
     let recordStart = 0;
     while (at < bytes.length) {
@@ -185,11 +188,12 @@ export class JournalScanner {
   /** Keeps what follows `from` for the next call; what is before it is done with. */
   #keep(bytes: Uint8Array, from: number): void {
     this.#offset += from;
-    this.#rest = from < bytes.length ? bytes.slice(from) : null;
+    // Buffer's own slice() is a view; the caller may use its memory again.
+    this.#rest = from < bytes.length ? new Uint8Array(bytes.subarray(from)) : null;
   }
 
   /** Reads operation and table; sets #wanted. */
-  #openRecord(bytes: Uint8Array, at: number): "ok" | "more" | "malformed" {
+  #openRecord(bytes: Buffer, at: number): "ok" | "more" | "malformed" {
     if (bytes.length - at < 5) {
       return looksLikeStart(bytes, at) ? "more" : "malformed";
     }
@@ -198,6 +202,7 @@ export class JournalScanner {
     ) return "malformed";
     if (!isRowOp(bytes[at + 1]!, bytes[at + 2]!)) {
       this.#wanted = true;
+      this.#columnsAt = 0;
       return "ok";
     }
     const open = bytes.indexOf(AT, at + 5);
@@ -207,11 +212,12 @@ export class JournalScanner {
     }
     if (!this.#isSameTable(bytes, open + 1, close)) {
       this.#countTable();
-      this.#tableBytes = bytes.slice(open + 1, close);
-      this.#table = latin1(bytes, open + 1, close);
+      this.#tableBytes = new Uint8Array(bytes.subarray(open + 1, close));
+      this.#table = bytes.toString("latin1", open + 1, close);
       this.#tableWanted = this.#handler.wants(this.#table);
     }
     this.#wanted = this.#tableWanted;
+    this.#columnsAt = close + 1 - at;
     this.#tableRows++;
     return "ok";
   }
@@ -253,40 +259,40 @@ export class JournalScanner {
     return RECORD_OPEN;
   }
 
-  #emit(bytes: Uint8Array, start: number, end: number): void {
-    const op = latin1(bytes, start + 1, start + 3);
-    const fields = splitFields(latin1(bytes, start + 5, end));
-    switch (op) {
-      case "pv":
-      case "rv":
-      case "dv":
-      case "vv":
-        this.#handler.row({
-          op,
-          version: integer(fields[0]),
-          table: fields[1] ?? "",
-          fields: fields.slice(2),
-        });
-        return;
-      case "ex":
-      case "mx":
-      case "nx": {
-        const [first, timeS] = [integer(fields[0]), integer(fields[1])];
-        if (Number.isNaN(first) || Number.isNaN(timeS)) {
-          const why = `a @${op}@ record does not begin with two numbers`;
-          this.#handler.malformed(this.#offset + start, why);
-        } else if (op === "nx") {
-          this.#handler.note(first, timeS, fields.slice(2));
-        } else {
-          this.#handler.mark(op, timeS);
-        }
-        return;
-      }
-      default:
-        this.#handler.unknown(op);
+  #emit(bytes: Buffer, start: number, end: number): void {
+    if (this.#columnsAt > 0) {
+      this.#handler.row({
+        op: ROW_OPS[bytes[start + 1]!]!,
+        version: integer(
+          bytes.toString("latin1", start + 5, bytes.indexOf(SPACE, start + 5)),
+        ),
+        table: this.#table,
+        fields: splitFields(bytes.toString("latin1", start + this.#columnsAt, end)),
+      });
+      return;
+    }
+    const op = bytes.toString("latin1", start + 1, start + 3);
+    if (op !== "ex" && op !== "mx" && op !== "nx") return this.#handler.unknown(op);
+    const fields = splitFields(bytes.toString("latin1", start + 5, end));
+    const [first, timeS] = [integer(fields[0]), integer(fields[1])];
+    if (Number.isNaN(first) || Number.isNaN(timeS)) {
+      const why = `a @${op}@ record does not begin with two numbers`;
+      this.#handler.malformed(this.#offset + start, why);
+    } else if (op === "nx") {
+      this.#handler.note(first, timeS, fields.slice(2));
+    } else {
+      this.#handler.mark(op, timeS);
     }
   }
 }
+
+/** By the first letter of the operation. */
+const ROW_OPS: Readonly<Record<number, RowOp>> = {
+  112: "pv",
+  114: "rv",
+  100: "dv",
+  118: "vv",
+};
 
 /** NaN for what is no plain number. */
 function integer(text: string | undefined): number {
@@ -322,10 +328,6 @@ function findRecordStart(bytes: Uint8Array, from: number): number {
   return -1;
 }
 
-function latin1(bytes: Uint8Array, from: number, to: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from).toString("latin1");
-}
-
 /** The fields of a record that the lexer found well-formed, without its operation. */
 export function splitFields(text: string): string[] {
   const fields: string[] = [];
@@ -337,17 +339,18 @@ export function splitFields(text: string): string[] {
     } else if (code === AT) {
       let close = text.indexOf("@", at + 1);
       let isEscaped = false;
-      while (text.charCodeAt(close + 1) === AT) {
+      while (close >= 0 && text.charCodeAt(close + 1) === AT) {
         isEscaped = true;
         close = text.indexOf("@", close + 2);
       }
+      assert(close > at, "a field that the lexer closed has no closing quote");
       const value = text.slice(at + 1, close);
       fields.push(isEscaped ? value.replaceAll("@@", "@") : value);
       at = close + 1;
     } else {
       let end = text.indexOf(" ", at);
       if (end < 0) end = text.length;
-      fields.push(text.slice(at, end).replace(/\r$/, ""));
+      fields.push(text.slice(at, text.charCodeAt(end - 1) === CR ? end - 1 : end));
       at = end;
     }
   }

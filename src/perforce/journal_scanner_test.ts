@@ -21,8 +21,13 @@ function scan(
     malformed: (offset, why) => calls.push(["malformed", offset, why]),
   });
   const bytes = Uint8Array.from(text, (char) => char.charCodeAt(0));
+  // One buffer for all chunks: the scanner must not hold on to it.
+  const buffer = new Uint8Array(Math.min(chunkBytes, bytes.length));
   for (let at = 0; at < bytes.length; at += chunkBytes) {
-    scanner.push(bytes.subarray(at, at + chunkBytes));
+    const part = bytes.subarray(at, at + chunkBytes);
+    buffer.set(part);
+    scanner.push(buffer.subarray(0, part.length));
+    buffer.fill(64);
   }
   return { calls, end: scanner.finish() };
 }
