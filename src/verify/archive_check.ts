@@ -94,7 +94,8 @@ export class ArchiveChecker {
       const row = place.kind === "absent" ? null : this.#finder.rowOf(place.path);
       return JSON.stringify([place, row]);
     } catch (error) {
-      if (error instanceof LocalFileError) return error.message;
+      const isUnread = error instanceof LocalFileError || error instanceof StoreReadError;
+      if (isUnread) return error.message;
       throw error;
     }
   }
@@ -111,7 +112,7 @@ export class ArchiveChecker {
       failed.tally.bytesRecalled = draft.tally.bytesRecalled;
       if (error instanceof StoreReadError) {
         this.#options.onIncomplete(error.message);
-        failed.unverifiable("the store could not be asked");
+        failed.unverifiable("the store or the manifest could not be asked");
         return failed;
       }
       if (!(error instanceof LocalFileError)) throw error;

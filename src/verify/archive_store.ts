@@ -5,7 +5,12 @@
  */
 
 import { type DepotPath, depotPathOrNull, objectKeyOf } from "../core/names.ts";
-import type { FileEntry, Manifest } from "../manifest/manifest.ts";
+import {
+  type FileEntry,
+  type Manifest,
+  ManifestError,
+  type PathAndEntry,
+} from "../manifest/manifest.ts";
 import type { ObjectInfo, StorageBackend } from "../storage/backend.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import {
@@ -101,21 +106,35 @@ const ENTRIES_BATCH = 1_000;
 export function manifestViewOf(manifest: Manifest): ManifestView {
   return {
     get(path: DepotPath): ManifestRow | null {
-      const entry = manifest.get(path);
+      const entry = orReadError(() => manifest.get(path));
       return entry === null ? null : manifestRowOf(entry);
     },
     *entries(): Generator<readonly [DepotPath, ManifestRow]> {
       for (let after: DepotPath | null = null;;) {
-        const batch = manifest.entries("", after, ENTRIES_BATCH);
+        const from: DepotPath | null = after;
+        const batch: PathAndEntry[] = orReadError(() =>
+          manifest.entries("", from, ENTRIES_BATCH)
+        );
         for (const { path, entry } of batch) yield [path, manifestRowOf(entry)];
         if (batch.length < ENTRIES_BATCH) return;
         after = batch.at(-1)!.path;
       }
     },
     tombstoneKeys(path: DepotPath): string[] {
-      return manifest.tombstonesOf(path).map((tombstone) => tombstone.stored.key);
+      const tombstones = orReadError(() => manifest.tombstonesOf(path));
+      return tombstones.map((tombstone) => tombstone.stored.key);
     },
   };
+}
+
+/** A damaged row makes a run incomplete; it is no reason to end it. */
+function orReadError<T>(ask: () => T): T {
+  try {
+    return ask();
+  } catch (error) {
+    if (!(error instanceof ManifestError)) throw error;
+    throw new StoreReadError("failed", error.message, { cause: error });
+  }
 }
 
 function manifestRowOf(entry: FileEntry): ManifestRow {

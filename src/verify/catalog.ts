@@ -2,11 +2,6 @@
  * Reads a checkpoint and the journals after it, and makes of them the sorted list of claims:
  * which archives must exist.
  *
- * Journals are read first. A set of bits remembers which rows they touch; a row of the
- * checkpoint that may be touched goes, with the journals' own, through a sort by row key in
- * which the last operation wins, and every other row goes straight to the claims. Memory
- * stays the same for any size of either.
- *
  * In a journal, rows after the last `@ex@` belong to a transaction that is not complete: they
  * are counted, and not applied.
  *
@@ -15,12 +10,11 @@
 
 import { type CaseRule, caseRuleOf, foldCase } from "../perforce/archive_path.ts";
 import { JournalScanner } from "../perforce/journal_scanner.ts";
-import type { JournalEnd, JournalRow, RowOp } from "../perforce/journal_scanner.ts";
+import type { JournalEnd, JournalRow } from "../perforce/journal_scanner.ts";
 import {
   type ConfigRow,
   type DepotRow,
   hasContent,
-  keyColumns,
   parseConfigRow,
   parseDepotRow,
   parseRevRow,
@@ -35,7 +29,7 @@ import { encodeRevClaim, encodeStorageClaim } from "./claims.ts";
 import { ExternalSorter } from "./external_sort.ts";
 import { GzipError } from "./gunzip.ts";
 import { expectedMd5, inputText, listInput, matchesMd5 } from "./journal_input.ts";
-import { KeySet } from "./key_set.ts";
+import { JournalOverlay } from "./journal_overlay.ts";
 import type { Scratch } from "./scratch.ts";
 
 /** What was read, and whether it may be relied upon. */
@@ -110,8 +104,7 @@ export async function readCatalog(options: CatalogOptions): Promise<Catalog> {
 class CatalogReader {
   readonly #options: CatalogOptions;
   readonly #claims: ExternalSorter;
-  readonly #touchedRows: ExternalSorter;
-  readonly #touched = new KeySet();
+  readonly #overlay: JournalOverlay;
   readonly #depots = new Map<string, DepotRow>();
   readonly #config: ConfigRow[] = [];
   readonly #incomplete: string[] = [];
@@ -120,8 +113,6 @@ class CatalogReader {
   #caseRule: CaseRule = { ignoresCase: false, isUnicode: false };
   #serverRoot = "";
   #asOfS = 0;
-  #sequence = 0;
-  #committed = 0;
   #counts = {
     bytesRead: 0,
     recordsRead: 0,
@@ -131,7 +122,6 @@ class CatalogReader {
     malformed: 0,
     refused: 0,
     unknownRecords: 0,
-    uncommittedRows: 0,
   };
   #diskBytes = 0;
   #totalBytes = 0;
@@ -139,12 +129,12 @@ class CatalogReader {
   constructor(options: CatalogOptions) {
     this.#options = options;
     this.#claims = new ExternalSorter(options.scratch);
-    this.#touchedRows = new ExternalSorter(options.scratch);
+    this.#overlay = new JournalOverlay(options.scratch, () => this.#caseRule);
   }
 
   close(): void {
     this.#claims.close();
-    this.#touchedRows.close();
+    this.#overlay.close();
   }
 
   async read(): Promise<Catalog> {
@@ -167,7 +157,7 @@ class CatalogReader {
       await this.#readJournal(path, headerS, index === journalFiles.length - 1);
     }
     for (const path of checkpointPaths) await this.#readCheckpoint(path, isDirectory);
-    this.#settleTouchedRows();
+    this.#settleOverlay();
     return this.#result();
   }
 
@@ -224,7 +214,11 @@ class CatalogReader {
 
   async #readJournal(path: string, headerS: number, isLast: boolean): Promise<void> {
     const before = this.#asOfS;
-    const file = await this.#scan(path, (row) => this.#addTouched(row, true), true);
+    const file = await this.#scan(
+      path,
+      (row) => this.#orRefuse(() => this.#overlay.add(row)),
+      () => this.#overlay.commit(),
+    );
     if (
       headerS > 0 && file.lastS > 0 && file.lastS < headerS && this.#options.checkpoint
     ) {
@@ -249,12 +243,12 @@ class CatalogReader {
         this.#refuse(
           new RowError(`${path} has a @${row.op}@ record: it is no checkpoint`),
         );
-      } else if (this.#touched.mayHave(this.#keyOf(row))) {
-        this.#addTouched(row, false);
       } else {
-        this.#accept(row);
+        this.#orRefuse(() => {
+          if (!this.#overlay.takes(row)) this.#accept(row);
+        });
       }
-    }, false);
+    });
     if (file.damage !== null) this.#incomplete.push(`${path}: ${file.damage}`);
     if (file.end.insideRecord) this.#incomplete.push(`${path} ends inside a record`);
     else if (file.openRows) this.#incomplete.push(`${path} ends inside a table`);
@@ -271,7 +265,7 @@ class CatalogReader {
   async #scan(
     path: string,
     onRow: (row: JournalRow) => void,
-    isJournal: boolean,
+    onCommit: () => void = () => {},
   ): Promise<ScannedFile> {
     const file = new ScannedFile();
     const scanner = new JournalScanner({
@@ -283,7 +277,7 @@ class CatalogReader {
       mark: (kind, timeS) => {
         if (kind === "ex") {
           file.openRows = false;
-          if (isJournal) this.#committed = this.#sequence;
+          onCommit();
           if (file.sawTrailerNote) file.hasTrailer = true;
         }
         file.sawTime(timeS);
@@ -324,60 +318,30 @@ class CatalogReader {
     return file;
   }
 
-  #keyOf(row: JournalRow): string {
-    const columns = row.fields.slice(0, keyColumns(row.table));
-    return foldCase([row.table, ...columns].join("\x01"), this.#caseRule);
-  }
-
-  /** A row of a journal, or one of the checkpoint that a journal may touch. */
-  #addTouched(row: JournalRow, isJournal: boolean): void {
-    if (row.op === "vv") return;
-    if (row.fields.some((field) => field.includes("\0"))) {
-      return this.#refuse(new RowError(`A row of ${row.table} has a NUL in it`));
-    }
-    if (row.fields.length < keyColumns(row.table)) {
-      return this.#refuse(new RowError(`A row of ${row.table} has no whole key`));
-    }
-    const key = this.#keyOf(row);
-    if (isJournal) {
-      this.#sequence++;
-      this.#touched.add(key);
-    }
-    const sequence = String(isJournal ? this.#sequence : 0).padStart(15, "0");
-    this.#touchedRows.add(
-      [key, sequence, row.op, row.version, row.table, ...row.fields].join("\0"),
-    );
-  }
-
-  /** Of each key the last committed operation counts. */
-  #settleTouchedRows(): void {
-    let key: string | null = null;
-    let last: JournalRow | null = null;
-    for (const record of this.#touchedRows.sorted()) {
-      const [recordKey, sequence, op, version, table, ...fields] = record.split("\0");
-      if (recordKey !== key) {
-        if (last !== null && last.op !== "dv") this.#accept(last);
-        key = recordKey!;
-        last = null;
-      }
-      if (Number(sequence) > this.#committed) {
-        this.#counts.uncommittedRows++;
-        continue;
-      }
-      last = { op: op as RowOp, version: Number(version), table: table!, fields };
-    }
-    if (last !== null && last.op !== "dv") this.#accept(last);
-    this.#touchedRows.close();
-    if (this.#counts.uncommittedRows > 0) {
+  /** What the journals left of the rows that they touch. */
+  #settleOverlay(): void {
+    for (const row of this.#overlay.settled()) this.#accept(row);
+    const { uncommittedRows } = this.#overlay;
+    if (uncommittedRows > 0) {
       this.#warnings.add(
-        `${this.#counts.uncommittedRows} rows at the end of the journals belong to a ` +
-          `transaction that is not complete; they are not applied`,
+        `${uncommittedRows} rows at the end of the journals belong to a transaction that ` +
+          `is not complete; they are not applied`,
       );
     }
   }
 
-  #accept(row: JournalRow): void {
+  /** Calls `take`, and refuses the row that it throws a RowError for. */
+  #orRefuse(take: () => void): void {
     try {
+      take();
+    } catch (error) {
+      if (!(error instanceof RowError)) throw error;
+      this.#refuse(error);
+    }
+  }
+
+  #accept(row: JournalRow): void {
+    this.#orRefuse(() => {
       if (row.table === "db.depot") {
         const depot = parseDepotRow(row);
         this.#depots.set(depot.name, depot);
@@ -388,10 +352,7 @@ class CatalogReader {
       } else {
         this.#acceptRevision(row);
       }
-    } catch (error) {
-      if (!(error instanceof RowError)) throw error;
-      this.#refuse(error);
-    }
+    });
   }
 
   #acceptStorage(row: JournalRow): void {
@@ -441,6 +402,7 @@ class CatalogReader {
         ...counts,
         malformed: malformed + refused,
         rowsByTable: this.#rowsByTable,
+        uncommittedRows: this.#overlay.uncommittedRows,
       },
       incomplete: this.#incomplete,
       warnings: [...this.#warnings],

@@ -220,7 +220,9 @@ export class Inventory {
     const skip = [RESERVED_DIRECTORY, "server.locks", ...skippedDirectories];
     for await (const path of files.walk(skip)) {
       const name = path.slice(path.lastIndexOf("/") + 1);
-      if (parseArchiveName(path) === null || name.startsWith("tmp.")) continue;
+      // Each device below the root has a directory of ours.
+      const isOurs = path.includes(`/${RESERVED_DIRECTORY}/`);
+      if (isOurs || parseArchiveName(path) === null || name.startsWith("tmp.")) continue;
       this.#addFound(path, "file");
       onFile(++count);
     }

@@ -73,6 +73,7 @@ export interface ManifestRow {
   readonly isElsewhere: boolean;
 }
 
+/** The manifest, read only. @throws {StoreReadError} `failed` where a row is damaged. */
 export interface ManifestView {
   get(path: DepotPath): ManifestRow | null;
   /** All rows in byte order of their paths. */
@@ -98,12 +99,12 @@ export interface FetchTarget {
   read(buffer: Uint8Array, offset: number): Promise<number>;
 }
 
-/** Why an object could not be fetched. */
+/** An object could not be fetched, or the store or the manifest could not be asked. */
 export class StoreReadError extends Error {
   override readonly name = "StoreReadError";
   /**
-   * absent, damaged: the object itself. archived: it must be retrieved first. failed: the
-   * store did not answer or refuses us, which says nothing of the object.
+   * absent, damaged: the object itself. archived: it must be retrieved first. failed: there
+   * is no answer, which says nothing of the object.
    */
   readonly fault: "absent" | "damaged" | "archived" | "failed";
 
