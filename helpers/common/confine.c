@@ -14,7 +14,7 @@
 static void make_nonblocking(int fd) {
     const int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) {
-        output_fatal(errno, "Cannot use descriptor %d: it is started by the daemon, with pipes", fd);
+        output_fatal(errno, "Cannot use descriptor %d: the daemon starts it, with pipes", fd);
     }
 }
 

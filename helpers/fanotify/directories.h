@@ -1,9 +1,9 @@
 /*
  * directories.h - the path of a directory that an event names by its handle.
  *
- * A handle is resolved once (open_by_handle_at needs CAP_DAC_READ_SEARCH) and remembered, whether it
- * lies in the depot or not: most events of a file system are not ours. A renamed directory changes
- * the paths below it, so the memory is emptied at each such event; they come in order.
+ * A handle is resolved once (open_by_handle_at needs CAP_DAC_READ_SEARCH) and remembered, whether
+ * it lies in the depot or not: most events of a file system are not ours. A renamed directory
+ * changes the paths below it, so the memory is emptied at each such event; they come in order.
  */
 #ifndef P4CACHE_DIRECTORIES_H
 #define P4CACHE_DIRECTORIES_H

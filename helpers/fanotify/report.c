@@ -1,9 +1,9 @@
 /*
  * report.c - see report.h.
  *
- * Each line is a hint that something may have changed under a name; the daemon looks afresh. Events of
- * one name that wait in the queue are merged by the kernel, so one event may say deleted and closed:
- * the closing is told last, because what is there now was closed.
+ * Each line is a hint that something may have changed under a name; the daemon looks afresh.
+ * Events of one name that wait in the queue are merged by the kernel, so one event may say deleted
+ * and closed: the closing is told last, because what is there now was closed.
  */
 #define _GNU_SOURCE
 #include "report.h"
@@ -100,8 +100,9 @@ static bool was_seen(const struct fan_event *event) {
 }
 
 /*
- * A name that link(2) made is told as a move from outside: no closing follows. The names that open(2)
- * makes are not told: such a file was in no event before (kernel 5.17), and has no other name.
+ * A name that link(2) made is told as a move from outside: no closing follows. The names that
+ * open(2) makes are not told: such a file was in no event before (kernel 5.17), and has no other
+ * name. Not seen so: an O_TMPFILE that is given its first name; the next scan finds it.
  */
 static bool is_linked(const struct watcher *watcher, const struct depot_path *path, bool is_known) {
     struct stat st;

@@ -3,13 +3,13 @@
  *
  *   p4-cache-fanotify --root DIR [--root DIR2 ...] [--mode auto|fid|content] [--limited-queue]
  *
- * It holds CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH so that the daemon need not: it decides nothing and
- * opens nothing by a name that an event gave. Marks are on file systems: a mark on a mount sees
+ * It holds CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH so that the daemon need not: it decides nothing
+ * and opens nothing by a name that an event gave. Marks are on file systems: a mark on a mount sees
  * nothing from another mount namespace, and does not say so.
  *
- * One group with names of directories (kernel 5.9) keeps closes, renames and deletes in order. Where
- * the kernel or the file system cannot, a group with descriptors reports closes alone, and "ready"
- * says "content". --limited-queue keeps the kernel's limit of events, for the test of its overflow.
+ * One group with names of directories (kernel 5.9) keeps closes, renames and deletes in order.
+ * Where the kernel or the file system cannot, a group with descriptors reports closes alone, and
+ * "ready" says "content". --limited-queue keeps the kernel's limit of events, for the test of its overflow.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -74,7 +74,8 @@ static bool open_fid(struct watcher *watcher, const struct options *options) {
         FAN_REPORT_FID | FAN_REPORT_TARGET_FID | FAN_REPORT_PIDFD, FAN_REPORT_PIDFD, 0};
     const uint64_t mask = FAN_CLOSE_WRITE | FAN_CREATE | FAN_DELETE | FAN_ONDIR;
     watcher->is_content = false;
-    watcher->fan_fd = make_group_of(watcher, options, FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME, optional);
+    watcher->fan_fd =
+        make_group_of(watcher, options, FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME, optional);
     if (watcher->fan_fd < 0) {
         return false;
     }

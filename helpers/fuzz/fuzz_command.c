@@ -12,7 +12,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
 static void check_again(const struct command *first) {
     static struct command second;
     struct output out = {0};
-    output_text(&out, first->kind == COMMAND_LINE ? "{\"t\":\"line\",\"id\":" : "{\"t\":\"last\",\"id\":");
+    output_text(&out, first->kind == COMMAND_LINE ? "{\"t\":\"line\"" : "{\"t\":\"last\"");
+    output_text(&out, ",\"id\":");
     output_number(&out, (int64_t)first->id);
     output_text(&out, ",\"line\":");
     output_string(&out, first->reply, first->reply_bytes);

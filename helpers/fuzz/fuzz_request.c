@@ -1,4 +1,4 @@
-/* fuzz_request.c - any bytes as a line of the shim: what is accepted is what the daemon may take. */
+/* fuzz_request.c - any bytes as a line of the shim: what is accepted, the daemon may take. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>

@@ -15,7 +15,8 @@
 
 #define ACCEPT_BATCH 64
 
-static const char answer_denied[] = "ERR DENIED this user may not use the cache (shim_allowed_uids)\n";
+static const char answer_denied[] =
+    "ERR DENIED this user may not use the cache (shim_allowed_uids)\n";
 static const char answer_bad[] = "ERR BADREQ not a request of P4CACHE/1\n";
 static const char answer_reserved[] = "ERR RESERVED .p4cache is the daemon's own\n";
 

@@ -8,8 +8,9 @@
  *   p4-cache-gate --shim-sock P --access-sock P --socket-mode 0660 --max-requests 1024
  *                 --allow-uid U ... [--line-timeout-ms 5000]
  *
- * Two levels of waiting: poll() on stdin, stdout and one epoll that holds all peers. When the daemon
- * does not read, the epoll is left out, and so every peer at once; the daemon's commands never are.
+ * Two levels of waiting: poll() on stdin, stdout and one epoll that holds all peers. When the
+ * daemon does not read, the epoll is left out, and so every peer at once; the daemon's commands
+ * never are.
  */
 #define _GNU_SOURCE
 #include "gate.h"
@@ -165,7 +166,8 @@ struct options {
     mode_t socket_mode;
 };
 
-static uint64_t number_of(const char *name, const char *text, int base, uint64_t min, uint64_t max) {
+static uint64_t number_of(const char *name, const char *text, int base, uint64_t min,
+                          uint64_t max) {
     char *end;
     errno = 0;
     const unsigned long long value = strtoull(text, &end, base);

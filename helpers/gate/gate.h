@@ -9,8 +9,8 @@
  *   ANSWERED   the last line is on its way to a slow peer; closed at the deadline
  *
  * The table has room for requests_max of them and as many again that wait. When it is full nobody
- * is accepted: the kernel's backlog holds the others. When the daemon does not read, nothing is read
- * from peers either.
+ * is accepted: the kernel's backlog holds the others. When the daemon does not read, nothing is
+ * read from peers either.
  */
 #ifndef P4CACHE_GATE_H
 #define P4CACHE_GATE_H

@@ -1,4 +1,4 @@
-/* listener.h - a Unix socket with a name, there from one moment to the other, and gone at the end. */
+/* listener.h - a Unix socket with a name: there from one moment to the next, gone at the end. */
 #ifndef P4CACHE_LISTENER_H
 #define P4CACHE_LISTENER_H
 
@@ -13,9 +13,10 @@ struct listener {
 };
 
 /*
- * type: SOCK_STREAM (listens) or SOCK_DGRAM (with the credentials of senders). The socket is bound under another name with the wanted
- * mode and renamed over an older socket: a peer finds the old one, or this one ready, never none. Any
- * other kind of file under the name is left alone. Ends the process with a fatal line when it cannot.
+ * type: SOCK_STREAM (listens) or SOCK_DGRAM (with the credentials of senders). The socket is bound
+ * under another name with the wanted mode and renamed over an older socket: a peer finds the old
+ * one, or this one ready, never none. Any other kind of file under the name is left alone. Ends
+ * the process with a fatal line when it cannot.
  */
 void listener_open(struct listener *listener, int type, const char *path, mode_t mode);
 

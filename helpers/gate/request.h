@@ -1,4 +1,4 @@
-/* request.h - one line of the shim protocol (docs/protocol.md), bytes in, verdict out. Pure; fuzzed. */
+/* request.h - one line of the shim protocol (docs/protocol.md): bytes in, verdict out. Pure. */
 #ifndef P4CACHE_REQUEST_H
 #define P4CACHE_REQUEST_H
 

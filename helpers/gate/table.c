@@ -59,7 +59,8 @@ void table_open(struct gate *gate) {
 void table_set_accepting(struct gate *gate, bool accept) {
     if (gate->is_accepting != accept) {
         gate->is_accepting = accept;
-        table_watch(gate, EPOLL_CTL_MOD, gate->shim.fd, GATE_ID_SHIM_LISTENER, accept ? EPOLLIN : 0);
+        table_watch(gate, EPOLL_CTL_MOD, gate->shim.fd, GATE_ID_SHIM_LISTENER,
+                    accept ? EPOLLIN : 0);
     }
 }
 
@@ -76,7 +77,9 @@ struct connection *table_take(struct gate *gate) {
     return c;
 }
 
-bool table_has_deadline(enum connection_state state) { return state == READING || state == ANSWERED; }
+bool table_has_deadline(enum connection_state state) {
+    return state == READING || state == ANSWERED;
+}
 
 void table_enter(struct gate *gate, struct connection *c, enum connection_state state) {
     gate->active += (uint32_t)(state == ACTIVE) - (uint32_t)(c->state == ACTIVE);
