@@ -15,7 +15,7 @@ import {
   type Wanted,
 } from "../verify/prefetch_plan.ts";
 import { Progress } from "../verify/progress.ts";
-import type { Restorer } from "../verify/restore_client.ts";
+import type { Restorer } from "./restore_client.ts";
 import { Scratch } from "../verify/scratch.ts";
 import { LocalFileError, type LocalFiles } from "../verify/sources.ts";
 import { UsageError } from "./verify_arguments.ts";

@@ -8,7 +8,7 @@ import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
 import { nativeFile } from "../../src/posix/native_files.ts";
 import { openPosix } from "../../src/posix/posix.ts";
 import { posixFiles } from "../../src/verify/posix_files.ts";
-import { restorerAt } from "../../src/verify/restore_client.ts";
+import { restorerAt } from "../../src/cli/restore_client.ts";
 import {
   checkpointText,
   REVISIONS,
