@@ -9,7 +9,8 @@
  *
  * One group with names of directories (kernel 5.9) keeps closes, renames and deletes in order.
  * Where the kernel or the file system cannot, a group with descriptors reports closes alone, and
- * "ready" says "content". --limited-queue keeps the kernel's limit of events, for the test of its overflow.
+ * "ready" says "content". --limited-queue keeps the kernel's limit of events, to test
+ * what is told of an overflow.
  */
 #define _GNU_SOURCE
 #include <errno.h>
