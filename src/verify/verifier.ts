@@ -9,24 +9,18 @@
 import { blake3 } from "@napi-rs/blake-hash";
 import type { Clock } from "../core/clock.ts";
 import { bytesOf, type DepotPath, firstKeyFor } from "../core/names.ts";
-import { type ArchiveBase, DepotMaps } from "../perforce/archive_path.ts";
+import { DepotMaps } from "../perforce/archive_path.ts";
 import { ArchiveChecker } from "./archive_check.ts";
-import type { FileOutcome } from "./outcome_draft.ts";
-import { planArchive } from "./archive_plan.ts";
-import { isSelected, RecallBudget, type Selection, Throttle } from "./budget.ts";
+import { RecallBudget, type Selection, Throttle } from "./budget.ts";
 import { type Catalog, type CatalogStats, readCatalog } from "./catalog.ts";
-import { type ArchiveGroup, type Claim, groupClaims } from "./claims.ts";
+import { type Claim, groupClaims } from "./claims.ts";
 import { CopyReader } from "./copy_reader.ts";
+import { GroupChecker, type GroupOutcome } from "./group_check.ts";
 import { Inventory, type InventoryCounts } from "./inventory.ts";
 import { checkPacks } from "./pack_check.ts";
-import {
-  addTally,
-  type Depth,
-  emptyTally,
-  type Finding,
-  type Tally,
-} from "./report_types.ts";
+import { addTally, type Depth, type Finding, type Tally } from "./report_types.ts";
 import { ResumeLog } from "./resume_log.ts";
+import { RunTotals } from "./run_totals.ts";
 import { Scratch } from "./scratch.ts";
 import {
   type ArchiveStore,
@@ -97,7 +91,6 @@ const INTERRUPTED = "the run was interrupted";
 const BUDGET_USED_UP =
   "the recall budget is used up: run again with the same resume file to go on";
 const MARK_EVERY_MS = 10_000;
-const INCOMPLETE_MAX = 50;
 
 export async function verify(
   options: VerifyOptions,
@@ -124,15 +117,6 @@ export async function verify(
   }
 }
 
-interface GroupOutcome {
-  readonly key: string;
-  readonly depot: string;
-  readonly claims: number;
-  readonly tally: Tally;
-  readonly files: readonly FileOutcome[];
-  readonly reasons: ReadonlyMap<string, number>;
-}
-
 class Run {
   readonly #options: VerifyOptions;
   readonly #sources: VerifySources;
@@ -143,19 +127,12 @@ class Run {
   readonly #budget: RecallBudget;
   readonly #throttle: Throttle;
   readonly #inventory: Inventory;
-  readonly #checker: ArchiveChecker;
-  /** For archives that an earlier run has done: finds names only. */
-  readonly #passer: ArchiveChecker;
+  readonly #groups: GroupChecker;
   readonly #resume: ResumeLog | null = null;
   readonly #resumeAfter: string = "";
   /** Archives that an earlier run has found something wrong with. */
   readonly #resumeFound = new Set<string>();
-  readonly #tallies = new Map<string, Tally>();
-  readonly #reasons = new Map<string, number>();
-  readonly #incomplete: string[] = [];
-  readonly #warnings: string[];
-  #orphans = 0;
-  #strays = 0;
+  readonly #totals = new RunTotals();
 
   constructor(
     options: VerifyOptions,
@@ -169,7 +146,7 @@ class Run {
     this.#observer = observer;
     this.#catalog = catalog;
     this.#scratch = scratch;
-    this.#warnings = [...catalog.warnings];
+    for (const warning of catalog.warnings) this.#totals.addWarning(warning);
     this.#maps = new DepotMaps(
       catalog.depots,
       catalog.caseRule,
@@ -182,12 +159,7 @@ class Run {
       );
       this.#resume = log;
       this.#resumeAfter = point.after;
-      for (const [depot, tally] of Object.entries(point.tallies)) {
-        this.#tallies.set(depot, { ...emptyTally(), ...tally });
-      }
-      for (const [why, count] of Object.entries(point.reasons)) {
-        this.#reasons.set(why, count);
-      }
+      this.#totals.restore(point.tallies, point.reasons);
       for (const finding of point.findings) {
         this.#resumeFound.add(finding.archive);
         observer.finding(finding);
@@ -206,8 +178,15 @@ class Run {
       orphansBeforeMs: catalog.asOfS * 1000 - options.orphanAgeMs,
       skippedDirectories: this.#skippedDirectories(),
     });
-    this.#checker = this.#makeChecker(options.depth);
-    this.#passer = this.#makeChecker("exists");
+    this.#groups = new GroupChecker({
+      maps: this.#maps,
+      checker: this.#makeChecker(options.depth),
+      passer: this.#makeChecker("exists"),
+      doneUpTo: this.#resumeAfter,
+      selection: options.selection,
+      checksArchiveDepots: options.checksArchiveDepots,
+      onWarning: (why) => this.#totals.addWarning(why),
+    });
   }
 
   close(): void {
@@ -218,7 +197,7 @@ class Run {
 
   #makeChecker(depth: Depth): ArchiveChecker {
     const { files, store, manifest, signal, clock } = this.#sources;
-    const onIncomplete = (why: string): void => this.#addIncomplete(why);
+    const onIncomplete = (why: string): void => this.#totals.addIncomplete(why);
     const reader = new CopyReader({
       files,
       store,
@@ -247,32 +226,25 @@ class Run {
     return this.#sources.store !== null && this.#options.depotPrefix === null;
   }
 
-  #addIncomplete(why: string): void {
-    if (this.#incomplete.length < INCOMPLETE_MAX && !this.#incomplete.includes(why)) {
-      this.#incomplete.push(why);
-    }
-  }
-
   async all(): Promise<VerifyResult> {
     const isDone = await this.#checkArchives();
     if (isDone) await this.#checkGraphDepots();
     const omitted = isDone
       ? await this.#lookFromOtherSide()
       : "the run did not come so far";
-    const total = emptyTally();
-    for (const tally of this.#tallies.values()) addTally(total, tally);
     const { incomplete, stats, asOfS } = this.#catalog;
+    const { tallies, reasons, orphans, strays, warnings } = this.#totals;
     return {
-      tallies: this.#tallies,
-      total,
-      reasons: this.#reasons,
-      orphans: this.#orphans,
-      strays: this.#strays,
+      tallies,
+      total: this.#totals.total(),
+      reasons,
+      orphans,
+      strays,
       inventory: omitted === null ? this.#inventory.counts : null,
       inventoryOmitted: omitted,
       truncated: incomplete.length > 0,
-      incomplete: [...incomplete, ...this.#incomplete],
-      warnings: this.#warnings,
+      incomplete: [...incomplete, ...this.#totals.incomplete],
+      warnings,
       stats,
       asOfS,
     };
@@ -292,16 +264,22 @@ class Run {
       this.#settle(outcome, state);
       if (this.#nowMs() - state.markedMs > MARK_EVERY_MS) this.#mark(state);
     };
-    const isWanted = (claim: Claim): boolean => this.#isWanted(claim);
+    const prefix = this.#options.depotPrefix;
+    const isWanted = (claim: Claim): boolean =>
+      prefix === null ||
+      (claim.depotFile === "" ? claim.lbrFile : claim.depotFile).startsWith(prefix);
     for (const group of groupClaims(this.#catalog.claims.sorted(), isWanted)) {
       if (this.#sources.signal.aborted) stopped ??= INTERRUPTED;
       if (stopped !== null) break;
-      underWay.push(this.#checkGroup(group));
+      const checking = this.#groups.check(group);
+      // A failure is thrown when its turn comes, also if the run ends before.
+      checking.catch(() => {});
+      underWay.push(checking);
       if (underWay.length >= GROUPS_IN_FLIGHT) await settleOldest();
     }
     while (underWay.length > 0) await settleOldest();
     this.#mark(state);
-    if (stopped !== null) this.#addIncomplete(stopped);
+    if (stopped !== null) this.#totals.addIncomplete(stopped);
     return stopped === null;
   }
 
@@ -323,13 +301,13 @@ class Run {
       this.#inventory.addExpected(file.expected, outcome.depot);
     }
     if (isNew) {
-      addTally(this.#tallyOf(outcome.depot), outcome.tally);
+      addTally(this.#totals.tallyOf(outcome.depot), outcome.tally);
       for (const file of outcome.files) {
-        addTally(this.#tallyOf(outcome.depot), file.tally);
+        addTally(this.#totals.tallyOf(outcome.depot), file.tally);
         for (const finding of file.findings) this.#report(finding);
-        this.#addReasons(file.reasons);
+        this.#totals.addReasons(file.reasons);
       }
-      this.#addReasons(outcome.reasons);
+      this.#totals.addReasons(outcome.reasons);
       state.last = outcome.key;
     }
     this.#observer.progress("archives", state.claims, this.#catalog.claims.count);
@@ -339,93 +317,14 @@ class Run {
     state.markedMs = this.#nowMs();
     this.#resume?.mark({
       after: state.last,
-      tallies: Object.fromEntries(this.#tallies),
-      reasons: Object.fromEntries(this.#reasons),
+      tallies: Object.fromEntries(this.#totals.tallies),
+      reasons: Object.fromEntries(this.#totals.reasons),
     });
   }
 
   #report(finding: Finding): void {
     this.#resume?.finding(finding);
     this.#observer.finding(finding);
-  }
-
-  #tallyOf(depot: string): Tally {
-    let tally = this.#tallies.get(depot);
-    if (tally === undefined) this.#tallies.set(depot, tally = emptyTally());
-    return tally;
-  }
-
-  #addReasons(reasons: ReadonlyMap<string, number>): void {
-    for (const [why, count] of reasons) {
-      this.#reasons.set(why, (this.#reasons.get(why) ?? 0) + count);
-    }
-  }
-
-  async #checkGroup(group: ArchiveGroup): Promise<GroupOutcome> {
-    const lbrFile = group.claims[0]!.lbrFile;
-    const tally = emptyTally();
-    const reasons = new Map<string, number>();
-    const claims = group.claims.reduce((sum, claim) => sum + claim.rows, 0);
-    const base = this.#maps.resolve(lbrFile);
-    const depot = base?.depot ?? lbrFile.slice(2, lbrFile.indexOf("/", 2));
-    const outcome = { key: group.key, depot, claims, tally, reasons };
-    const why = base === null ? null : this.#whySkipped(base);
-    if (why !== null || !group.isWanted) {
-      tally.skipped += revisionsOf(group);
-      if (why !== null) reasons.set(why, revisionsOf(group));
-      return { ...outcome, files: [] };
-    }
-    if (base === null) {
-      this.#addWarning(
-        `//${depot}/ has no depot record; its map is taken to be ${depot}/...`,
-      );
-    }
-    const path = base?.path ?? lbrFile.slice(2);
-    const absolute = base?.isOutside === true;
-    if (absolute && !path.startsWith("/")) {
-      tally.checked += revisionsOf(group);
-      tally.unverifiable += revisionsOf(group);
-      reasons.set("its depot map leads out of the depot root", revisionsOf(group));
-      return { ...outcome, files: [] };
-    }
-    const plan = planArchive(group.claims, path, (it) => this.#maps.spellings(it));
-    tally.skipped += plan.external;
-    for (const { why } of plan.unverifiable) {
-      tally.checked++;
-      tally.unverifiable++;
-      reasons.set(why, (reasons.get(why) ?? 0) + 1);
-    }
-    const isPast = this.#resumeAfter !== "" && group.key <= this.#resumeAfter;
-    const reads = isSelected(group.key, this.#options.selection);
-    const files: FileOutcome[] = [];
-    for (const file of plan.files) {
-      files.push(
-        isPast
-          ? await this.#passer.check(file, false)
-          : await this.#checker.check(file, reads),
-      );
-    }
-    return { ...outcome, files };
-  }
-
-  #whySkipped(base: ArchiveBase): string | null {
-    if (base.depotType === "remote") return "a remote depot has no archives of its own";
-    if (base.depotType === "archive" && !this.#options.checksArchiveDepots) {
-      return "an archive depot (--archive-depots checks it)";
-    }
-    return base.address === ""
-      ? null
-      : "the server keeps the depot in an object store of its own";
-  }
-
-  #isWanted(claim: Claim): boolean {
-    const prefix = this.#options.depotPrefix;
-    return prefix === null ||
-      (claim.depotFile === "" ? claim.lbrFile : claim.depotFile).startsWith(prefix);
-  }
-
-  #addWarning(why: string): void {
-    if (!this.#warnings.includes(why)) this.#warnings.push(why);
   }
 
   #skippedDirectories(): string[] {
@@ -448,7 +347,7 @@ class Run {
         const { files } = this.#sources;
         const { depth } = this.#options;
         const { tally, findings } = await checkPacks(files, path, depth, this.#throttle);
-        addTally(this.#tallyOf(depot.name), tally);
+        addTally(this.#totals.tallyOf(depot.name), tally);
         for (const finding of findings) this.#observer.finding(finding);
       });
     }
@@ -472,8 +371,8 @@ class Run {
     if (!isWalked) return "the disk could not be walked";
     const isCompared = await this.#orIncomplete(async () => {
       for await (const finding of this.#inventory.orphans()) {
-        if (finding.kind === "stray") this.#strays++;
-        else this.#orphans++;
+        if (finding.kind === "stray") this.#totals.strays++;
+        else this.#totals.orphans++;
         this.#observer.finding(finding);
       }
     });
@@ -486,12 +385,8 @@ class Run {
         this.#observer.progress("store list", count, 0)
       );
       for await (const { finding, depot, revisions } of this.#inventory.compareStore()) {
-        const tally = this.#tallyOf(depot);
         const kind = finding.kind === "missing" ? "missing" : "bad";
-        const fromOk = Math.min(tally.ok, revisions);
-        tally.ok -= fromOk;
-        tally.unverifiable -= revisions - fromOk;
-        tally[kind] += revisions;
+        this.#totals.reclassify(depot, kind, revisions);
         this.#observer.finding(finding);
       }
     });
@@ -506,7 +401,7 @@ class Run {
       if (!(error instanceof LocalFileError) && !(error instanceof StoreReadError)) {
         throw error;
       }
-      this.#addIncomplete(error.message);
+      this.#totals.addIncomplete(error.message);
       return false;
     }
   }
@@ -523,11 +418,6 @@ function depotRoots(catalog: Catalog, sources: VerifySources): string[] {
     .filter((row) => row.name === "server.depot.root")
     .map((row) => row.value);
   return [sources.depotRoot, ...configured, catalog.serverRoot];
-}
-
-/** Archive revisions that a group's claims speak of. */
-function revisionsOf(group: ArchiveGroup): number {
-  return new Set(group.claims.map((claim) => `${claim.form}/${claim.lbrRev}`)).size;
 }
 
 /** What two runs must have in common for one to go on where the other stopped. */
