@@ -1,0 +1,299 @@
+/**
+ * Measures the manifest and prints each figure next to what the machine gives: the rate of
+ * bare fsyncs, and of bare group commits. Writes build/bench/manifest.json.
+ *
+ *     deno run -A scripts/bench_manifest.ts [--rows N] [--directory DIR]
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { type DepotPath, objectKeyOf, parseDepotPath } from "../src/core/names.ts";
+import { openManifest } from "../src/manifest/lmdb_manifest.ts";
+import type {
+  LocalStat,
+  Manifest,
+  ManifestEvent,
+  StoredVersion,
+} from "../src/manifest/manifest.ts";
+
+const { values: options } = parseArgs({
+  options: {
+    rows: { type: "string", default: "1000000" },
+    directory: { type: "string", default: "build/bench/manifest" },
+  },
+});
+
+const ROWS = Number(options.rows);
+const CALLERS = 64;
+/** Rows that are worked on in each measurement. */
+const SMALL = 1_000;
+const MEASURE_MS = 4_000;
+
+const STAT: LocalStat = {
+  sizeBytes: 123_456,
+  mtimeNs: 1_700_000_000_123_456_789n,
+  ctimeNs: 1_700_000_000_123_456_789n,
+  mode: 0o444,
+  uid: 1000,
+  gid: 1000,
+  ino: 123_456_789n,
+  dev: 64_768n,
+};
+
+/** 70 bytes, and neighbours in number are far apart in order. */
+function pathAt(index: number): DepotPath {
+  const scattered = (Math.imul(index, 2_654_435_761) >>> 0).toString(16).padStart(8, "0");
+  const name = String(index).padStart(9, "0");
+  return parseDepotPath(
+    `depot/main/${scattered.slice(0, 2)}/content/${
+      scattered.slice(2, 4)
+    }/environment/textures/${scattered}_${name}x,v`,
+  );
+}
+
+function storedAt(path: DepotPath, index: number): StoredVersion {
+  return {
+    key: objectKeyOf(path),
+    hash: index.toString(16).padStart(64, "5"),
+    sizeBytes: STAT.sizeBytes,
+    mtimeNs: STAT.mtimeNs,
+    versionId: null,
+  };
+}
+
+/** Operations per second of `work`, by `callers` at once, for about `MEASURE_MS`. */
+async function rateOf(
+  callers: number,
+  work: (index: number) => Promise<unknown>,
+  limit = Infinity,
+): Promise<number> {
+  let next = 0;
+  const start = performance.now();
+  await Promise.all(Array.from({ length: callers }, async () => {
+    while (next < limit && performance.now() - start < MEASURE_MS) await work(next++);
+  }));
+  return next / (performance.now() - start) * 1000;
+}
+
+async function fsyncRate(directory: string): Promise<number> {
+  const file = await Deno.open(`${directory}/fsync`, { write: true, create: true });
+  const block = new Uint8Array(8_192);
+  const count = 1_000;
+  const start = performance.now();
+  for (let i = 0; i < count; i++) {
+    file.writeSync(block);
+    file.syncDataSync();
+  }
+  const rate = count / (performance.now() - start) * 1000;
+  file.close();
+  await Deno.remove(`${directory}/fsync`);
+  return rate;
+}
+
+const written = (nowS: number): ManifestEvent => ({ kind: "written", stat: STAT, nowS });
+
+interface Rates {
+  readonly markDirty: number;
+  readonly markClean: number;
+}
+
+/** Each of `range` rows in turn: written, upload-started (not timed), uploaded. */
+async function markRates(
+  manifest: Manifest,
+  { first, count, callers }: { first: number; count: number; callers: number },
+): Promise<Rates> {
+  const paths = Array.from({ length: count }, (_, i) => pathAt(first + i));
+  const samples: Rates[] = [];
+  const start = performance.now();
+  while (performance.now() - start < MEASURE_MS) {
+    const dirty = await rateOf(callers, (i) => {
+      return manifest.apply(paths[i]!, "any", written(1_800_000_000));
+    }, count);
+    await Promise.all(
+      paths.map((path) => manifest.apply(path, "any", { kind: "upload-started" })),
+    );
+    const clean = await rateOf(callers, (i) =>
+      manifest.apply(paths[i]!, "any", {
+        kind: "uploaded",
+        stored: storedAt(paths[i]!, first + i),
+        stat: STAT,
+        nowMs: 1_800_000_000_000,
+      }), count);
+    samples.push({ markDirty: dirty, markClean: clean });
+  }
+  const median = (name: keyof Rates): number => {
+    const sorted = samples.map((sample) => sample[name]).sort((a, b) => a - b);
+    return sorted[Math.floor(sorted.length / 2)]!;
+  };
+  return { markDirty: median("markDirty"), markClean: median("markClean") };
+}
+
+async function fill(manifest: Manifest, from: number, to: number): Promise<void> {
+  const step = 20_000;
+  for (let start = from; start < to; start += step) {
+    const batch: Promise<unknown>[] = [];
+    for (let index = start; index < Math.min(to, start + step); index++) {
+      const path = pathAt(index);
+      batch.push(manifest.apply(path, "absent", {
+        kind: "adopted",
+        stored: storedAt(path, index),
+        stat: STAT,
+        resident: true,
+        flags: {},
+        nowS: 1_700_000_000 + index % 86_400,
+      }));
+    }
+    await Promise.all(batch);
+  }
+}
+
+async function popRate(manifest: Manifest, count: number): Promise<number> {
+  let popped = 0;
+  const start = performance.now();
+  while (popped < count) {
+    const batch = manifest.leastRecentlyUsed(1_000);
+    await Promise.all(
+      batch.map(({ path, entry }) =>
+        manifest.apply(path, entry.generation, { kind: "evicted", marker: STAT })
+      ),
+    );
+    popped += batch.length;
+  }
+  return popped / (performance.now() - start) * 1000;
+}
+
+interface Percentiles {
+  readonly p50Us: number;
+  readonly p99Us: number;
+}
+
+function lookupTimes(manifest: Manifest, rows: number): Percentiles {
+  const times: number[] = [];
+  const perSample = 20;
+  for (let sample = 0; sample < 3_000; sample++) {
+    const paths = Array.from(
+      { length: perSample },
+      (_, i) => pathAt((sample * perSample + i) * 40_503 % rows),
+    );
+    const start = performance.now();
+    for (const path of paths) {
+      if (manifest.get(path) === null) throw new Error(`no row at ${path}`);
+    }
+    times.push((performance.now() - start) * 1000 / perSample);
+  }
+  times.sort((a, b) => a - b);
+  return { p50Us: times[times.length >> 1]!, p99Us: times[times.length * 99 / 100 | 0]! };
+}
+
+/** The longest time that the event loop was held while `work` ran. */
+async function longestHoldMs(work: () => Promise<unknown>): Promise<number> {
+  let longest = 0;
+  let last = performance.now();
+  const timer = setInterval(() => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last - 1);
+    last = now;
+  }, 1);
+  await work();
+  clearInterval(timer);
+  return longest;
+}
+
+async function anonymousMemoryMb(): Promise<number> {
+  const status = await Deno.readTextFile("/proc/self/status");
+  return Number(/RssAnon:\s+(\d+) kB/.exec(status)![1]) / 1024;
+}
+
+async function usedBytes(path: string): Promise<number> {
+  return ((await Deno.stat(path)).blocks ?? 0) * 512;
+}
+
+const say = (text: string): void => {
+  // deno-lint-ignore no-console -- a benchmark prints
+  console.log(text);
+};
+
+const directory = options.directory;
+await Deno.mkdir(directory, { recursive: true });
+await Deno.remove(`${directory}/m`, { recursive: true }).catch(() => {});
+const memoryBefore = await anonymousMemoryMb();
+const fsyncs = await fsyncRate(directory);
+say(`bare fdatasync of 8 KiB: ${fsyncs.toFixed(0)}/s (${(1000 / fsyncs).toFixed(2)} ms)`);
+
+let manifest = await openManifest({ directory: `${directory}/m` });
+await fill(manifest, 0, SMALL);
+const one = await rateOf(1, (i) => manifest.apply(pathAt(i % SMALL), "any", written(i)));
+say(`one caller, one fsync each: mark_dirty ${one.toFixed(0)}/s`);
+const small = await markRates(manifest, { first: 0, count: SMALL, callers: CALLERS });
+const single = await markRates(manifest, { first: 0, count: 400, callers: 1 });
+say(`1 K rows, ${CALLERS} callers: ${JSON.stringify(small)}`);
+
+const fillStart = performance.now();
+await fill(manifest, SMALL, ROWS);
+const fillRate = (ROWS - SMALL) / (performance.now() - fillStart) * 1000;
+say(`filled to ${ROWS} rows at ${fillRate.toFixed(0)}/s`);
+const diskBytes = await usedBytes(`${directory}/m/data.mdb`);
+await manifest.close();
+
+const openStart = performance.now();
+manifest = await openManifest({ directory: `${directory}/m` });
+const openMs = performance.now() - openStart;
+const lookup = lookupTimes(manifest, ROWS);
+const memoryMb = await anonymousMemoryMb();
+const large = await markRates(manifest, {
+  first: ROWS >> 1,
+  count: SMALL,
+  callers: CALLERS,
+});
+say(`${ROWS} rows, ${CALLERS} callers: ${JSON.stringify(large)}`);
+const hold = await longestHoldMs(() =>
+  Promise.all(
+    Array.from({ length: 20_000 }, (_, i) =>
+      manifest.apply(pathAt(i * 37 % ROWS), "any", written(1_900_000_000))),
+  )
+);
+const pop = await popRate(manifest, Math.min(50_000, ROWS >> 2));
+await manifest.close();
+await Deno.remove(directory, { recursive: true });
+
+const flat = Math.min(
+  large.markDirty / small.markDirty,
+  large.markClean / small.markClean,
+);
+const result = {
+  rows: ROWS,
+  fsyncsPerSecond: fsyncs,
+  markDirty64: small.markDirty,
+  markClean64: small.markClean,
+  markDirty1: single.markDirty,
+  markClean1: single.markClean,
+  markDirty64Large: large.markDirty,
+  markClean64Large: large.markClean,
+  flatLargeOverSmall: flat,
+  fillPerSecond: fillRate,
+  popLru: pop,
+  lookup,
+  openMs,
+  longestHoldMs: hold,
+  diskMb: diskBytes / 1e6,
+  anonymousMemoryMb: memoryMb,
+  anonymousMemoryBeforeMb: memoryBefore,
+};
+await Deno.mkdir("build/bench", { recursive: true });
+await Deno.writeTextFile(
+  "build/bench/manifest.json",
+  `${JSON.stringify(result, null, 2)}\n`,
+);
+say(
+  `lookup p50 ${lookup.p50Us.toFixed(1)} us p99 ${lookup.p99Us.toFixed(1)} us; open ` +
+    `${openMs.toFixed(0)} ms; event loop held ${hold.toFixed(1)} ms at most; disk ` +
+    `${(diskBytes / 1e6).toFixed(0)} MB; anonymous memory ${memoryMb.toFixed(0)} MB ` +
+    `(${memoryBefore.toFixed(0)} before)`,
+);
+say(
+  `manifest: mark_dirty_64=${small.markDirty.toFixed(0)}/s ` +
+    `mark_clean_64=${small.markClean.toFixed(0)}/s ` +
+    `mark_clean_1=${single.markClean.toFixed(0)}/s pop_lru=${pop.toFixed(0)}/s ` +
+    `flat_1m_over_1k=${flat.toFixed(2)}`,
+);
