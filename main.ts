@@ -7,10 +7,26 @@
 import { runCli } from "./src/cli/main_cli.ts";
 
 const encoder = new TextEncoder();
-const executable = Deno.build.standalone ? Deno.execPath() : "p4-cache";
 
-const status = await runCli(executable.replace(/^.*\//, ""), Deno.args, {
-  print: (line) => void Deno.stdout.writeSync(encoder.encode(`${line}\n`)),
-  printError: (line) => void Deno.stderr.writeSync(encoder.encode(`${line}\n`)),
+function writerTo(stream: typeof Deno.stdout): (text: string) => void {
+  return (text) => {
+    const bytes = encoder.encode(text);
+    for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
+  };
+}
+
+const write = writerTo(Deno.stdout);
+const writeError = writerTo(Deno.stderr);
+/** As typed, so that a link such as `p4-cache-verify` acts by its name. */
+function invokedAs(): string {
+  const [first] = Deno.readTextFileSync("/proc/self/cmdline").split("\0");
+  return (first ?? "").replace(/^.*\//, "");
+}
+
+const status = await runCli(invokedAs(), Deno.args, {
+  write,
+  writeError,
+  print: (line) => write(`${line}\n`),
+  printError: (line) => writeError(`${line}\n`),
 });
 Deno.exit(status);

@@ -45,7 +45,7 @@ export async function runRun(args: readonly string[]): Promise<number> {
 async function loadDaemon(config: Config): Promise<typeof import("../daemon/daemon.ts")> {
   const { depotPath } = config;
   try {
-    Deno.statSync(depotPath);
+    await Deno.stat(depotPath);
   } catch (error) {
     throw new StartError(
       EXIT.configuration,

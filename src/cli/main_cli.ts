@@ -6,13 +6,22 @@
  * @module
  */
 
+import { SYSTEM_CLOCK } from "../core/clock.ts";
 import { BUILD, describeBuild } from "./build_info.ts";
+import type { VerifyDeps } from "./cmd_verify.ts";
 import { type CommandOutput, UsageError } from "./command.ts";
+import type { AllManifestDeps } from "./manifest_commands.ts";
+
+/** The program's output: whole lines, or text as it comes. */
+export interface ProgramOutput extends CommandOutput {
+  write(text: string): void;
+  writeError(text: string): void;
+}
 
 interface Command {
   readonly summary: string;
   help(): Promise<string>;
-  run(args: readonly string[], output: CommandOutput): Promise<number>;
+  run(args: readonly string[], output: ProgramOutput): Promise<number>;
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
@@ -21,6 +30,54 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     help: async () => (await import("./cmd_run.ts")).HELP,
     run: async (args) => await (await import("./cmd_run.ts")).runRun(args),
   },
+  verify: {
+    summary: "check every archive against a checkpoint, without p4d and without recalls",
+    help: async () => (await import("./cmd_verify.ts")).HELP,
+    run: async (args, output) => {
+      const { runVerify } = await import("./cmd_verify.ts");
+      return await runVerify(args, await archiveDeps(output));
+    },
+  },
+  prefetch: {
+    summary: "restore what a change, a label or a path needs",
+    help: async () => (await import("./cmd_prefetch.ts")).HELP,
+    run: async (args, output) => {
+      const { runPrefetch } = await import("./cmd_prefetch.ts");
+      const { openPrefetchTarget } = await import("./sources.ts");
+      const deps = await archiveDeps(output);
+      return await runPrefetch(args, { ...deps, openConfigured: openPrefetchTarget });
+    },
+  },
+  "manifest-summary": manifestCommand(
+    "files and bytes by state, directory and age",
+    () => import("./cmd_manifest_summary.ts"),
+    (module) => module.runManifestSummary,
+  ),
+  "check-manifest": manifestCommand(
+    "look for damage in the manifest",
+    () => import("./cmd_check_manifest.ts"),
+    (module) => module.runCheckManifest,
+  ),
+  "rebuild-manifest": manifestCommand(
+    "build the manifest again from its copy, the store and the depot",
+    () => import("./cmd_rebuild_manifest.ts"),
+    (module) => module.runRebuildManifest,
+  ),
+  "manifest-backup": manifestCommand(
+    "copy the manifest while the daemon runs",
+    () => import("./cmd_manifest_backup.ts"),
+    (module) => module.runManifestBackup,
+  ),
+  "export-manifest": manifestCommand(
+    "print every row as a JSON line",
+    () => import("./cmd_export_manifest.ts"),
+    (module) => module.runExportManifest,
+  ),
+  "import-manifest": manifestCommand(
+    "add rows from JSON lines",
+    () => import("./cmd_import_manifest.ts"),
+    (module) => module.runImportManifest,
+  ),
   config: {
     summary: "check a configuration, print an example or the schema",
     help: async () => (await import("./cmd_config.ts")).HELP,
@@ -36,6 +93,40 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     },
   },
 };
+
+function manifestCommand<M extends { readonly HELP: string }>(
+  summary: string,
+  load: () => Promise<M>,
+  runOf: (
+    module: M,
+  ) => (args: readonly string[], deps: AllManifestDeps) => Promise<number>,
+): Command {
+  return {
+    summary,
+    help: async () => (await load()).HELP,
+    run: async (args, output) => {
+      const { manifestDeps } = await import("./manifest_commands.ts");
+      return await runOf(await load())(args, manifestDeps(output));
+    },
+  };
+}
+
+/** What the commands about archives are given in the real program. */
+async function archiveDeps(output: ProgramOutput): Promise<VerifyDeps> {
+  const { openLocalPosix, openVerifySources } = await import("./sources.ts");
+  const { abortOnInterrupt } = await import("./manifest_commands.ts");
+  const { posixFiles } = await import("../verify/posix_files.ts");
+  return {
+    openConfigured: openVerifySources,
+    openFiles: (root) => posixFiles(openLocalPosix(), root),
+    clock: SYSTEM_CLOCK,
+    signal: abortOnInterrupt(),
+    stdout: output.write,
+    stderr: output.writeError,
+    isTerminal: Deno.stderr.isTerminal(),
+    scratchDirectory: Deno.env.get("TMPDIR") ?? "/tmp",
+  };
+}
 
 /** A link with one of these names is that command. */
 const COMMAND_PREFIX = "p4-cache-";
@@ -53,7 +144,7 @@ function usage(): string {
 export async function runCli(
   invokedAs: string,
   allArgs: readonly string[],
-  output: CommandOutput,
+  output: ProgramOutput,
 ): Promise<number> {
   const linked = invokedAs.startsWith(COMMAND_PREFIX)
     ? invokedAs.slice(COMMAND_PREFIX.length)

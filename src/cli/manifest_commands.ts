@@ -1,0 +1,46 @@
+/**
+ * What the commands about the manifest are given in the real program.
+ *
+ * @module
+ */
+
+import { checkManifest } from "../manifest/check_manifest.ts";
+import { copiesOf } from "../manifest/copies.ts";
+import { openManifest } from "../manifest/lmdb_manifest.ts";
+import type { CommandOutput } from "./command.ts";
+import { type ImportManifestDeps } from "./cmd_import_manifest.ts";
+import { type RebuildManifestDeps } from "./cmd_rebuild_manifest.ts";
+import { openRebuildSides } from "./sources.ts";
+
+export type AllManifestDeps = RebuildManifestDeps & ImportManifestDeps;
+
+export function manifestDeps(output: CommandOutput): AllManifestDeps {
+  return {
+    ...output,
+    openManifest,
+    nowMs: () => Date.now(),
+    checkManifest,
+    copiesOf,
+    openSides: openRebuildSides,
+    readLines,
+    signal: abortOnInterrupt(),
+  };
+}
+
+/** Ctrl-C ends long work between two steps. */
+export function abortOnInterrupt(): AbortSignal {
+  const controller = new AbortController();
+  Deno.addSignalListener("SIGINT", () => controller.abort(new Error("interrupted")));
+  return controller.signal;
+}
+
+async function* readLines(path: string): AsyncGenerator<string> {
+  using file = await Deno.open(path);
+  let rest = "";
+  for await (const text of file.readable.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    yield* lines;
+  }
+  if (rest !== "") yield rest;
+}

@@ -1,0 +1,132 @@
+/**
+ * Opens what commands work on beside the daemon: the configured stores and depot, and the
+ * manifest for reading. Composition for the command line; nothing here changes anything.
+ *
+ * @module
+ */
+
+import { SYSTEM_CLOCK } from "../core/clock.ts";
+import { loadConfig } from "../config/load_config.ts";
+import {
+  bytePathOf,
+  type DepotPath,
+  depotPathOrNull,
+  isManaged,
+  type ManagePolicy,
+} from "../core/names.ts";
+import { decodeMarkerAtimeNs } from "../core/marker.ts";
+import { openStores } from "../daemon/stores.ts";
+import { openManifest } from "../manifest/lmdb_manifest.ts";
+import type { LocalThing, RebuildDepot } from "../manifest/rebuild.ts";
+import { NULL_LOGGER } from "../obs/logger.ts";
+import { createMetrics } from "../obs/metrics.ts";
+import { nativeFile } from "../posix/native_files.ts";
+import { type FileStat, openPosix, type Posix } from "../posix/posix.ts";
+import type { Config } from "../config/key_table.ts";
+import type { StorageBackend } from "../storage/backend.ts";
+import { archiveStoreOf, manifestViewOf } from "../verify/archive_store.ts";
+import { posixFiles } from "../verify/posix_files.ts";
+import { BUILD } from "./build_info.ts";
+import type { RebuildSides } from "./cmd_rebuild_manifest.ts";
+import type { PrefetchTarget } from "./cmd_prefetch.ts";
+import type { ConfiguredSources } from "./cmd_verify.ts";
+import { restorerAt } from "./restore_client.ts";
+
+export function openLocalPosix(): Posix {
+  return openPosix(nativeFile("libp4posix.so"));
+}
+
+/** The primary store of a configuration, with its retries, for a command. */
+export async function openPrimary(config: Config): Promise<StorageBackend> {
+  const { primary, secondary } = await openStores({
+    config: () => config,
+    clock: SYSTEM_CLOCK,
+    log: NULL_LOGGER,
+    metrics: createMetrics(),
+    watermark: {},
+    userAgent: `p4-cache/${BUILD.version}`,
+  });
+  await secondary?.close();
+  return primary;
+}
+
+/** For `verify --config`. */
+export async function openVerifySources(path: string): Promise<ConfiguredSources> {
+  const config = loadConfig(path);
+  const backend = await openPrimary(config);
+  const directory = `${config.depotPath}/.p4cache/manifest`;
+  const manifest = await openManifest({ directory, readOnly: true }).catch((error) => {
+    if (error instanceof Error && "fault" in error && error.fault === "unavailable") {
+      return null;
+    }
+    throw error;
+  });
+  return {
+    depotRoot: bytePathOf(config.depotPath),
+    manifest: manifest === null ? null : manifestViewOf(manifest),
+    store: archiveStoreOf(backend),
+    async close(): Promise<void> {
+      await manifest?.close();
+      await backend.close();
+    },
+  };
+}
+
+/** For `prefetch --config`. */
+export function openPrefetchTarget(path: string): Promise<PrefetchTarget> {
+  const { depotPath } = loadConfig(path);
+  const depotRoot = bytePathOf(depotPath);
+  return Promise.resolve({
+    depotRoot,
+    files: posixFiles(openLocalPosix(), depotRoot),
+    restorer: restorerAt(`${depotPath}/.p4cache/shim.sock`, SYSTEM_CLOCK),
+  });
+}
+
+/** For `rebuild-manifest`. */
+export async function openRebuildSides(path: string): Promise<RebuildSides> {
+  const config = loadConfig(path);
+  const store = await openPrimary(config);
+  return {
+    store,
+    depot: rebuildDepot(openLocalPosix(), bytePathOf(config.depotPath), config.manage),
+    close: () => store.close(),
+  };
+}
+
+function rebuildDepot(posix: Posix, root: string, manage: ManagePolicy): RebuildDepot {
+  return {
+    look: (path) => Promise.resolve(thingOf(posix.lstat(`${root}/${path}`))),
+    async *walk(signal): AsyncGenerator<{ path: DepotPath; thing: LocalThing }> {
+      const walk = posix.openWalk(root, { skip: [".p4cache"] });
+      try {
+        for (;;) {
+          signal?.throwIfAborted();
+          const batch = await walk.nextBatch();
+          if (batch.length === 0) return;
+          for (const found of batch) {
+            if (found.kind === "unreadable") continue;
+            const path = depotPathOrNull(found.path);
+            const thing = thingOf(found);
+            if (path !== null && thing !== null && isManaged(path, manage)) {
+              yield { path, thing };
+            }
+          }
+        }
+      } finally {
+        await walk.close();
+      }
+    },
+  };
+}
+
+function thingOf(stat: FileStat | null): LocalThing | null {
+  if (stat === null) return null;
+  const { mtimeNs, ctimeNs, mode, uid, gid, ino, dev } = stat;
+  const facts = { mtimeNs, ctimeNs, mode, uid, gid, ino, dev };
+  if (stat.kind === "file") {
+    return { kind: "file", stat: { ...facts, sizeBytes: stat.sizeBytes } };
+  }
+  const sizeBytes = stat.kind === "socket" ? decodeMarkerAtimeNs(stat.atimeNs) : null;
+  return sizeBytes === null ? null : { kind: "marker", stat: { ...facts, sizeBytes } };
+}
