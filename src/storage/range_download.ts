@@ -11,6 +11,7 @@
 
 import type { Clock } from "../core/clock.ts";
 import type { DownloadRequest, DownloadResult, ObjectInfo } from "./backend.ts";
+import type { Body } from "./http/body.ts";
 import { OrderedHash } from "./ordered_hash.ts";
 import { type ByteRange, planRanges } from "./plan_ranges.ts";
 import { TRANSFER_CHUNK_BYTES } from "./source_reader.ts";
@@ -21,7 +22,7 @@ export interface RangeAnswer {
   /** Of the whole object, also where the answer is a range. */
   readonly info: ObjectInfo;
   /** Throws StorageErrors only (or the signal's reason). */
-  readonly body: ReadableStream<Uint8Array>;
+  readonly body: Body;
 }
 
 export interface RangeRequest {
@@ -108,7 +109,7 @@ class RangeDownload {
     try {
       this.#expectSize(first.info);
     } catch (error) {
-      await first.body.cancel().catch(() => {});
+      first.body.cancel();
       throw error;
     }
     this.#info = first.info;
@@ -202,7 +203,7 @@ class RangeDownload {
       signal: this.#signal,
     });
     if (answer.info.etag !== info.etag || answer.info.sizeBytes !== info.sizeBytes) {
-      await answer.body.cancel().catch(() => {});
+      answer.body.cancel();
       throw this.#error("precondition", "it was replaced while it was read");
     }
     return answer;
@@ -226,24 +227,21 @@ class RangeDownload {
  * The body in pieces of 1 MiB, because each piece costs a hash call and a write. A body
  * that breaks is first given as far as it came, so that a resume need not fetch it again.
  */
-async function* gathered(
-  body: ReadableStream<Uint8Array>,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
+async function* gathered(body: Body, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   let buffer: Uint8Array | null = null;
   let filled = 0;
-  const reader = body.getReader();
   try {
     for (;;) {
-      const next: { value: Uint8Array | null } | { error: unknown } = await reader.read()
-        .then(({ value }) => ({ value: value ?? null }), (error) => ({ error }));
-      if ("error" in next || next.value === null) {
+      let bytes: Uint8Array | null;
+      try {
+        bytes = await body.read();
+      } catch (error) {
         if (filled > 0) yield buffer!.subarray(0, filled);
-        if ("error" in next) throw next.error;
-        return;
+        throw error;
       }
+      if (bytes === null) break;
       signal.throwIfAborted();
-      for (let rest = next.value; rest.length > 0;) {
+      for (let rest = bytes; rest.length > 0;) {
         buffer ??= new Uint8Array(TRANSFER_CHUNK_BYTES);
         const taken = rest.subarray(0, buffer.length - filled);
         buffer.set(taken, filled);
@@ -255,8 +253,8 @@ async function* gathered(
         }
       }
     }
+    if (filled > 0) yield buffer!.subarray(0, filled);
   } finally {
-    // Not awaited: a peer that hangs would hold up the error.
-    reader.cancel().catch(() => {});
+    body.cancel();
   }
 }

@@ -7,6 +7,7 @@ import {
 } from "../../tests/conformance/test_bytes.ts";
 import { objectKeyOf } from "../core/names.ts";
 import type { ObjectInfo } from "./backend.ts";
+import type { Body } from "./http/body.ts";
 import type { ByteRange } from "./plan_ranges.ts";
 import {
   downloadInRanges,
@@ -39,19 +40,20 @@ function unavailable(): StorageError {
 }
 
 /** A body that gives pieces of odd size, and then ends or fails. */
-function bodyOf(bytes: Uint8Array, failure: unknown = null): ReadableStream<Uint8Array> {
+function bodyOf(bytes: Uint8Array, failure: unknown = null): Body {
   let offset = 0;
-  return new ReadableStream({
-    pull(controller): void {
-      if (offset === bytes.length) {
-        if (failure === null) return controller.close();
-        return controller.error(failure);
+  return {
+    read(): ReturnType<Body["read"]> {
+      const isOver = offset === bytes.length;
+      if (isOver) {
+        return failure === null ? Promise.resolve(null) : Promise.reject(failure);
       }
       const piece = bytes.slice(offset, offset + 77_777);
       offset += piece.length;
-      controller.enqueue(piece);
+      return Promise.resolve(piece);
     },
-  });
+    cancel: () => {},
+  };
 }
 
 /** A store of one object that keeps the ranges it was asked for. */
@@ -160,14 +162,12 @@ Deno.test("the first failure ends the other ranges", async () => {
   let endedCount = 0;
   const openRange = (request: RangeRequest): Promise<RangeAnswer> => {
     if (request.range?.start === MIB) return Promise.reject(denied);
-    const body = new ReadableStream<Uint8Array>({
-      start(controller): void {
-        request.signal.addEventListener("abort", () => {
-          endedCount += 1;
-          controller.error(request.signal.reason);
-        });
-      },
+    const { promise, reject } = Promise.withResolvers<null>();
+    request.signal.addEventListener("abort", () => {
+      endedCount += 1;
+      reject(request.signal.reason);
     });
+    const body: Body = { read: () => promise, cancel: () => {} };
     return Promise.resolve({ info: infoOf(bytes), body });
   };
   const request = { key: KEY, target: new MemoryTarget(), sizeBytes: bytes.length };
@@ -184,15 +184,15 @@ Deno.test("no more ranges are open than threads", async () => {
     openCount += 1;
     most = Math.max(most, openCount);
     const { start, end } = request.range!;
-    const inner = bodyOf(bytes.subarray(start, end)).getReader();
-    const body = new ReadableStream<Uint8Array>({
-      async pull(controller): Promise<void> {
-        const { done, value } = await inner.read();
-        if (!done) return controller.enqueue(value);
-        openCount -= 1;
-        controller.close();
+    const inner = bodyOf(bytes.subarray(start, end));
+    const body: Body = {
+      async read(): ReturnType<Body["read"]> {
+        const piece = await inner.read();
+        if (piece === null) openCount -= 1;
+        return piece;
       },
-    });
+      cancel: () => {},
+    };
     return Promise.resolve({ info: infoOf(bytes), body });
   };
   const request = { key: KEY, target: new MemoryTarget(), sizeBytes: bytes.length };

@@ -30,7 +30,7 @@ import {
   planCloudSettings,
   SettingsError,
 } from "../cloud_settings.ts";
-import { mappedBody } from "../http/mapped_body.ts";
+import { mappedBody, takeBody } from "../http/body.ts";
 import { openTransport } from "../http/transport.ts";
 import { decodeMetadata } from "../object_metadata.ts";
 import {
@@ -40,7 +40,7 @@ import {
 } from "../range_download.ts";
 import { retryTransient } from "../retrying_backend.ts";
 import { StorageError, type StorageOperation } from "../storage_error.ts";
-import { createContainerClient, sasExpiryMsOf, takeBody } from "./azure_client.ts";
+import { createContainerClient, sasExpiryMsOf } from "./azure_client.ts";
 import { azureError } from "./azure_errors.ts";
 import { AzureUpload, OBJECT_BYTES_MAX } from "./azure_upload.ts";
 
@@ -246,7 +246,7 @@ class AzureBackend implements StorageBackend {
         ? output.contentLength
         : Number(output.contentRange?.split("/")[1] ?? NaN);
       if (total === undefined || !Number.isSafeInteger(total)) {
-        await body.cancel().catch(() => {});
+        body.cancel();
         const detail = "the answer does not say of what size the object is";
         throw new StorageError("unavailable", { operation: "download", key, detail });
       }

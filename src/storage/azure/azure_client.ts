@@ -12,23 +12,16 @@ import {
   StorageSharedKeyCredential,
   type WebResource,
 } from "@azure/storage-blob";
-import { AsyncLocalStorage } from "node:async_hooks";
 import { Readable } from "node:stream";
 import type { AzureOptions } from "../backend_options.ts";
 import { type CloudSettings, SettingsError } from "../cloud_settings.ts";
+import { handOver } from "../http/body.ts";
 import { type HttpAnswer, readText, type Transport } from "../http/transport.ts";
 
 type Credential = NonNullable<Parameters<typeof newPipeline>[0]>;
 
 /** Longest error text or page of a listing that is parsed. */
 const TEXT_BYTES_MAX = 64 * 1_048_576;
-
-/** A download's body on its way around the SDK; see {@linkcode takeBody}. */
-interface BodyHolder {
-  body: ReadableStream<Uint8Array> | null;
-}
-
-const holders = new AsyncLocalStorage<BodyHolder>();
 
 /** @throws {SettingsError} If the credentials do not fit together. */
 export async function createContainerClient(
@@ -68,20 +61,6 @@ export function sasExpiryMsOf(sasToken: string): number | null {
   return Number.isNaN(endMs) ? null : endMs;
 }
 
-/**
- * Runs a download of the SDK and gives the body that came with it.
- *
- * The SDK would wrap the body in two Node streams. It gets an inert one instead, and the
- * body goes past it, by way of the asynchronous context of the call.
- */
-export async function takeBody<T>(
-  download: () => Promise<T>,
-): Promise<{ output: T; body: ReadableStream<Uint8Array> }> {
-  const holder: BodyHolder = { body: null };
-  const output = await holders.run(holder, download);
-  return { output, body: holder.body ?? new Blob([]).stream() };
-}
-
 function httpClientFor(transport: Transport): IHttpClient {
   return {
     async sendRequest(request: WebResource): ReturnType<IHttpClient["sendRequest"]> {
@@ -107,12 +86,10 @@ async function contentOf(
   request: WebResource,
   answer: HttpAnswer,
 ): Promise<{ readableStreamBody?: NodeJS.ReadableStream; bodyAsText?: string }> {
-  const holder = holders.getStore();
   const isStreamed = request.streamResponseStatusCodes?.has(answer.status) === true;
-  if (!isStreamed || holder === undefined) {
+  if (!isStreamed || !handOver(answer.body)) {
     return { bodyAsText: await readText(answer, TEXT_BYTES_MAX) };
   }
-  holder.body = answer.body;
   return { readableStreamBody: new Readable({ read(): void {} }) };
 }
 

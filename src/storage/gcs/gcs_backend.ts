@@ -21,7 +21,7 @@ import {
   planCloudSettings,
   SettingsError,
 } from "../cloud_settings.ts";
-import { mappedBody } from "../http/mapped_body.ts";
+import { mappedBody } from "../http/body.ts";
 import { type HostRule, openTransport, type Transport } from "../http/transport.ts";
 import {
   downloadInRanges,

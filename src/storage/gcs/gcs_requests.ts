@@ -9,6 +9,7 @@
  */
 
 import type { GcsOptions } from "../backend_options.ts";
+import type { Body } from "../http/body.ts";
 import { dateMsOf } from "../http/http_fault.ts";
 import { type HttpAnswer, readText, type Transport } from "../http/transport.ts";
 import type { ByteRange } from "../plan_ranges.ts";
@@ -168,7 +169,7 @@ export class GcsRequests {
     query: Query,
     range: ByteRange | null,
     signal: AbortSignal,
-  ): Promise<ReadableStream<Uint8Array>> {
+  ): Promise<Body> {
     const url = this.#objectUrl(name, { alt: "media", ...query });
     const headers: Record<string, string> = range === null
       ? {}
@@ -224,7 +225,7 @@ export class GcsRequests {
     if (answer.status !== 401) return answer;
     // Tokens and keys get revoked and replaced: once more, from the credentials as they
     // are now.
-    await answer.body.cancel().catch(() => {});
+    answer.body.cancel();
     this.#tokens.forget();
     return await send();
   }

@@ -12,6 +12,7 @@
  */
 
 import type { Clock } from "../../core/clock.ts";
+import { type Body, EMPTY_BODY, readAll } from "./body.ts";
 import { StalledError, Watchdog } from "./watchdog.ts";
 
 export interface TransportOptions {
@@ -45,8 +46,8 @@ export interface HttpAnswer {
   readonly status: number;
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Ends, or throws {@linkcode TransportError}; must be read to its end or cancelled. */
-  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** Throws {@linkcode TransportError}; must be read to its end or cancelled. */
+  readonly body: Body;
 }
 
 /** Why there was no answer, or not all of it. */
@@ -140,10 +141,13 @@ class FetchTransport implements Transport {
         signal,
       });
       watchdog.touch();
+      if (response.body === null) watchdog.end();
       return {
         status: response.status,
         headers: Object.fromEntries(response.headers),
-        body: watched(response.body, watchdog, request.signal),
+        body: response.body === null
+          ? EMPTY_BODY
+          : new WatchedBody(response.body, watchdog, request.signal, host),
       };
     } catch (error) {
       watchdog.end();
@@ -156,49 +160,49 @@ class FetchTransport implements Transport {
   }
 }
 
-/** `body`, with the watchdog told of each chunk and called off at the end. */
-function watched(
-  body: ReadableStream<Uint8Array<ArrayBuffer>> | null,
-  watchdog: Watchdog,
-  signal: AbortSignal | undefined,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  if (body === null) {
-    watchdog.end();
-    return new ReadableStream({ start: (controller) => controller.close() });
+/** The watchdog is told of each chunk, and called off at the end. */
+class WatchedBody implements Body {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>;
+  readonly #watchdog: Watchdog;
+  readonly #signal: AbortSignal | undefined;
+  readonly #host: string;
+
+  constructor(
+    stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+    watchdog: Watchdog,
+    signal: AbortSignal | undefined,
+    host: string,
+  ) {
+    this.#reader = stream.getReader();
+    this.#watchdog = watchdog;
+    this.#signal = signal;
+    this.#host = host;
   }
-  const reader = body.getReader();
-  return new ReadableStream({
-    async pull(controller): Promise<void> {
-      try {
-        const { done, value } = await reader.read();
-        if (done) {
-          watchdog.end();
-          controller.close();
-          return;
-        }
-        watchdog.touch();
-        controller.enqueue(value);
-      } catch (error) {
-        watchdog.end();
-        controller.error(translated(error, signal, "the store"));
+
+  async read(): Promise<Uint8Array<ArrayBuffer> | null> {
+    try {
+      const { done, value } = await this.#reader.read();
+      if (!done) {
+        this.#watchdog.touch();
+        return value;
       }
-    },
-    async cancel(reason): Promise<void> {
-      watchdog.end();
-      await reader.cancel(reason).catch(() => {});
-    },
-  }, { highWaterMark: 0 });
+      this.#watchdog.end();
+      return null;
+    } catch (error) {
+      this.#watchdog.end();
+      throw translated(error, this.#signal, this.#host);
+    }
+  }
+
+  cancel(): void {
+    this.#watchdog.end();
+    this.#reader.cancel().catch(() => {});
+  }
 }
 
 /** All of a body that is small: an answer in XML or JSON. */
 export async function readText(answer: HttpAnswer, bytesMax: number): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of answer.body) {
-    text += decoder.decode(chunk, { stream: true });
-    if (text.length > bytesMax) break;
-  }
-  return text;
+  return new TextDecoder().decode(await readAll(answer.body, bytesMax));
 }
 
 /** `fetch` tells causes in words only; these are Deno's and rustls's. */

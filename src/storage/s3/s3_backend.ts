@@ -24,7 +24,7 @@ import {
   planCloudSettings,
   SettingsError,
 } from "../cloud_settings.ts";
-import { mappedBody } from "../http/mapped_body.ts";
+import { mappedBody } from "../http/body.ts";
 import { openTransport } from "../http/transport.ts";
 import {
   downloadInRanges,

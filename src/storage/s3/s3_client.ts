@@ -11,6 +11,7 @@ import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import type { S3Options } from "../backend_options.ts";
 import type { CloudSettings } from "../cloud_settings.ts";
 import { SettingsError } from "../cloud_settings.ts";
+import { EMPTY_BODY, handOver, streamOf } from "../http/body.ts";
 import type { Transport } from "../http/transport.ts";
 
 /** What the SDK hands its request handler. */
@@ -85,11 +86,13 @@ function requestHandlerFor(
         body: bodyOf(request.body),
         signal: abortSignal as AbortSignal | undefined,
       });
+      const isContent = answer.status === 200 || answer.status === 206;
+      const isTaken = isContent && handOver(answer.body);
       return {
         response: {
           statusCode: answer.status,
           headers: { ...answer.headers },
-          body: answer.body,
+          body: streamOf(isTaken ? EMPTY_BODY : answer.body),
         },
       };
     },

@@ -23,6 +23,7 @@ import {
 import { type ObjectKey, objectKeyOf } from "../../core/names.ts";
 import type { ObjectInfo, UploadRequest } from "../backend.ts";
 import type { S3Options } from "../backend_options.ts";
+import { type Body, takeBody } from "../http/body.ts";
 import { dateMsOf } from "../http/http_fault.ts";
 import { decodeMetadata, encodeMetadata } from "../object_metadata.ts";
 import type { ByteRange } from "../plan_ranges.ts";
@@ -48,7 +49,7 @@ export interface ObjectPage {
 
 export interface ObjectBody {
   readonly info: ObjectInfo;
-  readonly body: ReadableStream<Uint8Array>;
+  readonly body: Body;
 }
 
 export class S3Requests {
@@ -163,15 +164,14 @@ export class S3Requests {
       ...(ifMatch === null ? {} : { IfMatch: ifMatch }),
       ...(range === null ? {} : { Range: `bytes=${range.start}-${range.end - 1}` }),
     });
-    const output = await this.#send(command, signal);
-    const body = output.Body as unknown as ReadableStream<Uint8Array>;
+    const { output, body } = await takeBody(() => this.#send(command, signal));
     const total = range === null
       ? output.ContentLength
       : Number(output.ContentRange?.split("/")[1] ?? NaN);
     if (total !== undefined && Number.isSafeInteger(total)) {
       return { info: infoOf(key, output, total), body };
     }
-    await body.cancel().catch(() => {});
+    body.cancel();
     return null;
   }
 
