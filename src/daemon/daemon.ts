@@ -11,6 +11,7 @@
  */
 
 import { SYSTEM_CLOCK } from "../core/clock.ts";
+import { armCrashPoint, crashPoint } from "../core/crash_point.ts";
 import { KeyedLock } from "../core/keyed_lock.ts";
 import type { Config } from "../config/key_table.ts";
 import { watchConfig } from "../config/watch_config.ts";
@@ -50,6 +51,7 @@ export async function runDaemon(options: DaemonOptions): Promise<ExitStatus> {
   const { config } = options;
   const log = openLogger({ ...logOptionsOf(config), clock: SYSTEM_CLOCK });
   cleanup.defer(() => log.close());
+  armForTest(log);
   const posix = openPosix(nativeFile("libp4posix.so"));
   cleanup.use(posix);
   posix.prctlNotDumpable();
@@ -58,6 +60,18 @@ export async function runDaemon(options: DaemonOptions): Promise<ExitStatus> {
   const manifest = await openManifestOrExplain(`${state.path}/manifest`);
   cleanup.defer(() => manifest.close());
   return await new Daemon({ options, log, posix, state, manifest, cleanup }).run();
+}
+
+/** For tests of crashes only; whoever can set this variable can also just kill us. */
+function armForTest(log: OpenLogger): void {
+  const spec = Deno.env.get("P4CACHE_CRASH_AT");
+  if (spec === undefined) return;
+  try {
+    armCrashPoint(spec, () => Deno.kill(Deno.pid, "SIGKILL"));
+  } catch (error) {
+    throw new StartError(EXIT.configuration, `P4CACHE_CRASH_AT: ${messageOf(error)}`);
+  }
+  log.warn("P4CACHE_CRASH_AT is set: this daemon kills itself on purpose", { at: spec });
 }
 
 interface Parts {
@@ -103,7 +117,9 @@ class Daemon {
     if (watch !== null) run(watch.run());
     try {
       await watch?.proveEventsArrive();
+      crashPoint("start/watcher-proved");
       await gate.open();
+      crashPoint("start/gate-open");
     } catch (error) {
       this.#stop.abort();
       await Promise.all(running);
@@ -182,8 +198,10 @@ class Daemon {
     }
     if (known === null && !this.#config.readOnly) {
       await manifest.setMeta("depot_device", device);
+      crashPoint("start/device-kept");
     }
     const { removed, kept } = await recoverDirectories(posix, state.root, log);
+    crashPoint("recovery/finished");
     if (removed + kept > 0) log.info("recovered after a crash", { removed, kept });
   }
 
@@ -330,8 +348,10 @@ class Daemon {
     const report = await engine.scan(reason);
     if (report.stopped !== null) return log.error(`the scan stopped: ${report.stopped}`);
     this.#metrics.count("p4cache_unmanaged_long_paths_total", {}, report.unmanageable);
+    crashPoint("scan/finished");
     await manifest.setMeta("boot_id", bootId);
     await manifest.setMeta("scan_finished_ms", String(SYSTEM_CLOCK.nowMs()));
+    crashPoint("scan/recorded");
     log.info("scanned the depot", {
       files: report.filesSeen,
       ms: Math.round(SYSTEM_CLOCK.monotonicMs() - startedMs),

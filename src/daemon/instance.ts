@@ -6,6 +6,7 @@
  * @module
  */
 
+import { crashPoint } from "../core/crash_point.ts";
 import { objectKeyOf } from "../core/names.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import type { ObjectMetadata, StorageBackend } from "../storage/backend.ts";
@@ -99,7 +100,9 @@ export async function settleInstance(
         // The manifest first: an id without an object is finished at the next start.
         const id = newId();
         await manifest.setMeta("instance_id", id);
-        return await writeInstance(store, id);
+        crashPoint("start/instance-in-manifest");
+        await writeInstance(store, id);
+        return crashPoint("start/instance-in-store");
       }
       case "write-store":
         return await writeInstance(store, plan.id);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { crashPoint } from "../core/crash_point.ts";
 import type { BytePath, ManagePolicy } from "../core/names.ts";
 import { bytePathOf } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
@@ -104,6 +105,7 @@ function probeFileSystem(posix: Posix, root: BytePath): void {
       gid: Deno.gid() ?? 0,
       mtimeNs: 1_234_567_891n,
     });
+    crashPoint("start/probe-made");
     posix.close(posix.createTemp(b, 0o600));
     posix.exchange(a, b);
     const marker = posix.lstat(b);

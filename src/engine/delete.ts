@@ -9,6 +9,7 @@
  * @module
  */
 
+import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, firstVersionOf } from "../core/names.ts";
 import type { Tombstone } from "../manifest/manifest.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
@@ -28,11 +29,13 @@ export async function deleteFile(
     await observe(context, path, REPORTED);
     return;
   }
+  crashPoint("delete/looked");
   await context.manifest.apply(path, "any", {
     kind: "deleted",
     nowMs: context.clock.nowMs(),
     whiteout: context.secondary !== null,
   });
+  crashPoint("delete/row-tombstone");
   context.metrics.count("p4cache_deletes_total", { result: "success" });
 }
 
@@ -111,11 +114,14 @@ export class TombstoneSweeper {
       const storeNowMs = info?.storeNowMs ?? null;
       // The store's clock says that the grace is not over.
       if (storeNowMs !== null && storeNowMs - tombstone.atMs < graceMs) return false;
+      crashPoint("sweep/object-found");
       if (info !== null) {
         await primary.delete({ key, versionId, ifMatch: info.etag, signal });
         this.#removedInHour += 1;
       }
+      crashPoint("sweep/object-removed");
       await manifest.tombstoneRemoved(tombstone);
+      crashPoint("sweep/tombstone-removed");
       return info !== null;
     });
   }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import { TombstoneSweeper } from "./delete.ts";
@@ -114,6 +115,7 @@ export class Engine {
     // Only a row that really left its name moves: p4d may have written `from` again.
     if (isBothManaged && manifest.get(from) !== null && this.#isAbsent(from)) {
       await manifest.move(from, to, clock.nowMs());
+      crashPoint("rename/row-moved");
     }
     await this.wrote(to, writerUid);
   }

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { crashPoint } from "../core/crash_point.ts";
 import type { DepotPath } from "../core/names.ts";
 import { Places } from "../core/limits.ts";
 import type { FileEntry, PathAndEntry, StoredVersion } from "../manifest/manifest.ts";
@@ -55,6 +56,7 @@ export function evict(context: EngineContext, path: DepotPath): Promise<EvictOut
       return "changed";
     }
     if (!await isConfirmed(context, path, entry.stored)) return "unconfirmed";
+    crashPoint("evict/confirmed");
     return await putMarkerInPlace(context, path, entry);
   });
 }
@@ -126,6 +128,7 @@ async function putMarkerInPlace(
     if (outcome === "changed") await observe(context, path, REPORTED);
     return outcome;
   }
+  crashPoint("evict/marker-in-place");
   metrics.count("p4cache_evictions_total");
   metrics.count("p4cache_evicted_bytes_total", {}, sizeBytes);
   const marker = posix.lstat(absolute(context, path));
@@ -133,6 +136,7 @@ async function putMarkerInPlace(
     kind: "evicted",
     marker: marker === null ? entry.local : { ...localStatOf(marker), sizeBytes },
   });
+  crashPoint("evict/row-evicted");
   // Written, renamed or deleted since: what lies there now decides.
   if (applied === "stale") await observe(context, path, REPORTED);
   return "evicted";

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { crashPoint } from "../core/crash_point.ts";
 import type { DepotPath } from "../core/names.ts";
 import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
 import {
@@ -77,6 +78,7 @@ async function act(
         stat: plan.stat,
         nowS,
       });
+      crashPoint("observe/row-written");
       return outcome === "stale" ? "stale" : "written";
     }
     case "attributes":
@@ -85,6 +87,7 @@ async function act(
         ? { kind: "attributes", stat: planStat(plan) } as const
         : { kind: "restored", stat: planStat(plan), nowS } as const;
       const { outcome } = await manifest.apply(path, expected, event);
+      crashPoint("observe/row-attributes");
       return outcome === "stale" ? "stale" : "attributes";
     }
     case "conflict": {
@@ -124,6 +127,7 @@ async function vanish(
     kind: "vanished",
     nowS: nowSeconds(context),
   });
+  crashPoint("observe/row-vanished");
   if (outcome === "stale") return "stale";
   if (outcome === "lost") {
     context.metrics.count("p4cache_lost_files_total");
@@ -178,5 +182,6 @@ export function putMissingMarker(
     }
     throw error;
   }
+  crashPoint("observe/marker-put");
   return "put-marker";
 }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { crashPoint } from "../core/crash_point.ts";
 import type { BytePath } from "../core/names.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { FileStat, Posix } from "../posix/posix.ts";
@@ -47,6 +48,7 @@ export async function recoverDirectories(
     const name = path.slice(path.lastIndexOf("/") + 1);
     posix.makeDirs(`${root}/.p4cache/lost+found`, 0o700);
     posix.rename(path, `${root}/.p4cache/lost+found/${name}`);
+    crashPoint("recovery/file-kept");
     log.error(
       "a file was written while a crash cut its restore or eviction short; kept",
       {
@@ -69,7 +71,10 @@ async function clear(
     const path = `${directory}/${found.path}`;
     const stat = posix.lstat(path);
     if (stat?.kind === "file" && !isOurs(found.path, stat)) kept.push(path);
-    else if (posix.unlink(path)) removed += 1;
+    else if (posix.unlink(path)) {
+      removed += 1;
+      crashPoint("recovery/entry-removed");
+    }
   }
   await posix.fsyncPath(directory);
   return { removed, kept };

@@ -9,6 +9,7 @@
  */
 
 import { InvariantError } from "../core/assert.ts";
+import { crashPoint } from "../core/crash_point.ts";
 import { Places } from "../core/limits.ts";
 import type { BytePath, DepotPath } from "../core/names.ts";
 import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
@@ -226,9 +227,11 @@ interface Temporary {
 function openTemporary({ posix, root, newId }: EngineContext): Temporary {
   const first = `${temporaryDirectory(root)}/${newId()}`;
   const fd = posix.createTemp(first, 0o600);
+  crashPoint("restore/temporary-made");
   const { ino } = posix.fstat(fd);
   const temporary = temporaryName(first, ino);
   posix.rename(first, temporary);
+  crashPoint("restore/temporary-named");
   return { temporary, fd, ino };
 }
 
@@ -248,11 +251,13 @@ async function bringBack(
   const { temporary, fd, ino } = openTemporary(context);
   try {
     await fetchChecked(context, wanted.stored, fd, onProgress);
+    crashPoint("restore/fetched");
     await publish(context, path, wanted, { temporary, fd });
   } finally {
     posix.close(fd);
     // Only what we wrote ourselves: an exchange may have left somebody else's file there.
     if (posix.lstat(temporary)?.ino === ino) posix.unlink(temporary);
+    crashPoint("restore/temporary-removed");
   }
 }
 
@@ -347,12 +352,14 @@ async function publish(
     if (now.kind === "file") return; // p4d wrote it meanwhile: that is the newest version
     throw new RestoreError("UNAVAILABLE", "its name changed hands during the restore");
   }
+  crashPoint("restore/published");
   const stat = localStatOf(posix.fstat(fd));
   const { outcome } = await manifest.apply(path, entry.generation, {
     kind: "restored",
     stat,
     nowS: nowSeconds(context),
   });
+  crashPoint("restore/row-resident");
   if (outcome === "applied") return;
   // Deleted meanwhile: what stands there is our own copy of bytes that the store has.
   const isOurs = posix.lstat(target)?.ino === stat.ino;

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { crashPoint } from "../core/crash_point.ts";
 import { Places } from "../core/limits.ts";
 import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
@@ -46,6 +47,7 @@ export async function scanDepot(
 ): Promise<ScanReport> {
   const pass = new ScanPass(context, reason);
   await pass.walkDisk();
+  crashPoint("scan/disk-walked");
   if (
     !context.signal.aborted && context.posix.lstat(context.root)?.dev === context.device
   ) {

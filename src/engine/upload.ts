@@ -10,6 +10,7 @@
  */
 
 import { assert, InvariantError } from "../core/assert.ts";
+import { crashPoint } from "../core/crash_point.ts";
 import {
   type DepotPath,
   type ObjectKey,
@@ -46,6 +47,7 @@ export function upload(context: EngineContext, path: DepotPath): Promise<UploadO
       kind: "upload-started",
     });
     if (started.outcome !== "applied" || started.entry === null) return "changed";
+    crashPoint("upload/row-uploading");
     return await uploadStarted(context, path, started.entry);
   });
 }
@@ -83,6 +85,7 @@ async function giveBack(
     kind: "upload-failed",
     retryAtMs,
   });
+  crashPoint("upload/row-given-back");
   await observe(context, path, REPORTED);
 }
 
@@ -108,13 +111,16 @@ async function attempt(
     if (!hasSameContent(before, entry.local)) return "changed";
     // Clean means that the bytes survive a power cut on both sides.
     await posix.fdatasync(fd);
+    crashPoint("upload/flushed");
     const hash = await hashOpenFile(posix, fd, before.sizeBytes, context.signal);
     const content = { fd, stat: before, hash, previous: entry.stored };
+    crashPoint("upload/hashed");
     // The sweeper removes objects of tombstones under the same lock: an object that was
     // found under its key must still be there when the row begins to name it.
     return await context.locks.run(`key:${firstKey(path)}`, async () => {
       const stored = await storedAlready(context, content) ??
         await send(context, path, content);
+      crashPoint("upload/stored");
       const after = localStatOf(posix.fstat(fd));
       if (!isUnchanged(after, before)) return "changed";
       const { outcome } = await context.manifest.apply(path, entry.generation, {
@@ -123,6 +129,7 @@ async function attempt(
         stat: after,
         nowMs: context.clock.nowMs(),
       });
+      crashPoint("upload/row-clean");
       return outcome === "applied" ? "uploaded" : "changed";
     });
   } finally {
