@@ -136,9 +136,7 @@ export class CopyReader {
     } catch (error) {
       if (signal.aborted) return "deferred";
       if (!(error instanceof StoreReadError)) throw error;
-      if (error.fault === "failed" || error.fault === "archived") {
-        this.#options.onIncomplete(error.message);
-      }
+      if (error.fault === "failed") this.#options.onIncomplete(error.message);
       return {
         hash: "",
         bytesRead: 0,

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { blake3 } from "@napi-rs/blake-hash";
@@ -17,7 +18,12 @@ import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
 import type { StorageBackend } from "../../src/storage/backend.ts";
 import { archiveStoreOf } from "../../src/verify/archive_store.ts";
 import type { Finding } from "../../src/verify/report_types.ts";
-import type { ManifestRow, ManifestView } from "../../src/verify/sources.ts";
+import type {
+  ArchiveStore,
+  LocalFiles,
+  ManifestRow,
+  ManifestView,
+} from "../../src/verify/sources.ts";
 import {
   verify,
   type VerifyOptions,
@@ -30,7 +36,7 @@ export const AS_OF_S = 1_700_000_000;
 const WRITTEN_S = AS_OF_S - 30 * 86_400;
 
 export function bytesOfText(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(text, (char) => char.charCodeAt(0));
+  return new Uint8Array(Buffer.from(text, "latin1"));
 }
 
 export function md5Of(bytes: Uint8Array): string {
@@ -285,7 +291,12 @@ export class World {
 
   async verify(
     options: Partial<VerifyOptions> = {},
-    context: { clock?: Clock; signal?: AbortSignal } = {},
+    context: {
+      clock?: Clock;
+      signal?: AbortSignal;
+      files?: (files: LocalFiles) => LocalFiles;
+      store?: ArchiveStore;
+    } = {},
   ): Promise<{ result: VerifyResult; findings: Finding[] }> {
     const findings: Finding[] = [];
     using posix = openPosix(nativeFile("libp4posix.so"));
@@ -305,10 +316,10 @@ export class World {
       ignoresMd5: false,
       ...options,
     }, {
-      files: posixFiles(posix, this.root),
+      files: (context.files ?? ((it) => it))(posixFiles(posix, this.root)),
       depotRoot: this.root,
       manifest: this.hasStore ? this.manifest() : null,
-      store: this.hasStore ? archiveStoreOf(this.backend) : null,
+      store: context.store ?? (this.hasStore ? archiveStoreOf(this.backend) : null),
       scratchDirectory: this.directory,
       clock: context.clock ?? SYSTEM_CLOCK,
       signal: context.signal ?? new AbortController().signal,
