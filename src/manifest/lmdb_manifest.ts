@@ -14,8 +14,9 @@ import type { KeyValueReads } from "./key_value.ts";
 import { DATA_FILE, LmdbKeyValue } from "./lmdb_key_value.ts";
 import { type Manifest, ManifestError } from "./manifest.ts";
 import { ManifestStore } from "./manifest_store.ts";
-import { pageFaults } from "./page_check.ts";
+import { inspectPages } from "./page_check.ts";
 import { openPageFile, PAGE_BYTES, readMetas } from "./page_file.ts";
+import { migrateFromSchema1 } from "./migrate.ts";
 import { damaged, ManifestReader } from "./reader.ts";
 import { firstWrites, SCHEMA_VERSION } from "./schema.ts";
 
@@ -44,9 +45,11 @@ export async function openManifest(
     await makeManifest(directory);
   }
   // A reader beside a daemon that writes would see pages change under its eyes.
-  if (!readOnly) checkPages(directory);
-  const store = new LmdbKeyValue(directory, { readOnly, create: false });
+  const schemaVersion = readOnly ? null : checkPages(directory);
+  const isOlder = schemaVersion === 1;
+  const store = new LmdbKeyValue(directory, { readOnly, create: isOlder });
   try {
+    if (isOlder) await migrateFromSchema1(store);
     checkSchema(store, directory);
     const manifest = new ManifestStore({
       store,
@@ -81,21 +84,25 @@ const WHOLE_CHECK_BYTES_MAX = 1024 * 1024 * 1024;
 /**
  * LMDB has no checksums and trusts what it maps, so the file is looked at first: a damaged
  * page could end the process, or answer that a row is not there.
+ *
+ * @returns The schema version that the file says.
  */
-function checkPages(directory: string): void {
+function checkPages(directory: string): number | null {
   const path = `${directory}/${DATA_FILE}`;
   const file = openPageFile(path);
   try {
     const metas = readMetas(file);
-    const faults = typeof metas === "string" ? [metas] : pageFaults(file, metas[0], {
-      leaves: file.pageCount * PAGE_BYTES <= WHOLE_CHECK_BYTES_MAX,
-    });
+    const leaves = file.pageCount * PAGE_BYTES <= WHOLE_CHECK_BYTES_MAX;
+    const { faults, schemaVersion } = typeof metas === "string"
+      ? { faults: [metas], schemaVersion: null }
+      : inspectPages(file, metas[0], { leaves });
     const [first] = faults;
     if (first !== undefined) {
       throw damaged(
         `${path} has ${faults.length} damaged pages, the first: ${first}; it`,
       );
     }
+    return schemaVersion;
   } finally {
     file.close();
   }
@@ -166,6 +173,13 @@ export function checkSchema(store: KeyValueReads, directory: string): void {
   const version = Number(text);
   if (text === null || !Number.isSafeInteger(version) || version < 1) {
     throw damaged(`The manifest in ${directory} (schema version ${text})`);
+  }
+  if (version < SCHEMA_VERSION) {
+    throw new ManifestError(
+      "unavailable",
+      `Cannot read the manifest in ${directory}: its schema is ${version}, which the ` +
+        `daemon brings to ${SCHEMA_VERSION} when it starts; start it first`,
+    );
   }
   if (version > SCHEMA_VERSION) {
     throw new ManifestError(

@@ -9,7 +9,7 @@
 
 import { textOfBytes } from "../core/names.ts";
 import { crc32cOf, crc32cWithin } from "./crc32c.ts";
-import { TABLES } from "./key_value.ts";
+import { type TableName, TABLES } from "./key_value.ts";
 import { decodeLedger, decodeMeta, replaceInSum } from "./ledger.ts";
 import {
   BIG_VALUE,
@@ -41,15 +41,24 @@ export interface PageCheckOptions {
 export function pageFaults(
   file: PageFile,
   meta: Meta,
-  { leaves }: PageCheckOptions,
+  options: PageCheckOptions,
 ): string[] {
+  return inspectPages(file, meta, options).faults;
+}
+
+/** The same, and the schema version that the file says, if it could be read. */
+export function inspectPages(
+  file: PageFile,
+  meta: Meta,
+  { leaves }: PageCheckOptions,
+): { readonly faults: string[]; readonly schemaVersion: number | null } {
   const check = new PageCheck(file, meta);
   try {
     check.run(leaves);
   } catch (error) {
     if (!(error instanceof TooManyFaults)) throw error;
   }
-  return check.faults;
+  return check;
 }
 
 /** More than this says nothing new. */
@@ -90,6 +99,7 @@ interface Node {
 
 class PageCheck {
   readonly faults: string[] = [];
+  schemaVersion: number | null = null;
   readonly #file: PageFile;
   readonly #meta: Meta;
   /** One bit a page: reached, or free. */
@@ -118,19 +128,16 @@ class PageCheck {
         } else named.set(name, readTree(value, 0));
       },
     });
+    this.#walkTable("meta", named.get("meta"), true);
+    const isMigrated = this.schemaVersion !== 1;
     for (const name of TABLES) {
       const tree = named.get(name);
-      if (tree === undefined) this.#fault(`the table ${name} is missing`);
-      else {
-        this.#walk(name, tree, {
-          readsLeaves: leaves,
-          hasNumericKeys: false,
-          onEntry: name === "meta" ? (key, value) => this.#onMeta(key, value) : null,
-          isContent: name !== "meta",
-        });
-      }
+      // Schema 1 had fewer tables.
+      const isNeeded = isMigrated || name === "files_by_path" || tree !== undefined;
+      if (name !== "meta" && isNeeded) this.#walkTable(name, tree, leaves);
     }
-    if (leaves && this.faults.length === 0 && this.#contentSum !== this.#contentSumKept) {
+    const isSummed = leaves && isMigrated && this.faults.length === 0;
+    if (isSummed && this.#contentSum !== this.#contentSumKept) {
       this.#fault("the entries are not those that were written last: their sum differs");
     }
     this.#walk("free pages", free, {
@@ -141,11 +148,27 @@ class PageCheck {
     });
   }
 
-  /** The sum that the entries of the other tables must have. */
+  #walkTable(name: TableName, tree: Tree | undefined, readsLeaves: boolean): void {
+    if (tree === undefined) {
+      this.#fault(`the table ${name} is missing`);
+      return;
+    }
+    this.#walk(name, tree, {
+      readsLeaves,
+      hasNumericKeys: false,
+      onEntry: name === "meta" ? (key, value) => this.#onMeta(key, value) : null,
+      isContent: name !== "meta",
+    });
+  }
+
+  /** The schema, and the sum that the entries of the other tables must have. */
   #onMeta(key: Uint8Array, value: Uint8Array): void {
-    if (textOfBytes(key) !== "counters") return;
+    const name = textOfBytes(key);
+    if (name !== "counters" && name !== "schema_version") return;
     try {
-      this.#contentSumKept = decodeLedger(decodeMeta("counters", value)).contentSum;
+      const text = decodeMeta(name, value);
+      if (name === "schema_version") this.schemaVersion = Number(text);
+      else this.#contentSumKept = decodeLedger(text).contentSum;
     } catch (error) {
       this.#fault(
         `meta: the counters: ${error instanceof Error ? error.message : error}`,
