@@ -80,7 +80,7 @@ const nativeAddons: Plugin = {
       contents: args.path === "lmdb"
         ? addonModule("lmdb.node", "export default () => load();")
         : args.path === "blake"
-        ? addonModule("blake.node", "export const { Blake3Hasher } = load();")
+        ? addonModule("blake.node", "export const { Blake3Hasher, blake3 } = load();")
         : `export default () => { throw new Error("no native part"); };`,
     }));
   },

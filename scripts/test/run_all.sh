@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Every test of CI, stage by stage, with the time of each. The last line is the sum:
+# `N passed, N failed`; status 0 only if nothing failed and every stage ran.
+#
+#   STAGES="unit e2e"   only these
+set -uo pipefail
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$root"
+deno=$root/build/toolchain/deno
+export DENO_DIR=$root/build/deno_dir DENO_NO_UPDATE_CHECK=1 DENO_NO_PROMPT=1 NO_COLOR=1
+logs=$root/build/test-logs
+mkdir -p "$logs"
+passed=0 failed=0
+
+# Adds up what the runners print: "ok | 3 passed | 0 failed" and "shim: 3 passed, 0 failed".
+take_counts() { # log
+  local p f
+  p=$(grep -oE '[0-9]+ passed' "$1" | tail -n 1 | cut -d' ' -f1)
+  f=$(grep -oE '[0-9]+ failed' "$1" | tail -n 1 | cut -d' ' -f1)
+  passed=$(( passed + ${p:-0} ))
+  failed=$(( failed + ${f:-0} ))
+  [ -n "$p" ] && [ "$p" -gt 0 ]
+}
+
+stage() { # name, command...
+  local name=$1 log started status
+  shift
+  if [ -n "${STAGES:-}" ] && [[ " $STAGES " != *" $name "* ]]; then return; fi
+  log=$logs/$name.log started=$(date +%s)
+  "$@" > "$log" 2>&1
+  status=$?
+  if ! take_counts "$log" || [ "$status" -ne 0 ]; then
+    [ "$status" -eq 0 ] || grep -qE '[1-9][0-9]* failed' "$log" || failed=$(( failed + 1 ))
+    [ "$status" -ne 0 ] || failed=$(( failed + 1 ))
+    printf '%-12s FAILED (status %d, %d s); the end of %s:\n' "$name" "$status" \
+      "$(( $(date +%s) - started ))" "build/test-logs/$name.log"
+    tail -n 60 "$log" | sed 's/^/    /'
+    return
+  fi
+  printf '%-12s %s (%d s)\n' "$name" "$(grep -oE '[0-9]+ passed' "$log" | tail -n 1)" \
+    "$(( $(date +%s) - started ))"
+  # A skip is never silent.
+  grep -iE '^(skipped|seed|.*skipped:)' "$log" | sed 's/^/    /' | head -n 20
+}
+
+demo() { # variables...
+  env "$@" scripts/demo/demo.sh && echo "1 passed, 0 failed"
+}
+
+stage unit "$deno" test --allow-all --quiet src scripts
+stage helpers make --no-print-directory -C helpers test BUILD="$root/build"
+stage shim tests/shim/run.sh "$root/build"
+stage manifest "$deno" test --allow-all --quiet tests/manifest
+stage root "$deno" test --allow-all --quiet tests/root
+stage conformance scripts/emulators/run_conformance.sh
+stage verify "$deno" test --allow-all --quiet tests/verify
+[ -d tests/model ] && stage model "$deno" test --allow-all --quiet tests/model
+[ -d tests/crash ] && stage crash "$deno" test --allow-all --quiet tests/crash
+[ -d tests/cli ] && stage cli "$deno" test --allow-all --quiet tests/cli
+stage e2e "$deno" test --allow-all --quiet tests/e2e
+stage demo demo P4CACHE="$root/build/p4-cache"
+stage demo-kill demo P4CACHE="$root/build/p4-cache" DEMO_KILL=1
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
