@@ -235,6 +235,21 @@ Deno.test("nfs: a directory that vanished is made again", async () => {
   });
 });
 
+Deno.test("nfs: temporary files of killed uploads go after a day, younger ones stay", async () => {
+  await inDirectory(async (directory) => {
+    const temporaries = `${directory}/.p4cache-tmp`;
+    await Deno.mkdir(temporaries);
+    const dayMs = 86_400_000;
+    for (const [name, ageMs] of [["old", dayMs * 1.1], ["young", dayMs * 0.9]] as const) {
+      await Deno.writeTextFile(`${temporaries}/${name}`, "half an upload");
+      const time = new Date(Date.now() - ageMs);
+      await Deno.utime(`${temporaries}/${name}`, time, time);
+    }
+    await put(await open(directory), patternBytes(10, 17));
+    deepStrictEqual(await filesBelow(temporaries), [`${temporaries}/young`]);
+  });
+});
+
 Deno.test({
   name: "nfs: an export that is unmounted answers nothing, and takes nothing",
   ignore: !isRoot,

@@ -20,16 +20,11 @@ import type {
   StorageCapabilities,
   UploadRequest,
 } from "../backend.ts";
-import { createContentHasher } from "../hashing.ts";
 import { openSourceReader, TRANSFER_CHUNK_BYTES } from "../source_reader.ts";
-import {
-  StorageError,
-  type StorageFault,
-  type StorageOperation,
-} from "../storage_error.ts";
+import type { StorageOperation } from "../storage_error.ts";
 import { MountCalls } from "./mount_calls.ts";
 import { joined, NfsDirectory, parentOf } from "./nfs_directory.ts";
-import { isAbsence, nfsError } from "./nfs_errors.ts";
+import { fault, isAbsence, nfsError } from "./nfs_errors.ts";
 import {
   keyOfStoredPath,
   keyProblem,
@@ -38,6 +33,7 @@ import {
   storedPathOf,
   TEMPORARY_DIRECTORY,
 } from "./nfs_keys.ts";
+import { readWhole } from "./nfs_read.ts";
 import { decodeSidecar, encodeSidecar } from "./nfs_sidecar.ts";
 
 export interface NfsBackendOptions {
@@ -74,9 +70,6 @@ const CAPABILITIES: StorageCapabilities = {
 /** How many files of a directory are looked at together in a listing. */
 const LIST_BATCH = 32;
 
-/** Between two calls of onProgress, in milliseconds. */
-const PROGRESS_MS = 1_000;
-
 /** @throws {Error} With what to do, if the root cannot be a store. */
 export async function openNfsBackend(
   options: NfsBackendOptions,
@@ -104,6 +97,7 @@ export async function openNfsBackend(
     initialize: options.initialize ?? false,
     calls,
     newId: options.newId ?? ((): string => crypto.randomUUID()),
+    nowMs: () => clock.nowMs(),
   });
   return new NfsBackend(directory, clock);
 }
@@ -223,7 +217,12 @@ class NfsBackend implements StorageBackend {
     if (info === null || info.metadata !== null) return;
     if (info.sizeBytes !== request.source.sizeBytes) return;
     const path = this.#pathOf("upload", key);
-    const stored = await this.#readAll("upload", key, path, null, signal);
+    const reading = { operation: "upload" as const, key, path, clock: this.#clock };
+    const stored = await readWhole(this.#directory, {
+      ...reading,
+      request: null,
+      signal,
+    });
     if (stored.hash !== hash) return;
     await this.#writeSidecar(key, stored.stat, { ...request.metadata, hash }, signal);
   }
@@ -240,71 +239,17 @@ class NfsBackend implements StorageBackend {
     if ((request.ifMatch ?? info.etag) !== info.etag) {
       throw fault("precondition", "download", key, `it is ${info.etag}`);
     }
-    const { hash, stat } = await this.#readAll(
-      "download",
-      key,
-      this.#pathOf("download", key),
+    const path = this.#pathOf("download", key);
+    const reading = { operation: "download" as const, key, path, clock: this.#clock };
+    const { hash, stat } = await readWhole(this.#directory, {
+      ...reading,
       request,
       signal,
-    );
+    });
     if (stat.size !== info.sizeBytes) {
       throw fault("corrupt", "download", key, "it changed while it was read");
     }
     return { info, hash };
-  }
-
-  /** Reads the whole file, into the target of `request` if there is one. */
-  async #readAll(
-    operation: StorageOperation,
-    key: ObjectKey,
-    path: string,
-    request: DownloadRequest | null,
-    signal: AbortSignal | undefined,
-  ): Promise<{ hash: string; stat: Deno.FileInfo }> {
-    const file = await this.#directory.openRead(path, signal);
-    try {
-      const stat = await this.#directory.stat(file, signal);
-      const wanted = request?.sizeBytes ?? stat.size;
-      if (stat.size !== wanted) {
-        const detail = `it has ${stat.size} bytes, ${wanted} are wanted`;
-        throw fault("corrupt", operation, key, detail);
-      }
-      const hash = await this.#readInto(file, stat.size, request, signal);
-      if (hash === null) {
-        throw fault("corrupt", operation, key, `it ended before its ${stat.size} bytes`);
-      }
-      return { hash, stat };
-    } finally {
-      file.close();
-    }
-  }
-
-  /** Null if the file ends before `total` bytes. */
-  async #readInto(
-    file: Deno.FsFile,
-    total: number,
-    request: DownloadRequest | null,
-    signal: AbortSignal | undefined,
-  ): Promise<string | null> {
-    const hasher = createContentHasher();
-    const buffer = new Uint8Array(Math.min(TRANSFER_CHUNK_BYTES, total));
-    let toldAtMs = this.#clock.monotonicMs();
-    for (let offset = 0; offset < total;) {
-      signal?.throwIfAborted();
-      const room = buffer.subarray(0, Math.min(buffer.length, total - offset));
-      const count = await this.#directory.read(file, room, signal);
-      if (count === null) return null;
-      hasher.update(room.subarray(0, count));
-      await request?.target.write(room.subarray(0, count), offset);
-      offset += count;
-      const nowMs = this.#clock.monotonicMs();
-      if (nowMs - toldAtMs >= PROGRESS_MS || offset === total) {
-        request?.onProgress?.(offset, total);
-        toldAtMs = nowMs;
-      }
-    }
-    signal?.throwIfAborted();
-    return hasher.digestHex();
   }
 
   async #delete(request: DeleteRequest): Promise<void> {
@@ -425,15 +370,6 @@ async function translated<T>(
   } catch (error) {
     throw nfsError(operation, key, error);
   }
-}
-
-function fault(
-  name: StorageFault,
-  operation: StorageOperation,
-  key: string,
-  detail: string,
-): StorageError {
-  return new StorageError(name, { operation, key, detail });
 }
 
 function fileOf(stat: Deno.FileInfo): { sizeBytes: number; storedAtMs: number } {

@@ -27,7 +27,12 @@ export interface NfsDirectoryOptions {
   readonly initialize: boolean;
   readonly calls: MountCalls;
   readonly newId: () => string;
+  /** Wall time, in milliseconds. */
+  readonly nowMs: () => number;
 }
+
+/** A temporary file that nobody wrote to for so long is of a process that is gone. */
+const ABANDONED_MS = 86_400_000;
 
 export class NfsDirectory {
   /** Absolute, without a slash at the end. */
@@ -35,9 +40,11 @@ export class NfsDirectory {
   readonly #root: string;
   readonly #calls: MountCalls;
   readonly #newId: () => string;
+  readonly #nowMs: () => number;
   readonly #known = new Set<string>();
   #device: number;
   #identity: string | null;
+  #isTidy = false;
 
   private constructor(
     options: NfsDirectoryOptions,
@@ -48,6 +55,7 @@ export class NfsDirectory {
     this.path = joined(options.root, options.prefix);
     this.#calls = options.calls;
     this.#newId = options.newId;
+    this.#nowMs = options.nowMs;
     this.#device = device;
     this.#identity = identity;
   }
@@ -106,7 +114,10 @@ export class NfsDirectory {
 
   /** Makes the store's own directories and its identity, once. */
   async prepare(signal?: AbortSignal): Promise<void> {
-    await this.makeDirectories(joined(this.path, TEMPORARY_DIRECTORY), signal);
+    const temporaries = joined(this.path, TEMPORARY_DIRECTORY);
+    await this.makeDirectories(temporaries, signal);
+    if (!this.#isTidy) await this.#removeAbandoned(temporaries, signal);
+    this.#isTidy = true;
     if (this.#identity !== null) return;
     const home = joined(this.path, SIDECAR_DIRECTORY);
     await this.makeDirectories(home, signal);
@@ -116,6 +127,16 @@ export class NfsDirectory {
     await this.linkNew(temporary, joined(home, "identity"), signal);
     await this.remove(temporary);
     this.#identity = await readIdentity(this.#calls, this.path);
+  }
+
+  /** Removes what uploads left that were killed; another daemon's may be under way. */
+  async #removeAbandoned(directory: string, signal?: AbortSignal): Promise<void> {
+    for (const { name } of await this.entries(directory, signal)) {
+      const path = joined(directory, name);
+      const stat = await this.lstat(path, signal);
+      const ageMs = this.#nowMs() - (stat?.mtime?.getTime() ?? this.#nowMs());
+      if (stat?.isFile === true && ageMs > ABANDONED_MS) await this.remove(path, signal);
+    }
   }
 
   temporaryPath(): string {

@@ -78,3 +78,13 @@ export function nfsError(
   const what = error instanceof Error ? error.message : String(error);
   return new StorageError(fault, { operation, key, detail: what, cause: error });
 }
+
+/** A fault that no call reported. */
+export function fault(
+  name: StorageFault,
+  operation: StorageOperation,
+  key: string,
+  detail: string,
+): StorageError {
+  return new StorageError(name, { operation, key, detail });
+}
