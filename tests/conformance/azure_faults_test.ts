@@ -143,7 +143,30 @@ test("a SAS works while it lasts, and is denied afterwards", async () => {
   await expired.close();
 });
 
-test("a SAS that ends soon is warned of", async () => {
+test("a SAS that ends soon is warned of, once a day", async () => {
+  const day = 86_400_000;
+  const clock = new FakeClock();
+  const warnings: string[] = [];
+  const backend = await openAzureBackend({
+    type: "azure",
+    endpoint: "http://127.0.0.1:1",
+    endpointPin: true,
+    container,
+    accountName,
+    sasToken: `se=${new Date(clock.nowMs() + 16 * day).toISOString()}`,
+  }, testTools({ clock, onWarning: (message) => void warnings.push(message) }));
+  const counts: number[] = [];
+  for (let i = 0; i < 18; i++) {
+    for (let j = 0; j < 3; j++) await rejects(() => backend.head(KEY));
+    counts.push(warnings.length);
+    await clock.sleep(day);
+  }
+  deepStrictEqual(counts.slice(0, 4), [0, 0, 1, 2]);
+  ok(/ends at/.test(warnings[0]!) && /ended at/.test(warnings.at(-1)!));
+  await backend.close();
+});
+
+test("a SAS that ends soon is warned of at the start", async () => {
   const day = 86_400_000;
   for (const [days, count] of [[30, 0], [3, 1], [-1, 1]] as const) {
     const warnings: string[] = [];

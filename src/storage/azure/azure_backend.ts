@@ -31,7 +31,7 @@ import {
   SettingsError,
 } from "../cloud_settings.ts";
 import { mappedBody, takeBody } from "../http/body.ts";
-import { openTransport } from "../http/transport.ts";
+import { openTransport, type Transport } from "../http/transport.ts";
 import { decodeMetadata } from "../object_metadata.ts";
 import {
   downloadInRanges,
@@ -46,8 +46,10 @@ import { AzureUpload, OBJECT_BYTES_MAX } from "./azure_upload.ts";
 
 const PAGE_OBJECTS = 5_000;
 
+const DAY_MS = 86_400_000;
+
 /** A SAS that ends sooner than this is worth a warning. */
-const SAS_WARNING_MS = 14 * 86_400_000;
+const SAS_WARNING_MS = 14 * DAY_MS;
 
 const CAPABILITIES: StorageCapabilities = {
   metadata: true,
@@ -69,8 +71,9 @@ export async function openAzureBackend(
   if (options.container === "") throw new SettingsError("container is empty");
   if (options.accountName === "") throw new SettingsError("account_name is empty");
   const settings = planCloudSettings(options);
-  warnOfExpiry(options, tools);
-  const transport = await openTransport({
+  const watchExpiry = expiryWatch(options, tools);
+  watchExpiry();
+  const opened = await openTransport({
     caCertPath: settings.caCertPath,
     hosts: hostRuleFor(
       settings.endpoint,
@@ -81,6 +84,13 @@ export async function openAzureBackend(
     stallMs: settings.stallMs,
     idleConnectionsMax: 64,
   });
+  const transport: Transport = {
+    send(request): ReturnType<Transport["send"]> {
+      watchExpiry();
+      return opened.send(request);
+    },
+    close: () => opened.close(),
+  };
   const container = await createContainerClient(
     options,
     settings,
@@ -94,17 +104,22 @@ export async function openAzureBackend(
   );
 }
 
-function warnOfExpiry(options: AzureOptions, tools: BackendTools): void {
+/** Says once a day that the SAS ends soon, or did. Told of each request. */
+function expiryWatch(options: AzureOptions, tools: BackendTools): () => void {
   const endMs = sasExpiryMsOf(options.sasToken ?? "");
-  if (endMs === null) return;
-  const leftMs = endMs - tools.clock.nowMs();
-  if (leftMs > SAS_WARNING_MS) return;
+  if (endMs === null) return () => {};
   const end = new Date(endMs).toISOString();
-  tools.onWarning(
-    leftMs <= 0
-      ? `sas_token ended at ${end}: every request will be denied; set a new one`
-      : `sas_token ends at ${end}; set a new one before that`,
-  );
+  let nextMs = endMs - SAS_WARNING_MS;
+  return () => {
+    const nowMs = tools.clock.nowMs();
+    if (nowMs < nextMs) return;
+    nextMs = nowMs + DAY_MS;
+    tools.onWarning(
+      nowMs >= endMs
+        ? `sas_token ended at ${end}: every request will be denied; set a new one`
+        : `sas_token ends at ${end}; set a new one before that`,
+    );
+  };
 }
 
 interface AzureContext {
