@@ -16,7 +16,10 @@ export class RowError extends Error {
   override readonly name = "RowError";
 }
 
-/** Tables of the rev family that name archives, and what their rows are. */
+/**
+ * Tables of the rev family that name archives, and what their rows are. Not here: db.revdx,
+ * db.revhx and db.revcx, which repeat rows of db.rev.
+ */
 export const REV_TABLES = {
   "db.rev": "submitted",
   "db.revbx": "archived", //   in an archive depot
@@ -32,9 +35,6 @@ export const REV_TABLES = {
 export type RevTable = keyof typeof REV_TABLES;
 /** `storage`: known from the storage tables only. */
 export type RevKind = typeof REV_TABLES[RevTable] | "storage";
-
-/** Copies and indexes of rows that other tables have: counted, not read. */
-export const DUPLICATE_TABLES: readonly string[] = ["db.revdx", "db.revhx", "db.revcx"];
 
 export const STORAGE_TABLES: readonly string[] = ["db.storage", "db.storagesh"];
 

@@ -74,6 +74,8 @@ export interface CatalogOptions {
   readonly onRevision?: (rev: RevRow, rule: CaseRule) => void;
   /** Make claims. Default true. */
   readonly makesClaims?: boolean;
+  /** Ends the reading; what was read is called incomplete. */
+  readonly signal?: AbortSignal;
 }
 
 /** The inputs cannot be used at all, as given. */
@@ -303,7 +305,13 @@ class CatalogReader {
         this.#diskBytes += chunk.length;
         this.#options.onProgress?.(this.#diskBytes, this.#totalBytes);
       };
-      for await (const chunk of inputText(path, onRead)) scanner.push(chunk);
+      for await (const chunk of inputText(path, onRead)) {
+        scanner.push(chunk);
+        if (this.#options.signal?.aborted) {
+          file.damage = "the run was interrupted while it was read";
+          break;
+        }
+      }
     } catch (error) {
       if (!(error instanceof GzipError)) throw error;
       file.damage = error.message;
@@ -391,6 +399,12 @@ class CatalogReader {
 
   #result(): Catalog {
     const { malformed, refused, ...counts } = this.#counts;
+    const isEmpty = counts.revisionRows + counts.storageRows === 0;
+    if (this.#options.checkpoint !== null && isEmpty) {
+      this.#incomplete.push(
+        `${this.#options.checkpoint} names no revision at all: is it the right one?`,
+      );
+    }
     return {
       claims: this.#claims,
       depots: [...this.#depots.values()],

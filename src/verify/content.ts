@@ -42,8 +42,6 @@ export interface FileReading {
 
 export interface ReadOptions {
   readonly throttle: Throttle;
-  /** Called with the bytes as they are read. */
-  readonly onBytes: (bytes: number) => void;
 }
 
 /** The BLAKE3-256 of a file. */
@@ -184,7 +182,6 @@ class HashedChunks {
       const chunk = buffer.subarray(0, count);
       this.#hasher.update(chunk);
       this.#bytesRead += count;
-      this.#options.onBytes(count);
       yield chunk;
     }
   }

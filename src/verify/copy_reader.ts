@@ -57,7 +57,6 @@ export interface CopyReaderOptions {
   readonly budget: RecallBudget;
   readonly throttle: Throttle;
   readonly signal: AbortSignal;
-  readonly onBytes: (bytes: number) => void;
   readonly onIncomplete: (why: string) => void;
 }
 
@@ -70,12 +69,9 @@ export class CopyReader {
 
   constructor(options: CopyReaderOptions) {
     this.#options = options;
-    this.#read = { throttle: options.throttle, onBytes: options.onBytes };
+    this.#read = { throttle: options.throttle };
     // Its bytes were paid for when they were fetched.
-    this.#readFetched = {
-      throttle: new Throttle(SYSTEM_CLOCK, Infinity),
-      onBytes: () => {},
-    };
+    this.#readFetched = { throttle: new Throttle(SYSTEM_CLOCK, Infinity) };
   }
 
   async hashLocal(path: string): Promise<CopyReport> {
@@ -106,7 +102,7 @@ export class CopyReader {
     path: string,
     archive: ArchiveFile | null,
   ): Promise<CopyReport | "deferred"> {
-    const { store, scratch, budget, throttle, signal, onBytes } = this.#options;
+    const { store, scratch, budget, throttle, signal } = this.#options;
     if (!budget.take(stored.sizeBytes)) return "deferred";
     try {
       const object = await fetchObject(stored.key, stored.sizeBytes, {
@@ -116,7 +112,6 @@ export class CopyReader {
         signal,
       });
       try {
-        onBytes(object.sizeBytes);
         const bytesRead = object.sizeBytes;
         if (archive === null) {
           return {

@@ -68,7 +68,6 @@ const UNITS: Readonly<Record<Phase, string>> = {
   "archives": "revisions",
   "store list": "objects",
   "disk": "files",
-  "comparison": "names",
 };
 
 export function formatProgress(

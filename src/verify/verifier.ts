@@ -59,7 +59,7 @@ export interface VerifySources {
   readonly signal: AbortSignal;
 }
 
-export type Phase = "records" | "archives" | "store list" | "disk" | "comparison";
+export type Phase = "records" | "archives" | "store list" | "disk";
 
 export interface VerifyObserver {
   finding(finding: Finding): void;
@@ -104,6 +104,7 @@ export async function verify(
       journals: options.journals,
       scratch,
       ignoresMd5: options.ignoresMd5,
+      signal: sources.signal,
       onProgress: (done, total) => observer.progress("records", done, total),
     });
     const run = new Run(options, sources, observer, { catalog, scratch });
@@ -205,7 +206,6 @@ class Run {
       budget: this.#budget,
       throttle: this.#throttle,
       signal,
-      onBytes: () => {},
       onIncomplete,
     });
     return new ArchiveChecker({

@@ -5,6 +5,7 @@
 import { deepStrictEqual, match, rejects, strictEqual } from "node:assert/strict";
 import { firstKeyFor, parseDepotPath, versionKeyFor } from "../../src/core/names.ts";
 import type { Finding } from "../../src/verify/report_types.ts";
+import type { ReadableFile } from "../../src/verify/sources.ts";
 import { ResumeError } from "../../src/verify/resume_log.ts";
 import {
   AS_OF_S,
@@ -176,8 +177,33 @@ Deno.test("a resume file of another run is refused, and so is any other file", a
 Deno.test("an interrupted run says that it is not complete", async () => {
   await using world = await World.make();
   const { result } = await world.verify({}, { signal: AbortSignal.abort() });
-  deepStrictEqual(result.incomplete, ["the run was interrupted"]);
+  strictEqual(result.incomplete.at(-1), "the run was interrupted");
   strictEqual(result.inventory, null);
+});
+
+Deno.test("a run that is interrupted anywhere goes on by its resume file, and misses nothing", async () => {
+  await using world = await World.make();
+  await world.change("depot/bin/plain,d/1.101", () => bytesOfText("damaged"));
+  for (const path of await world.paths()) {
+    const resumePath = `${world.directory}/resume`;
+    await Deno.remove(resumePath).catch(() => {});
+    const interruption = new AbortController();
+    const first = await world.verify({ resumePath }, {
+      signal: interruption.signal,
+      files: (files) => ({
+        ...files,
+        open(name): Promise<ReadableFile> {
+          if (name === path) interruption.abort();
+          return files.open(name);
+        },
+      }),
+    });
+    strictEqual(first.result.incomplete.at(-1), "the run was interrupted");
+    const { result, findings } = await world.verify({ resumePath });
+    deepStrictEqual(result.incomplete, []);
+    deepStrictEqual([result.total.checked, result.total.bad], [STANDARD_REVISIONS, 1]);
+    deepStrictEqual(brief(findings), ["bad depot/bin/plain,d/1.101 local"]);
+  }
 });
 
 Deno.test("--path checks what a file below it uses, and looks for no orphans", async () => {
@@ -223,7 +249,8 @@ Deno.test("names of any bytes are checked, found missing, and found as orphans",
   await world.renameToBytes("file", path);
   const { result, findings } = await world.verify();
   deepStrictEqual([findings, result.total.ok], [[], 1]);
-  await Deno.writeFile(world.checkpoint, bytesOfText(checkpointText({ lines: [] })));
+  const other = revLine({ depotFile: "//depot/purged", rev: 1, text, action: 6 });
+  await Deno.writeFile(world.checkpoint, bytesOfText(checkpointText({ lines: [other] })));
   const orphan = await world.verify({ orphanAgeMs: -1e12 });
   deepStrictEqual(brief(orphan.findings), [`orphan ${path} local`]);
 });

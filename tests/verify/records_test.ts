@@ -294,3 +294,10 @@ Deno.test("names that are not UTF-8, or full of special characters, are found in
   const { result } = await world.verify(EXISTS);
   strictEqual(result.stats.revisionRows, 1);
 });
+
+Deno.test("a checkpoint without any revision is not taken for a good one", async () => {
+  await using world = await World.make(standardArchives(), checkpointText({ lines: [] }));
+  const { result, findings } = await world.verify();
+  deepStrictEqual([findings, result.inventory], [[], null]);
+  match(result.incomplete.join(), /names no revision at all/);
+});
