@@ -21,6 +21,8 @@ const { values: options } = parseArgs({
   options: {
     rows: { type: "string", default: "1000000" },
     directory: { type: "string", default: "build/bench/manifest" },
+    // In a process of its own, so that the memory is that of an open manifest.
+    lookup: { type: "boolean", default: false },
   },
 });
 
@@ -41,15 +43,26 @@ const STAT: LocalStat = {
   dev: 64_768n,
 };
 
-/** 70 bytes, and neighbours in number are far apart in order. */
+/** As submits make them: files of a directory arrive together, directories in any order. */
+const FILES_PER_DIRECTORY = 50;
+
+/** 70 bytes. Neighbours in number share a directory, whose place in the order is random. */
 function pathAt(index: number): DepotPath {
-  const scattered = (Math.imul(index, 2_654_435_761) >>> 0).toString(16).padStart(8, "0");
+  const directory = Math.floor(index / FILES_PER_DIRECTORY);
+  const scattered = (Math.imul(directory, 2_654_435_761) >>> 0).toString(16)
+    .padStart(8, "0");
   const name = String(index).padStart(9, "0");
   return parseDepotPath(
-    `depot/main/${scattered.slice(0, 2)}/content/${
-      scattered.slice(2, 4)
-    }/environment/textures/${scattered}_${name}x,v`,
+    `depot/main/${
+      scattered.slice(0, 2)
+    }/content/${scattered}/texture_map_01/t_${name}_diffuse_v2,v`,
   );
+}
+
+/** A directory is used as a whole, at some time of the last months. */
+function lastAccessAt(index: number): number {
+  const directory = Math.floor(index / FILES_PER_DIRECTORY);
+  return 1_700_000_000 + (Math.imul(directory, 40_503) >>> 0) % 10_000_000;
 }
 
 function storedAt(path: DepotPath, index: number): StoredVersion {
@@ -98,12 +111,13 @@ interface Rates {
   readonly markClean: number;
 }
 
-/** Each of `range` rows in turn: written, upload-started (not timed), uploaded. */
+/** Each of the rows in turn: written, upload-started (not timed), uploaded. */
 async function markRates(
   manifest: Manifest,
-  { first, count, callers }: { first: number; count: number; callers: number },
+  { indexes, callers }: { indexes: readonly number[]; callers: number },
 ): Promise<Rates> {
-  const paths = Array.from({ length: count }, (_, i) => pathAt(first + i));
+  const paths = indexes.map(pathAt);
+  const count = paths.length;
   const samples: Rates[] = [];
   const start = performance.now();
   while (performance.now() - start < MEASURE_MS) {
@@ -116,7 +130,7 @@ async function markRates(
     const clean = await rateOf(callers, (i) =>
       manifest.apply(paths[i]!, "any", {
         kind: "uploaded",
-        stored: storedAt(paths[i]!, first + i),
+        stored: storedAt(paths[i]!, indexes[i]!),
         stat: STAT,
         nowMs: 1_800_000_000_000,
       }), count);
@@ -141,24 +155,28 @@ async function fill(manifest: Manifest, from: number, to: number): Promise<void>
         stat: STAT,
         resident: true,
         flags: {},
-        nowS: 1_700_000_000 + index % 86_400,
+        nowS: lastAccessAt(index),
       }));
     }
     await Promise.all(batch);
   }
 }
 
+/** The next batch is read while the one before is committed. */
 async function popRate(manifest: Manifest, count: number): Promise<number> {
   let popped = 0;
   const start = performance.now();
+  let batch = manifest.leastRecentlyUsed(500);
   while (popped < count) {
-    const batch = manifest.leastRecentlyUsed(1_000);
-    await Promise.all(
+    const evicted = Promise.all(
       batch.map(({ path, entry }) =>
         manifest.apply(path, entry.generation, { kind: "evicted", marker: STAT })
       ),
     );
     popped += batch.length;
+    await Promise.resolve();
+    batch = manifest.leastRecentlyUsed(500, batch.at(-1)!);
+    await evicted;
   }
   return popped / (performance.now() - start) * 1000;
 }
@@ -215,6 +233,16 @@ const say = (text: string): void => {
 };
 
 const directory = options.directory;
+if (options.lookup) {
+  const openStart = performance.now();
+  const opened = await openManifest({ directory: `${directory}/m` });
+  const openMs = performance.now() - openStart;
+  const lookup = lookupTimes(opened, ROWS);
+  const memoryMb = await anonymousMemoryMb();
+  say(JSON.stringify({ openMs, lookup, memoryMb }));
+  await opened.close();
+  Deno.exit(0);
+}
 await Deno.mkdir(directory, { recursive: true });
 await Deno.remove(`${directory}/m`, { recursive: true }).catch(() => {});
 const memoryBefore = await anonymousMemoryMb();
@@ -225,8 +253,12 @@ let manifest = await openManifest({ directory: `${directory}/m` });
 await fill(manifest, 0, SMALL);
 const one = await rateOf(1, (i) => manifest.apply(pathAt(i % SMALL), "any", written(i)));
 say(`one caller, one fsync each: mark_dirty ${one.toFixed(0)}/s`);
-const small = await markRates(manifest, { first: 0, count: SMALL, callers: CALLERS });
-const single = await markRates(manifest, { first: 0, count: 400, callers: 1 });
+const firstRows = Array.from({ length: SMALL }, (_, i) => i);
+const small = await markRates(manifest, { indexes: firstRows, callers: CALLERS });
+const single = await markRates(manifest, {
+  indexes: firstRows.slice(0, 400),
+  callers: 1,
+});
 say(`1 K rows, ${CALLERS} callers: ${JSON.stringify(small)}`);
 
 const fillStart = performance.now();
@@ -236,21 +268,30 @@ say(`filled to ${ROWS} rows at ${fillRate.toFixed(0)}/s`);
 const diskBytes = await usedBytes(`${directory}/m/data.mdb`);
 await manifest.close();
 
-const openStart = performance.now();
+const child = await new Deno.Command(Deno.execPath(), {
+  args: [
+    "run",
+    "-A",
+    import.meta.filename!,
+    "--directory",
+    directory,
+    "--rows",
+    String(ROWS),
+    "--lookup",
+  ],
+}).output();
+const { openMs, lookup, memoryMb } = JSON.parse(new TextDecoder().decode(child.stdout));
 manifest = await openManifest({ directory: `${directory}/m` });
-const openMs = performance.now() - openStart;
-const lookup = lookupTimes(manifest, ROWS);
-const memoryMb = await anonymousMemoryMb();
-const large = await markRates(manifest, {
-  first: ROWS >> 1,
-  count: SMALL,
-  callers: CALLERS,
-});
-say(`${ROWS} rows, ${CALLERS} callers: ${JSON.stringify(large)}`);
+const together = Array.from({ length: SMALL }, (_, i) => (ROWS >> 1) + i);
+const large = await markRates(manifest, { indexes: together, callers: CALLERS });
+say(`${ROWS} rows, ${CALLERS} callers, one submit: ${JSON.stringify(large)}`);
+const apart = Array.from({ length: SMALL }, (_, i) => Math.floor(i * ROWS / SMALL));
+const scattered = await markRates(manifest, { indexes: apart, callers: CALLERS });
+say(`the same, each row in another directory: ${JSON.stringify(scattered)}`);
 const hold = await longestHoldMs(() =>
-  Promise.all(
-    Array.from({ length: 20_000 }, (_, i) =>
-      manifest.apply(pathAt(i * 37 % ROWS), "any", written(1_900_000_000))),
+  rateOf(
+    1_000,
+    (i) => manifest.apply(pathAt(i * 37 % ROWS), "any", written(1_900_000_000)),
   )
 );
 const pop = await popRate(manifest, Math.min(50_000, ROWS >> 2));
@@ -270,6 +311,8 @@ const result = {
   markClean1: single.markClean,
   markDirty64Large: large.markDirty,
   markClean64Large: large.markClean,
+  markDirty64Scattered: scattered.markDirty,
+  markClean64Scattered: scattered.markClean,
   flatLargeOverSmall: flat,
   fillPerSecond: fillRate,
   popLru: pop,

@@ -12,11 +12,11 @@
 
 import { setImmediate } from "node:timers";
 
-/** Composing a group never holds the event loop for much longer than this. */
-const COMPOSE_MS_MAX = 4;
-const GROUP_MAX = 1_024;
+/** Composing a group takes no longer; encoding and handing it over takes twice as long again. */
+const COMPOSE_MS_MAX = 2;
+const GROUP_MAX = 512;
 /** How often the clock is read while composing. */
-const OPERATIONS_PER_LOOK = 16;
+const OPERATIONS_PER_LOOK = 4;
 
 interface Operation<Group> {
   run(group: Group): void;

@@ -47,7 +47,7 @@ import {
 } from "./transitions.ts";
 
 /** Rows that one operation changes at most, so that no group holds the event loop. */
-const ROWS_PER_STEP = 256;
+const ROWS_PER_STEP = 64;
 
 const FROM_START = "";
 
