@@ -16,7 +16,6 @@ import {
   boolean,
   fixed,
   integer,
-  keyPrefix,
   listOf,
   logLevel,
   nullable,
@@ -43,18 +42,11 @@ const DEPOT_KEYS = {
   secondary: restart(nullable(backend()), null, {
     help: "A store that is asked for what the primary does not have. Never written.",
   }),
-  read_prefixes: restart(listOf(keyPrefix()), [], {
-    help:
-      "Prefixes of other instances in the primary store, asked in this order for what " +
-      "our own prefix does not have. Never written.",
-  }),
-  borrowed_ttl_secs: live(integer(60, 31_536_000), 86_400, {
-    help: "How long a local copy from one of `read_prefixes` counts as current.",
-  }),
-  store_lookup_on_miss: live(boolean(), true, {
+  store_lookup_on_miss: live(nullable(boolean()), null, {
     help:
       "Ask the store for a file that the manifest does not know, such as one that was " +
-      "staged by another tool.",
+      "staged by another tool. Costs a request for each file that is really absent.",
+    defaultNote: "the same as `read_only`",
   }),
   enforce_content_hash: live(boolean(), true, {
     help:
@@ -89,18 +81,14 @@ const CACHE_KEYS = {
       "How the store's copy is checked before the local one goes: `head` asks for its " +
       "size and hash, `full` reads all of it.",
   }),
-  recall_max_bytes_per_day: live(integer(0), 0, {
-    help: "Bytes that restores may fetch in a day. 0: no limit.",
-    defaultNote: "no limit",
-  }),
 } as const;
 
 const TRANSFER_KEYS = {
   upload_threads: restart(integer(1, 64), 4, {
-    help: "Files that are hashed at a time.",
+    help: "Files that are uploaded at a time.",
   }),
   upload_concurrency: restart(integer(1, 256), 16, {
-    help: "Files that are on their way to the store at a time.",
+    help: "Requests to a store in flight, besides those of restores.",
   }),
   upload_settle_ms: live(integer(0, 600_000), 2_000, {
     help: "A file is uploaded once it has not changed for this long.",
@@ -141,8 +129,9 @@ const SOCKET_KEYS = {
   watcher_allowed_uids: live(listOf(integer(0, 4_294_967_294)), [], {
     help: "Users whose files are uploaded, besides root and the daemon's own.",
   }),
-  shim_socket_mode: restart(socketMode(), "0660", { help: "Mode of `shim.sock`." }),
-  access_socket_mode: restart(socketMode(), "0660", { help: "Mode of `access.sock`." }),
+  shim_socket_mode: restart(socketMode(), "0660", {
+    help: "Mode of `shim.sock` and `access.sock`.",
+  }),
   shim_max_requests: restart(integer(1, 65_536), 1_024, {
     help: "Requests of the shim in flight; more wait their turn.",
   }),
@@ -156,7 +145,9 @@ const DELETE_KEYS = {
     help: "Objects removed from the store in an hour at most. 0: none at all.",
   }),
   skip_startup_scan: restart(boolean(), false, {
-    help: "Do not walk the depot at start, but slowly while running.",
+    help:
+      "Do not walk the depot at start. What was written while no daemon ran is then " +
+      "found only when an overflow, or the next start without this, asks for a walk.",
   }),
   rescan_cooldown_secs: live(integer(0, 86_400), 30, {
     help: "Time between two walks of the depot that lost events ask for.",
@@ -226,10 +217,6 @@ const PROCESS_KEYS = {
   pid_file: restart(nullable(absolutePath()), null, {
     help: "Written at start, removed at the end.",
     defaultNote: "none",
-  }),
-  license_file: restart(nullable(absolutePath()), null, {
-    help: "The licence.",
-    defaultNote: "where the package puts it",
   }),
 } as const;
 

@@ -42,16 +42,13 @@ Deno.test("parseConfig() needs a depot and a store, and knows a default for the 
     readOnly: false,
     primary: { type: "nfs", path: "/store", pathPrefix: "", initialize: false },
     secondary: null,
-    readPrefixes: [],
-    borrowedTtlSecs: 86_400,
-    storeLookupOnMiss: true,
+    storeLookupOnMiss: null,
     enforceContentHash: true,
     maxCacheBytes: 0,
     lowWatermarkBytes: 0,
     minFreeBytes: null,
     evictMinAgeSecs: 60,
     evictVerify: "head",
-    recallMaxBytesPerDay: 0,
     uploadThreads: 4,
     uploadConcurrency: 16,
     uploadSettleMs: 2_000,
@@ -71,7 +68,6 @@ Deno.test("parseConfig() needs a depot and a store, and knows a default for the 
     shimAllowedUids: [],
     watcherAllowedUids: [],
     shimSocketMode: "0660",
-    accessSocketMode: "0660",
     shimMaxRequests: 1_024,
     logFile: null,
     logFormat: "text",
@@ -92,7 +88,6 @@ Deno.test("parseConfig() needs a depot and a store, and knows a default for the 
     accessSpoolMaxBytes: GIB,
     daemon: false,
     pidFile: null,
-    licenseFile: null,
   });
 });
 
@@ -134,7 +129,6 @@ Deno.test("parseConfig() writes paths, prefixes and modes in one way", () => {
   const config = configOf({
     "depot_path": "//p4//depots/",
     "shim_socket_mode": "600",
-    "read_prefixes": ["/a/b/", "a/b", ""],
     "primary": {
       ...S3,
       "path_prefix": "/x/y/",
@@ -144,7 +138,6 @@ Deno.test("parseConfig() writes paths, prefixes and modes in one way", () => {
   });
   strictEqual(config.depotPath, "/p4/depots");
   strictEqual(config.shimSocketMode, "0600");
-  deepStrictEqual(config.readPrefixes, ["a/b", ""]);
   strictEqual(config.primary.pathPrefix, "x/y");
   strictEqual("endpoint" in config.primary && config.primary.endpoint, "https://h:9");
 });

@@ -34,7 +34,6 @@ const PUBLISHED: Readonly<Record<"live" | "restart", readonly ConfigKey[]>> = {
     "primary",
     "secondary",
     "shim_socket_mode",
-    "access_socket_mode",
     "access_sink",
   ],
 };
@@ -46,7 +45,7 @@ Deno.test("KEYS keeps to the published rules of what takes effect when", () => {
 });
 
 Deno.test("planReload() finds nothing to do in an equal configuration", () => {
-  const keys = { "shim_allowed_uids": [1, 2], "read_prefixes": ["x"] };
+  const keys = { "shim_allowed_uids": [1, 2], "watcher_allowed_uids": [3] };
   const [running, wanted] = [configOf(keys), configOf(keys)];
   deepStrictEqual(planReload(running, wanted), {
     config: wanted,

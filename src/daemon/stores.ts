@@ -7,6 +7,7 @@
 
 import type { Clock } from "../core/clock.ts";
 import type { Config } from "../config/key_table.ts";
+import { revealSecrets } from "../config/secret.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import type { StorageBackend } from "../storage/backend.ts";
@@ -16,7 +17,6 @@ import { withConcurrency } from "../storage/limiting_backend.ts";
 import { withMetering } from "../storage/metered_backend.ts";
 import { type RetryPolicy, withRetry } from "../storage/retrying_backend.ts";
 import { withBandwidth } from "../storage/throttling_backend.ts";
-import { storeOptionsOf } from "./store_options.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
@@ -53,7 +53,7 @@ async function openStore(
   const { clock, metrics, log, config, watermark, userAgent } = tools;
   const policy = retryPolicy(tools);
   try {
-    const backend = await openBackend(storeOptionsOf(options), {
+    const backend = await openBackend(revealSecrets(options), {
       clock,
       retry: { policy, clock, random: Math.random },
       watermark,
@@ -87,13 +87,19 @@ async function openStore(
   }
 }
 
+/** Read anew at each failure: the numbers change with the configuration. */
 function retryPolicy({ config, metrics, log }: StoreTools): RetryPolicy {
-  const { retryMaxAttempts, retryBaseMs, retryMaxMs } = config();
   return {
-    attemptsMax: retryMaxAttempts + 1,
-    delayMsMin: retryBaseMs,
-    delayMsMax: retryMaxMs,
-    retryAfterMsMax: Math.max(120_000, retryMaxMs),
+    get attemptsMax(): number {
+      return config().retryMaxAttempts + 1;
+    },
+    get delayMsMin(): number {
+      return config().retryBaseMs;
+    },
+    get delayMsMax(): number {
+      return config().retryMaxMs;
+    },
+    retryAfterMsMax: 120_000,
     onRetry: (error, attemptCount, delayMs) => {
       metrics.count("p4cache_retries_total");
       log.debug(`trying again: ${error.message}`, { attemptCount, delayMs });

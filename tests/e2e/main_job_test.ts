@@ -1,3 +1,4 @@
+// deno-lint-ignore-file no-sync-fn-in-async-fn no-console -- a test looks at files; the seed is printed
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { run, Site, until } from "./site.ts";
 
