@@ -7,10 +7,10 @@
 
 import { createHash } from "node:crypto";
 import { Buffer } from "node:buffer";
-import { Blake3Hasher } from "@napi-rs/blake-hash";
 import { type RcsBytes, RcsError, readRcsLayout } from "../perforce/rcs_layout.ts";
 import { walkRevisions } from "../perforce/rcs_reader.ts";
 import type { RcsText } from "../perforce/rcs_text.ts";
+import { createContentHasher } from "../storage/hashing.ts";
 import type { Throttle } from "./budget.ts";
 import { gunzip, GzipError } from "./gunzip.ts";
 import type { RevisionContent } from "./judge.ts";
@@ -160,7 +160,7 @@ function contentOf(text: RcsText): RevisionContent {
 class HashedChunks {
   readonly #file: ReadableFile;
   readonly #options: ReadOptions;
-  readonly #hasher = new Blake3Hasher();
+  readonly #hasher = createContentHasher();
   #bytesRead = 0;
   #isWhole = false;
 
@@ -186,9 +186,14 @@ class HashedChunks {
     }
   }
 
+  get bytesRead(): number {
+    return this.#bytesRead;
+  }
+
+  /** Once, at the end. */
   result(): FileReading {
     return {
-      hash: this.#isWhole ? this.#hasher.digest("hex") : "",
+      hash: this.#isWhole ? this.#hasher.digestHex() : "",
       bytesRead: this.#bytesRead,
     };
   }
@@ -206,7 +211,7 @@ async function openRcsBytes(file: ReadableFile, source: HashedChunks): Promise<R
     };
   }
   for await (const _ of source.chunks()) continue;
-  const { bytesRead } = source.result();
+  const { bytesRead } = source;
   return {
     sizeBytes: bytesRead,
     window(offset: number, lengthMax: number): Uint8Array {

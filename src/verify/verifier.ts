@@ -6,10 +6,10 @@
  * @module
  */
 
-import { blake3 } from "@napi-rs/blake-hash";
 import type { Clock } from "../core/clock.ts";
 import { bytesOf, type DepotPath, firstKeyFor } from "../core/names.ts";
 import { DepotMaps } from "../perforce/archive_path.ts";
+import { createContentHasher } from "../storage/hashing.ts";
 import { ArchiveChecker } from "./archive_check.ts";
 import { RecallBudget, type Selection, Throttle } from "./budget.ts";
 import { type Catalog, type CatalogStats, readCatalog } from "./catalog.ts";
@@ -409,7 +409,11 @@ class Run {
 
 /** The key of the first version of a path. */
 function keyOf(path: DepotPath): string {
-  return firstKeyFor(path, () => blake3(bytesOf(path)).toString("hex"));
+  return firstKeyFor(path, () => {
+    const hasher = createContentHasher();
+    hasher.update(bytesOf(path));
+    return hasher.digestHex();
+  });
 }
 
 /** Directories that absolute depot maps may begin with, and that are the depot root here. */
