@@ -70,3 +70,43 @@ demo: build
 
 clean:
 	rm -rf $(BUILD) node_modules
+
+# ---- longer tests and benchmarks: make help ------------------------------------------
+
+RUNS ?= 200
+N ?= 10000
+OPS ?= 200000
+SECS ?= 60
+SEED ?=
+PROCS ?= 4
+
+.PHONY: help conformance differential fuzz real-programs crash power-cut faults model burst \
+	bench-shim bench-manifest bench-storage bench-verify
+
+help:
+	@echo "make [build] | demo | check | test | clean       (FEATURES=all|nfs|s3|azure|gcs)"
+	@echo "make conformance                                  every store against real servers or emulators"
+	@echo "make differential OPS=n SEED=s PROCS=p            random operations against a plain directory"
+	@echo "make fuzz SECS=n                                  parsers of the shim and the helpers, sanitized"
+	@echo "make real-programs                                RCS, CVS, git, tar, ... on evicted trees"
+	@echo "make crash|power-cut|faults RUNS=n, burst N=n, model OPS=n"
+	@echo "make bench-shim | bench-manifest | bench-storage | bench-verify"
+
+conformance: build
+	@scripts/emulators/run_conformance.sh
+
+bench-manifest: build
+	@$(DENO) run --allow-all scripts/bench_manifest.ts
+
+bench-storage: build
+	@$(DENO) run --allow-all scripts/bench_storage.ts
+
+bench-verify: build
+	@$(DENO) run --allow-all scripts/bench_verify.ts
+
+bench-shim: build
+	@tests/shim/bench.sh $(BUILD)
+
+fuzz: packages
+	@$(MAKE) --no-print-directory -C shim fuzz BUILD=$(BUILD) FUZZ_SECONDS=$(SECS)
+	@$(MAKE) --no-print-directory -C helpers fuzz BUILD=$(BUILD) FUZZ_SECONDS=$(SECS)
