@@ -51,7 +51,7 @@ interface Piece {
 }
 
 /** More pieces than this are copied together, so that many small edits stay cheap. */
-const PIECES_MAX = 4_096;
+const PIECES_MAX = 512;
 
 /** A text. Immutable. */
 export class RcsText {

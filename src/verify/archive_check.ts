@@ -174,7 +174,7 @@ export class ArchiveChecker {
       : "something that is no file stands in its place";
     const good = await this.#store.goodCopy(draft, path, row, reads);
     draft.allBad(path, ["local"], good, what);
-    draft.expect(path, row, true);
+    draft.expect(path, row);
   }
 
   async #resident(
@@ -185,7 +185,7 @@ export class ArchiveChecker {
     reads: boolean,
   ): Promise<void> {
     const { depth } = this.#options;
-    if (row !== null && row.isClean) draft.expect(path, row, true);
+    if (row !== null && row.isClean) draft.expect(path, row);
     if (depth === "exists") return draft.all("ok");
     const wrongSize = sizeFault(draft.file, path, entry, row, depth, reads);
     const readsThis = reads && depth !== "size";

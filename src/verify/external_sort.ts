@@ -12,7 +12,7 @@ import { Buffer } from "node:buffer";
 import { type Scratch, writeAllSync } from "./scratch.ts";
 
 /** Text of one run. With the strings' own overhead about three times as much memory. */
-const RUN_BYTES_MAX = 48 << 20;
+const RUN_BYTES_MAX = 32 << 20;
 /** Overhead of a short string in a run, counted so that many short records are bounded too. */
 const RECORD_OVERHEAD_BYTES = 32;
 /** Runs merged at once; with more, they are first merged into one. */

@@ -104,7 +104,6 @@ export class Inventory {
       bytePathOf(object.key),
       object.sizeBytes,
       object.path,
-      object.isResident ? 1 : 0,
       depot,
       row.kind === "storage" ? row.lbrFile : row.depotFile,
       row.kind === "storage" ? "" : row.depotRev,
@@ -156,39 +155,38 @@ export class Inventory {
 
   /** Asks again for one object before anything is said of it. */
   async *#confirmObject(record: string): AsyncGenerator<InventoryFinding> {
-    const field = record.split("\0");
-    const path = field[2]!;
-    const name = depotPathOrNull(path);
+    const [, , path, depot, depotFile, depotRev, action, change, type, digest, lbrRev] =
+      record.split("\0") as string[];
+    const [revisions, rows] = record.split("\0").slice(11).map(Number);
+    const name = depotPathOrNull(path!);
     const row = name === null ? null : this.#options.manifest?.get(name) ?? null;
     const stored = row?.stored ?? null;
     // Written, replaced or deleted since.
     if (row === null || stored === null || !row.isClean) return;
     const object = await this.#options.store!.head(stored.key);
-    const isResident = row.isResident;
-    const isMissing = object === null;
-    if (!isMissing) {
-      if (!this.#options.checksSize || object.sizeBytes === stored.sizeBytes) return;
-    }
-    const what = isMissing
+    const hasSize = !this.#options.checksSize || object?.sizeBytes === stored.sizeBytes;
+    if (object !== null && hasSize) return;
+    const what = object === null
       ? "the store has no such object"
       : `the object has ${object.sizeBytes} bytes, ${stored.sizeBytes} were stored`;
+    const isRow = depotRev !== "";
     yield {
-      depot: field[4]!,
-      revisions: Number(field[12]),
+      depot: depot!,
+      revisions: revisions!,
       finding: {
-        kind: isMissing ? "missing" : "bad",
-        depotFile: field[5]!,
-        depotRev: field[6] === "" ? null : Number(field[6]),
-        action: field[6] === "" ? null : ACTIONS[Number(field[7])] ?? field[7]!,
-        change: field[6] === "" ? null : Number(field[8]),
-        type: describeType(Number(field[9])),
-        digest: field[10] === "" ? null : field[10]!,
-        archive: path,
-        archiveRev: field[11]!,
-        rows: Number(field[13]),
+        kind: object === null ? "missing" : "bad",
+        depotFile: depotFile!,
+        depotRev: isRow ? Number(depotRev) : null,
+        action: isRow ? ACTIONS[Number(action)] ?? action! : null,
+        change: isRow ? Number(change) : null,
+        type: describeType(Number(type)),
+        digest: digest === "" ? null : digest!,
+        archive: path!,
+        archiveRev: lbrRev!,
+        rows: rows!,
         wrong: ["store"],
-        good: isResident ? [{ side: "local", isVerified: false }] : [],
-        why: isResident ? what : `evicted, and ${what}`,
+        good: row.isResident ? [{ side: "local", isVerified: false }] : [],
+        why: row.isResident ? what : `evicted, and ${what}`,
       },
     };
   }

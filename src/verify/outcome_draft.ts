@@ -16,7 +16,6 @@ export interface ExpectedObject {
   readonly key: string;
   readonly sizeBytes: number;
   readonly path: string;
-  readonly isResident: boolean;
   readonly file: ArchiveFile;
 }
 
@@ -69,10 +68,11 @@ export class OutcomeDraft {
     return this.file.revisions.every((revision) => this.#verdicts.get(revision) === "ok");
   }
 
-  expect(path: string, row: ManifestRow | null, isResident: boolean): void {
+  /** The object of `row` must be in the store's list. */
+  expect(path: string, row: ManifestRow | null): void {
     if (row === null || row.stored === null || row.isElsewhere) return;
     const { key, sizeBytes } = row.stored;
-    this.#expected = { key, sizeBytes, path, isResident, file: this.file };
+    this.#expected = { key, sizeBytes, path, file: this.file };
   }
 
   /** Absence is no fault of revisions that have an excuse. */

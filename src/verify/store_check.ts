@@ -108,11 +108,11 @@ export class StoreChecker {
       if (depth === "hash" || depth === "content") {
         draft.tally.notSampled += draft.file.revisions.length;
       }
-      if (storeIsListed && !row.isElsewhere) draft.expect(path, row, false);
+      if (storeIsListed && !row.isElsewhere) draft.expect(path, row);
       else return await this.headEvicted(draft, path, row);
       return draft.all("ok");
     }
-    draft.expect(path, row, false);
+    draft.expect(path, row);
     const report = await reader.readObject(
       row.stored,
       path,

@@ -5,12 +5,19 @@
  * @module
  */
 
+import { cpuUsage } from "node:process";
 import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
 import { nativeFile } from "../../src/posix/native_files.ts";
 import { openPosix } from "../../src/posix/posix.ts";
 import { posixFiles } from "../../src/verify/posix_files.ts";
 import { JournalScanner } from "../../src/perforce/journal_scanner.ts";
 import { verify } from "../../src/verify/verifier.ts";
+
+/** Of this process, all threads: what a busy machine does not change much. */
+function cpuSeconds(): number {
+  const { user, system } = cpuUsage();
+  return (user + system) / 1e6;
+}
 
 function peakMiB(): number {
   const status = Deno.readTextFileSync("/proc/self/status");
@@ -30,6 +37,7 @@ async function lexAlone(path: string): Promise<Record<string, unknown>> {
   using file = await Deno.open(path);
   const buffer = new Uint8Array(1 << 18);
   const startedMs = performance.now();
+  const cpuBefore = cpuSeconds();
   for (;;) {
     const count = await file.read(buffer);
     if (count === null) break;
@@ -41,6 +49,7 @@ async function lexAlone(path: string): Promise<Record<string, unknown>> {
     rows,
     seconds: Number(seconds.toFixed(2)),
     mbPerSecond: Math.round(bytes / 1e6 / seconds),
+    mbPerCpuSecond: Math.round(bytes / 1e6 / (cpuSeconds() - cpuBefore)),
     peakRssMiB: peakMiB(),
   };
 }
@@ -81,7 +90,9 @@ async function verifyAll(
   return {
     revisions: result.total.ok,
     seconds: Number(seconds.toFixed(1)),
+    cpuSeconds: Number(cpuSeconds().toFixed(1)),
     recordsPerSecond: Math.round(result.stats.recordsRead / seconds),
+    recordsPerCpuSecond: Math.round(result.stats.recordsRead / cpuSeconds()),
     peakRssMiB: peakMiB(),
   };
 }
