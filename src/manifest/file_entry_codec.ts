@@ -43,17 +43,24 @@
  */
 
 import { assert } from "../core/assert.ts";
-import {
-  bytePathOf,
-  type DepotPath,
-  type ObjectKey,
-  objectKeyOf,
-} from "../core/names.ts";
+import { type DepotPath, type ObjectKey, objectKeyOf } from "../core/names.ts";
 import { ByteReader, ByteWriter } from "./byte_cursor.ts";
+import { textOf, utf8Of } from "./codec_text.ts";
 import { crc32cOf } from "./crc32c.ts";
 import { FormatError } from "./format_error.ts";
+import {
+  fitsLegacy,
+  HASH_BYTES,
+  isLegacyShaped,
+  MAGIC,
+  MAGIC_BYTES,
+  readLegacy,
+  stateOf,
+  STATES,
+  writeLegacy,
+} from "./legacy_row_codec.ts";
 import type { FileState, LocalStat, StoredVersion } from "./manifest.ts";
-import { NO_FLAGS, type QueuePlace, type Row } from "./row.ts";
+import type { QueuePlace, Row } from "./row.ts";
 
 /** Which versions a reader takes. `any`: also those without a checksum. */
 export type AcceptedRows = "v2" | "any";
@@ -61,17 +68,11 @@ export type AcceptedRows = "v2" | "any";
 /** How a row stood on disk. */
 export type RowVersion = "pre-magic" | "v0" | "v1" | "v2";
 
-const MAGIC = "P4FE";
-const MAGIC_BYTES = 4;
 /** "P4FE" as a little-endian u32. */
 const MAGIC_U32 = 0x45463450;
-const HASH_BYTES = 32;
 const FIXED_BYTES = 100;
 /** Header, queue, hash, sizes, key, version id and checksum of the longest row. */
 const ROW_BYTES_MAX = 16_384;
-
-/** Order is part of the format: append only. */
-const STATES: readonly FileState[] = ["clean", "dirty", "uploading"];
 
 const RESIDENT = 1;
 const HAS_STORED = 2;
@@ -92,7 +93,7 @@ const scratch = new ByteWriter(ROW_BYTES_MAX);
 /** The bytes of `row` under `path`, in the lowest version that holds it. */
 export function encodeRow(path: DepotPath, row: Row): Uint8Array<ArrayBuffer> {
   scratch.position = 0;
-  if (isLegacyShaped(row)) writeLegacy(row);
+  if (isLegacyShaped(row)) writeLegacy(scratch, row);
   else writeV2(path, row);
   return scratch.finish();
 }
@@ -142,125 +143,6 @@ export function versionOf(bytes: Uint8Array, accepted: AcceptedRows): RowVersion
   }
   throw new FormatError("damaged", `a version ${version} row does not belong here`);
 }
-
-/** Whether the total length is what the key length, read at its place, asks for. */
-function fitsLegacy(bytes: Uint8Array, start: number, tailBytes: number): boolean {
-  const lengthAt = start + 25;
-  if (bytes.length < lengthAt + 4) return false;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const keyLength = view.getUint32(lengthAt, true);
-  if (lengthAt + 4 + keyLength + tailBytes !== bytes.length) return false;
-  return !bytes.subarray(lengthAt + 4, lengthAt + 4 + keyLength).includes(0);
-}
-
-// ---- versions before 2 ----
-
-const UNKNOWN_STAT: Omit<LocalStat, "sizeBytes"> = {
-  mtimeNs: 0n,
-  ctimeNs: 0n,
-  mode: 0,
-  uid: 0,
-  gid: 0,
-  ino: 0n,
-  dev: 0n,
-};
-
-/** Only the fields of the owner's FileEntry are set: what v0 and v1 can hold. */
-function isLegacyShaped(row: Row): boolean {
-  const { local, stored, flags } = row;
-  return row.id === 0 && row.generation === 1 && row.settledAtS === 0 &&
-    !row.tombstoned &&
-    row.resident === (row.state !== "clean") && isUnknown(local) &&
-    (row.queue === null) === (row.state === "clean") &&
-    (row.queue === null || isUnqueued(row.queue)) &&
-    (stored === null
-      ? row.state !== "clean"
-      : stored.sizeBytes === local.sizeBytes && stored.mtimeNs === 0n &&
-        stored.versionId === null && stored.key !== "") &&
-    !flags.foreign && !flags.conflict && !flags.borrowed && !flags.secondaryOnly &&
-    !flags.pinned;
-}
-
-function isUnknown(local: LocalStat): boolean {
-  return local.mtimeNs === 0n && local.ctimeNs === 0n && local.ino === 0n &&
-    local.dev === 0n && local.mode === 0 && local.uid === 0 && local.gid === 0;
-}
-
-const UNQUEUED: QueuePlace = {
-  sequence: 0,
-  dirtySinceMs: 0,
-  queuedAtMs: 0,
-  retryAtMs: null,
-};
-
-function isUnqueued(queue: QueuePlace): boolean {
-  return queue.sequence === 0 && queue.dirtySinceMs === 0 && queue.queuedAtMs === 0 &&
-    queue.retryAtMs === null;
-}
-
-function writeLegacy(row: Row): void {
-  const hash = row.stored?.hash ?? null;
-  const key = bytePathOf(row.stored?.key ?? "");
-  scratch.latin1(MAGIC);
-  scratch.u8(hash === null ? 0 : 1);
-  scratch.u64(row.local.sizeBytes);
-  scratch.u64(row.lastAccessS);
-  scratch.u64(row.createdAtS);
-  scratch.u8(STATES.indexOf(row.state));
-  scratch.u32(key.length);
-  scratch.latin1(key);
-  if (hash !== null) scratch.hex(hash);
-}
-
-/**
- * What an older system did not keep is unknown here: whether a clean file is resident
- * (taken as not: a scan finds it), its stat, and the size of the version in the store
- * while the row is dirty (taken as the row's own; a restore checks it).
- */
-function readLegacy(bytes: Uint8Array, start: number, hashed: boolean): Row {
-  const reader = new ByteReader(bytes);
-  reader.position = start;
-  const sizeBytes = reader.u64();
-  const lastAccessS = reader.u64();
-  const createdAtS = reader.u64();
-  const state = stateOf(reader.u8());
-  const key = textOf(reader.latin1(reader.u32()));
-  const hash = hashed ? reader.hex(HASH_BYTES) : null;
-  if (state === "clean" && key === "") {
-    throw new FormatError("damaged", "it is clean and names no object");
-  }
-  if (key === "" && hash !== null) {
-    throw new FormatError("damaged", "it has a hash and names no object");
-  }
-  return {
-    state,
-    resident: state !== "clean",
-    generation: 1,
-    local: { ...UNKNOWN_STAT, sizeBytes },
-    lastAccessS,
-    createdAtS,
-    settledAtS: 0,
-    stored: key === "" ? null : {
-      key: objectKeyOf(key),
-      hash,
-      sizeBytes,
-      mtimeNs: 0n,
-      versionId: null,
-    },
-    flags: NO_FLAGS,
-    id: 0,
-    queue: state === "clean" ? null : UNQUEUED,
-    tombstoned: false,
-  };
-}
-
-function stateOf(code: number): FileState {
-  const state = STATES[code];
-  if (state === undefined) throw new FormatError("damaged", `its state is ${code}`);
-  return state;
-}
-
-// ---- version 2 ----
 
 function writeV2(path: DepotPath, row: Row): void {
   const { local, stored, queue } = row;
@@ -463,26 +345,5 @@ function checkConsistent(
   }
   if (row.stored === null && row.state === "clean") {
     throw new FormatError("damaged", "it is clean and names no object");
-  }
-}
-
-// ---- text ----
-
-// deno-lint-ignore no-control-regex
-const ASCII = /^[\x01-\x7f]*$/;
-const utf8Decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-/** UTF-8, one character per byte. */
-export function utf8Of(text: string): string {
-  return ASCII.test(text) ? text : bytePathOf(text);
-}
-
-/** The inverse of {@linkcode utf8Of}. @throws {FormatError} */
-export function textOf(bytes: string): string {
-  if (ASCII.test(bytes)) return bytes;
-  try {
-    return utf8Decoder.decode(Uint8Array.from(bytes, (c) => c.charCodeAt(0)));
-  } catch {
-    throw new FormatError("damaged", "a text in it is not UTF-8");
   }
 }

@@ -9,7 +9,7 @@
 import { textOfBytes } from "../core/names.ts";
 import { ByteWriter } from "./byte_cursor.ts";
 import { crc32cOf } from "./crc32c.ts";
-import { textOf, utf8Of } from "./file_entry_codec.ts";
+import { textOf, utf8Of } from "./codec_text.ts";
 import { FormatError } from "./format_error.ts";
 import type { ManifestCounters } from "./manifest.ts";
 

@@ -108,7 +108,7 @@ export class LmdbKeyValue implements KeyValueStore {
     } catch (error) {
       throw writeFault(await commitErrorOf(error), this.#directory);
     }
-    (this.#root as unknown as { resetReadTxn(): void }).resetReadTxn();
+    this.#root.resetReadTxn();
   }
 
   /** Copies the values into the arena; nothing else may be under way. */
@@ -204,6 +204,8 @@ function reading<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
+    // Asking a closed environment is a bug of ours.
+    if (/closed/.test(messageOf(error))) throw error;
     throw damaged("The manifest", error);
   }
 }

@@ -7,7 +7,7 @@
 
 import { bytesOf, type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
 import { u64Key } from "./byte_keys.ts";
-import { utf8Of } from "./file_entry_codec.ts";
+import { utf8Of } from "./codec_text.ts";
 import type { ByteKey, TableName } from "./key_value.ts";
 import type { ManifestCounters } from "./manifest.ts";
 import { isParked, type Row } from "./row.ts";

@@ -23,7 +23,7 @@
 import { type DepotPath, objectKeyOf } from "../core/names.ts";
 import { ByteReader, ByteWriter } from "./byte_cursor.ts";
 import { crc32cOf } from "./crc32c.ts";
-import { textOf, utf8Of } from "./file_entry_codec.ts";
+import { textOf, utf8Of } from "./codec_text.ts";
 import { FormatError } from "./format_error.ts";
 import type { Tombstone } from "./manifest.ts";
 
