@@ -4,7 +4,8 @@
  * The shared driver of the cloud stores: they only open a range. It pins every request
  * after the first to the ETag of the first, so that all bytes are of one object; fetches
  * a range that broke again from where it broke, as long as each try brings bytes; and
- * gathers what comes into writes of 1 MiB. Memory: about 2 MiB for each range in flight.
+ * gathers what comes into writes of 1 MiB. Memory: about 2 MiB for each range in flight;
+ * one for each download, and so many more for all together as the caller has places.
  *
  * @module
  */
@@ -12,6 +13,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { DownloadRequest, DownloadResult, ObjectInfo } from "./backend.ts";
 import type { Body } from "./http/body.ts";
+import { Places } from "./limiting_backend.ts";
 import { OrderedHash } from "./ordered_hash.ts";
 import { type ByteRange, planRanges } from "./plan_ranges.ts";
 import { TRANSFER_CHUNK_BYTES } from "./source_reader.ts";
@@ -48,18 +50,32 @@ const RESUMES_MAX = 16;
 
 const PROGRESS_MS = 1_000;
 
+export interface DownloadTools {
+  readonly clock: Clock;
+  /** For every range in flight but the first of each download. */
+  readonly furtherRanges: Places;
+}
+
+/** Ranges in flight in a backend, beside the one of each download. */
+const FURTHER_RANGES_MAX = 16;
+
+/** Of one backend, for all its downloads. */
+export function downloadTools(clock: Clock): DownloadTools {
+  return { clock, furtherRanges: new Places(FURTHER_RANGES_MAX) };
+}
+
 export async function downloadInRanges(
   request: DownloadRequest,
   tuning: DownloadTuning,
   openRange: OpenRange,
-  clock: Clock,
+  tools: DownloadTools,
 ): Promise<DownloadResult> {
   request.signal?.throwIfAborted();
   const stop = new AbortController();
   const signal = request.signal === undefined
     ? stop.signal
     : AbortSignal.any([request.signal, stop.signal]);
-  const download = new RangeDownload(request, openRange, clock, stop, signal);
+  const download = new RangeDownload(request, openRange, tools, stop, signal);
   try {
     return await download.run(planFor(request.sizeBytes, tuning), tuning.chunkThreads);
   } finally {
@@ -79,6 +95,7 @@ class RangeDownload {
   readonly #request: DownloadRequest;
   readonly #openRange: OpenRange;
   readonly #clock: Clock;
+  readonly #furtherRanges: Places;
   readonly #stop: AbortController;
   readonly #signal: AbortSignal;
   #info: ObjectInfo | null = null;
@@ -89,13 +106,14 @@ class RangeDownload {
   constructor(
     request: DownloadRequest,
     openRange: OpenRange,
-    clock: Clock,
+    tools: DownloadTools,
     stop: AbortController,
     signal: AbortSignal,
   ) {
     this.#request = request;
     this.#openRange = openRange;
-    this.#clock = clock;
+    this.#clock = tools.clock;
+    this.#furtherRanges = tools.furtherRanges;
     this.#stop = stop;
     this.#signal = signal;
   }
@@ -138,17 +156,27 @@ class RangeDownload {
   ): Promise<void> {
     let next = 0;
     let failure: { error: unknown } | null = null;
-    const work = async (): Promise<void> => {
+    // Who still waits for a place when the last range is taken need not wait on.
+    const allTaken = new AbortController();
+    const waiting = AbortSignal.any([this.#signal, allTaken.signal]);
+    const takeNext = async (): Promise<void> => {
+      const index = next;
+      if (index >= plan.length) return;
+      next += 1;
+      if (next >= plan.length) allTaken.abort(allTaken);
+      await this.#fetchRange(plan[index]!, index, index === 0 ? first : null);
+    };
+    const work = async (worker: number): Promise<void> => {
       while (next < plan.length && failure === null) {
-        const index = next;
-        next += 1;
-        await this.#fetchRange(plan[index]!, index, index === 0 ? first : null);
+        if (worker === 0) await takeNext();
+        else await this.#furtherRanges.run(takeNext, waiting);
       }
     };
     const workers = Array.from(
       { length: Math.min(threads, plan.length) },
-      () =>
-        work().catch((error) => {
+      (_, worker) =>
+        work(worker).catch((error) => {
+          if (error === allTaken) return;
           failure ??= { error };
           this.#stop.abort(error);
         }),
@@ -168,7 +196,9 @@ class RangeDownload {
       const from = offset;
       try {
         answer ??= await this.#openAgain({ start: offset, end: range.end });
-        for await (const bytes of gathered(answer.body, this.#signal)) {
+        for await (
+          const bytes of gathered(answer.body, range.end - offset, this.#signal)
+        ) {
           if (offset + bytes.length > range.end) {
             throw this.#error(
               "corrupt",
@@ -227,7 +257,12 @@ class RangeDownload {
  * The body in pieces of 1 MiB, because each piece costs a hash call and a write. A body
  * that breaks is first given as far as it came, so that a resume need not fetch it again.
  */
-async function* gathered(body: Body, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+async function* gathered(
+  body: Body,
+  bytesWanted: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const bufferBytes = Math.max(1, Math.min(TRANSFER_CHUNK_BYTES, bytesWanted));
   let buffer: Uint8Array | null = null;
   let filled = 0;
   try {
@@ -242,7 +277,7 @@ async function* gathered(body: Body, signal: AbortSignal): AsyncGenerator<Uint8A
       if (bytes === null) break;
       signal.throwIfAborted();
       for (let rest = bytes; rest.length > 0;) {
-        buffer ??= new Uint8Array(TRANSFER_CHUNK_BYTES);
+        buffer ??= new Uint8Array(bufferBytes);
         const taken = rest.subarray(0, buffer.length - filled);
         buffer.set(taken, filled);
         filled += taken.length;

@@ -8,9 +8,11 @@ import {
 import { objectKeyOf } from "../core/names.ts";
 import type { ObjectInfo } from "./backend.ts";
 import type { Body } from "./http/body.ts";
+import { Places } from "./limiting_backend.ts";
 import type { ByteRange } from "./plan_ranges.ts";
 import {
   downloadInRanges,
+  downloadTools,
   type OpenRange,
   type RangeAnswer,
   type RangeRequest,
@@ -78,7 +80,12 @@ Deno.test("ranges are pinned to the object of the first answer", async () => {
   const { openRange, asked } = storeOf(bytes);
   const target = new MemoryTarget();
   const request = { key: KEY, target, sizeBytes: bytes.length };
-  const { hash } = await downloadInRanges(request, TUNING, openRange, new FakeClock());
+  const { hash } = await downloadInRanges(
+    request,
+    TUNING,
+    openRange,
+    downloadTools(new FakeClock()),
+  );
   target.expect(bytes);
   strictEqual(hash, hashOf(bytes));
   deepStrictEqual(asked.map((a) => a.ifMatch), [null, "e1", "e1", "e1", "e1", "e1"]);
@@ -89,7 +96,7 @@ Deno.test("a small object, or one of unknown size, is one request", async () => 
     const bytes = patternBytes(size, 2);
     const { openRange, asked } = storeOf(bytes);
     const request = { key: KEY, target: new MemoryTarget(), sizeBytes: told };
-    await downloadInRanges(request, TUNING, openRange, new FakeClock());
+    await downloadInRanges(request, TUNING, openRange, downloadTools(new FakeClock()));
     deepStrictEqual(asked.map((a) => a.range), [null]);
   }
 });
@@ -110,7 +117,12 @@ Deno.test("what broke is fetched again from where it broke, and only that", asyn
   const target = new MemoryTarget();
   const request = { key: KEY, target, sizeBytes: bytes.length };
   const whole = { ...TUNING, chunkThresholdBytes: 0 };
-  const { hash } = await downloadInRanges(request, whole, openRange, new FakeClock());
+  const { hash } = await downloadInRanges(
+    request,
+    whole,
+    openRange,
+    downloadTools(new FakeClock()),
+  );
   strictEqual(hash, hashOf(bytes));
   const starts = asked.map((a) => a.range?.start ?? 0);
   deepStrictEqual(starts, [0, 500_000, 1_000_000]);
@@ -123,7 +135,12 @@ Deno.test("an answer that ends early without an error is not taken for whole", a
     () => ({ info: infoOf(bytes), body: bodyOf(new Uint8Array()) }),
   );
   const request = { key: KEY, target: new MemoryTarget(), sizeBytes: bytes.length };
-  const download = downloadInRanges(request, TUNING, openRange, new FakeClock());
+  const download = downloadInRanges(
+    request,
+    TUNING,
+    openRange,
+    downloadTools(new FakeClock()),
+  );
   await rejects(() => download, { fault: "unavailable" });
 });
 
@@ -134,7 +151,12 @@ Deno.test("more bytes than the object has are corrupt", async () => {
     body: bodyOf(patternBytes(3 * MIB, 6)),
   }));
   const request = { key: KEY, target: new MemoryTarget(), sizeBytes: bytes.length };
-  const download = downloadInRanges(request, TUNING, openRange, new FakeClock());
+  const download = downloadInRanges(
+    request,
+    TUNING,
+    openRange,
+    downloadTools(new FakeClock()),
+  );
   await rejects(() => download, { fault: "corrupt" });
 });
 
@@ -148,7 +170,12 @@ Deno.test("a range of another object fails as precondition", async () => {
         : { info: infoOf(bytes, "e2"), body: bodyOf(bytes.subarray(start, end)) },
   );
   const request = { key: KEY, target: new MemoryTarget(), sizeBytes: bytes.length };
-  const download = downloadInRanges(request, TUNING, openRange, new FakeClock());
+  const download = downloadInRanges(
+    request,
+    TUNING,
+    openRange,
+    downloadTools(new FakeClock()),
+  );
   await rejects(() => download, { fault: "precondition" });
 });
 
@@ -171,7 +198,12 @@ Deno.test("the first failure ends the other ranges", async () => {
     return Promise.resolve({ info: infoOf(bytes), body });
   };
   const request = { key: KEY, target: new MemoryTarget(), sizeBytes: bytes.length };
-  const download = downloadInRanges(request, TUNING, openRange, new FakeClock());
+  const download = downloadInRanges(
+    request,
+    TUNING,
+    openRange,
+    downloadTools(new FakeClock()),
+  );
   await rejects(() => download, (error) => error === denied);
   ok(endedCount >= 2, `${endedCount} ended`);
 });
@@ -196,6 +228,43 @@ Deno.test("no more ranges are open than threads", async () => {
     return Promise.resolve({ info: infoOf(bytes), body });
   };
   const request = { key: KEY, target: new MemoryTarget(), sizeBytes: bytes.length };
-  await downloadInRanges(request, TUNING, openRange, new FakeClock());
+  await downloadInRanges(request, TUNING, openRange, downloadTools(new FakeClock()));
   strictEqual(most, TUNING.chunkThreads);
+});
+
+Deno.test("downloads share the places of their further ranges", async () => {
+  const bytes = patternBytes(6 * MIB, 10);
+  let openCount = 0;
+  let most = 0;
+  const openRange = async (request: RangeRequest): Promise<RangeAnswer> => {
+    openCount += 1;
+    most = Math.max(most, openCount);
+    for (let i = 0; i < 5; i++) await Promise.resolve();
+    openCount -= 1;
+    const { start, end } = request.range!;
+    return { info: infoOf(bytes), body: bodyOf(bytes.subarray(start, end)) };
+  };
+  const tools = { clock: new FakeClock(), furtherRanges: new Places(2) };
+  await Promise.all(Array.from({ length: 5 }, async () => {
+    const target = new MemoryTarget();
+    const request = { key: KEY, target, sizeBytes: bytes.length };
+    await downloadInRanges(request, TUNING, openRange, tools);
+    target.expect(bytes);
+  }));
+  ok(most <= 5 + 2, `${most} were open`);
+});
+
+Deno.test("a download that is whole does not wait for places of others", async () => {
+  const bytes = patternBytes(3 * MIB, 11);
+  const { openRange } = storeOf(bytes);
+  const furtherRanges = new Places(1);
+  const gate = Promise.withResolvers<void>();
+  const other = furtherRanges.run(() => gate.promise);
+  const target = new MemoryTarget();
+  const request = { key: KEY, target, sizeBytes: bytes.length };
+  const tools = { clock: new FakeClock(), furtherRanges };
+  await downloadInRanges(request, TUNING, openRange, tools);
+  target.expect(bytes);
+  gate.resolve();
+  await other;
 });

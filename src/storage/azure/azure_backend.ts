@@ -35,6 +35,8 @@ import { openTransport, type Transport } from "../http/transport.ts";
 import { decodeMetadata } from "../object_metadata.ts";
 import {
   downloadInRanges,
+  type DownloadTools,
+  downloadTools,
   type RangeAnswer,
   type RangeRequest,
 } from "../range_download.ts";
@@ -134,6 +136,7 @@ class AzureBackend implements StorageBackend {
   readonly #settings: CloudSettings;
   readonly #tools: BackendTools;
   readonly #upload: AzureUpload;
+  readonly #downloads: DownloadTools;
   readonly #close: () => void;
 
   constructor(container: ContainerClient, context: AzureContext, close: () => void) {
@@ -141,6 +144,7 @@ class AzureBackend implements StorageBackend {
     this.#settings = context.settings;
     this.#tools = context.tools;
     this.#close = close;
+    this.#downloads = downloadTools(context.tools.clock);
     this.#upload = new AzureUpload({
       container,
       settings: context.settings,
@@ -163,7 +167,7 @@ class AzureBackend implements StorageBackend {
         request,
         this.#settings.download,
         (range) => this.#openRange(request, range),
-        this.#tools.clock,
+        this.#downloads,
       ));
   }
 

@@ -25,6 +25,8 @@ import { mappedBody } from "../http/body.ts";
 import { type HostRule, openTransport, type Transport } from "../http/transport.ts";
 import {
   downloadInRanges,
+  type DownloadTools,
+  downloadTools,
   type RangeAnswer,
   type RangeRequest,
 } from "../range_download.ts";
@@ -99,6 +101,7 @@ class GcsBackend implements StorageBackend {
   readonly #settings: CloudSettings;
   readonly #tools: BackendTools;
   readonly #upload: GcsUpload;
+  readonly #downloads: DownloadTools;
   readonly #close: () => void;
 
   constructor(requests: GcsRequests, context: GcsContext, close: () => void) {
@@ -106,6 +109,7 @@ class GcsBackend implements StorageBackend {
     this.#settings = context.settings;
     this.#tools = context.tools;
     this.#close = close;
+    this.#downloads = downloadTools(context.tools.clock);
     this.#upload = new GcsUpload({
       requests,
       settings: context.settings,
@@ -194,7 +198,7 @@ class GcsBackend implements StorageBackend {
       request,
       this.#settings.download,
       (wanted) => this.#openRange(info, wanted),
-      this.#tools.clock,
+      this.#downloads,
     );
   }
 

@@ -51,7 +51,10 @@ export async function readWhole(
   }
 }
 
-/** Null if the file ends before `total` bytes. */
+/**
+ * Null if the file ends before `total` bytes. The next chunk is fetched while this one is
+ * hashed and written: mount and local disk work at the same time.
+ */
 async function readInto(
   directory: NfsDirectory,
   file: Deno.FsFile,
@@ -59,21 +62,32 @@ async function readInto(
   { request, clock, signal }: Reading,
 ): Promise<string | null> {
   const hasher = createContentHasher();
-  const buffer = new Uint8Array(Math.min(TRANSFER_CHUNK_BYTES, total));
+  const size = Math.min(TRANSFER_CHUNK_BYTES, total);
+  const buffers = [new Uint8Array(size), new Uint8Array(size)] as const;
+  const fetchInto = (buffer: Uint8Array, at: number): Promise<number | null> => {
+    const room = buffer.subarray(0, Math.min(size, total - at));
+    const next = directory.read(file, room, signal);
+    // Waited for below, unless the write before it fails first.
+    next.catch(() => {});
+    return next;
+  };
   let toldAtMs = clock.monotonicMs();
-  for (let offset = 0; offset < total;) {
-    signal?.throwIfAborted();
-    const room = buffer.subarray(0, Math.min(buffer.length, total - offset));
-    const count = await directory.read(file, room, signal);
+  let offset = 0;
+  let next = total === 0 ? null : fetchInto(buffers[0], 0);
+  for (let turn = 0; next !== null; turn ^= 1) {
+    const count = await next;
     if (count === null) return null;
-    hasher.update(room.subarray(0, count));
-    await request?.target.write(room.subarray(0, count), offset);
-    offset += count;
+    const bytes = buffers[turn === 0 ? 0 : 1].subarray(0, count);
+    const end = offset + count;
+    next = end < total ? fetchInto(buffers[turn === 0 ? 1 : 0], end) : null;
+    hasher.update(bytes);
+    await request?.target.write(bytes, offset);
+    signal?.throwIfAborted();
+    offset = end;
     const nowMs = clock.monotonicMs();
     if (nowMs - toldAtMs < PROGRESS_MS && offset < total) continue;
     request?.onProgress?.(offset, total);
     toldAtMs = nowMs;
   }
-  signal?.throwIfAborted();
-  return hasher.digestHex();
+  return offset === total ? hasher.digestHex() : null;
 }

@@ -28,6 +28,8 @@ import { mappedBody } from "../http/body.ts";
 import { openTransport } from "../http/transport.ts";
 import {
   downloadInRanges,
+  type DownloadTools,
+  downloadTools,
   type RangeAnswer,
   type RangeRequest,
 } from "../range_download.ts";
@@ -89,6 +91,7 @@ class S3Backend implements StorageBackend {
   readonly #settings: CloudSettings;
   readonly #tools: BackendTools;
   readonly #upload: S3Upload;
+  readonly #downloads: DownloadTools;
   readonly #close: () => void;
   #bucketSeenAtMs = -Infinity;
 
@@ -102,6 +105,7 @@ class S3Backend implements StorageBackend {
     this.#settings = settings;
     this.#tools = tools;
     this.#close = close;
+    this.#downloads = downloadTools(tools.clock);
     const look = this.#look.bind(this);
     this.#upload = new S3Upload({ requests, settings, look, onWarning: tools.onWarning });
   }
@@ -120,7 +124,7 @@ class S3Backend implements StorageBackend {
         request,
         this.#settings.download,
         (range) => this.#openRange(request, range),
-        this.#tools.clock,
+        this.#downloads,
       ));
   }
 
