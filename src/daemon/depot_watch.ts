@@ -59,13 +59,19 @@ export class DepotWatch {
    * @throws {StartError} 77 without the capability, 78 if no event comes.
    */
   async open(): Promise<void> {
-    const { open, signal } = this.#deps;
+    const { open, signal, log } = this.#deps;
     try {
       this.#watcher = await open();
     } catch (error) {
       throw new StartError(EXIT.denied, `Cannot watch the depot: ${messageOf(error)}`, {
         cause: error,
       });
+    }
+    if (this.#watcher.ready.mode === "content") {
+      log.warn(
+        "this kernel reports no renames and deletes (they need Linux 5.9): p4-cache sees " +
+          "them at the next scan only",
+      );
     }
     signal.addEventListener("abort", () => this.#watcher?.close(), { once: true });
   }
@@ -153,7 +159,7 @@ export class DepotWatch {
       case "delete": {
         const path = depotPathOrNull(event.path);
         if (event.pid === Deno.pid || path === null || event.dir) return;
-        return this.#go(engine.gone(path));
+        return engine.gone(path);
       }
       case "move":
         if (event.pid === Deno.pid) return;
@@ -180,7 +186,7 @@ export class DepotWatch {
     if (from !== null && to !== null) {
       await engine.renamed(from, to, event.dir, event.uid);
     } else if (to !== null && !event.dir) await engine.wrote(to, event.uid);
-    else if (from !== null && !event.dir) await engine.gone(from);
+    else if (from !== null && !event.dir) engine.gone(from);
     // A whole directory that came or went: only a look at everything tells what was in it.
     else this.requestRescan("lost");
   }

@@ -11,6 +11,7 @@ import { WakeUp } from "../core/wake_up.ts";
 import { TombstoneSweeper } from "./delete.ts";
 import { deleteFile } from "./delete.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
+import { lookAt } from "./local_file.ts";
 import { type EvictPass, runEvictPass } from "./evict.ts";
 import type { LookReason } from "./observe_plan.ts";
 import { observe, type Observed, REPORTED } from "./observe.ts";
@@ -26,6 +27,7 @@ const ACCESS_FLUSH_MS = 5_000;
 
 /** A file that disappeared gets this long to turn up again, or for its DELETE to arrive. */
 const VANISH_GRACE_MS = 5_000;
+const VANISH_LOOK_MS = 1_000;
 
 export class Engine {
   readonly #context: EngineContext;
@@ -35,6 +37,8 @@ export class Engine {
   readonly #sweeper: TombstoneSweeper;
   readonly #evictWakeUp: WakeUp;
   #accessed = new Map<DepotPath, number>();
+  /** Names that went away, by when they are looked at again; oldest first. */
+  readonly #vanishing = new Map<DepotPath, number>();
   #lastEvictPass: EvictPass | null = null;
 
   constructor(context: EngineContext) {
@@ -110,23 +114,64 @@ export class Engine {
       await manifest.moveTree(from, to, clock.nowMs());
       return;
     }
-    const isBothManaged = isManaged(from, settings().manage) &&
-      isManaged(to, settings().manage);
-    // Only a row that really left its name moves: p4d may have written `from` again.
-    if (isBothManaged && manifest.get(from) !== null && this.#isAbsent(from)) {
-      await manifest.move(from, to, clock.nowMs());
-      crashPoint("rename/row-moved");
+    const { manage } = settings();
+    if (isManaged(from, manage) && manifest.get(from) !== null) {
+      if (!isManaged(to, manage)) this.gone(from);
+      else if (this.#hasLeft(from, to)) {
+        await manifest.move(from, to, clock.nowMs());
+        crashPoint("rename/row-moved");
+        this.#removeStrayMarker(from);
+      }
     }
     await this.wrote(to, writerUid);
   }
 
-  /** A name went away without a DELETE so far. */
-  async gone(path: DepotPath): Promise<void> {
-    const { clock, signal, manifest } = this.#context;
+  /**
+   * Whether the row of `from` is what now lies at `to`, and not what `p4d` has written to
+   * `from` again. A look that came before this event found the name empty and put the
+   * marker back: a marker at both names is a file that was renamed while it was evicted.
+   */
+  #hasLeft(from: DepotPath, to: DepotPath): boolean {
+    if (this.#isAbsent(from)) return true;
+    return lookAt(this.#context, from).kind === "marker" &&
+      lookAt(this.#context, to).kind === "marker" &&
+      this.#context.manifest.get(to) === null;
+  }
+
+  /** Our own marker under a name that its file has left. It holds no bytes. */
+  #removeStrayMarker(path: DepotPath): void {
+    const { manifest, posix, root } = this.#context;
+    if (manifest.get(path) !== null) return;
+    if (lookAt(this.#context, path).kind === "marker") posix.unlink(`${root}/${path}`);
+  }
+
+  /**
+   * A name went away without a DELETE so far. It is looked at again after a while, in which
+   * its DELETE may come, or the file.
+   */
+  gone(path: DepotPath): void {
+    const { clock, manifest } = this.#context;
     if (manifest.get(path) === null) return;
-    await clock.sleep(VANISH_GRACE_MS, signal);
-    if (manifest.get(path) !== null && this.#isAbsent(path)) {
-      await observe(this.#context, path, REPORTED);
+    this.#vanishing.set(path, clock.monotonicMs() + VANISH_GRACE_MS);
+  }
+
+  async #vanishLoop(): Promise<void> {
+    const { clock, signal, manifest, log } = this.#context;
+    while (!signal.aborted) {
+      await clock.sleep(VANISH_LOOK_MS, signal).catch(() => {});
+      for (const [path, dueMs] of this.#vanishing) {
+        // In the order in which they went: the rest is not due either.
+        if (signal.aborted || dueMs > clock.monotonicMs()) break;
+        this.#vanishing.delete(path);
+        if (manifest.get(path) === null || !this.#isAbsent(path)) continue;
+        try {
+          await observe(this.#context, path, REPORTED);
+        } catch (error) {
+          if (signal.aborted) return;
+          if (!(error instanceof Error) || error.name === "InvariantError") throw error;
+          log.error(`cannot take in a disappearance: ${error.message}`, shown(path));
+        }
+      }
     }
   }
 
@@ -159,7 +204,12 @@ export class Engine {
   async run(): Promise<void> {
     const loops = [this.#feedAccessTimes()];
     if (!this.#context.settings().readOnly) {
-      loops.push(this.#coordinator.run(), this.#evictLoop(), this.#sweepLoop());
+      loops.push(
+        this.#coordinator.run(),
+        this.#evictLoop(),
+        this.#sweepLoop(),
+        this.#vanishLoop(),
+      );
     }
     await Promise.all(loops);
     await this.#context.locks.idle();

@@ -7,6 +7,7 @@ import {
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
+import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
 import { observe, REPORTED } from "./observe.ts";
 import { recoverDirectories } from "./recovery.ts";
@@ -359,4 +360,41 @@ Deno.test("STAT stamps a marker whose times somebody changed", async () => {
   fixture.posix.setTimes(`${fixture.root}/a,v`, { atimeNs: 5n, mtimeNs: null });
   strictEqual(statFile(fixture.context, fixture.path("a,v"))?.stat.sizeBytes, 4);
   strictEqual(statFile(fixture.context, fixture.path("a,v"))?.resident, false);
+});
+
+Deno.test("a file that is renamed while it is evicted is found under its new name", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  await evicted(fixture, "a,v", "content");
+  await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
+  // A look that came before the event found the old name empty.
+  await scanDepot(fixture.context, SAME_BOOT);
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.kind, "socket");
+  await engine.renamed(fixture.path("a,v"), fixture.path("b,v"), false, 0);
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
+  strictEqual(fixture.manifest.get(fixture.path("a,v")), null);
+  await engine.restore(fixture.path("b,v"));
+  strictEqual(await fixture.read("b,v"), "content");
+});
+
+Deno.test("an evicted file that takes the place of another one leaves that one's tombstone", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  await evicted(fixture, "a,v", "one");
+  await evicted(fixture, "b,v", "two");
+  await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
+  await engine.renamed(fixture.path("a,v"), fixture.path("b,v"), false, 0);
+  await engine.restore(fixture.path("b,v"));
+  strictEqual(await fixture.read("b,v"), "one");
+  strictEqual(fixture.manifest.tombstonesOf(fixture.path("b,v")).length, 1);
+});
+
+Deno.test("a directory of evicted files that is renamed is found under its new name", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  await evicted(fixture, "old/a,v", "one");
+  await Deno.rename(`${fixture.root}/old`, `${fixture.root}/new`);
+  await engine.renamed(fixture.path("old"), fixture.path("new"), true, 0);
+  await engine.restore(fixture.path("new/a,v"));
+  strictEqual(await fixture.read("new/a,v"), "one");
 });

@@ -51,6 +51,7 @@ export function evict(context: EngineContext, path: DepotPath): Promise<EvictOut
     const fromS = evictableFromS(entry, context.settings());
     if (fromS === null || fromS > nowSeconds(context)) return "young";
     const look = lookAt(context, path);
+    if (look.kind === "absent") return "changed";
     if (look.kind !== "file" || !isUnchanged(look.stat, entry.local)) {
       await observe(context, path, REPORTED);
       return "changed";
@@ -125,7 +126,9 @@ async function putMarkerInPlace(
     marker: { sizeBytes, mode, uid, gid, mtimeNs },
   });
   if (outcome !== "evicted") {
-    if (outcome === "changed") await observe(context, path, REPORTED);
+    // A name that is gone was renamed or deleted: the event that says so is on its way.
+    const isThere = outcome === "changed" && lookAt(context, path).kind !== "absent";
+    if (isThere) await observe(context, path, REPORTED);
     return outcome;
   }
   crashPoint("evict/marker-in-place");

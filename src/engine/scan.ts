@@ -11,7 +11,12 @@
 
 import { crashPoint } from "../core/crash_point.ts";
 import { Places } from "../core/limits.ts";
-import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
+import {
+  type DepotPath,
+  depotPathOrNull,
+  displayPath,
+  isManaged,
+} from "../core/names.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
 import { PosixError, type WalkedFile, type WalkEntry } from "../posix/posix.ts";
 import { type EngineContext, hasSameContent, localStatOf } from "./engine_context.ts";
@@ -36,6 +41,8 @@ export interface ScanReport {
   readonly actions: Readonly<Partial<Record<Observed, number>>>;
   /** Paths over the length limit, or with a line feed: not managed. */
   readonly unmanageable: number;
+  /** Directories and files that could not be looked at. */
+  readonly unreadable: number;
   /** Set if the scan stopped early, and why. */
   readonly stopped: string | null;
 }
@@ -59,6 +66,7 @@ export async function scanDepot(
 class ScanPass implements ScanReport {
   filesSeen = 0;
   unmanageable = 0;
+  unreadable = 0;
   stopped: string | null = null;
   readonly actions: Partial<Record<Observed, number>> = {};
   readonly #context: EngineContext;
@@ -88,7 +96,12 @@ class ScanPass implements ScanReport {
   #changesOf(batch: readonly WalkEntry[]): Promise<void>[] {
     const changes: Promise<void>[] = [];
     for (const found of batch) {
-      if (found.kind === "directory" || found.kind === "unreadable") continue;
+      if (found.kind === "unreadable") {
+        this.unreadable += 1;
+        continue;
+      }
+      if (found.dev !== this.#context.device) this.#tellOtherDevice(found.path);
+      if (found.kind === "directory") continue;
       const path = depotPathOrNull(found.path);
       if (path === null) {
         this.unmanageable += 1;
@@ -102,6 +115,14 @@ class ScanPass implements ScanReport {
       }
     }
     return changes;
+  }
+
+  /** Evicted files must lie on one file system with .p4cache: other mounts are left alone. */
+  #tellOtherDevice(path: string): void {
+    this.#context.log.warn(
+      "another file system is mounted in the depot; its files are not managed",
+      { path: displayPath(path) },
+    );
   }
 
   /** The common case, decided without another system call. */

@@ -21,6 +21,9 @@ export class UploadCoordinator {
   readonly #wakeUp: WakeUp;
   readonly #running = new Map<DepotPath, Promise<void>>();
   readonly #onUploaded: () => void;
+  /** Due and settled when they were read; each upload looks at its row again. */
+  #queue: DepotPath[] = [];
+  #nextDueMs = 0;
 
   constructor(context: EngineContext, onUploaded: () => void) {
     this.#context = context;
@@ -45,24 +48,29 @@ export class UploadCoordinator {
 
   /** Starts what may start now; returns how long nothing more can, in milliseconds. */
   #startDue(): number {
+    const { clock, settings } = this.#context;
+    if (this.#queue.length === 0) this.#refill();
+    while (this.#queue.length > 0 && this.#running.size < settings().uploadThreads) {
+      this.#start(this.#queue.shift()!);
+      if (this.#queue.length === 0) this.#refill();
+    }
+    return Math.max(0, Math.min(IDLE_MS, this.#nextDueMs - clock.nowMs()));
+  }
+
+  /** Reads on in the durable queue, past what is under way and what has not settled. */
+  #refill(): void {
     const { manifest, clock, settings } = this.#context;
-    const { uploadThreads, uploadSettleMs } = settings();
+    const { uploadSettleMs } = settings();
     const nowMs = clock.nowMs();
-    let delayMs = Math.max(0, (manifest.nextRetryAtMs() ?? nowMs + IDLE_MS) - nowMs);
-    if (this.#running.size >= uploadThreads) return IDLE_MS;
-    const window = QUEUE_WINDOW + this.#running.size;
-    for (const row of manifest.dirtyDue(nowMs, window)) {
+    this.#nextDueMs = manifest.nextRetryAtMs() ?? nowMs + IDLE_MS;
+    for (const row of manifest.dirtyDue(nowMs, QUEUE_WINDOW + this.#running.size)) {
       if (this.#running.has(row.path)) continue;
-      if (this.#running.size >= uploadThreads) return IDLE_MS;
       const settledInMs = settledAtMs(row, uploadSettleMs) - nowMs;
       // An mtime in the future (a clock that jumped, a restored backup) settles at once.
       if (settledInMs > 0 && settledInMs <= uploadSettleMs) {
-        delayMs = Math.min(delayMs, settledInMs);
-        continue;
-      }
-      this.#start(row.path);
+        this.#nextDueMs = Math.min(this.#nextDueMs, nowMs + settledInMs);
+      } else this.#queue.push(row.path);
     }
-    return Math.min(delayMs, IDLE_MS);
   }
 
   #start(path: DepotPath): void {
