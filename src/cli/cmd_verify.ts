@@ -49,7 +49,7 @@ What is checked:
   --orphan-age HOURS     what is younger is no orphan (default 24)
 
 How much is read (hash and content; the rest is still checked at size):
-  --sample 1/N           one archive in N
+  --sample 1/N           one archive in N, others with each checkpoint
   --subset K/N           the K-th of N parts, so that N runs cover everything
   --max-recall-bytes N   at most so many bytes from the store; K, M, G, T allowed
   --bandwidth N          at most so many bytes a second, from anywhere

@@ -5,7 +5,7 @@
  */
 
 import { bytePathOf } from "../core/names.ts";
-import type { Selection } from "../verify/budget.ts";
+import type { Sampling } from "../verify/budget.ts";
 import type { Depth } from "../verify/report_types.ts";
 import type { VerifyOptions } from "../verify/verifier.ts";
 
@@ -97,7 +97,7 @@ export function parseArguments(args: readonly string[]): VerifyArguments {
       checkpoint,
       journals,
       depth,
-      selection: parseSelection(one("--sample"), one("--subset")),
+      sampling: parseSampling(one("--sample"), one("--subset")),
       depotPrefix: parseDepotPrefix(one("--path")),
       checksArchiveDepots: flags.has("--archive-depots"),
       readsAllCopies: flags.has("--all-copies"),
@@ -148,7 +148,7 @@ function isDepth(text: string): text is Depth {
   return text === "exists" || text === "size" || text === "hash" || text === "content";
 }
 
-function parseSelection(sample: string | null, subset: string | null): Selection {
+function parseSampling(sample: string | null, subset: string | null): Sampling {
   if (sample !== null && subset !== null) {
     throw new UsageError("--sample and --subset exclude each other");
   }
@@ -166,7 +166,7 @@ function parseSelection(sample: string | null, subset: string | null): Selection
         : `--subset is K/N with K from 1 to N, not "${text}"`,
     );
   }
-  return { part: part - 1, of };
+  return { part: sample !== null ? null : part - 1, of };
 }
 
 function parseDepotPrefix(text: string | null): string | null {

@@ -5,6 +5,7 @@
  */
 
 import type { Clock } from "../core/clock.ts";
+import { hashOf } from "./key_set.ts";
 
 /** Counts recalled bytes against a limit that is never passed. */
 export class RecallBudget {
@@ -53,6 +54,21 @@ export class Throttle {
   }
 }
 
+/** What was asked for: a part by its number, or (`part` null) any one, another each time. */
+export interface Sampling {
+  readonly part: number | null;
+  readonly of: number;
+}
+
+/**
+ * The part that is read. A sample follows from the time of the records: the next checkpoint
+ * has another one, and a second run over the same records has the same.
+ */
+export function chooseSelection(sampling: Sampling, asOfS: number): Selection {
+  const { part, of } = sampling;
+  return { part: part ?? mixed(hashOf(String(asOfS))) % of, of };
+}
+
 /** Which archives are read at all at a depth that reads. */
 export interface Selection {
   /** One in `of` is read: those whose number, 0 to `of` - 1, is `part`. */
@@ -66,13 +82,11 @@ export interface Selection {
  */
 export function isSelected(key: string, selection: Selection): boolean {
   if (selection.of === 1) return true;
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < key.length; i++) {
-    hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
-  }
-  // The low bits of FNV are weak on their own: fold the high ones in.
-  hash ^= hash >>> 15;
-  hash = Math.imul(hash, 0x2c1b3c6d);
-  hash ^= hash >>> 12;
-  return (hash >>> 0) % selection.of === selection.part;
+  return mixed(hashOf(key)) % selection.of === selection.part;
+}
+
+/** The low bits of FNV are weak on their own: folds the high ones in. */
+function mixed(hash: number): number {
+  const folded = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return (folded ^ (folded >>> 12)) >>> 0;
 }

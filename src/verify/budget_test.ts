@@ -1,6 +1,6 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import type { Clock } from "../core/clock.ts";
-import { isSelected, RecallBudget, Throttle } from "./budget.ts";
+import { chooseSelection, isSelected, RecallBudget, Throttle } from "./budget.ts";
 
 Deno.test("RecallBudget refuses what would pass its limit, and takes what still fits", () => {
   const budget = new RecallBudget(100);
@@ -44,4 +44,17 @@ Deno.test("Throttle spreads bytes over time, without a debt from idle time", asy
   await throttle.spend(5);
   await throttle.spend(250);
   deepStrictEqual(slept, [500, 500, 255]);
+});
+
+Deno.test("chooseSelection() samples another part with each checkpoint, and the same for one", () => {
+  deepStrictEqual(chooseSelection({ part: 3, of: 7 }, 1_700_000_000), { part: 3, of: 7 });
+  const nightly = Array.from({ length: 200 }, (_, day) => 1_700_000_000 + day * 86_400);
+  const parts = nightly.map((asOfS) =>
+    chooseSelection({ part: null, of: 10 }, asOfS).part
+  );
+  strictEqual(new Set(parts).size, 10);
+  deepStrictEqual(
+    nightly.map((asOfS) => chooseSelection({ part: null, of: 10 }, asOfS).part),
+    parts,
+  );
 });

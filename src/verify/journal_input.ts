@@ -17,7 +17,13 @@ export interface InputFile {
   readonly sizeBytes: number;
 }
 
-/** The files of `path`: itself, or every file of the directory but the `.md5` ones. */
+/** `jnl.9` stands before `jnl.10`. */
+const BY_NUMBER = new Intl.Collator("en", { numeric: true });
+
+/**
+ * The files of `path`: itself, or every file of the directory but the `.md5` ones, in the
+ * order of the numbers in their names.
+ */
 export async function listInput(path: string): Promise<InputFile[]> {
   const stat = await Deno.stat(path);
   if (!stat.isDirectory) return [{ path, sizeBytes: stat.size }];
@@ -29,7 +35,7 @@ export async function listInput(path: string): Promise<InputFile[]> {
       files.push({ path: child, sizeBytes: size });
     }
   }
-  return files.sort((a, b) => a.path < b.path ? -1 : 1);
+  return files.sort((a, b) => BY_NUMBER.compare(a.path, b.path));
 }
 
 /** The text of a file, decompressed, as it is read. `onRead` gets the bytes on disk. */

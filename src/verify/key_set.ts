@@ -19,8 +19,8 @@ export class KeySet {
   }
 }
 
-/** FNV-1a, 32 bits. */
-function hashOf(key: string): number {
+/** FNV-1a, 32 bits, unsigned. */
+export function hashOf(key: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < key.length; i++) {
     hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);

@@ -11,7 +11,7 @@ import { bytesOf, type DepotPath, firstKeyFor } from "../core/names.ts";
 import { DepotMaps } from "../perforce/archive_path.ts";
 import { createContentHasher } from "../storage/hashing.ts";
 import { ArchiveChecker } from "./archive_check.ts";
-import { RecallBudget, type Selection, Throttle } from "./budget.ts";
+import { chooseSelection, RecallBudget, type Sampling, Throttle } from "./budget.ts";
 import { type Catalog, type CatalogStats, readCatalog } from "./catalog.ts";
 import { type Claim, groupClaims } from "./claims.ts";
 import { CopyReader } from "./copy_reader.ts";
@@ -34,7 +34,7 @@ export interface VerifyOptions {
   readonly checkpoint: string | null;
   readonly journals: readonly string[];
   readonly depth: Depth;
-  readonly selection: Selection;
+  readonly sampling: Sampling;
   /** Only archives that a file below this depot path uses: `//depot/dir/`. Null for all. */
   readonly depotPrefix: string | null;
   /** Check depots of type archive too, which may be unmounted. */
@@ -184,7 +184,7 @@ class Run {
       checker: this.#makeChecker(options.depth),
       passer: this.#makeChecker("exists"),
       doneUpTo: this.#resumeAfter,
-      selection: options.selection,
+      selection: chooseSelection(options.sampling, catalog.asOfS),
       checksArchiveDepots: options.checksArchiveDepots,
       onWarning: (why) => this.#totals.addWarning(why),
     });
@@ -426,11 +426,11 @@ function depotRoots(catalog: Catalog, sources: VerifySources): string[] {
 
 /** What two runs must have in common for one to go on where the other stopped. */
 function identityOf(options: VerifyOptions, catalog: Catalog): string {
-  const { depth, selection, depotPrefix, checkpoint, journals } = options;
+  const { depth, sampling, depotPrefix, checkpoint, journals } = options;
   return JSON.stringify({
     version: 1,
     depth,
-    selection,
+    sampling,
     depotPrefix,
     checkpoint,
     journals,

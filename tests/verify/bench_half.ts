@@ -64,7 +64,7 @@ async function verifyAll(
     checkpoint,
     journals: [],
     depth: "exists",
-    selection: { part: 0, of: 1 },
+    sampling: { part: 0, of: 1 },
     depotPrefix: null,
     checksArchiveDepots: false,
     readsAllCopies: false,

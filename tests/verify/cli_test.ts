@@ -235,3 +235,25 @@ Deno.test("verify takes sizes with suffixes, and bounds what it recalls by them"
   const object = JSON.parse(stdout);
   deepStrictEqual([status, object.bytes_recalled, object.deferred], [0, 0, 6]);
 });
+
+Deno.test("verify as a program writes the same, and exits with the same status", async () => {
+  await using world = await World.make();
+  for (const status of [0, 1, 3, 2]) {
+    if (status === 1) await Deno.remove(`${world.root}/${GZ}`);
+    if (status === 3) await Deno.truncate(world.checkpoint, 900);
+    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--allow-all",
+        "--no-check",
+        new URL("verify_main.ts", import.meta.url).pathname,
+        ...base(world),
+        ...(status === 2 ? ["--what"] : ["--json", "--scratch", world.directory]),
+      ],
+    }).output();
+    strictEqual(code, status);
+    if (status === 2) continue;
+    const { findings, complete } = JSON.parse(new TextDecoder().decode(stdout));
+    deepStrictEqual([findings.length > 0, complete], [status !== 0, status !== 3]);
+  }
+});

@@ -103,7 +103,7 @@ Deno.test("--subset reads each archive in exactly one of its parts", async () =>
   await using world = await World.make();
   let read = 0;
   for (let part = 0; part < 3; part++) {
-    const { result } = await world.verify({ selection: { part, of: 3 } });
+    const { result } = await world.verify({ sampling: { part, of: 3 } });
     strictEqual(result.total.ok, STANDARD_REVISIONS);
     read += STANDARD_REVISIONS - result.total.notSampled;
   }

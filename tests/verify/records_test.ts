@@ -301,3 +301,20 @@ Deno.test("a checkpoint without any revision is not taken for a good one", async
   deepStrictEqual([findings, result.inventory], [[], null]);
   match(result.incomplete.join(), /names no revision at all/);
 });
+
+Deno.test("a directory of journals is applied in the order of their numbers", async () => {
+  await using world = await World.make();
+  const directory = `${world.directory}/journals`;
+  await Deno.mkdir(directory);
+  const path = (number: number): string => `${directory}/p4.jnl.${number}`;
+  await Deno.writeFile(path(9), bytesOfText(NEW + mark(AS_OF_S + 1)));
+  await Deno.writeFile(
+    path(10),
+    bytesOfText(
+      revLine({ depotFile: "//depot/src/new.c", rev: 1, text: "new" }, "dv") +
+        mark(AS_OF_S + 2),
+    ),
+  );
+  const { result, findings } = await world.verify({ ...EXISTS, journals: [directory] });
+  deepStrictEqual([findings, result.warnings], [[], []]);
+});

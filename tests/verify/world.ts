@@ -304,7 +304,7 @@ export class World {
       checkpoint: this.checkpoint,
       journals: [],
       depth: "content",
-      selection: { part: 0, of: 1 },
+      sampling: { part: 0, of: 1 },
       depotPrefix: null,
       checksArchiveDepots: false,
       readsAllCopies: false,
