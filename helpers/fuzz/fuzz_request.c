@@ -33,7 +33,12 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes) {
     char *exact = realloc(line, bytes == 0 ? 1 : bytes);
     struct request request;
     const enum request_verdict verdict = request_parse(exact, bytes, &request);
-    if (verdict != REQUEST_BAD) {
+    if (verdict == REQUEST_CONTROL) {
+        if (request.path + request.path_bytes != exact + bytes || request.is_legacy ||
+            strcmp(request.op, "CONTROL") != 0) {
+            abort();
+        }
+    } else if (verdict != REQUEST_BAD) {
         const char *end = exact + bytes;
         if (request.path < exact || request.path + request.path_bytes != end ||
             is_clean(request.path, request.path_bytes) != (verdict == REQUEST_GOOD) ||

@@ -14,6 +14,7 @@ mkdir -p "$work/request" "$work/command" "$work/fan_event"
 printf 'P4CACHE/1 FETCH depot/a,v' >"$work/request/fetch"
 printf 'P4CACHE/1 STAT .p4cache/x' >"$work/request/reserved"
 printf 'DELETE a/../b' >"$work/request/legacy"
+printf 'P4CACHE/1 CONTROL {"op":"status"}' >"$work/request/control"
 printf '{"t":"last","id":65536,"line":"ERR FULL \\u00e9"}' >"$work/command/last"
 printf '{"t":"allow","uids":[0,1000]}' >"$work/command/allow"
 # One close: metadata, then name, process and file records; and one overflow.

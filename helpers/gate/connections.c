@@ -17,6 +17,8 @@
 
 static const char answer_denied[] =
     "ERR DENIED this user may not use the cache (shim_allowed_uids)\n";
+static const char answer_no_operator[] =
+    "ERR DENIED only root and the user that p4-cache runs as may control it\n";
 static const char answer_bad[] = "ERR BADREQ not a request of P4CACHE/1\n";
 static const char answer_reserved[] = "ERR RESERVED .p4cache is the daemon's own\n";
 
@@ -146,6 +148,11 @@ void connections_reply(struct gate *gate, const struct command *command) {
 
 /* ---- from the peer ------------------------------------------------------------------ */
 
+/* Whoever may ask for files may not also evict or delete them. */
+static bool is_operator(const struct connection *c) {
+    return c->peer.uid == 0 || c->peer.uid == geteuid();
+}
+
 static void refuse(struct gate *gate, struct connection *c, const char *line, size_t bytes) {
     gate->counters[COUNT_BAD_REQUEST]++;
     answer(gate, c, line, bytes);
@@ -168,6 +175,11 @@ static void judge_line(struct gate *gate, struct connection *c, const char *line
     gate->counters[COUNT_LEGACY_UNPREFIXED] += c->request.is_legacy;
     if (verdict == REQUEST_RESERVED) {
         refuse(gate, c, answer_reserved, sizeof answer_reserved - 1);
+        return;
+    }
+    if (verdict == REQUEST_CONTROL && !is_operator(c)) {
+        gate->counters[COUNT_REJECTED_PEER]++;
+        answer(gate, c, answer_no_operator, sizeof answer_no_operator - 1);
         return;
     }
     table_watch(gate, EPOLL_CTL_MOD, c->fd, c->id, 0); /* from here only that it leaves */

@@ -16,8 +16,10 @@ static bool take(const char **at, const char *end, const char *word) {
     return true;
 }
 
+static const char control_op[] = "CONTROL";
+
 static const char *take_op(const char **at, const char *end) {
-    static const char *const ops[] = {"FETCH", "STAT", "DELETE"};
+    static const char *const ops[] = {"FETCH", "STAT", "DELETE", control_op};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         const char *after = *at;
         if (take(&after, end, ops[i]) && take(&after, end, " ")) {
@@ -57,16 +59,27 @@ static bool is_reserved(const char *path, size_t bytes) {
            (bytes == name_bytes || path[name_bytes] == '/');
 }
 
+/* Never without a version: no shim ever sent one. The daemon reads what is between the braces. */
+static bool is_control(const struct request *request) {
+    const char *text = request->path;
+    const size_t bytes = request->path_bytes;
+    return !request->is_legacy && bytes >= 2 && text[0] == '{' && text[bytes - 1] == '}' &&
+           memchr(text, '\0', bytes) == NULL;
+}
+
 enum request_verdict request_parse(const char *line, size_t bytes, struct request *request) {
     const char *at = line;
     const char *const end = line + bytes;
     /* An unknown version begins so too, and is no operation: bad. */
     request->is_legacy = !take(&at, end, "P4CACHE/1 ");
     request->op = take_op(&at, end);
-    if (request->op == NULL || !is_proper_path(at, (size_t)(end - at))) {
-        return REQUEST_BAD;
-    }
     request->path = at;
     request->path_bytes = (size_t)(end - at);
+    if (request->op == control_op) {
+        return is_control(request) ? REQUEST_CONTROL : REQUEST_BAD;
+    }
+    if (request->op == NULL || !is_proper_path(request->path, request->path_bytes)) {
+        return REQUEST_BAD;
+    }
     return is_reserved(request->path, request->path_bytes) ? REQUEST_RESERVED : REQUEST_GOOD;
 }

@@ -8,16 +8,17 @@
 /* "P4CACHE/1 DELETE " + PATH_MAX and room; the line feed is part of it. */
 #define REQUEST_LINE_BYTES_MAX 4608
 
-enum request_verdict { REQUEST_GOOD, REQUEST_BAD, REQUEST_RESERVED };
+/* GOOD: about a path. CONTROL: an operator's command, for root and the daemon's own user. */
+enum request_verdict { REQUEST_GOOD, REQUEST_CONTROL, REQUEST_BAD, REQUEST_RESERVED };
 
 struct request {
-    const char *op;   /* FETCH, STAT or DELETE */
-    const char *path; /* into the line, not ended by NUL */
+    const char *op;   /* FETCH, STAT, DELETE or CONTROL */
+    const char *path; /* into the line, not ended by NUL; CONTROL: a JSON object, unread */
     size_t path_bytes;
     bool is_legacy;   /* no "P4CACHE/1 " before it */
 };
 
-/* line: without its line feed. *request is filled for REQUEST_GOOD; is_legacy always. */
+/* line: without its line feed. *request is filled for GOOD and CONTROL; is_legacy always. */
 enum request_verdict request_parse(const char *line, size_t bytes, struct request *request);
 
 #endif

@@ -28,6 +28,7 @@ import {
 
 export type {
   GateAccess,
+  GateControl,
   GateCount,
   GateCounter,
   GateGone,

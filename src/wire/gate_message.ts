@@ -23,7 +23,18 @@ export interface GateRequest {
   readonly pid: number;
 }
 
-/** The peer of a request left before its last line. A DELETE counts all the same. */
+/** An operator's command (control.ts), from root or the user that the gate runs as. */
+export interface GateControl {
+  readonly t: "control";
+  /** As of a request, and answered alike. */
+  readonly id: number;
+  /** In braces, without NUL or line feed; else unread. One character per byte. */
+  readonly text: string;
+  readonly uid: number;
+  readonly pid: number;
+}
+
+/** The peer of a request or command left before its last line. A DELETE counts all the same. */
 export interface GateGone {
   readonly t: "gone";
   readonly id: number;
@@ -47,7 +58,12 @@ export interface GateCount {
 
 export type GateCounter = (typeof COUNTERS)[number];
 
-export type GateMessage = GateRequest | GateGone | GateAccess | GateCount;
+export type GateMessage =
+  | GateRequest
+  | GateControl
+  | GateGone
+  | GateAccess
+  | GateCount;
 
 /** The first line: both sockets are there. */
 export interface GateReady {
@@ -63,7 +79,7 @@ const COUNTERS = [
   "timeout", //           a peer that did not send its line, or take the last one, in time
 ] as const;
 const KINDS = ["ready", "req", "gone", "access", "count", "fatal"] as const;
-const OPERATIONS = ["FETCH", "STAT", "DELETE"] as const;
+const OPERATIONS = ["FETCH", "STAT", "DELETE", "CONTROL"] as const;
 
 /** @throws {WireError} If the line is not one of a gate of this build. */
 export function parseGateMessage(line: string): GateReady | GateMessage | HelperFatal {
@@ -73,15 +89,7 @@ export function parseGateMessage(line: string): GateReady | GateMessage | Helper
     case "ready":
       return { t };
     case "req":
-      return {
-        t,
-        id: m.count("id"),
-        op: m.oneOf("op", OPERATIONS),
-        path: m.text("path"),
-        uid: m.count("uid"),
-        gid: m.count("gid"),
-        pid: m.count("pid"),
-      };
+      return requestOf(m);
     case "gone":
       return { t, id: m.count("id") };
     case "access":
@@ -91,6 +99,13 @@ export function parseGateMessage(line: string): GateReady | GateMessage | Helper
     case "fatal":
       return { t, code: m.text("code"), why: m.text("why") };
   }
+}
+
+function requestOf(m: Members): GateRequest | GateControl {
+  const op = m.oneOf("op", OPERATIONS);
+  const [id, uid, pid] = [m.count("id"), m.count("uid"), m.count("pid")];
+  if (op === "CONTROL") return { t: "control", id, text: m.text("path"), uid, pid };
+  return { t: "req", id, op, path: m.text("path"), uid, gid: m.count("gid"), pid };
 }
 
 /** `line`: more lines follow. `last`: the answer; the gate closes. `allow`: in place of the old. */

@@ -13,6 +13,10 @@ const GOLDEN: readonly (readonly [line: string, message: GateMessage])[] = [
     '{"t":"req","id":65536,"op":"FETCH","path":"a/\\u00e9,v","uid":1,"gid":2,"pid":9}',
     { t: "req", id: 65_536, op: "FETCH", path: "a/\xe9,v", uid: 1, gid: 2, pid: 9 },
   ],
+  [
+    '{"t":"req","id":1,"op":"CONTROL","path":"{\\u0022op\\u0022:1}","uid":0,"gid":0,"pid":9}',
+    { t: "control", id: 1, text: '{"op":1}', uid: 0, pid: 9 },
+  ],
   ['{"t":"gone","id":65536}', { t: "gone", id: 65_536 }],
   [
     '{"t":"access","uid":1,"pid":9,"data":"{\\u0022op\\u0022:1}\\u000a"}',

@@ -106,6 +106,40 @@ rootTest(
 );
 
 rootTest(
+  "an operator's command reaches the daemon unread, and only with a version and in braces",
+  () =>
+    withGate({}, async (gate, directory) => {
+      using peer = await Peer.connect(directory);
+      await peer.send('P4CACHE/1 CONTROL {"op":"evict","path":"\xe9/../x"}\n');
+      const { id, op, path } = await gate.takeKind("req");
+      equal(op, "CONTROL");
+      equal(path, '{"op":"evict","path":"\xe9/../x"}');
+      await gate.send({ t: "last", id, line: "OK {}" });
+      equal(await peer.readAll(), "OK {}\n");
+      const bad = ['CONTROL {"op":1}', "P4CACHE/1 CONTROL {", "P4CACHE/1 CONTROL a,v"];
+      for (const line of bad) {
+        match(await ask(directory, `${line}\n`), /^ERR BADREQ /);
+      }
+    }),
+);
+
+rootTest(
+  "a user who may ask for files may not give an operator's commands",
+  () =>
+    withGate({ allowUids: [0, NOBODY_UID] }, async (gate, directory) => {
+      const client = `python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1] + "/shim.sock")
+s.sendall(b"P4CACHE/1 CONTROL {}\\n")
+print(s.recv(4096).decode(), end="")
+' "$1"`;
+      match(await runAs(NOBODY_UID, client, directory), /^ERR DENIED only root and /);
+      await gate.take(isCount("rejected_peer"));
+    }),
+);
+
+rootTest(
   "a name of every byte that a name may have, but LF, reaches the daemon as it was",
   () =>
     withGate({}, async (gate, directory) => {
