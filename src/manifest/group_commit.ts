@@ -14,7 +14,7 @@ import { setImmediate } from "node:timers";
 
 /** Composing a group takes no longer; encoding and handing it over takes twice as long again. */
 const COMPOSE_MS_MAX = 2;
-const GROUP_MAX = 512;
+const GROUP_MAX = 256;
 /** How often the clock is read while composing. */
 const OPERATIONS_PER_LOOK = 4;
 

@@ -10,7 +10,7 @@
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import { type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
-import { u64At, u64Key } from "./byte_keys.ts";
+import { u64Key } from "./byte_keys.ts";
 import { recount } from "./check.ts";
 import { GroupCommit } from "./group_commit.ts";
 import type { KeyValueStore } from "./key_value.ts";
@@ -28,15 +28,10 @@ import {
   type PathAndEntry,
   type Tombstone,
 } from "./manifest.ts";
-import {
-  damaged,
-  decoded,
-  ManifestReader,
-  type PathAndRow,
-  rangeOfPrefix,
-} from "./reader.ts";
+import { damaged, decoded, ManifestReader, rangeOfPrefix } from "./reader.ts";
 import { entryOf, type Row } from "./row.ts";
-import { indexKeyOf, type IndexTable, keyElsewherePrefix } from "./row_index.ts";
+import { keyElsewherePrefix } from "./row_index.ts";
+import { RowLists } from "./row_lists.ts";
 import { countersOf, isExpected, Transaction } from "./transaction.ts";
 import {
   planChange,
@@ -63,8 +58,7 @@ export class ManifestStore implements Manifest {
   readonly #deps: ManifestStoreDeps;
   readonly #reader: ManifestReader;
   readonly #commits: GroupCommit<Transaction>;
-  /** Rows that this manifest handed out, to find their place in an index again. */
-  readonly #handedOut = new WeakMap<PathAndEntry, Row>();
+  readonly #lists: RowLists;
   #ledger: Ledger;
   #trouble: ManifestTrouble | null = null;
   #isClosed = false;
@@ -73,6 +67,7 @@ export class ManifestStore implements Manifest {
   constructor(deps: ManifestStoreDeps) {
     this.#deps = deps;
     this.#reader = new ManifestReader(deps.store);
+    this.#lists = new RowLists(this.#reader);
     this.#ledger = readLedger(this.#reader);
     this.#commits = new GroupCommit({
       begin: () => new Transaction(this.#reader, this.#ledger, deps.clock.nowMs()),
@@ -194,66 +189,19 @@ export class ManifestStore implements Manifest {
   // ---- queues and lists ----
 
   dirtyDue(nowMs: number, limit: number): PathAndEntry[] {
-    const queued = this.#indexed("dirty_queue", { from: FROM_START, limit });
-    const retries = this.#indexed("retry_deadlines", {
-      from: FROM_START,
-      before: u64Key(nowMs + 1),
-      limit,
-    });
-    const due: PathAndRow[] = [];
-    let nextQueued = 0;
-    let nextRetry = 0;
-    while (due.length < limit) {
-      const fresh = queued[nextQueued];
-      const retry = retries[nextRetry];
-      if (fresh === undefined && retry === undefined) break;
-      if (retry === undefined || (fresh !== undefined && waitsLonger(fresh, retry))) {
-        due.push(fresh!);
-        nextQueued++;
-      } else {
-        due.push(retry);
-        nextRetry++;
-      }
-    }
-    return this.#handOut(due);
-  }
-
-  #indexed(
-    table: IndexTable,
-    range: { from: string; before?: string; limit: number },
-  ): PathAndRow[] {
-    return this.#reader.indexEntries(table, { before: null, ...range })
-      .map((entry) => this.#reader.indexed(table, entry));
-  }
-
-  #handOut(rows: readonly PathAndRow[]): PathAndEntry[] {
-    return rows.map(({ path, row }) => {
-      const found = { path, entry: entryOf(row) };
-      this.#handedOut.set(found, row);
-      return found;
-    });
+    return this.#lists.dirtyDue(nowMs, limit);
   }
 
   nextRetryAtMs(): number | null {
-    return this.#firstNumber("retry_deadlines");
-  }
-
-  retries(limit: number): { path: DepotPath; atMs: number }[] {
-    return this.#indexed("retry_deadlines", { from: FROM_START, limit })
-      .map(({ path, row }) => ({ path, atMs: row.queue!.retryAtMs! }));
+    return this.#lists.firstNumber("retry_deadlines");
   }
 
   oldestDirtyAtMs(): number | null {
-    return this.#firstNumber("dirty_since");
+    return this.#lists.firstNumber("dirty_since");
   }
 
-  #firstNumber(table: IndexTable): number | null {
-    const [first] = this.#reader.indexEntries(table, {
-      from: FROM_START,
-      before: null,
-      limit: 1,
-    });
-    return first === undefined ? null : u64At(first.key, 0);
+  retries(limit: number): { path: DepotPath; atMs: number }[] {
+    return this.#lists.retries(limit);
   }
 
   async retryNow(): Promise<void> {
@@ -274,30 +222,15 @@ export class ManifestStore implements Manifest {
   }
 
   leastRecentlyUsed(limit: number, after?: PathAndEntry): PathAndEntry[] {
-    const from = after === undefined
-      ? FROM_START
-      : this.#placeAfter("lru_by_timestamp", after);
-    return this.#handOut(this.#indexed("lru_by_timestamp", { from, limit }));
+    return this.#lists.page("lru_by_timestamp", after ?? null, limit);
   }
 
   conflicts(after: PathAndEntry | null, limit: number): PathAndEntry[] {
-    const from = after === null ? FROM_START : this.#placeAfter("conflicts", after);
-    return this.#handOut(this.#indexed("conflicts", { from, limit }));
-  }
-
-  /** The first key behind the place that `after` had when it was handed out. */
-  #placeAfter(table: IndexTable, after: PathAndEntry): string {
-    const row = this.#handedOut.get(after);
-    assert(row !== undefined, "Only what this manifest returned can be continued from");
-    const key = indexKeyOf(table, after.path, row);
-    assert(key !== null, `${after.path} was not listed in ${table}`);
-    return `${key}\0`;
+    return this.#lists.page("conflicts", after, limit);
   }
 
   entries(prefix: string, after: DepotPath | null, limit: number): PathAndEntry[] {
-    const range = rangeOfPrefix(prefix, limit);
-    const from = after === null || after < prefix ? range.from : `${after}\0`;
-    return this.#handOut(this.#reader.rows({ ...range, from }));
+    return this.#lists.entries(prefix, after, limit);
   }
 
   // ---- tombstones ----
@@ -442,9 +375,4 @@ function moveRow(
       ? null
       : { row: target, change: planOverwritten(target, nowMs) },
   });
-}
-
-/** Rows of the queue wait since they took their place, retries since they became due. */
-function waitsLonger(queued: PathAndRow, retry: PathAndRow): boolean {
-  return queued.row.queue!.queuedAtMs <= retry.row.queue!.retryAtMs!;
 }

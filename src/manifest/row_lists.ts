@@ -1,0 +1,106 @@
+/**
+ * The manifest's rows in the orders of its indexes, page by page.
+ *
+ * @module
+ */
+
+import { assert } from "../core/assert.ts";
+import type { DepotPath } from "../core/names.ts";
+import { u64At, u64Key } from "./byte_keys.ts";
+import type { PathAndEntry } from "./manifest.ts";
+import { type ManifestReader, type PathAndRow, rangeOfPrefix } from "./reader.ts";
+import { entryOf, type Row } from "./row.ts";
+import { indexKeyOf, type IndexTable } from "./row_index.ts";
+
+const FROM_START = "";
+
+export class RowLists {
+  readonly #reader: ManifestReader;
+  /** Rows that were handed out, to find their place in an index again. */
+  readonly #handedOut = new WeakMap<PathAndEntry, Row>();
+
+  constructor(reader: ManifestReader) {
+    this.#reader = reader;
+  }
+
+  dirtyDue(nowMs: number, limit: number): PathAndEntry[] {
+    const queued = this.#indexed("dirty_queue", { from: FROM_START, limit });
+    const retries = this.#indexed("retry_deadlines", {
+      from: FROM_START,
+      before: u64Key(nowMs + 1),
+      limit,
+    });
+    const due: PathAndRow[] = [];
+    let nextQueued = 0;
+    let nextRetry = 0;
+    while (due.length < limit) {
+      const fresh = queued[nextQueued];
+      const retry = retries[nextRetry];
+      if (fresh === undefined && retry === undefined) break;
+      if (retry === undefined || (fresh !== undefined && waitsLonger(fresh, retry))) {
+        due.push(fresh!);
+        nextQueued++;
+      } else {
+        due.push(retry);
+        nextRetry++;
+      }
+    }
+    return this.#handOut(due);
+  }
+
+  #indexed(
+    table: IndexTable,
+    range: { from: string; before?: string; limit: number },
+  ): PathAndRow[] {
+    return this.#reader.indexEntries(table, { before: null, ...range })
+      .map((entry) => this.#reader.indexed(table, entry));
+  }
+
+  #handOut(rows: readonly PathAndRow[]): PathAndEntry[] {
+    return rows.map(({ path, row }) => {
+      const found = { path, entry: entryOf(row) };
+      this.#handedOut.set(found, row);
+      return found;
+    });
+  }
+
+  retries(limit: number): { path: DepotPath; atMs: number }[] {
+    return this.#indexed("retry_deadlines", { from: FROM_START, limit })
+      .map(({ path, row }) => ({ path, atMs: row.queue!.retryAtMs! }));
+  }
+
+  firstNumber(table: IndexTable): number | null {
+    const [first] = this.#reader.indexEntries(table, {
+      from: FROM_START,
+      before: null,
+      limit: 1,
+    });
+    return first === undefined ? null : u64At(first.key, 0);
+  }
+
+  /** Up to `limit` rows of an index in its order, behind the place of `after`. */
+  page(table: IndexTable, after: PathAndEntry | null, limit: number): PathAndEntry[] {
+    const from = after === null ? FROM_START : this.#placeAfter(table, after);
+    return this.#handOut(this.#indexed(table, { from, limit }));
+  }
+
+  /** The first key behind the place that `after` had when it was handed out. */
+  #placeAfter(table: IndexTable, after: PathAndEntry): string {
+    const row = this.#handedOut.get(after);
+    assert(row !== undefined, "Only what this manifest returned can be continued from");
+    const key = indexKeyOf(table, after.path, row);
+    assert(key !== null, `${after.path} was not listed in ${table}`);
+    return `${key}\0`;
+  }
+
+  entries(prefix: string, after: DepotPath | null, limit: number): PathAndEntry[] {
+    const range = rangeOfPrefix(prefix, limit);
+    const from = after === null || after < prefix ? range.from : `${after}\0`;
+    return this.#handOut(this.#reader.rows({ ...range, from }));
+  }
+}
+
+/** Rows of the queue wait since they took their place, retries since they became due. */
+function waitsLonger(queued: PathAndRow, retry: PathAndRow): boolean {
+  return queued.row.queue!.queuedAtMs <= retry.row.queue!.retryAtMs!;
+}
