@@ -6,22 +6,29 @@
  * and takes what is older than a second. No timer thread runs in the host for it, and no
  * descriptor stays open there: the mapping alone does.
  *
- * The shim announces a buffer by one datagram on access.sock: the text P4CACHE_EVENT_ANNOUNCE and
- * one descriptor, a memfd of exactly sizeof(struct p4cache_event_buffer) bytes, sealed against
- * shrinking and growing (so that its map cannot fault). The gate checks both, maps it shared,
- * closes the descriptor, and forgets it when the sender's process has ended, after a last drain.
+ * The memory is a System V segment and not a memfd: a memfd must be sized and mapped by its
+ * number, and a host that closes all its descriptors and opens its own meanwhile would have its
+ * database truncated and mapped. A segment never has a number in the host's table, cannot
+ * shrink under its map, and, marked for removal as soon as it is attached, ends with its last user.
+ *
+ * The shim announces it by one datagram on access.sock: "P4CACHE/1 BUFFER <shmid>\n", in decimal.
+ * Its owner is the owner of access.sock, its creator the sender. The gate checks by IPC_STAT that
+ * shm_segsz is sizeof(struct p4cache_event_buffer) and shm_perm.cuid the sender's UID (it may not
+ * be made to read another's), attaches it (Linux attaches what is marked for removal while
+ * somebody has it; one that is gone was of a process that has ended, and sent it itself), and
+ * detaches when the sender's process has ended, after a last drain.
  *
  * To drain: compare-and-swap `lock` from FREE to GATE; when that fails, leave it for the next
  * round. Read `bytes` once and bound it by sizeof data (the peer may write anything at any time).
- * Copy, set `bytes` to 0, set `lock` to FREE. After the end of the process `lock` means nothing. A line
- * may come twice, from the gate and by datagram: its id is the same.
+ * Copy, set `bytes` to 0, set `lock` to FREE. After the end of the process `lock` means nothing. A
+ * line may come twice, from the gate and by datagram: its id is the same.
  */
 #ifndef P4CACHE_EVENT_BUFFER_H
 #define P4CACHE_EVENT_BUFFER_H
 
 #include <stdint.h>
 
-#define P4CACHE_EVENT_ANNOUNCE "P4CACHE/1 BUFFER\n"
+#define P4CACHE_EVENT_ANNOUNCE "P4CACHE/1 BUFFER " /* then the shmid and LF */
 #define P4CACHE_EVENT_MAGIC UINT32_C(0x34655650) /* "PVe4" */
 #define P4CACHE_EVENT_AGE_MS_MAX 1000
 

@@ -119,7 +119,7 @@ void p4shim_buffer_share(struct p4shim_buffer *b) {
     if (!p4shim_find_gate(&gate) || p4shim_is_same_gate(&gate, &b->gate)) {
         return;
     }
-    struct p4cache_event_buffer *shared = p4shim_map_shared();
+    struct p4cache_event_buffer *shared = p4shim_map_shared(&gate);
     if (shared != NULL) {
         p4shim_unmap(b->events);
         b->events = shared;

@@ -1,9 +1,11 @@
 /*
- * share.c - memory for a thread's events: private, or a memfd that the gate maps too
- * (helpers/event_buffer.h). The descriptor lives only while it is handed over.
+ * share.c - memory for a thread's events: private, or a segment that the gate attaches too
+ * (helpers/event_buffer.h says why it is that, and no memfd).
  */
 #define _GNU_SOURCE
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -13,51 +15,36 @@
 #include "sys.h"
 
 #define BUFFER_BYTES sizeof(struct p4cache_event_buffer)
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-static struct p4cache_event_buffer *map(int fd, int flags) {
-    const long at = p4shim_syscall(SYS_mmap, NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, flags,
-                                   (long)fd, 0L);
+struct p4cache_event_buffer *p4shim_map_private(void) {
+    const long at = p4shim_syscall(SYS_mmap, NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE,
+                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
     return at == -1 ? NULL : (struct p4cache_event_buffer *)at;
 }
 
-struct p4cache_event_buffer *p4shim_map_private(void) {
-    return map(-1, MAP_PRIVATE | MAP_ANONYMOUS);
-}
-
 void p4shim_unmap(struct p4cache_event_buffer *buffer) {
-    if (buffer != NULL) {
+    if (buffer != NULL) { /* detaches a segment too */
         p4shim_syscall(SYS_munmap, buffer, BUFFER_BYTES);
     }
 }
 
-/* One datagram with the descriptor; false when the gate did not take it. */
-static bool announce(const struct p4shim_fd *memory) {
-    static const char text[] = P4CACHE_EVENT_ANNOUNCE;
+/* False when the gate did not take it. */
+static bool announce(int id) {
+    char text[sizeof P4CACHE_EVENT_ANNOUNCE + 24];
+    struct p4shim_json line = {text, sizeof text, 0, false};
     struct sockaddr_un address;
     struct p4shim_fd own;
     struct p4shim_fd via;
+    p4shim_json_raw(&line, P4CACHE_EVENT_ANNOUNCE);
+    p4shim_json_number(&line, id);
+    p4shim_json_raw(&line, "\n");
     if (!p4shim_socket(SOCK_DGRAM, p4shim_config.access_sock, &own, &address, &via)) {
         return false;
     }
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {.room = {0}};
-    struct iovec part = {(void *)(uintptr_t)text, sizeof text - 1};
-    struct msghdr message = {.msg_name = &address,
-                             .msg_namelen = sizeof address,
-                             .msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control};
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.header), &memory->fd, sizeof(int));
-    const bool sent = p4shim_is_ours(&own) && p4shim_is_ours(memory) &&
-                      p4shim_syscall(SYS_sendmsg, own.fd, &message,
-                                     MSG_DONTWAIT | MSG_NOSIGNAL) == (long)part.iov_len;
+    const bool sent = p4shim_is_ours(&own) &&
+                      p4shim_syscall(SYS_sendto, own.fd, text, line.bytes,
+                                     MSG_DONTWAIT | MSG_NOSIGNAL, &address,
+                                     sizeof address) == (long)line.bytes;
     if (via.fd >= 0) {
         p4shim_close(&via);
     }
@@ -65,29 +52,40 @@ static bool announce(const struct p4shim_fd *memory) {
     return sent;
 }
 
-struct p4cache_event_buffer *p4shim_map_shared(void) {
-    struct p4shim_fd memory = {
-        .fd = (int)p4shim_syscall(SYS_memfd_create, "p4-cache-events",
-                                  MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-    if (memory.fd < 0 || !p4shim_own(&memory)) {
+/* The gate may run as another user than this process: it becomes the owner. */
+static bool give_to(int id, const struct p4shim_gate *gate) {
+    struct shmid_ds segment;
+    if (p4shim_syscall(SYS_shmctl, id, IPC_STAT, &segment) != 0) {
+        return false;
+    }
+    segment.shm_perm.uid = gate->uid;
+    return p4shim_syscall(SYS_shmctl, id, IPC_SET, &segment) == 0;
+}
+
+struct p4cache_event_buffer *p4shim_map_shared(const struct p4shim_gate *gate) {
+    /* Where a filter refuses shmctl a segment could be made and never be removed. */
+    struct shminfo limits;
+    if (p4shim_syscall(SYS_shmctl, 0, IPC_INFO, &limits) < 0) {
         return NULL;
     }
-    struct p4cache_event_buffer *buffer = NULL;
-    /* ftruncate and the seals fail on what is not a memfd of ours, and change nothing then. */
-    if (p4shim_is_ours(&memory) &&
-        p4shim_syscall(SYS_ftruncate, memory.fd, (long)BUFFER_BYTES) == 0 &&
-        p4shim_syscall(SYS_fcntl, memory.fd, F_ADD_SEALS, SEALS) == 0) {
-        buffer = map(memory.fd, MAP_SHARED);
+    const int id = (int)p4shim_syscall(SYS_shmget, IPC_PRIVATE, BUFFER_BYTES, IPC_CREAT | 0600);
+    if (id < 0) {
+        return NULL;
     }
-    if (buffer != NULL) {
-        buffer->magic = P4CACHE_EVENT_MAGIC;
-        buffer->lock = P4CACHE_EVENT_PROGRAM;
-        if (!announce(&memory)) {
-            p4shim_unmap(buffer);
-            buffer = NULL;
-        }
+    const long at = p4shim_syscall(SYS_shmat, id, NULL, 0);
+    const bool given = at != -1 && give_to(id, gate);
+    /* From here on it ends with its last user, whatever happens to this process. */
+    const bool is_marked = p4shim_syscall(SYS_shmctl, id, IPC_RMID, NULL) == 0;
+    if (at == -1) {
+        return NULL;
     }
-    p4shim_close(&memory);
+    struct p4cache_event_buffer *buffer = (struct p4cache_event_buffer *)at;
+    buffer->magic = P4CACHE_EVENT_MAGIC;
+    buffer->lock = P4CACHE_EVENT_PROGRAM;
+    if (!given || !is_marked || !announce(id)) {
+        p4shim_unmap(buffer);
+        return NULL;
+    }
     return buffer;
 }
 
@@ -98,6 +96,7 @@ bool p4shim_find_gate(struct p4shim_gate *gate) {
     }
     gate->dev = st.st_dev;
     gate->ino = st.st_ino;
+    gate->uid = st.st_uid;
     gate->ctime = st.st_ctim;
     return true;
 }

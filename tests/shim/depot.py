@@ -4,9 +4,9 @@ The daemon speaks docs/protocol.md on shim.sock and listens on access.sock. What
 request can be replaced for a test: `daemon.answer[verb] = function(conn, path)`.
 """
 
+import ctypes
 import errno
 import json
-import mmap
 import os
 import shutil
 import socket
@@ -31,11 +31,16 @@ class Buffer:
     """The gate's side of helpers/event_buffer.h, for a program that is known to be idle."""
 
     HEAD = struct.Struct("=IIIIq")
+    SIZE = 32 * 1024
 
-    def __init__(self, fd):
-        assert os.fstat(fd).st_size == 32 * 1024
-        self.map = mmap.mmap(fd, 32 * 1024)
-        os.close(fd)
+    def __init__(self, shmid):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.shmat.restype = ctypes.c_void_p
+        libc.shmat.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+        at = libc.shmat(shmid, None, 0)
+        if at == ctypes.c_void_p(-1).value:
+            raise ProcessLookupError(ctypes.get_errno(), "the segment ended with its process")
+        self.map = memoryview((ctypes.c_char * self.SIZE).from_address(at)).cast("B")
 
     def head(self):
         magic, lock, size, _, oldest_ms = self.HEAD.unpack_from(self.map)
@@ -44,7 +49,7 @@ class Buffer:
 
     def lines(self):
         size = self.head()[1]
-        text = self.map[self.HEAD.size:self.HEAD.size + size].decode()
+        text = bytes(self.map[self.HEAD.size:self.HEAD.size + size]).decode()
         return [json.loads(line) for line in text.splitlines()]
 
     def set_lock(self, lock):
@@ -59,7 +64,8 @@ class Daemon:
         self.depot = depot
         self.requests = []
         self.events = []
-        self.buffers = []
+        self.announced = []
+        self.buffers = []  # of those, the ones whose process still was there
         self.answer = {"FETCH": self.fetch, "STAT": self.stat, "DELETE": self.delete}
         self.lock = threading.Lock()
         self.arrived = threading.Condition(self.lock)
@@ -127,14 +133,18 @@ class Daemon:
     def _receive(self, datagrams):
         while True:
             try:
-                data, fds, _, _ = socket.recv_fds(datagrams, 65536, 1)
+                data = datagrams.recv(65536)
             except OSError:
                 return
             if not data:
                 return
             with self.arrived:
-                if data == b"P4CACHE/1 BUFFER\n":
-                    self.buffers.append(Buffer(fds[0]))
+                if data.startswith(b"P4CACHE/1 BUFFER "):
+                    self.announced.append(int(data.split()[2]))
+                    try:
+                        self.buffers.append(Buffer(int(data.split()[2])))
+                    except ProcessLookupError:
+                        pass
                     self.arrived.notify_all()
                     continue
                 self.events += [json.loads(line) for line in data.decode().splitlines()]

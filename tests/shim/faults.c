@@ -1,7 +1,9 @@
 /*
  * faults.c - takes the place of syscall(2) in a build of the shim with -DP4SHIM_FAULTS, and lets
  * calls fail: FAULT_AT=n the n-th alone, FAULT_NUMBER=n each one of that number (as seccomp
- * would), with FAULT_ERRNO. FAULT_COUNT=file: appends a byte a call, to learn how many there are.
+ * would), with FAULT_ERRNO. FAULT_STEAL=n: just before the n-th call another thread of the host
+ * has closed every descriptor of a kind that the shim uses, and opened its database,
+ * FAULT_DATABASE, under its number. FAULT_COUNT=file: appends a byte a call, to learn how many there are.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -9,6 +11,8 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/ipc.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,13 +32,25 @@ static void count_call(void) {
     }
 }
 
+static void steal_descriptors(void) {
+    const char *database = getenv("FAULT_DATABASE");
+    const int own = (int)syscall(SYS_openat, AT_FDCWD, database, O_RDWR | O_CREAT, 0600);
+    for (int fd = 3; fd < 1024; fd++) {
+        struct stat st;
+        const int flags = fcntl(fd, F_GETFL);
+        if (fd != own && flags != -1 && syscall(SYS_fstat, fd, &st) == 0 &&
+            (S_ISSOCK(st.st_mode) || (flags & (O_PATH | O_WRONLY)) != 0)) {
+            dup3(own, fd, 0);
+        }
+    }
+}
+
 long p4shim_syscall(long number, ...) {
     static atomic_long calls;
     const long call = atomic_fetch_add(&calls, 1) + 1;
     count_call();
-    if (call == setting("FAULT_AT") || number == setting("FAULT_NUMBER")) {
-        errno = (int)setting("FAULT_ERRNO");
-        return -1;
+    if (call == setting("FAULT_STEAL")) {
+        steal_descriptors();
     }
     va_list list;
     long arg[6];
@@ -43,5 +59,12 @@ long p4shim_syscall(long number, ...) {
         arg[i] = va_arg(list, long);
     }
     va_end(list);
+    if (call == setting("FAULT_AT") || number == setting("FAULT_NUMBER")) {
+        if (number == SYS_shmctl && (int)arg[1] == IPC_RMID) {
+            syscall(number, arg[0], arg[1], arg[2]); /* or the machine fills up with segments */
+        }
+        errno = (int)setting("FAULT_ERRNO");
+        return -1;
+    }
     return syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
 }

@@ -30,6 +30,11 @@ def contains(text, part):
     assert part in text, f"{part!r} is not in\n{text}"
 
 
+def silent(conn, _path):
+    """A daemon that hangs: it says nothing until the other side has gone."""
+    conn.recv(1)
+
+
 def run_one(name, function, build, out):
     made = []
 

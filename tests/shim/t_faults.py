@@ -77,11 +77,27 @@ def _(make):
                   f"call {call} of {calls}, {errno.errorcode[error]}")
 
 
+@test("descriptors stolen before any system call of the shim: the host's file is not touched")
+def _(make):
+    course = Course(make)
+    sound = course.run()
+    content = b"database " * 5000  # longer than anything of ours
+    for call in range(1, count_calls(course, sound) + 1):
+        database = os.path.join(course.depot.top, "db.rev")
+        with open(database, "wb") as f:
+            f.write(content)
+        check(course.run(FAULT_STEAL=str(call), FAULT_DATABASE=database), sound,
+              f"stolen before call {call}")
+        with open(database, "rb") as f:
+            equal(f.read() == content, True, f"the database, stolen before call {call}")
+
+
 # What the shim calls, x86-64; the numbers differ elsewhere.
 NUMBERS = {"openat": 257, "newfstatat": 262, "fstat": 5, "readlinkat": 267, "mmap": 9,
            "munmap": 11, "close": 3, "socket": 41, "connect": 42, "sendto": 44, "recvfrom": 45,
            "fcntl": 72, "setsockopt": 54, "ppoll": 271, "getcwd": 79, "getrandom": 318,
-           "getpid": 39, "geteuid": 107, "write": 1, "utimensat": 280}
+           "getpid": 39, "geteuid": 107, "write": 1, "utimensat": 280, "shmget": 29,
+           "shmat": 30, "shmctl": 31}
 
 
 @test("a filter that refuses one kind of system call altogether does not harm the host")

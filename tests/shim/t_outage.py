@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 
-from harness import FILE, GRACE_MS, TESTS, contains, equal, test
+from harness import FILE, GRACE_MS, TESTS, contains, equal, silent, test
 
 
 @test("daemon absent: a marker is EIO after the grace, its stat needs nobody, a new name is new")
@@ -95,7 +95,7 @@ def outage(name, prepare, **extra):
 
 
 def hang(depot):
-    depot.daemon.answer["FETCH"] = lambda conn, path: conn.recv(1) and None
+    depot.daemon.answer["FETCH"] = silent
     depot.daemon.start()
 
 
