@@ -20,7 +20,7 @@ static const struct ucred *credentials_of(struct msghdr *message) {
     return (const struct ucred *)(const void *)CMSG_DATA(control);
 }
 
-static void report(struct gate *gate, const struct ucred *sender, const char *data, size_t bytes) {
+void access_report(struct gate *gate, const struct ucred *sender, const char *data, size_t bytes) {
     struct output *out = &gate->out;
     output_text(out, "{\"t\":\"access\",\"uid\":");
     output_number(out, sender->uid);
@@ -52,8 +52,10 @@ static bool receive_one(struct gate *gate) {
         gate->counters[COUNT_ACCESS_REJECTED]++;
     } else if ((message.msg_flags & MSG_TRUNC) != 0) {
         gate->counters[COUNT_ACCESS_DROPPED]++;
+    } else if (event_buffers_is_announcement(data, (size_t)n)) {
+        event_buffers_announced(gate, sender, data, (size_t)n);
     } else if (n > 0) {
-        report(gate, sender, data, (size_t)n);
+        access_report(gate, sender, data, (size_t)n);
     }
     return true;
 }

@@ -6,7 +6,7 @@
  * process that holds no keys and can do nothing. It decides nothing about files.
  *
  *   p4-cache-gate --shim-sock P --access-sock P --socket-mode 0660 --max-requests 1024
- *                 --allow-uid U ... [--line-timeout-ms 5000]
+ *                 --allow-uid U ... [--line-timeout-ms 5000] [--max-buffers 4096]
  *
  * Two levels of waiting: poll() on stdin, stdout and one epoll that holds all peers. When the
  * daemon does not read, the epoll is left out, and so every peer at once; the daemon's commands
@@ -114,6 +114,8 @@ static void serve_peers(struct gate *gate) {
         }
         if (events[i].data.u64 == GATE_ID_ACCESS) {
             access_receive(gate);
+        } else if (events[i].data.u64 == GATE_ID_TICK) {
+            event_buffers_tick(gate);
         } else {
             connections_event(gate, events[i].data.u64, events[i].events);
         }
@@ -206,6 +208,10 @@ static void read_option(struct gate *gate, struct options *options, int letter) 
     case 't':
         gate->line_timeout_ms = (int64_t)number_of("line-timeout-ms", optarg, 10, 1, 3600000);
         break;
+    case 'b':
+        gate->buffers.count_max =
+            (uint32_t)number_of("max-buffers", optarg, 10, 0, EVENT_BUFFERS_MAX);
+        break;
     default:
         output_fatal(EINVAL, "Cannot read the options: it is started by the daemon");
     }
@@ -219,6 +225,7 @@ static void read_options(struct gate *gate, struct options *options, int argc, c
         {"max-requests", required_argument, NULL, 'r'},
         {"allow-uid", required_argument, NULL, 'u'},
         {"line-timeout-ms", required_argument, NULL, 't'},
+        {"max-buffers", required_argument, NULL, 'b'},
         {NULL, 0, NULL, 0},
     };
     int letter;
@@ -232,7 +239,9 @@ static void read_options(struct gate *gate, struct options *options, int argc, c
 }
 
 int main(int argc, char **argv) {
-    static struct gate gate = {.requests_max = 1024, .line_timeout_ms = LINE_TIMEOUT_MS};
+    static struct gate gate = {.requests_max = 1024,
+                               .line_timeout_ms = LINE_TIMEOUT_MS,
+                               .buffers.count_max = EVENT_BUFFERS_MAX};
     struct options options = {.socket_mode = 0660};
     confine_process();
     read_options(&gate, &options, argc, argv);
@@ -244,6 +253,7 @@ int main(int argc, char **argv) {
     listener_open(&gate.access, SOCK_DGRAM, options.access_sock, options.socket_mode);
     table_open(&gate);
     table_watch(&gate, EPOLL_CTL_ADD, gate.access.fd, GATE_ID_ACCESS, EPOLLIN);
+    event_buffers_open(&gate);
     output_text(&gate.out, "{\"t\":\"ready\"}\n");
     run(&gate);
     listener_close(&gate.shim);

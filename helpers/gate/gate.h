@@ -23,6 +23,7 @@
 
 #include "../common/output.h"
 #include "command.h"
+#include "event_buffers.h"
 #include "listener.h"
 #include "request.h"
 
@@ -32,9 +33,10 @@
  * rather than meet a broken pipe. More than these are told and closed at once. */
 #define DENIED_MAX 64
 #define NO_SLOT UINT32_MAX
-/* What epoll says for the two sockets; ids of connections are larger. */
+/* What epoll says for the two sockets and the timer; ids of connections are larger. */
 #define GATE_ID_SHIM_LISTENER 0
 #define GATE_ID_ACCESS 1
+#define GATE_ID_TICK 2
 
 enum counter {
     COUNT_REJECTED_PEER,
@@ -68,6 +70,7 @@ struct gate {
     struct output out;
     struct listener shim;
     struct listener access;
+    struct event_buffers buffers;
     int inputs_fd; /* epoll of both sockets and all connections */
     struct connection *connections;
     uint32_t slots;
@@ -101,5 +104,7 @@ void connections_dispatch(struct gate *gate);
 
 /* access.c: datagrams of access.sock, as many as wait, to a bound. */
 void access_receive(struct gate *gate);
+/* Hands the daemon what an allowed sender sent, or left in a buffer. */
+void access_report(struct gate *gate, const struct ucred *sender, const char *data, size_t bytes);
 
 #endif

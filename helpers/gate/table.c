@@ -13,7 +13,8 @@
 #define OTHER_DESCRIPTORS 16
 #define DRAIN_BYTES_MAX ((size_t)64 * 1024)
 
-_Static_assert(GATE_ID_SHIM_LISTENER < (1 << SLOT_BITS) && GATE_ID_ACCESS < (1 << SLOT_BITS),
+_Static_assert(GATE_ID_SHIM_LISTENER < (1 << SLOT_BITS) && GATE_ID_ACCESS < (1 << SLOT_BITS) &&
+                   GATE_ID_TICK < (1 << SLOT_BITS),
                "no connection has such an id");
 
 static uint32_t slots_for(uint32_t requests_max) {
