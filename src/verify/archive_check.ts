@@ -13,7 +13,7 @@
 
 import type { Clock } from "../core/clock.ts";
 import { depotPathOrNull } from "../core/names.ts";
-import { ArchiveFinder } from "./archive_finder.ts";
+import { ArchiveFinder, type Place } from "./archive_finder.ts";
 import type { ArchiveFile } from "./archive_plan.ts";
 import { sizeFault } from "./copy_faults.ts";
 import type { CopyReport } from "./copy_reader.ts";
@@ -39,6 +39,12 @@ const FRESH_MS = 60_000;
 /** How often a file that changes under our hands is looked at again. */
 const LOOKS_MAX = 4;
 
+/** What disk and manifest said when a file was looked at. */
+interface Seen {
+  place: Place | null;
+  row: ManifestRow | null;
+}
+
 export class ArchiveChecker {
   readonly #options: CheckOptions;
   readonly #finder: ArchiveFinder;
@@ -54,48 +60,44 @@ export class ArchiveChecker {
   async check(file: ArchiveFile, reads: boolean): Promise<FileOutcome> {
     const spent = { bytesRead: 0, bytesRecalled: 0 };
     for (let look = 1;; look++) {
-      const before = this.#snapshotOf(file);
-      const draft = await this.#draftOf(file, reads);
+      const seen: Seen = { place: null, row: null };
+      const draft = await this.#draftOf(file, reads, seen);
       // Something changed while it was looked at: what was seen may be neither.
       const isStill = draft !== null &&
-        (draft.findings.length === 0 || this.#snapshotOf(file) === before);
-      if (draft === null || (!isStill && look < LOOKS_MAX)) {
-        spent.bytesRead += draft?.tally.bytesRead ?? 0;
-        spent.bytesRecalled += draft?.tally.bytesRecalled ?? 0;
-        if (look < LOOKS_MAX) continue;
-        const lost = new OutcomeDraft(file);
-        lost.missing(
-          file.names[0]!,
-          ["local"],
-          [],
-          "it vanishes whenever it is looked at",
-        );
-        return lost.outcome();
+        (draft.findings.length === 0 || this.#isAsSeen(file, seen));
+      if (draft !== null && (isStill || look === LOOKS_MAX)) {
+        draft.tally.bytesRead += spent.bytesRead;
+        draft.tally.bytesRecalled += spent.bytesRecalled;
+        return draft.outcome();
       }
-      draft.tally.bytesRead += spent.bytesRead;
-      draft.tally.bytesRecalled += spent.bytesRecalled;
-      return draft.outcome();
+      if (look === LOOKS_MAX) return lostUnderOurHands(file);
+      spent.bytesRead += draft?.tally.bytesRead ?? 0;
+      spent.bytesRecalled += draft?.tally.bytesRecalled ?? 0;
     }
   }
 
-  /** What disk and manifest say of a file at this moment. */
-  #snapshotOf(file: ArchiveFile): string {
+  /** Whether disk and manifest still say of a file what they said when it was looked at. */
+  #isAsSeen(file: ArchiveFile, seen: Seen): boolean {
     try {
       const place = this.#finder.locate(file.names);
       const row = place.kind === "absent" ? null : this.#finder.rowOf(place.path);
-      return JSON.stringify([place, row]);
+      return JSON.stringify({ place, row }) === JSON.stringify(seen);
     } catch (error) {
-      const isUnread = error instanceof LocalFileError || error instanceof StoreReadError;
-      if (isUnread) return error.message;
+      // What cannot be looked at does not get better by looking at it again.
+      if (error instanceof LocalFileError || error instanceof StoreReadError) return true;
       throw error;
     }
   }
 
   /** Null if the file vanished, or was evicted, under our hands. */
-  async #draftOf(file: ArchiveFile, reads: boolean): Promise<OutcomeDraft | null> {
+  async #draftOf(
+    file: ArchiveFile,
+    reads: boolean,
+    seen: Seen,
+  ): Promise<OutcomeDraft | null> {
     const draft = new OutcomeDraft(file);
     try {
-      await this.#look(draft, reads);
+      await this.#look(draft, reads, seen);
       return draft;
     } catch (error) {
       const failed = new OutcomeDraft(file);
@@ -118,9 +120,11 @@ export class ArchiveChecker {
     }
   }
 
-  async #look(draft: OutcomeDraft, reads: boolean): Promise<void> {
+  async #look(draft: OutcomeDraft, reads: boolean, seen: Seen): Promise<void> {
     const place = this.#finder.locate(draft.file.names);
     const known = place.kind === "absent" ? null : this.#finder.rowOf(place.path);
+    seen.place = place;
+    seen.row = known;
     // The daemon may not have heard yet of a file that was written just now.
     const isFresh = place.kind === "file" &&
       place.entry.mtimeMs > this.#options.clock.nowMs() - FRESH_MS;
@@ -292,4 +296,10 @@ export class ArchiveChecker {
     const why = `neither the file nor its marker is on disk${hint}`;
     draft.replaceMissing(path, ["local"], good, why);
   }
+}
+
+function lostUnderOurHands(file: ArchiveFile): FileOutcome {
+  const lost = new OutcomeDraft(file);
+  lost.missing(file.names[0]!, ["local"], [], "it vanishes whenever it is looked at");
+  return lost.outcome();
 }
