@@ -215,6 +215,26 @@ Deno.test("a restore never replaces what p4d wrote over the marker meanwhile", a
   strictEqual(countFiles(`${fixture.root}/.p4cache/tmp`), 0);
 });
 
+Deno.test("a restore goes on when the scan puts the missing marker back meanwhile", async () => {
+  await using fixture = await openEngineFixture();
+  await evicted(fixture, "a,v", "content");
+  const { primary } = fixture;
+  const original = primary.download.bind(primary);
+  await Deno.remove(`${fixture.root}/a,v`);
+  let downloads = 0;
+  primary.download = async (request) => {
+    if (++downloads === 1) {
+      await scanDepot(fixture.context, SAME_BOOT);
+    }
+    return await original(request);
+  };
+  await fixture.restorer.restore(fixture.path("a,v"));
+  strictEqual(await fixture.read("a,v"), "content");
+  strictEqual(fixture.manifest.get(fixture.path("a,v"))?.resident, true);
+  strictEqual(downloads, 2);
+  strictEqual(countFiles(`${fixture.root}/.p4cache/tmp`), 0);
+});
+
 Deno.test("a restore of wrong bytes fails closed and leaves the marker", async () => {
   await using fixture = await openEngineFixture();
   await evicted(fixture, "a,v", "good");

@@ -159,6 +159,9 @@ function asRestoreError(error: unknown): RestoreError {
   return new RestoreError("UNAVAILABLE", message, options);
 }
 
+/** The name of a file that is restored may get its marker back, or another, meanwhile. */
+const ATTEMPTS_MAX = 5;
+
 async function restoreLocked(
   context: EngineContext,
   space: SpaceLedger,
@@ -166,6 +169,24 @@ async function restoreLocked(
   path: DepotPath,
   onProgress: OnProgress,
 ): Promise<Restored> {
+  for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+    const restored = await restoreAsItIs(context, space, places, path, onProgress);
+    if (restored !== null) return restored;
+  }
+  throw new RestoreError(
+    "UNAVAILABLE",
+    `its name changed hands during each of ${ATTEMPTS_MAX} restores`,
+  );
+}
+
+/** Null if something else was at the name in the end than at the beginning. */
+async function restoreAsItIs(
+  context: EngineContext,
+  space: SpaceLedger,
+  places: Places,
+  path: DepotPath,
+  onProgress: OnProgress,
+): Promise<Restored | null> {
   const look = lookAt(context, path);
   if (look.kind === "file") {
     const entry = context.manifest.get(path);
@@ -188,8 +209,9 @@ async function restoreLocked(
   }
   return await places.run(() =>
     space.reserve(stored.sizeBytes, async () => {
-      await bringBack(context, path, { entry, stored, look }, onProgress);
-      return { sizeBytes: stored.sizeBytes, wasEvicted: true };
+      const wanted = { entry, stored, look };
+      const isBack = await bringBack(context, path, wanted, onProgress);
+      return isBack ? { sizeBytes: stored.sizeBytes, wasEvicted: true } : null;
     })
   );
 }
@@ -246,13 +268,13 @@ async function bringBack(
   path: DepotPath,
   wanted: Wanted,
   onProgress: OnProgress,
-): Promise<void> {
+): Promise<boolean> {
   const { posix } = context;
   const { temporary, fd, ino } = openTemporary(context);
   try {
     await fetchChecked(context, wanted.stored, fd, onProgress);
     crashPoint("restore/fetched");
-    await publish(context, path, wanted, { temporary, fd });
+    return await publish(context, path, wanted, { temporary, fd });
   } finally {
     posix.close(fd);
     // Only what we wrote ourselves: an exchange may have left somebody else's file there.
@@ -328,12 +350,13 @@ function checkContent(
   }
 }
 
+/** False if something else took the name. */
 async function publish(
   context: EngineContext,
   path: DepotPath,
   { entry, stored, look }: Wanted,
   { temporary, fd }: { temporary: string; fd: number },
-): Promise<void> {
+): Promise<boolean> {
   const { posix, manifest } = context;
   const target = absolute(context, path);
   // What p4d did to the marker by chmod, chown or utime is what the file is to have.
@@ -347,10 +370,9 @@ async function publish(
     expect: look.kind === "marker" ? { ino: look.stat.ino } : null,
   });
   if (published !== "published") {
+    // p4d wrote it, or touched its marker; or the scan put a missing marker back.
     await observe(context, path, REPORTED);
-    const now = lookAt(context, path);
-    if (now.kind === "file") return; // p4d wrote it meanwhile: that is the newest version
-    throw new RestoreError("UNAVAILABLE", "its name changed hands during the restore");
+    return false;
   }
   crashPoint("restore/published");
   const stat = localStatOf(posix.fstat(fd));
@@ -360,9 +382,10 @@ async function publish(
     nowS: nowSeconds(context),
   });
   crashPoint("restore/row-resident");
-  if (outcome === "applied") return;
+  if (outcome === "applied") return true;
   // Deleted meanwhile: what stands there is our own copy of bytes that the store has.
   const isOurs = posix.lstat(target)?.ino === stat.ino;
   if (manifest.get(path) === null && isOurs && stored.hash !== null) posix.unlink(target);
   else await observe(context, path, REPORTED);
+  return true;
 }
