@@ -200,6 +200,12 @@ class Daemon {
       await manifest.setMeta("depot_device", device);
       crashPoint("start/device-kept");
     }
+    // With nothing to compare yet, each later difference is a write, also one that comes
+    // before the first scan ends and after a crash of this daemon.
+    const isNew = manifest.entries("", null, 1).length === 0;
+    if (isNew && !this.#config.readOnly) {
+      await manifest.setMeta("boot_id", await currentBootId());
+    }
     const { removed, kept } = await recoverDirectories(posix, state.root, log);
     crashPoint("recovery/finished");
     if (removed + kept > 0) log.info("recovered after a crash", { removed, kept });
@@ -337,7 +343,7 @@ class Daemon {
 
   async #startupScan(engine: Engine): Promise<void> {
     const { manifest, log } = this.#parts;
-    const bootId = (await Deno.readTextFile("/proc/sys/kernel/random/boot_id")).trim();
+    const bootId = await currentBootId();
     // Files may differ from their rows because p4d wrote while no daemon ran, or because a
     // power cut damaged them. Only without a reboot in between is it surely the first.
     const reason: LookReason = {
@@ -365,6 +371,10 @@ class Daemon {
     await Deno.writeTextFile(pidFile, `${Deno.pid}\n`);
     this.#parts.cleanup.defer(() => Deno.remove(pidFile).catch(() => {}));
   }
+}
+
+async function currentBootId(): Promise<string> {
+  return (await Deno.readTextFile("/proc/sys/kernel/random/boot_id")).trim();
 }
 
 function newId(): string {
