@@ -4,8 +4,9 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "${1:?usage: run.sh BUILD_DIR [name part]}" && pwd)
-out=$build/shim-tests
-mkdir -p "$out"
+out=$(mktemp -d "$build/shim-tests.XXXXXX") # of this run: another may go on beside it
+chmod 755 "$out"
+trap 'rm -rf "$out"' EXIT
 
 cc=${CC:-gcc}
 flags="-std=gnu11 -O1 -g -Wall -Wextra -Werror"
@@ -21,4 +22,4 @@ printf 'int answer(void) { return 42; }\n' | $cc -shared -fPIC -x c -o "$out/evi
 # The PATH's python3 may be a wrapper that starts slowly; the system's is enough.
 python=/usr/bin/python3
 [ -x "$python" ] || python=python3
-exec "$python" -B "$here/run.py" "$build" "$out" "${2:-}"
+"$python" -B "$here/run.py" "$build" "$out" "${2:-}"
