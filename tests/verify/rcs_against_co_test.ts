@@ -1,6 +1,6 @@
 /**
  * Our RCS reader against GNU RCS: `ci` makes files from random edits, with branches, and `co`
- * must give the same bytes for every revision. P4CACHE_RCS_FILES sets how many (default 60).
+ * must give the same bytes for every revision. P4CACHE_RCS_FILES sets how many (default 40).
  */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
@@ -9,7 +9,7 @@ import { walkRevisions } from "../../src/perforce/rcs_reader.ts";
 import { Random, runSeed } from "./random.ts";
 import { editedText, joined, type Lines, randomText } from "./rcs_texts.ts";
 
-const FILES = Number(Deno.env.get("P4CACHE_RCS_FILES") ?? 60);
+const FILES = Number(Deno.env.get("P4CACHE_RCS_FILES") ?? 40);
 
 interface Planned {
   readonly revision: string;
