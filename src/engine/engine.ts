@@ -8,18 +8,28 @@
 import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
 import { WakeUp } from "../core/wake_up.ts";
+import { acceptLocal, restoreStored, type RestoreVerdict } from "./conflict.ts";
 import { TombstoneSweeper } from "./delete.ts";
 import { deleteFile } from "./delete.ts";
+import { type Drain, drain, type DrainState } from "./drain.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import { type EvictPass, runEvictPass } from "./evict.ts";
+import {
+  evictSelected,
+  type HandEviction,
+  type HandEvictionReport,
+} from "./evict_by_hand.ts";
 import type { LookReason } from "./observe_plan.ts";
 import { observe, type Observed, REPORTED } from "./observe.ts";
+import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
 import { type OnProgress, type Restored, Restorer } from "./restore.ts";
 import { scanDepot, type ScanReport } from "./scan.ts";
 import { SpaceLedger } from "./space.ts";
 import { type StatAnswer, statFile } from "./stat.ts";
+import { undeleteFile } from "./undelete.ts";
 import { UploadCoordinator } from "./upload_coordinator.ts";
+import type { Verdict } from "./verdict.ts";
 
 const EVICT_IDLE_MS = 10_000;
 const SWEEP_MS = 60_000;
@@ -192,6 +202,38 @@ export class Engine {
     this.#coordinator.wake();
     this.#evictWakeUp.wake();
     return report;
+  }
+
+  evictSelected(eviction: HandEviction): Promise<HandEvictionReport> {
+    return evictSelected(this.#context, eviction);
+  }
+
+  pinSelected(options: PinOptions): Promise<PinReport> {
+    return pinSelected(this.#context, options);
+  }
+
+  undelete(path: DepotPath, dryRun: boolean): Promise<Verdict> {
+    return undeleteFile(this.#context, path, dryRun);
+  }
+
+  async acceptLocal(path: DepotPath, dryRun: boolean): Promise<Verdict> {
+    const verdict = await acceptLocal(this.#context, path, dryRun);
+    this.#coordinator.wake();
+    return verdict;
+  }
+
+  restoreStored(path: DepotPath, dryRun: boolean): Promise<RestoreVerdict> {
+    return restoreStored(this.#context, path, dryRun);
+  }
+
+  /** Uploads that failed are tried now and not when their wait is over. */
+  async retryFailed(): Promise<void> {
+    await this.#context.manifest.retryNow();
+    this.#coordinator.wake();
+  }
+
+  drain(options: Drain): Promise<DrainState> {
+    return drain(this.#context, options);
   }
 
   /** Settings changed: limits may be exceeded now. */

@@ -22,9 +22,10 @@ import {
   nowSeconds,
   shown,
 } from "./engine_context.ts";
-import { evictableFromS, planEvictBytes } from "./evict_plan.ts";
+import { evictableFromS, type EvictLimits, planEvictBytes } from "./evict_plan.ts";
 import { lookAt } from "./local_file.ts";
 import { observe, REPORTED } from "./observe.ts";
+import type { StorageBackend } from "../storage/backend.ts";
 import type { SpaceLedger } from "./space.ts";
 
 /** evicted, or why not. `unconfirmed`: the store does not show the object as it should be. */
@@ -42,13 +43,17 @@ const BATCH = 64;
 const CONCURRENCY = 8;
 
 /** Evicts one file, if nothing speaks against it. */
-export function evict(context: EngineContext, path: DepotPath): Promise<EvictOutcome> {
+export function evict(
+  context: EngineContext,
+  path: DepotPath,
+  limits: Pick<EvictLimits, "evictMinAgeSecs"> = context.settings(),
+): Promise<EvictOutcome> {
   return context.locks.run(path, async () => {
     const entry = context.manifest.get(path);
     if (entry === null || !isEvictable(entry) || entry.stored === null) {
       return "not-evictable";
     }
-    const fromS = evictableFromS(entry, context.settings());
+    const fromS = evictableFromS(entry, limits);
     if (fromS === null || fromS > nowSeconds(context)) return "young";
     const look = lookAt(context, path);
     if (look.kind === "absent") return "changed";
@@ -62,25 +67,35 @@ export function evict(context: EngineContext, path: DepotPath): Promise<EvictOut
   });
 }
 
-/** Asks the store whether it has the object, by size and hash. */
+/** Whether the store has the object, by size and hash; `full`: by its very bytes. */
+export async function objectShown(
+  context: EngineContext,
+  store: StorageBackend,
+  stored: StoredVersion,
+  verify: "head" | "full" = "head",
+): Promise<boolean> {
+  const info = await store.head(stored.key, context.signal);
+  const hash = info?.metadata?.hash ?? null;
+  const isGood = info !== null && info.sizeBytes === stored.sizeBytes &&
+    (hash === null || hash === stored.hash);
+  if (!isGood || verify === "head") return isGood;
+  const result = await store.download({
+    key: stored.key,
+    sizeBytes: stored.sizeBytes,
+    target: NOWHERE,
+    signal: context.signal,
+  });
+  return result.hash === stored.hash;
+}
+
+/** Asks the store right before the local bytes go. */
 async function isConfirmed(
   context: EngineContext,
   path: DepotPath,
   stored: StoredVersion,
 ): Promise<boolean> {
-  const info = await context.primary.head(stored.key, context.signal);
-  const hash = info?.metadata?.hash ?? null;
-  let isGood = info !== null && info.sizeBytes === stored.sizeBytes &&
-    (hash === null || hash === stored.hash);
-  if (isGood && context.settings().evictVerify === "full") {
-    const result = await context.primary.download({
-      key: stored.key,
-      sizeBytes: stored.sizeBytes,
-      target: NOWHERE,
-      signal: context.signal,
-    });
-    isGood = result.hash === stored.hash;
-  }
+  const { evictVerify } = context.settings();
+  const isGood = await objectShown(context, context.primary, stored, evictVerify);
   if (isGood) return true;
   context.metrics.count("p4cache_evict_refused_total");
   context.log.error(
@@ -196,12 +211,13 @@ export async function runEvictPass(
 }
 
 /** A store that does not answer keeps the file here: logged, and tried in a later pass. */
-async function evictOrLog(
+export async function evictOrLog(
   context: EngineContext,
   path: DepotPath,
+  limits?: Pick<EvictLimits, "evictMinAgeSecs">,
 ): Promise<EvictOutcome> {
   try {
-    return await evict(context, path);
+    return await evict(context, path, limits);
   } catch (error) {
     if (!(error instanceof Error) || error.name === "InvariantError") throw error;
     context.log.warn(`cannot evict: ${error.message}`, shown(path));

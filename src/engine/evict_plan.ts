@@ -35,7 +35,10 @@ export function planEvictBytes(
 }
 
 /** When the row may be evicted by its age, in seconds since the epoch; null if never now. */
-export function evictableFromS(entry: FileEntry, limits: EvictLimits): number | null {
+export function evictableFromS(
+  entry: FileEntry,
+  limits: Pick<EvictLimits, "evictMinAgeSecs">,
+): number | null {
   if (!isEvictable(entry)) return null;
   return entry.settledAtS + limits.evictMinAgeSecs;
 }

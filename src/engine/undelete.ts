@@ -1,0 +1,60 @@
+/**
+ * Brings a deleted file back, evicted, while its object is kept.
+ *
+ * @module
+ */
+
+import { type DepotPath, firstVersionOf } from "../core/names.ts";
+import type { Tombstone } from "../manifest/manifest.ts";
+import { type EngineContext, nowSeconds } from "./engine_context.ts";
+import { objectShown } from "./evict.ts";
+import { lookAt } from "./local_file.ts";
+import { putMissingMarker } from "./observe.ts";
+import { DONE, refused, type Verdict } from "./verdict.ts";
+
+/** Changes nothing unless the store shows the object of the newest deleted version. */
+export function undeleteFile(
+  context: EngineContext,
+  path: DepotPath,
+  dryRun: boolean,
+): Promise<Verdict> {
+  return context.locks.run(path, async () => {
+    if (context.manifest.get(path) !== null) return refused("it is not deleted");
+    const look = lookAt(context, path);
+    if (look.kind === "file" || look.kind === "other") {
+      return refused("something new has its name: move that away first");
+    }
+    const newest = newestDeleted(context, path);
+    if (newest === null) {
+      return refused("nothing is kept of it: it never was here, or its grace is over");
+    }
+    // The sweeper removes objects under the same lock: what is found here stays.
+    const lock = `key:${firstVersionOf(newest.stored.key)}`;
+    return await context.locks.run(lock, () => bringBack(context, path, newest, dryRun));
+  });
+}
+
+function newestDeleted({ manifest }: EngineContext, path: DepotPath): Tombstone | null {
+  return manifest.tombstonesOf(path)
+    .findLast(({ reason, removed }) => reason === "deleted" && !removed) ?? null;
+}
+
+async function bringBack(
+  context: EngineContext,
+  path: DepotPath,
+  newest: Tombstone,
+  dryRun: boolean,
+): Promise<Verdict> {
+  if (newestDeleted(context, path)?.id !== newest.id) {
+    return refused("its grace is over just now");
+  }
+  const store = newest.secondaryOnly ? context.secondary : context.primary;
+  if (store === null || !await objectShown(context, store, newest.stored)) {
+    return refused("the store does not have its object any more");
+  }
+  if (dryRun) return DONE;
+  const entry = await context.manifest.undelete(path, nowSeconds(context));
+  if (entry === null) return refused("it was written again just now");
+  if (lookAt(context, path).kind === "absent") putMissingMarker(context, path, entry);
+  return DONE;
+}

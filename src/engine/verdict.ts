@@ -1,0 +1,16 @@
+/**
+ * What becomes of an operator's command on one file: done, or why it is not. A reason is an
+ * answer and not an error: nothing was changed.
+ *
+ * @module
+ */
+
+export type Verdict =
+  | { readonly isDone: true }
+  | { readonly isDone: false; readonly why: string };
+
+export const DONE: Verdict = { isDone: true };
+
+export function refused(why: string): Verdict {
+  return { isDone: false, why };
+}
