@@ -5,7 +5,7 @@
  * BLAKE3 of every byte on our side and none on theirs.
  *
  * Usage: deno run -A scripts/bench_storage.ts [--large-mib 1024] [--small 1000]
- *   [--directory DIR] [--skip-memory]
+ *   [--directory DIR] [--skip-memory] [--skip-peers]
  *
  * Needs root, the servers of scripts/emulators/install.sh, curl, rclone, s3fs, and the
  * native library of `make native`. Prints a table; a peer that is not installed is named
@@ -30,6 +30,7 @@ const { values } = parseArgs({
     "small": { type: "string", default: "1000" },
     "directory": { type: "string", default: "build/bench_storage" },
     "skip-memory": { type: "boolean", default: false },
+    "skip-peers": { type: "boolean", default: false },
   },
 });
 const MIB = 1_048_576;
@@ -268,6 +269,7 @@ const restoreAll = (): Promise<void> =>
 row(SMALL, "p4-cache", await bestOf(restoreAll), SMALL_COUNT, "/s");
 
 for (const [name, mount] of Object.entries(PEERS)) {
+  if (values["skip-peers"]) break;
   if (!await has(name.split(" ")[0]!)) {
     console.log(`${name}: not installed`);
     continue;
@@ -297,13 +299,20 @@ for (const [name, mount] of Object.entries(PEERS)) {
 }
 
 if (!values["skip-memory"]) {
+  const memoryMib = async (field: string): Promise<number> => {
+    const status = await Deno.readTextFile("/proc/self/status");
+    return Number(status.match(new RegExp(`${field}:\\s+(\\d+) kB`))![1]) / 1_024;
+  };
+  // Forgets the peak of what was measured before.
+  await Deno.writeTextFile("/proc/self/clear_refs", "5");
+  const beforeMib = await memoryMib("VmRSS");
   await Promise.all(
     Array.from({ length: 16 }, (_, i) => restore(ranged, "large", `out-${i}`)),
   );
-  const status = await Deno.readTextFile("/proc/self/status");
-  const peakMib = Number(status.match(/VmHWM:\s+(\d+) kB/)![1]) / 1_024;
+  const peakMib = await memoryMib("VmHWM");
   console.log(
-    `peak memory, 16 restores of ${largeMib} MiB at a time: ${peakMib.toFixed(0)} MiB`,
+    `peak memory, 16 restores of ${largeMib} MiB at a time: ${peakMib.toFixed(0)} MiB, ` +
+      `${beforeMib.toFixed(0)} MiB before (from source, with every module unbundled)`,
   );
 }
 
