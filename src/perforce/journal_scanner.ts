@@ -61,8 +61,8 @@ const SPACE = 32;
 const LF = 10;
 const CR = 13;
 
-/** Longest record of a wanted table: ten times the longest path, with room. */
-const WANTED_BYTES_MAX = 1 << 20;
+/** Longest record of a wanted table: dozens of the longest paths. */
+const WANTED_BYTES_MAX = 1 << 18;
 /** A record's operation, version and table name fit in this. */
 const HEAD_BYTES_MAX = 128;
 
@@ -166,7 +166,7 @@ export class JournalScanner {
         if (this.#wanted && bytes.length - recordStart <= WANTED_BYTES_MAX) {
           return this.#keep(bytes, recordStart);
         }
-        if (this.#wanted) this.#malformed(recordStart, "a record is longer than 1 MiB");
+        if (this.#wanted) this.#malformed(recordStart, "a record is longer than 256 KiB");
         return this.#keep(bytes, bytes.length);
       } else {
         const bad = -end - 2;

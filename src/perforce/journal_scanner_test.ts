@@ -119,7 +119,7 @@ Deno.test("JournalScanner does not hold a record of a table that nobody wants", 
 
 Deno.test("JournalScanner refuses a wanted record without an end", () => {
   const { calls } = scan("@pv@ 9 @db.rev@ @" + "x".repeat(3 << 20), 1 << 16);
-  deepStrictEqual(calls, [["malformed", 0, "a record is longer than 1 MiB"]]);
+  deepStrictEqual(calls, [["malformed", 0, "a record is longer than 256 KiB"]]);
 });
 
 Deno.test("JournalScanner calls text that is no journal malformed", () => {

@@ -15,17 +15,24 @@ import { type Scratch, writeAllSync } from "./scratch.ts";
 const RUN_BYTES_MAX = 32 << 20;
 /** Overhead of a short string in a run, counted so that many short records are bounded too. */
 const RECORD_OVERHEAD_BYTES = 32;
-/** Runs merged at once; with more, they are first merged into one. */
-const FAN_IN_MAX = 256;
+/**
+ * So many runs of a level are merged into one of the next: few open files, and each record is
+ * written once a level (64 runs of 32 MiB are 2 GiB, 64 of those 128 GiB).
+ */
+const FAN_IN = 64;
 const READ_BYTES = 1 << 16;
+/** Also the longest record: far more than two rows of a journal. */
+const WRITE_BYTES = 1 << 20;
 
 export class ExternalSorter {
   readonly #scratch: Scratch;
   readonly #runBytesMax: number;
   #run: string[] = [];
   #runBytes = 0;
-  #files: Deno.FsFile[] = [];
+  /** Run files by how often their records were merged. */
+  readonly #levels: Deno.FsFile[][] = [];
   #count = 0;
+  #buffer: Buffer | null = null;
 
   constructor(scratch: Scratch, runBytesMax = RUN_BYTES_MAX) {
     this.#scratch = scratch;
@@ -45,20 +52,23 @@ export class ExternalSorter {
   }
 
   #spill(): void {
-    if (this.#files.length >= FAN_IN_MAX) {
-      const merged = this.#write(mergeRuns(this.#files.map((file) => readRun(file))));
-      for (const file of this.#files) file.close();
-      this.#files = [merged];
-    }
     this.#run.sort();
-    this.#files.push(this.#write(this.#run));
+    let file = this.#write(this.#run);
     this.#run = [];
     this.#runBytes = 0;
+    for (let level = 0;; level++) {
+      const files = this.#levels[level] ??= [];
+      files.push(file);
+      if (files.length < FAN_IN) return;
+      file = this.#write(mergeRuns(files.map(readRun)));
+      for (const merged of files) merged.close();
+      this.#levels[level] = [];
+    }
   }
 
   #write(records: Iterable<string>): Deno.FsFile {
     const file = this.#scratch.createFile();
-    const buffer = Buffer.allocUnsafe(1 << 20);
+    const buffer = this.#buffer ??= Buffer.allocUnsafe(WRITE_BYTES);
     let at = 0;
     for (const record of records) {
       if (at + 4 + record.length > buffer.length) {
@@ -81,18 +91,18 @@ export class ExternalSorter {
    * only one iteration at a time.
    */
   *sorted(): Generator<string> {
-    if (this.#files.length === 0) {
+    if (this.#levels.length === 0) {
       this.#run.sort();
       yield* this.#run;
       return;
     }
     if (this.#run.length > 0) this.#spill();
-    yield* mergeRuns(this.#files.map((file) => readRun(file)));
+    yield* mergeRuns(this.#levels.flat().map(readRun));
   }
 
   close(): void {
-    for (const file of this.#files) file.close();
-    this.#files = [];
+    for (const file of this.#levels.flat()) file.close();
+    this.#levels.length = 0;
     this.#run = [];
   }
 }
