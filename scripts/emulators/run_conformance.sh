@@ -35,6 +35,7 @@ settings_of() {
 cd "$root"
 summary="conformance:"
 failed=0
+total=0
 for store in "${stores[@]}"; do
   settings=$(settings_of "$store")
   while IFS= read -r line; do [ -z "$line" ] || export "${line?}"; done <<<"$settings"
@@ -54,7 +55,9 @@ for store in "${stores[@]}"; do
   if [ "$wrong" -gt 0 ]; then sed -n '/^ ERRORS/,$p' "$log"; tail -20 "$log"; fi
   summary+=" $store=$passed/$((passed + wrong + skipped))"
   failed=$((failed + wrong + skipped))
+  total=$((total + passed))
   echo "$store: $passed passed, $wrong failed, $skipped skipped"
 done
+echo "all stores: $total passed, $failed failed"
 echo "$summary failed=$failed"
 [ "$failed" -eq 0 ]
