@@ -19,6 +19,7 @@ import { EXIT, StartError } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
 const CANARY_MS_MAX = 10_000;
+const CATCH_UP_MS = 100;
 /** Events taken in at a time. */
 const IN_FLIGHT_MAX = 512;
 
@@ -42,8 +43,13 @@ export interface DepotWatchDeps {
 export class DepotWatch {
   readonly #deps: DepotWatchDeps;
   readonly #rescan: WakeUp;
-  #canary: { readonly name: string; readonly seen: () => void } | null = null;
+  /** Files of our own whose event somebody waits for. */
+  readonly #canaries = new Map<string, () => void>();
+  #barrier: Promise<boolean> | null = null;
+  #nextBarrier: Promise<boolean> | null = null;
   #isRescanWanted = false;
+  #isRescanning = false;
+  #restarts = 0;
   readonly #inFlight = new Set<Promise<void>>();
   #watcher: Watcher | null = null;
 
@@ -94,6 +100,7 @@ export class DepotWatch {
       }
       if (signal.aborted) break;
       metrics.count("p4cache_helper_restarts_total", { helper: "fanotify" });
+      this.#restarts += 1;
       await clock.sleep(delayMs, signal).catch(() => {});
       delayMs = Math.min(RESTART_MS_MAX, delayMs * 2);
       await this.#reopen();
@@ -112,31 +119,73 @@ export class DepotWatch {
     }
   }
 
-  /** Writes a file of our own and waits for its event. Needs {@linkcode run} to be going. */
+  /** How often the helper was started again. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  /** Sees an event of our own arrive. Needs {@linkcode run} to be going. */
   async proveEventsArrive(): Promise<void> {
-    const { statePath, newId, clock, signal } = this.#deps;
+    const { statePath, signal } = this.#deps;
+    if (await this.#seesCanary(signal) || signal.aborted) return;
+    throw new StartError(
+      EXIT.configuration,
+      `No event arrived for a file written into ${statePath}: the file system of the ` +
+        `depot does not report writes (is it NFS or overlayfs?); p4-cache would never ` +
+        `upload anything`,
+    );
+  }
+
+  /**
+   * Resolves when every write that was closed before the call is in the manifest; with
+   * false if no events arrive just now, as while the helper is started again.
+   */
+  async catchUp(signal: AbortSignal): Promise<boolean> {
+    if (!await this.eventsUntilNow()) return false;
+    while (this.#isRescanWanted || this.#isRescanning) {
+      await this.#deps.clock.sleep(CATCH_UP_MS, signal);
+    }
+    return true;
+  }
+
+  /**
+   * Resolves when every event of before the call was taken in; with false if none arrive just
+   * now. Callers share: one that comes while another's canary is out waits for the next.
+   */
+  eventsUntilNow(): Promise<boolean> {
+    if (this.#barrier === null) {
+      this.#barrier = this.#passBarrier().finally(() => {
+        this.#barrier = null;
+        this.#nextBarrier = null;
+      });
+      return this.#barrier;
+    }
+    this.#nextBarrier ??= this.#barrier.then(() => this.eventsUntilNow());
+    return this.#nextBarrier;
+  }
+
+  async #passBarrier(): Promise<boolean> {
+    // The kernel's queue keeps the order: what was done before is told before.
+    if (!await this.#seesCanary(this.#deps.signal)) return false;
+    await Promise.all(this.#inFlight);
+    return true;
+  }
+
+  /** Writes a file of our own and waits for its event, which is the last so far. */
+  async #seesCanary(signal: AbortSignal): Promise<boolean> {
+    const { statePath, newId, clock } = this.#deps;
     const name = `canary-${newId()}`;
-    const seen = Promise.withResolvers<void>();
-    this.#canary = { name: `.p4cache/${name}`, seen: seen.resolve };
+    const seen = Promise.withResolvers<boolean>();
+    this.#canaries.set(`.p4cache/${name}`, () => seen.resolve(true));
     const timeout = new AbortController();
     const late = clock.sleep(CANARY_MS_MAX, AbortSignal.any([timeout.signal, signal]))
-      .then(() => "late" as const, () => "stopped" as const);
+      .then(() => false, () => false);
     try {
       await Deno.writeTextFile(`${statePath}/${name}`, "");
-      const outcome = await Promise.race([
-        seen.promise.then(() => "seen" as const),
-        late,
-      ]);
-      if (outcome !== "late") return;
-      throw new StartError(
-        EXIT.configuration,
-        `No event arrived for a file written into ${statePath}: the file system of the ` +
-          `depot does not report writes (is it NFS or overlayfs?); p4-cache would never ` +
-          `upload anything`,
-      );
+      return await Promise.race([seen.promise, late]);
     } finally {
       timeout.abort();
-      this.#canary = null;
+      this.#canaries.delete(`.p4cache/${name}`);
       await Deno.remove(`${statePath}/${name}`);
     }
   }
@@ -152,7 +201,7 @@ export class DepotWatch {
         log.warn(`an event could not be resolved; scanning the depot: ${event.why}`);
         return this.requestRescan("lost");
       case "close":
-        if (event.path === this.#canary?.name) return this.#canary?.seen();
+        if (this.#canaries.has(event.path)) return this.#canaries.get(event.path)!();
         if (event.pid === Deno.pid) return;
         this.#countAuth(event.auth);
         return this.#go(this.#wrote(event.path, event.uid));
@@ -215,6 +264,7 @@ export class DepotWatch {
       await this.#rescan.wait(3_600_000, signal);
       if (!this.#isRescanWanted || signal.aborted) continue;
       this.#isRescanWanted = false;
+      this.#isRescanning = true;
       try {
         await engine.scan(RESCAN);
       } catch (error) {
@@ -222,6 +272,8 @@ export class DepotWatch {
         if (error instanceof Error && error.name === "InvariantError") throw error;
         log.error(`a scan failed and is tried again: ${messageOf(error)}`);
         this.#isRescanWanted = true;
+      } finally {
+        this.#isRescanning = false;
       }
       await clock.sleep(rescanCooldownSecs() * 1000, signal).catch(() => {});
       if (this.#isRescanWanted) this.#rescan.wake();

@@ -64,9 +64,25 @@ export class Members {
   readonly #line: string;
   readonly #object: JsonObject;
 
-  constructor(line: string) {
+  constructor(line: string, object: JsonObject = parseJsonLine(line)) {
     this.#line = line;
-    this.#object = parseJsonLine(line);
+    this.#object = object;
+  }
+
+  /** The object itself, for whoever only passes it on. */
+  get object(): JsonObject {
+    return this.#object;
+  }
+
+  /** The objects of a list. */
+  items(name: string): Members[] {
+    const value = this.#object[name];
+    if (!Array.isArray(value)) return this.#fail(name, "a list");
+    return value.map((item) =>
+      typeof item === "object" && item !== null && !Array.isArray(item)
+        ? new Members(this.#line, item as JsonObject)
+        : this.#fail(name, "a list of objects")
+    );
   }
 
   text(name: string): string {
