@@ -2,6 +2,7 @@
 # An Azure Blob server for tests: Microsoft's Azurite, in memory, on the loopback.
 #
 #   azurite.sh start DIR    starts it, or does nothing if it answers; prints its settings
+#   azurite.sh running DIR  status 0 if it answers
 #   azurite.sh stop DIR     ends it
 #
 # DIR holds the npm packages that install.sh put there. Settings, as shell assignments:
@@ -47,6 +48,7 @@ stop() {
 
 case "$command" in
   start) start ;;
+  running) answers ;;
   stop) stop ;;
-  *) echo "usage: azurite.sh start|stop DIR" >&2; exit 2 ;;
+  *) echo "usage: azurite.sh start|running|stop DIR" >&2; exit 2 ;;
 esac

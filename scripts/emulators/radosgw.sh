@@ -4,6 +4,7 @@
 #
 #   radosgw.sh start DIR    starts it, or does nothing if it answers; prints its settings
 #   radosgw.sh clean DIR    gives the memory of deleted objects back
+#   radosgw.sh running DIR  status 0 if it answers
 #   radosgw.sh stop DIR     ends it and removes DIR
 #
 # Needs the Debian packages that install.sh names. Settings, as shell assignments:
@@ -123,7 +124,8 @@ stop() {
 
 case "$command" in
   start) start ;;
+  running) answers && [ -f "$conf" ] ;;
   clean) admin gc process --include-all >/dev/null 2>&1 ;;
   stop) stop ;;
-  *) echo "usage: radosgw.sh start|clean|stop DIR" >&2; exit 2 ;;
+  *) echo "usage: radosgw.sh start|running|clean|stop DIR" >&2; exit 2 ;;
 esac

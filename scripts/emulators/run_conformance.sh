@@ -19,17 +19,18 @@ stores=("$@")
 mkdir -p "$build"
 "$here/install.sh" "$build"
 
+# Only what this run started is stopped: another may use what was there before.
+started=()
 stop_servers() {
-  "$here/radosgw.sh" stop "$build/s3" || true
-  "$here/azurite.sh" stop "$build/npm" || true
+  local server
+  for server in "${started[@]}"; do "$here/${server%% *}.sh" stop "${server#* }" || true; done
 }
 trap stop_servers EXIT
 
-settings_of() {
-  case "$1" in
-    s3) "$here/radosgw.sh" start "$build/s3" ;;
-    azure) "$here/azurite.sh" start "$build/npm" ;;
-  esac
+start_server() { # script's name, directory
+  "$here/$1.sh" running "$2" || started+=("$1 $2")
+  "$here/$1.sh" start "$2" > "$build/settings"
+  while IFS= read -r line; do export "${line?}"; done < "$build/settings"
 }
 
 cd "$root"
@@ -37,8 +38,10 @@ summary="conformance:"
 failed=0
 total=0
 for store in "${stores[@]}"; do
-  settings=$(settings_of "$store")
-  while IFS= read -r line; do [ -z "$line" ] || export "${line?}"; done <<<"$settings"
+  case "$store" in
+    s3) start_server radosgw "$build/s3" ;;
+    azure) start_server azurite "$build/npm" ;;
+  esac
   files=("tests/conformance/${store}"*_test.ts)
   [ "$store" != mem ] || files+=(tests/conformance/wrappers_test.ts)
   log="$build/$store.log"

@@ -177,6 +177,27 @@ test("a SAS that ends soon is warned of at the start", async () => {
   }
 });
 
+test("no error shows a secret, however it is printed", async () => {
+  const proxy = startFaultProxy(new URL(endpoint!).origin, () => null);
+  const { pathname } = new URL(endpoint!);
+  const sasToken = `${sasOf(Date.now() - 3_600_000)}`;
+  const signature = new URLSearchParams(sasToken).get("sig")!;
+  for (const at of [proxy.origin, "http://127.0.0.1:1"]) {
+    const backend = await open({ accountKey: null, sasToken, endpoint: at + pathname });
+    for (const request of everyRequest(backend)) {
+      const error: unknown = await request().then(() => null, (reason) => reason);
+      const text = Deno.inspect(error, { depth: 20, strAbbreviateSize: 100_000 });
+      ok(error instanceof StorageError);
+      ok(
+        !text.includes(signature) && !text.includes(encodeURIComponent(signature)),
+        text,
+      );
+    }
+    await backend.close();
+  }
+  await proxy.close();
+});
+
 test("an absent container is a wrong setting, never an absent object", async () => {
   const backend = await open({ container: "there-is-no-such-container" });
   for (const request of everyRequest(backend)) await rejectsAs("invalid", request);

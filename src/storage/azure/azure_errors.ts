@@ -106,7 +106,8 @@ export function azureError(
       header("retry-after"),
       Date.parse(header("date") ?? "1970-01-01"),
     ),
-    cause: error,
+    // Not the SDK's own error, which carries the request, and with it a SAS.
+    cause: new Error(error.message),
   });
 }
 

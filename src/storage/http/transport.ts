@@ -225,7 +225,8 @@ function translated(
   const words = wordsOf(error);
   const fault = FAULT_BY_WORDS.find(([pattern]) => pattern.test(words))?.[1] ?? "broken";
   const advice = fault === "tls" ? " (ca_cert_path names further authorities)" : "";
-  return new TransportError(fault, `${host}: ${words}${advice}`, error);
+  // Without its cause, which names the URL, and with it a SAS or another signature.
+  return new TransportError(fault, `${host}: ${words}${advice}`);
 }
 
 function wordsOf(error: unknown): string {
