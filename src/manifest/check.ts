@@ -10,6 +10,7 @@
 
 import { type DepotPath, displayPath, textOfBytes } from "../core/names.ts";
 import { u64At } from "./byte_keys.ts";
+import { entryCrc32 } from "./crc32c.ts";
 import { decodeRow } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
 import { type KeyAndValue, type KeyValueReads, type TableName } from "./key_value.ts";
@@ -26,7 +27,6 @@ import type { Row } from "./row.ts";
 import { countRow, INDEX_TABLES, indexKeyOf, indexValueOf } from "./row_index.ts";
 import { decodeTombstone } from "./tombstone_codec.ts";
 import { countersOf, isRemovable, timeKey } from "./transaction.ts";
-import { entrySum } from "./write_list.ts";
 
 /** One thing that is not as it was written. */
 export interface Fault {
@@ -76,7 +76,7 @@ class Tally {
   contentSum = 0;
 
   addSum({ key, value }: KeyAndValue): void {
-    this.contentSum = replaceInSum(this.contentSum, 0, entrySum(key, value));
+    this.contentSum = replaceInSum(this.contentSum, 0, entryCrc32(key, value));
   }
 
   addRow(row: Row): void {

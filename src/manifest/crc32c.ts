@@ -1,13 +1,17 @@
 /**
- * CRC-32C (Castagnoli), the checksum of every value in the manifest.
+ * CRC-32C (Castagnoli), the checksum of every value in the manifest, and CRC-32 (IEEE), in
+ * the sum over all entries.
+ *
+ * Two polynomials, because a value ends with the CRC-32C of its key and itself: under the
+ * same polynomial every sound entry of one length adds the same number to the sum.
  *
  * @module
  */
 
-const POLYNOMIAL_REVERSED = 0x82f63b78;
+const TABLE = tableOf(0x82f63b78);
+const IEEE_TABLE = tableOf(0xedb88320);
 
-const TABLE = tableOf(POLYNOMIAL_REVERSED);
-
+/** `polynomial` with its lowest power in the highest bit. */
 function tableOf(polynomial: number): Uint32Array {
   const table = new Uint32Array(256);
   for (let byte = 0; byte < 256; byte++) {
@@ -29,18 +33,30 @@ export function crc32cOf(label: string, bytes: Uint8Array, end: number): number 
   for (let i = 0; i < label.length; i++) {
     crc = TABLE[(crc ^ label.charCodeAt(i)) & 0xff]! ^ (crc >>> 8);
   }
-  return ~extended(crc, bytes, 0, end) >>> 0;
+  for (let i = 0; i < end; i++) {
+    crc = TABLE[(crc ^ bytes[i]!) & 0xff]! ^ (crc >>> 8);
+  }
+  return ~crc >>> 0;
 }
 
-/** Of `bytes[at, end)`: the same, where the label stands before the rest. */
-export function crc32cWithin(bytes: Uint8Array, at: number, end: number): number {
-  return ~extended(0xffffffff, bytes, at, end) >>> 0;
+/** CRC-32 (IEEE) of an entry of a table: its key, one character per byte, and its value. */
+export function entryCrc32(key: string, value: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (let i = 0; i < key.length; i++) {
+    crc = IEEE_TABLE[(crc ^ key.charCodeAt(i)) & 0xff]! ^ (crc >>> 8);
+  }
+  return ~extendedIeee(crc, value, 0, value.length) >>> 0;
 }
 
-function extended(start: number, bytes: Uint8Array, at: number, end: number): number {
+/** The same of an entry whose key and value are `bytes[at, end)`. */
+export function entryCrc32Within(bytes: Uint8Array, at: number, end: number): number {
+  return ~extendedIeee(0xffffffff, bytes, at, end) >>> 0;
+}
+
+function extendedIeee(start: number, bytes: Uint8Array, at: number, end: number): number {
   let crc = start;
   for (let i = at; i < end; i++) {
-    crc = TABLE[(crc ^ bytes[i]!) & 0xff]! ^ (crc >>> 8);
+    crc = IEEE_TABLE[(crc ^ bytes[i]!) & 0xff]! ^ (crc >>> 8);
   }
   return crc;
 }

@@ -1,5 +1,5 @@
 import { notStrictEqual, strictEqual } from "node:assert/strict";
-import { crc32cOf, crc32cWithin } from "./crc32c.ts";
+import { crc32cOf, entryCrc32, entryCrc32Within } from "./crc32c.ts";
 
 Deno.test("crc32cOf() gives the published check value of CRC-32C", () => {
   strictEqual(crc32cOf("123456789", new Uint8Array(), 0), 0xe3069283);
@@ -12,8 +12,21 @@ Deno.test("crc32cOf() binds the bytes to their label", () => {
   notStrictEqual(crc32cOf("a,v", bytes, 3), crc32cOf("b,v", bytes, 3));
 });
 
-Deno.test("crc32cWithin() is crc32cOf() of the same bytes in one buffer", () => {
-  const bytes = new TextEncoder().encode("..labelcontent.");
-  const content = new TextEncoder().encode("content");
-  strictEqual(crc32cWithin(bytes, 2, 14), crc32cOf("label", content, 7));
+Deno.test("entryCrc32Within() is entryCrc32() of the same entry in one buffer", () => {
+  const bytes = new TextEncoder().encode("..keyvalue.");
+  const within = entryCrc32Within(bytes, 2, 10);
+  strictEqual(within, entryCrc32("key", new TextEncoder().encode("value")));
+});
+
+Deno.test("entryCrc32() gives the published check value of CRC-32", () => {
+  strictEqual(entryCrc32("1234", new TextEncoder().encode("56789")), 0xcbf43926);
+});
+
+Deno.test("entryCrc32() differs for values that end with their own checksum", () => {
+  const sealed = (content: number): Uint8Array => {
+    const bytes = Uint8Array.of(content, 0, 0, 0, 0);
+    new DataView(bytes.buffer).setUint32(1, crc32cOf("key", bytes, 1), true);
+    return bytes;
+  };
+  notStrictEqual(entryCrc32("key", sealed(1)), entryCrc32("key", sealed(2)));
 });

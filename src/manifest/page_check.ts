@@ -8,7 +8,7 @@
  */
 
 import { textOfBytes } from "../core/names.ts";
-import { crc32cOf } from "./crc32c.ts";
+import { entryCrc32 } from "./crc32c.ts";
 import { type TableName, TABLES } from "./key_value.ts";
 import { decodeLedger, decodeMeta, replaceInSum } from "./ledger.ts";
 import {
@@ -66,6 +66,21 @@ export function inspectPages(
     if (!(error instanceof TooManyFaults)) throw error;
   }
   return check;
+}
+
+/**
+ * Whether a page can have been written by `transaction`. Each of ours changes the counters,
+ * and so the root of the table of tables: an older root, pages below it intact, would be
+ * the whole manifest as it was some time ago.
+ */
+function isFitting(
+  transaction: number,
+  meta: Meta,
+  { walk, level }: { readonly walk: Walk; readonly level: number },
+): boolean {
+  return level === 1 && walk.tree === meta.tables
+    ? transaction === meta.transaction
+    : transaction <= meta.transaction;
 }
 
 /** More than this says nothing new. */
@@ -229,7 +244,7 @@ class PageCheck {
     const kind = view.getUint16(18, true) & KIND_BITS;
     const isSound = Number(view.getBigUint64(0, true)) === page &&
       kind === (isLeaf ? LEAF : BRANCH) &&
-      Number(view.getBigUint64(8, true)) <= this.#meta.transaction;
+      isFitting(Number(view.getBigUint64(8, true)), this.#meta, { walk, level });
     if (isSound && isLeaf && walk.onEntry === null && walk.isContent) {
       const entries = plainLeafEntries(bytes, bounds);
       if (entries !== null) {
@@ -276,7 +291,7 @@ class PageCheck {
       if (value === null) continue;
       walk.onEntry?.(node.key, value, node.flags & ~BIG_VALUE);
       if (walk.isContent) {
-        const sum = crc32cOf(textOfBytes(node.key), value, value.length);
+        const sum = entryCrc32(textOfBytes(node.key), value);
         this.#contentSum = replaceInSum(this.#contentSum, 0, sum);
       }
     }

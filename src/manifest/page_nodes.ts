@@ -5,7 +5,7 @@
  * @module
  */
 
-import { crc32cWithin } from "./crc32c.ts";
+import { entryCrc32Within } from "./crc32c.ts";
 import {
   BIG_VALUE,
   NODE_HEADER_BYTES,
@@ -90,7 +90,7 @@ export function contentSumOf(bytes: Uint8Array): number {
     const at = PAGE_HEADER_BYTES + view.getUint16(PAGE_HEADER_BYTES + i, true);
     const keyAt = at + NODE_HEADER_BYTES;
     const end = keyAt + view.getUint16(at + 6, true) + view.getUint32(at, true);
-    sum += crc32cWithin(bytes, keyAt, end);
+    sum += entryCrc32Within(bytes, keyAt, end);
   }
   return sum;
 }

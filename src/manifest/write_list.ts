@@ -5,7 +5,7 @@
  * @module
  */
 
-import { crc32cOf } from "./crc32c.ts";
+import { entryCrc32 } from "./crc32c.ts";
 import type { ByteKey, TableName, Write } from "./key_value.ts";
 import { replaceInSum } from "./ledger.ts";
 
@@ -27,13 +27,13 @@ export class WriteList {
   /** A key that is not there now. */
   put(table: TableName, key: ByteKey, value: Uint8Array): void {
     this.#puts.push({ table, key, value });
-    this.#replace(0, entrySum(key, value));
+    this.#replace(0, entryCrc32(key, value));
   }
 
   /** A key that has the value `before` now. */
   remove(table: TableName, key: ByteKey, before: Uint8Array): void {
     this.#removals.push({ table, key, value: null });
-    this.#replace(entrySum(key, before), 0);
+    this.#replace(entryCrc32(key, before), 0);
   }
 
   /** Makes `before` at `key` into `now`; null: not there. */
@@ -50,7 +50,7 @@ export class WriteList {
       return;
     }
     this.put(table, key, now);
-    if (before !== null) this.#replace(entrySum(key, before), 0);
+    if (before !== null) this.#replace(entryCrc32(key, before), 0);
   }
 
   /** An entry of `meta`, which is not in the sum. */
@@ -65,9 +65,4 @@ export class WriteList {
   all(): Write[] {
     return [...this.#removals, ...this.#puts];
   }
-}
-
-/** What an entry adds to the sum. */
-export function entrySum(key: ByteKey, value: Uint8Array): number {
-  return crc32cOf(key, value, value.length);
 }
