@@ -1,10 +1,10 @@
 /*
  * event_buffers.h - the event buffers that programs under the shim share with the gate.
  *
- * Their layout and rules are in ../event_buffer.h. The gate drains them once a second and lets one
- * go when nobody else has it attached: the program has ended, runs another program, or has taken a
- * new one. That is asked of the segment and not of a pid, which may be another process's by now,
- * or of another namespace; it needs no descriptor either.
+ * Their layout and rules are in ../event_buffer.h. The gate drains them about once a second and
+ * lets one go when nobody else has it attached: the program has ended, runs another program, or
+ * has taken a new one. That is asked of the segment and not of a pid, which may be another
+ * process's by now, or of another namespace; it needs no descriptor either.
  */
 #ifndef P4CACHE_EVENT_BUFFERS_H
 #define P4CACHE_EVENT_BUFFERS_H

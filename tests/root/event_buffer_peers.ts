@@ -86,6 +86,15 @@ def overlong():
         keep.append(Segment().fill("overlong", size=size).announce())
     keep.append(Segment().fill("overlong").announce())
 
+def full(count):
+    for i in range(int(count)):
+        segment = Segment().fill(f"{i}", lock=PROGRAM, size=SIZE - HEAD.size)
+        line = bytes(segment.memory[HEAD.size:]).split(b"\\n")[0] + b"\\n"
+        rest = SIZE - HEAD.size - len(line)
+        segment.memory[HEAD.size:] = line + b"\\xff" * (rest - 1) + b"\\n"
+        struct.pack_into("=I", segment.memory, 4, FREE)
+        keep.append(segment.announce())
+
 def unreserved():
     try:
         keep.append(Segment(flags=SHM_HUGETLB | SHM_NORESERVE).announce())

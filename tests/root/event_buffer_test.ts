@@ -18,18 +18,23 @@ interface AccessLine {
   readonly id: string;
 }
 
-function startGate(directory: string, buffersMax: number): RawHelper {
-  return new RawHelper("p4-cache-gate", [
+function startGate(
+  directory: string,
+  buffersMax = 4_096,
+  around: readonly string[] = [],
+): RawHelper {
+  const args = [
     ...["--shim-sock", `${directory}/shim.sock`],
     ...["--access-sock", `${directory}/access.sock`],
     ...["--socket-mode", "0666", "--max-requests", "4", "--allow-uid", "0"],
     ...["--max-buffers", String(buffersMax)],
-  ]);
+  ];
+  return new RawHelper("p4-cache-gate", args, around);
 }
 
 async function withGate(
   run: (gate: RawHelper, directory: string) => Promise<void>,
-  buffersMax = 4_096,
+  buffersMax?: number,
 ): Promise<void> {
   await withDirectory(async (directory) => {
     const gate = startGate(directory, buffersMax);
@@ -332,7 +337,7 @@ rootTest(
   "a gate that starts anew is given the buffer again",
   () =>
     withDirectory(async (directory) => {
-      await using first = startGate(directory, 4_096);
+      await using first = startGate(directory);
       await first.takeKind("ready");
       await using program = new Program(
         directory,
@@ -340,7 +345,7 @@ rootTest(
       );
       await new Events(first).takePath("b,v");
       equal(await first.end(), 0);
-      await using next = startGate(directory, 4_096);
+      await using next = startGate(directory);
       await next.takeKind("ready");
       const events = new Events(next);
       await program.go();
@@ -348,6 +353,41 @@ rootTest(
       await untilAttached(next, 1);
       await program.go();
       await events.takePath("e,v");
+    }),
+);
+
+rootTest(
+  "a gate of another user than the program's is given the buffer",
+  () =>
+    withDirectory(async (directory) => {
+      const identity = [`--reuid=${NOBODY_UID}`, `--regid=${NOBODY_UID}`];
+      const around = ["setpriv", ...identity, "--clear-groups"];
+      await using gate = startGate(directory, 4_096, around);
+      await gate.takeKind("ready");
+      await using _program = new Program(directory, `read("a,v", "b,v")\npause()`);
+      await new Events(gate).takePath("b,v");
+      equal(await attached(gate), 1);
+    }),
+);
+
+rootTest(
+  "full buffers all come whole after a daemon's pause",
+  () =>
+    withGate(async (gate, directory) => {
+      const total = 100;
+      const resume = gate.pause();
+      await using peer = hostile(directory, "full", String(total));
+      await peer.number();
+      await untilAttached(gate, total);
+      resume();
+      const seen = new Set<string>();
+      while (seen.size < total) {
+        const data = (await gate.takeKind("access")).data as string;
+        equal(data.length, 32 * 1024 - 24);
+        const end = data.indexOf("\n");
+        ok(/^\xff+\n$/.test(data.slice(end + 1)));
+        seen.add((JSON.parse(data.slice(0, end)) as AccessLine).path);
+      }
     }),
 );
 
