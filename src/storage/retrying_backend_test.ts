@@ -129,3 +129,21 @@ Deno.test("an abort ends the wait between two attempts", async () => {
   await rejects(() => backend.head(KEY, abort.signal), (error) => error === reason);
   ok(abort.signal.aborted);
 });
+
+Deno.test("a source that is not what was declared is not sent again", async () => {
+  let readCount = 0;
+  const bytes = patternBytes(100, 1);
+  const inner = sourceOf(bytes);
+  const read = (buffer: Uint8Array, offset: number): Promise<number> => {
+    readCount += 1;
+    return inner.read(buffer, offset);
+  };
+  const source = { sizeBytes: bytes.length, read };
+  const metadata = metadataOf(patternBytes(100, 2));
+  const clock = new FakeClock();
+  const backend = withRetry(openMemBackend(), DEFAULT_RETRY_POLICY, clock, () => 0);
+  await rejects(() => backend.upload({ key: KEY, source, metadata }), {
+    fault: "corrupt",
+  });
+  strictEqual(readCount, 1);
+});

@@ -32,8 +32,10 @@ export function openSourceReader(request: UploadRequest): SourceReader {
   const hasher = createContentHasher();
   let offset = 0;
 
+  // The file itself changed: to send it again is the caller's decision, who has to hash it
+  // again first.
   const corrupt = (detail: string): StorageError =>
-    new StorageError("corrupt", { operation: "upload", key, detail });
+    new StorageError("corrupt", { operation: "upload", key, detail, isPermanent: true });
 
   return {
     async fill(buffer: Uint8Array): Promise<number> {

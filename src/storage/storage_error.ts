@@ -45,6 +45,8 @@ export interface StorageErrorOptions {
   readonly detail: string;
   /** How long the store asked us to wait, in milliseconds. */
   readonly retryAfterMs?: number | null;
+  /** The same request cannot succeed, whatever its fault usually means. Default false. */
+  readonly isPermanent?: boolean;
   readonly cause?: unknown;
 }
 
@@ -55,6 +57,7 @@ export class StorageError extends Error {
   readonly operation: StorageOperation;
   readonly key: string;
   readonly retryAfterMs: number | null;
+  readonly #isPermanent: boolean;
 
   constructor(fault: StorageFault, options: StorageErrorOptions) {
     super(`Cannot ${options.operation} "${options.key}": ${options.detail}`, {
@@ -64,10 +67,11 @@ export class StorageError extends Error {
     this.operation = options.operation;
     this.key = options.key;
     this.retryAfterMs = options.retryAfterMs ?? null;
+    this.#isPermanent = options.isPermanent ?? false;
   }
 
   /** True if the same request may succeed later without anybody's help. */
   get isTransient(): boolean {
-    return IS_TRANSIENT[this.fault];
+    return IS_TRANSIENT[this.fault] && !this.#isPermanent;
   }
 }
