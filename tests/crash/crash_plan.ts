@@ -36,9 +36,9 @@ export const PREPARATIONS: Readonly<Partial<Record<CrashPoint, Preparation>>> = 
   "start/device-kept": { isFirstStart: true },
 };
 
-/** Passed at each start, once. */
+/** Passed at each start, perhaps once only. */
 function isOncePerStart(step: CrashPoint): boolean {
-  return /^(start|scan)\//.test(step) || step === "recovery/finished" ||
+  return /^(start|scan|sweep)\//.test(step) || step === "recovery/finished" ||
     PREPARATIONS[step] !== undefined;
 }
 

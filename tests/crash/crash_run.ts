@@ -181,8 +181,9 @@ class CrashRun {
 
   /** Every file, while nothing is written. */
   async #lookAtAll(): Promise<void> {
-    await this.#workload.stop();
+    // First the daemon: reads that are under way wait for it.
     strictEqual(await this.#rig.start(), "ready", this.#rig.log.slice(-3000));
+    await this.#workload.stop();
     await this.#workload.checkAll();
     await this.#rig.end("SIGKILL");
     this.#workload.start();
@@ -191,8 +192,8 @@ class CrashRun {
   async #checkEnd(): Promise<void> {
     const rig = this.#rig;
     const workload = this.#workload;
-    await workload.stop();
     await rig.start();
+    await workload.stop();
     await rig.drained();
     await workload.checkAll();
     strictEqual((await rig.end("SIGTERM")).code, 0);

@@ -79,8 +79,17 @@ export class Rig implements AsyncDisposable {
     return this.#daemon!.pid;
   }
 
-  get isRunning(): boolean {
-    return this.#daemon !== null;
+  /** Of the daemon's child that runs `program`. */
+  helperPid(program: string): number {
+    for (const task of Deno.readDirSync(`/proc/${this.pid}/task`)) {
+      const path = `/proc/${this.pid}/task/${task.name}/children`;
+      for (const child of Deno.readTextFileSync(path).trim().split(" ")) {
+        if (child === "") continue;
+        const command = Deno.readTextFileSync(`/proc/${child}/cmdline`).split("\0")[0]!;
+        if (command.endsWith(`/${program}`)) return Number(child);
+      }
+    }
+    throw new Error(`the daemon has no ${program}`);
   }
 
   /** Takes effect at the next start, or at {@linkcode reload}. */

@@ -1,0 +1,26 @@
+/**
+ * The crash test as CI runs it: some steps and some deaths at random, other ones each time.
+ *
+ * @module
+ */
+
+import { ok, strictEqual } from "node:assert/strict";
+import { isConvincing, runCrashes } from "./crash_run.ts";
+import { seededRandom } from "./random.ts";
+
+/** About a minute. `crash.ts` goes through all steps. */
+const RUNS = 14;
+
+Deno.test("a daemon that is killed at random and at named steps loses nothing", async () => {
+  const random = seededRandom(undefined);
+  const lines: string[] = [];
+  const result = await runCrashes({
+    runs: RUNS,
+    random,
+    rebuilds: random.next() < 0.5,
+    log: (line) => lines.push(line),
+  });
+  strictEqual(result.kills, RUNS);
+  strictEqual(result.lost + result.wrong, 0, lines.join("\n"));
+  ok(isConvincing(result), lines.join("\n"));
+});
