@@ -18,26 +18,40 @@ import { watchConfig } from "../config/watch_config.ts";
 import { Engine } from "../engine/engine.ts";
 import type { EngineContext, FailureLedger } from "../engine/engine_context.ts";
 import type { LookReason } from "../engine/observe_plan.ts";
-import { recoverDirectories } from "../engine/recovery.ts";
 import { openGate } from "../gate/gate.ts";
 import { developmentLicense, type LicensePolicy } from "../license/policy.ts";
-import { openManifest } from "../manifest/lmdb_manifest.ts";
-import { type Manifest, ManifestError } from "../manifest/manifest.ts";
-import { type Ledger, openLedger } from "../obs/jsonl_ledger.ts";
+import { ManifestError } from "../manifest/manifest.ts";
 import { type OpenLogger, openLogger } from "../obs/logger.ts";
 import { createMetrics } from "../obs/metrics.ts";
 import { nativeFile } from "../posix/native_files.ts";
-import { openPosix, type Posix } from "../posix/posix.ts";
 import { openWatcher } from "../watch/watcher.ts";
+import type { ControlAnswer } from "../wire/control.ts";
+import { ControlServer } from "./control.ts";
 import { DepotWatch } from "./depot_watch.ts";
 import { guardErrors } from "./error_guard.ts";
+import { FailedDeletes } from "./failed_deletes.ts";
+import {
+  FAILED_OPS,
+  type Foundation,
+  logOptionsOf,
+  newId,
+  openFailureLedger,
+  openFoundation,
+  readBootId,
+  readLedger,
+  settleDepot,
+} from "./foundation.ts";
 import { GateService } from "./gate_service.ts";
-import { settleInstance } from "./instance.ts";
 import { logStats, reportMetrics } from "./reporters.ts";
 import { engineSettingsOf, shimUidsOf } from "./settings.ts";
 import { EXIT, type ExitStatus, StartError } from "./start_error.ts";
-import { messageOf, openStateDirectory, type StateDirectory } from "./state_directory.ts";
+import { messageOf } from "./state_directory.ts";
+import { type ScanState, statusOf } from "./status.ts";
 import { openStores, type Stores } from "./stores.ts";
+
+/** A shim that opened its log of failed deletes has long written to it after this. */
+const FAILED_DELETES_SETTLE_MS = 1_000;
+const SCAN_LOOK_MS = 100;
 
 export interface DaemonOptions {
   readonly configPath: string;
@@ -52,14 +66,8 @@ export async function runDaemon(options: DaemonOptions): Promise<ExitStatus> {
   const log = openLogger({ ...logOptionsOf(config), clock: SYSTEM_CLOCK });
   cleanup.defer(() => log.close());
   armForTest(log);
-  const posix = openPosix(nativeFile("libp4posix.so"));
-  cleanup.use(posix);
-  posix.prctlNotDumpable();
-  const state = await openStateDirectory(posix, config.depotPath, config.manage);
-  cleanup.defer(() => state.close());
-  const manifest = await openManifestOrExplain(`${state.path}/manifest`);
-  cleanup.defer(() => manifest.close());
-  return await new Daemon({ options, log, posix, state, manifest, cleanup }).run();
+  const foundation = await openFoundation(config, log, cleanup);
+  return await new Daemon({ options, ...foundation }).run();
 }
 
 /** For tests of crashes only; whoever can set this variable can also just kill us. */
@@ -74,13 +82,8 @@ function armForTest(log: OpenLogger): void {
   log.warn("P4CACHE_CRASH_AT is set: this daemon kills itself on purpose", { at: spec });
 }
 
-interface Parts {
+interface Parts extends Foundation {
   readonly options: DaemonOptions;
-  readonly log: OpenLogger;
-  readonly posix: Posix;
-  readonly state: StateDirectory;
-  readonly manifest: Manifest;
-  readonly cleanup: AsyncDisposableStack;
 }
 
 class Daemon {
@@ -89,8 +92,12 @@ class Daemon {
   readonly #license: LicensePolicy = developmentLicense();
   /** Ends the parts that take work in: the watcher, the gate, the loops. */
   readonly #stop = new AbortController();
+  readonly #startedMs = SYSTEM_CLOCK.monotonicMs();
   #config: Config;
   #status: ExitStatus = EXIT.done;
+  #watch: DepotWatch | null = null;
+  #gate: GateService | null = null;
+  #scan: ScanState = "unscanned";
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -105,10 +112,13 @@ class Daemon {
     }));
     this.#stopOnSignals();
     const stores = await this.#openStores();
-    const engine = new Engine(this.#engineContext(stores));
-    await this.#settle(stores);
+    const context = this.#engineContext(stores);
+    const engine = new Engine(context);
+    await settleDepot(this.#parts, stores.primary, this.#config);
     const watch = this.#config.readOnly ? null : this.#depotWatch(engine);
+    this.#watch = watch;
     const gate = this.#gateService(engine);
+    this.#gate = gate;
     await watch?.open();
     const running: Promise<unknown>[] = [];
     const run = (part: Promise<unknown>): void =>
@@ -133,9 +143,7 @@ class Daemon {
     await this.#writePidFile();
     log.info(this.#license.banner());
     log.info("ready", { version: options.version, depot: this.#config.depotPath });
-    if (!this.#config.readOnly && !this.#config.skipStartupScan) {
-      run(this.#startupScan(engine));
-    }
+    if (!this.#config.readOnly) run(this.#catchUpWithDepot(context, engine));
     await Promise.all(running);
     log.info("stopped");
     return this.#status;
@@ -182,35 +190,6 @@ class Daemon {
     return stores;
   }
 
-  /** Instance, device and what a crash left; nothing of the depot is touched before. */
-  async #settle({ primary }: Stores): Promise<void> {
-    const { manifest, posix, state, log } = this.#parts;
-    await settleInstance(manifest, primary, this.#config.readOnly, newId);
-    const device = String(state.device);
-    const known = manifest.meta("depot_device");
-    if (known !== null && known !== device) {
-      throw new StartError(
-        EXIT.configuration,
-        `The depot is on another device (${device}) than before (${known}): if its disk is ` +
-          `not mounted, mount it; if the depot was moved on purpose, run p4-cache ` +
-          `rebuild-manifest`,
-      );
-    }
-    if (known === null && !this.#config.readOnly) {
-      await manifest.setMeta("depot_device", device);
-      crashPoint("start/device-kept");
-    }
-    // With nothing to compare yet, each later difference is a write, also one that comes
-    // before the first scan ends and after a crash of this daemon.
-    const isNew = manifest.entries("", null, 1).length === 0;
-    if (isNew && !this.#config.readOnly) {
-      await manifest.setMeta("boot_id", await currentBootId());
-    }
-    const { removed, kept } = await recoverDirectories(posix, state.root, log);
-    crashPoint("recovery/finished");
-    if (removed + kept > 0) log.info("recovered after a crash", { removed, kept });
-  }
-
   #engineContext({ primary, secondary }: Stores): EngineContext {
     const { posix, state, manifest, log } = this.#parts;
     const disk = posix.statvfs(state.root).totalBytes;
@@ -227,7 +206,7 @@ class Daemon {
       newId,
       log: log.child({ module: "engine" }),
       metrics: this.#metrics,
-      failedOps: this.#ledger("p4-cache-failed-ops.log"),
+      failedOps: this.#ledger(FAILED_OPS),
       failedUploads: this.#ledger("p4-cache-failed-uploads.log"),
       refuseUpload: () => {
         const answer = this.#license.mayUpload(manifest.counters().totalBytes);
@@ -238,26 +217,7 @@ class Daemon {
   }
 
   #ledger(name: string): FailureLedger {
-    const { state, cleanup, log } = this.#parts;
-    const ledger: Ledger = openLedger({
-      path: `${state.path}/${name}`,
-      rotateMaxMb: this.#config.failedLogRotateMaxMb,
-      keep: 10,
-      clock: SYSTEM_CLOCK,
-    });
-    cleanup.defer(() => ledger.close());
-    return {
-      append(record): void {
-        try {
-          ledger.append(record);
-        } catch (error) {
-          // The disk is full, most likely: the failure itself must still be seen.
-          log.error(`cannot write ${name}: ${messageOf(error)}`, {
-            record: JSON.stringify(record),
-          });
-        }
-      },
-    };
+    return openFailureLedger(this.#parts, name, this.#config.failedLogRotateMaxMb);
   }
 
   #depotWatch(engine: Engine): DepotWatch {
@@ -286,6 +246,7 @@ class Daemon {
     const disk = posix.statvfs(state.root).totalBytes;
     return new GateService({
       engine,
+      control: this.#controlServer(engine),
       settings: () => engineSettingsOf(this.#config, disk),
       open: () =>
         openGate({
@@ -301,6 +262,43 @@ class Daemon {
       log: log.child({ module: "gate" }),
       metrics: this.#metrics,
       signal: this.#stop.signal,
+    });
+  }
+
+  #controlServer(engine: Engine): ControlServer {
+    const { manifest, log } = this.#parts;
+    return new ControlServer({
+      engine,
+      manifest,
+      isReadOnly: () => this.#config.readOnly,
+      status: () => this.#statusAnswer(engine),
+      catchUp: (signal) => this.#seeAllWrites(signal),
+      clock: SYSTEM_CLOCK,
+      log: log.child({ module: "control" }),
+      signal: this.#stop.signal,
+    });
+  }
+
+  async #seeAllWrites(signal: AbortSignal): Promise<boolean> {
+    while (this.#scan === "scanning") await SYSTEM_CLOCK.sleep(SCAN_LOOK_MS, signal);
+    return await this.#watch?.catchUp(signal) ?? true;
+  }
+
+  #statusAnswer(engine: Engine): ControlAnswer {
+    const { options, manifest, posix, state } = this.#parts;
+    const { totalBytes, freeBytes } = posix.statvfs(state.root);
+    return statusOf({
+      version: options.version,
+      config: this.#config,
+      settings: engineSettingsOf(this.#config, totalBytes),
+      manifest,
+      engine,
+      clock: SYSTEM_CLOCK,
+      startedMs: this.#startedMs,
+      freeBytes,
+      scan: this.#scan,
+      watcherRestarts: this.#watch?.restarts ?? 0,
+      gateRestarts: this.#gate?.restarts ?? 0,
     });
   }
 
@@ -341,9 +339,21 @@ class Daemon {
     }
   }
 
+  /** Deletes first: the scan puts back the marker of whatever is only missing. */
+  async #catchUpWithDepot(context: EngineContext, engine: Engine): Promise<void> {
+    const { state, log } = this.#parts;
+    const deletes = new FailedDeletes(context, () => readLedger(state.path));
+    await deletes.drain();
+    if (!this.#config.skipStartupScan) await this.#startupScan(engine);
+    await SYSTEM_CLOCK.sleep(FAILED_DELETES_SETTLE_MS, this.#stop.signal);
+    const { recorded, applied } = await deletes.finish();
+    if (recorded === 0) return;
+    log.warn("took over deletes that the shim could not report", { recorded, applied });
+  }
+
   async #startupScan(engine: Engine): Promise<void> {
     const { manifest, log } = this.#parts;
-    const bootId = await currentBootId();
+    const bootId = await readBootId();
     // Files may differ from their rows because p4d wrote while no daemon ran, or because a
     // power cut damaged them. Only without a reboot in between is it surely the first.
     const reason: LookReason = {
@@ -351,7 +361,9 @@ class Daemon {
       trustsDifference: manifest.meta("boot_id") === bootId,
     };
     const startedMs = SYSTEM_CLOCK.monotonicMs();
+    this.#scan = "scanning";
     const report = await engine.scan(reason);
+    this.#scan = report.stopped === null ? "scanned" : "stopped";
     if (report.stopped !== null) return log.error(`the scan stopped: ${report.stopped}`);
     this.#metrics.count("p4cache_unmanaged_long_paths_total", {}, report.unmanageable);
     crashPoint("scan/finished");
@@ -370,40 +382,5 @@ class Daemon {
     if (pidFile === null) return;
     await Deno.writeTextFile(pidFile, `${Deno.pid}\n`);
     this.#parts.cleanup.defer(() => Deno.remove(pidFile).catch(() => {}));
-  }
-}
-
-async function currentBootId(): Promise<string> {
-  return (await Deno.readTextFile("/proc/sys/kernel/random/boot_id")).trim();
-}
-
-function newId(): string {
-  return crypto.randomUUID().replaceAll("-", "");
-}
-
-function logOptionsOf(config: Config): Omit<Parameters<typeof openLogger>[0], "clock"> {
-  return {
-    format: config.logFormat,
-    level: config.logLevel,
-    file: config.logFile,
-    rotateMaxMb: config.logRotateMaxMb,
-    retentionDays: config.logRetentionDays,
-  };
-}
-
-async function openManifestOrExplain(directory: string): Promise<Manifest> {
-  try {
-    return await openManifest({ directory });
-  } catch (error) {
-    if (!(error instanceof ManifestError)) throw error;
-    const advice = error.fault === "damaged"
-      ? "; nothing was changed. See p4-cache check-manifest for what is wrong, and run " +
-        "p4-cache rebuild-manifest"
-      : error.fault === "newer"
-      ? "; install the newer p4-cache again"
-      : "";
-    throw new StartError(EXIT.stateDamaged, `${error.message}${advice}`, {
-      cause: error,
-    });
   }
 }

@@ -10,6 +10,7 @@ import type { Engine } from "../engine/engine.ts";
 import type { Gate, GateMessage } from "../gate/gate.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
+import type { ControlServer } from "./control.ts";
 import { answer, type ShimServerDeps } from "./shim_server.ts";
 import { messageOf } from "./state_directory.ts";
 
@@ -18,6 +19,7 @@ const RESTART_MS_MAX = 5_000;
 
 export interface GateServiceDeps extends ShimServerDeps {
   readonly engine: Engine;
+  readonly control: ControlServer;
   readonly open: () => Promise<Gate>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -28,6 +30,7 @@ export interface GateServiceDeps extends ShimServerDeps {
 export class GateService {
   readonly #deps: GateServiceDeps;
   #gate: Gate | null = null;
+  #restarts = 0;
 
   constructor(deps: GateServiceDeps) {
     this.#deps = deps;
@@ -36,6 +39,11 @@ export class GateService {
   /** Resolves when the sockets are there. */
   async open(): Promise<void> {
     this.#gate = await this.#deps.open();
+  }
+
+  /** How often the gate was started again. */
+  get restarts(): number {
+    return this.#restarts;
   }
 
   /** Changes who may ask, for the running gate and the next one. */
@@ -59,8 +67,10 @@ export class GateService {
       } catch (error) {
         if (!signal.aborted) log.error(`the gate ended: ${messageOf(error)}`);
       }
+      this.#deps.control.allGone();
       if (signal.aborted) return;
       metrics.count("p4cache_helper_restarts_total", { helper: "gate" });
+      this.#restarts += 1;
       await clock.sleep(delayMs, signal).catch(() => {});
       delayMs = Math.min(RESTART_MS_MAX, delayMs * 2);
       if (signal.aborted) return;
@@ -77,8 +87,12 @@ export class GateService {
         // Answers whatever happens; a gate that died meanwhile has no peer to tell.
         void answer(this.#deps, gate, message);
         return;
+      case "control":
+        void this.#deps.control.answer(gate, message);
+        return;
       case "gone":
-        return; // The restore goes on: the next open finds the file.
+        // A restore goes on: the next open finds the file. A command does not.
+        return this.#deps.control.gone(message.id);
       case "access":
         return this.#access(message.data);
       case "count":

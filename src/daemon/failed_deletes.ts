@@ -1,0 +1,219 @@
+/**
+ * Takes over the deletes that the shim could not report, from shim-failed-deletes.log.
+ *
+ * The file is renamed aside first, so that the shim begins a new one, and each record goes to
+ * the ledger exactly once: the manifest keeps how far the file was taken over, and what a
+ * crash put into the ledger before that was durable is found there by its mark.
+ *
+ * A record is a claim of whoever may write the file. It deletes only what a DELETE would
+ * have: a managed name that is absent on the disk, whose row is older than the record.
+ *
+ * @module
+ */
+
+import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
+import type { EngineContext } from "../engine/engine_context.ts";
+import { deleteFile } from "../engine/delete.ts";
+import { lookAt } from "../engine/local_file.ts";
+import type { FileEntry } from "../manifest/manifest.ts";
+
+const LOG_NAME = "shim-failed-deletes.log";
+const DRAINING = `${LOG_NAME}.draining-`;
+
+/** Longest record: a path of PATH_MAX with every byte escaped, and the rest of the object. */
+const RECORD_BYTES_MAX = 32_768;
+const CHUNK_BYTES = 65_536;
+
+export interface FailedDelete {
+  readonly tsMs: number;
+  readonly path: string;
+  readonly pid: number;
+  readonly uid: number;
+  readonly why: string;
+}
+
+export interface FailedDeletesReport {
+  /** Records that are in the ledger now and were not before. */
+  readonly recorded: number;
+  /** Of these, the ones whose file was deleted by it. */
+  readonly applied: number;
+}
+
+export class FailedDeletes {
+  readonly #context: EngineContext;
+  readonly #directory: string;
+  /** Texts of the ledger's newest files, to know a record again. */
+  readonly #readLedger: () => string[];
+  #recorded = 0;
+  #applied = 0;
+
+  constructor(context: EngineContext, readLedger: () => string[]) {
+    this.#context = context;
+    this.#directory = `${context.root}/.p4cache`;
+    this.#readLedger = readLedger;
+  }
+
+  /**
+   * Takes over everything that is there. A shim that had opened the file just before its
+   * rename may still add one record: call {@linkcode finish} a moment later.
+   */
+  async drain(): Promise<FailedDeletesReport> {
+    const { posix, newId } = this.#context;
+    for (const name of this.#drainingNames()) await this.#takeOver(name);
+    const log = `${this.#directory}/${LOG_NAME}`;
+    if (posix.lstat(log)?.kind === "file") {
+      // A name of its own for each: a position in one says nothing about the next.
+      const name = `${DRAINING}${newId()}`;
+      posix.rename(log, `${this.#directory}/${name}`);
+      await posix.fsyncPath(this.#directory);
+      await this.#takeOver(name);
+    }
+    return { recorded: this.#recorded, applied: this.#applied };
+  }
+
+  /** Takes over what came since, and removes the files. */
+  async finish(): Promise<FailedDeletesReport> {
+    for (const name of this.#drainingNames()) {
+      await this.#takeOver(name);
+      this.#context.posix.unlink(`${this.#directory}/${name}`);
+    }
+    return { recorded: this.#recorded, applied: this.#applied };
+  }
+
+  #drainingNames(): string[] {
+    return (this.#context.posix.readDirectory(this.#directory) ?? [])
+      .map(({ path }) => path)
+      .filter((name) => name.startsWith(DRAINING))
+      .sort();
+  }
+
+  async #takeOver(name: string): Promise<void> {
+    const id = name.slice(DRAINING.length);
+    const start = positionOf(this.#context.manifest.meta("failed_deletes_drained"), id);
+    const known = this.#knownMarks(id);
+    for await (const { line, offset, end } of this.#linesOf(name, start)) {
+      const mark = `${id}@${offset}`;
+      const record = parseFailedDelete(line);
+      if (record === null) {
+        this.#context.log.warn(`a line of ${LOG_NAME} is no record`, { offset });
+      } else await this.#record(record, mark, known.has(mark));
+      await this.#context.manifest.setMeta("failed_deletes_drained", `${id} ${end}`);
+    }
+  }
+
+  #knownMarks(id: string): Set<string> {
+    const marks = new Set<string>();
+    for (const text of this.#readLedger()) {
+      for (const [, mark] of text.matchAll(/"record":"([0-9A-Za-z]+@\d+)"/g)) {
+        if (mark!.startsWith(`${id}@`)) marks.add(mark!);
+      }
+    }
+    return marks;
+  }
+
+  async #record(record: FailedDelete, mark: string, isKnown: boolean): Promise<void> {
+    const { failedOps } = this.#context;
+    const applied = await this.#apply(record);
+    if (isKnown) return;
+    const { path, tsMs, pid, uid, why } = record;
+    failedOps.append({
+      op: "delete",
+      path,
+      error: `the shim could not report a delete: ${why}`,
+      deletedAt: new Date(tsMs).toISOString(),
+      pid,
+      uid,
+      applied,
+      record: mark,
+    });
+    this.#recorded += 1;
+    if (applied) this.#applied += 1;
+  }
+
+  async #apply({ path: text, tsMs }: FailedDelete): Promise<boolean> {
+    const { manifest, settings } = this.#context;
+    const path = depotPathOrNull(text);
+    if (path === null || !isManaged(path, settings().manage)) return false;
+    const entry = manifest.get(path);
+    if (entry === null || !isOlder(entry, tsMs) || !this.#isAbsent(path)) return false;
+    await deleteFile(this.#context, path);
+    return manifest.get(path) === null;
+  }
+
+  #isAbsent(path: DepotPath): boolean {
+    return lookAt(this.#context, path).kind === "absent";
+  }
+
+  /** Whole lines from `start`, with where each begins and ends; a torn last one is left. */
+  async *#linesOf(
+    name: string,
+    start: number,
+  ): AsyncGenerator<{ line: string; offset: number; end: number }> {
+    const { posix } = this.#context;
+    const fd = posix.openRead(`${this.#directory}/${name}`);
+    try {
+      let held: Uint8Array = new Uint8Array(0);
+      let heldAt = start;
+      const buffer = new Uint8Array(CHUNK_BYTES);
+      for (;;) {
+        const count = await posix.read(fd, buffer, heldAt + held.length);
+        if (count === 0) return;
+        held = concatenated(held, buffer.subarray(0, count));
+        let from = 0;
+        for (let lf = held.indexOf(10, from); lf >= 0; lf = held.indexOf(10, from)) {
+          const line = new TextDecoder("latin1").decode(held.subarray(from, lf));
+          yield { line, offset: heldAt + from, end: heldAt + lf + 1 };
+          from = lf + 1;
+        }
+        held = held.slice(from);
+        heldAt += from;
+        // Not the shim's: nothing of it may fill our memory.
+        if (held.length > RECORD_BYTES_MAX) {
+          heldAt += held.length;
+          held = new Uint8Array(0);
+        }
+      }
+    } finally {
+      posix.close(fd);
+    }
+  }
+}
+
+/** Where the file of this id goes on. */
+function positionOf(meta: string | null, id: string): number {
+  const [knownId, offset] = (meta ?? "").split(" ");
+  return knownId === id ? Number(offset) : 0;
+}
+
+/**
+ * Whether the row was last written before the record was made. Rows count whole seconds: in
+ * the same second it may be the newer one, and stays.
+ */
+export function isOlder(entry: Pick<FileEntry, "settledAtS">, tsMs: number): boolean {
+  return (entry.settledAtS + 1) * 1000 <= tsMs;
+}
+
+/** One line of the shim; null for anything else. */
+export function parseFailedDelete(line: string): FailedDelete | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return null;
+  }
+  if (typeof value !== "object" || value === null) return null;
+  const { ts, path, pid, uid, why } = value as Record<string, unknown>;
+  if (typeof ts !== "number" || !Number.isSafeInteger(ts) || ts < 0 || ts > 8.64e15) {
+    return null;
+  }
+  if (typeof path !== "string" || typeof why !== "string") return null;
+  if (typeof pid !== "number" || typeof uid !== "number") return null;
+  return { tsMs: ts, path, pid, uid, why: why.slice(0, 100) };
+}
+
+function concatenated(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
+}

@@ -1,0 +1,160 @@
+/**
+ * What the daemon and the commands that take its place (prestage) stand on: the log, the
+ * depot's state directory with its lock, the manifest, the stores, and the checks that
+ * refuse to begin.
+ *
+ * @module
+ */
+
+import { SYSTEM_CLOCK } from "../core/clock.ts";
+import { crashPoint } from "../core/crash_point.ts";
+import type { Config } from "../config/key_table.ts";
+import type { FailureLedger } from "../engine/engine_context.ts";
+import { recoverDirectories } from "../engine/recovery.ts";
+import { openManifest } from "../manifest/lmdb_manifest.ts";
+import { type Manifest, ManifestError } from "../manifest/manifest.ts";
+import { type Ledger, openLedger } from "../obs/jsonl_ledger.ts";
+import type { Logger, OpenLogger, openLogger } from "../obs/logger.ts";
+import { nativeFile } from "../posix/native_files.ts";
+import { openPosix, type Posix } from "../posix/posix.ts";
+import type { StorageBackend } from "../storage/backend.ts";
+import { settleInstance } from "./instance.ts";
+import { EXIT, StartError } from "./start_error.ts";
+import { messageOf, openStateDirectory, type StateDirectory } from "./state_directory.ts";
+
+/** Files of a ledger that are kept. */
+const LEDGERS_KEPT = 10;
+
+export interface Foundation {
+  readonly log: OpenLogger;
+  readonly posix: Posix;
+  readonly state: StateDirectory;
+  readonly manifest: Manifest;
+  /** Closes all of it, and whatever is added. */
+  readonly cleanup: AsyncDisposableStack;
+}
+
+/** Takes the instance lock, among others. @throws {StartError} */
+export async function openFoundation(
+  config: Config,
+  log: OpenLogger,
+  cleanup: AsyncDisposableStack,
+): Promise<Foundation> {
+  const posix = openPosix(nativeFile("libp4posix.so"));
+  cleanup.use(posix);
+  posix.prctlNotDumpable();
+  const state = await openStateDirectory(posix, config.depotPath, config.manage);
+  cleanup.defer(() => state.close());
+  const manifest = await openManifestOrExplain(`${state.path}/manifest`);
+  cleanup.defer(() => manifest.close());
+  return { log, posix, state, manifest, cleanup };
+}
+
+async function openManifestOrExplain(directory: string): Promise<Manifest> {
+  try {
+    return await openManifest({ directory });
+  } catch (error) {
+    if (!(error instanceof ManifestError)) throw error;
+    const advice = error.fault === "damaged"
+      ? "; nothing was changed. See p4-cache check-manifest for what is wrong, and run " +
+        "p4-cache rebuild-manifest"
+      : error.fault === "newer"
+      ? "; install the newer p4-cache again"
+      : "";
+    throw new StartError(EXIT.stateDamaged, `${error.message}${advice}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Instance, device and what a crash left; nothing of the depot is touched before. */
+export async function settleDepot(
+  { manifest, posix, state, log }: Foundation,
+  primary: StorageBackend,
+  config: Config,
+): Promise<void> {
+  await settleInstance(manifest, primary, config.readOnly, newId);
+  const device = String(state.device);
+  const known = manifest.meta("depot_device");
+  if (known !== null && known !== device) {
+    throw new StartError(
+      EXIT.configuration,
+      `The depot is on another device (${device}) than before (${known}): if its disk is ` +
+        `not mounted, mount it; if the depot was moved on purpose, run p4-cache ` +
+        `rebuild-manifest`,
+    );
+  }
+  if (known === null && !config.readOnly) {
+    await manifest.setMeta("depot_device", device);
+    crashPoint("start/device-kept");
+  }
+  // With nothing to compare yet, each later difference is a write, also one that comes
+  // before the first scan ends and after a crash of this daemon.
+  const isNew = manifest.entries("", null, 1).length === 0;
+  if (isNew && !config.readOnly) await manifest.setMeta("boot_id", await readBootId());
+  const { removed, kept } = await recoverDirectories(posix, state.root, log);
+  crashPoint("recovery/finished");
+  if (removed + kept > 0) log.info("recovered after a crash", { removed, kept });
+}
+
+/** A ledger in the state directory, which never fails whoever writes to it. */
+export function openFailureLedger(
+  { state, cleanup, log }: Pick<Foundation, "state" | "cleanup"> & { log: Logger },
+  name: string,
+  rotateMaxMb: number,
+): FailureLedger {
+  const ledger: Ledger = openLedger({
+    path: `${state.path}/${name}`,
+    rotateMaxMb,
+    keep: LEDGERS_KEPT,
+    clock: SYSTEM_CLOCK,
+  });
+  cleanup.defer(() => ledger.close());
+  return {
+    append(record): void {
+      try {
+        ledger.append(record);
+      } catch (error) {
+        // The disk is full, most likely: the failure itself must still be seen.
+        log.error(`cannot write ${name}: ${messageOf(error)}`, {
+          record: JSON.stringify(record),
+        });
+      }
+    },
+  };
+}
+
+export const FAILED_OPS = "p4-cache-failed-ops.log";
+
+/** The texts of the ledger's two newest files, the older one first. */
+export function readLedger(statePath: string): string[] {
+  return [`${FAILED_OPS}.1`, FAILED_OPS].flatMap((name) => {
+    try {
+      return [Deno.readTextFileSync(`${statePath}/${name}`)];
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return [];
+      throw error;
+    }
+  });
+}
+
+/** Of the machine since its last start: files of before may have lost their last writes. */
+export async function readBootId(): Promise<string> {
+  return (await Deno.readTextFile("/proc/sys/kernel/random/boot_id")).trim();
+}
+
+export function newId(): string {
+  return crypto.randomUUID().replaceAll("-", "");
+}
+
+export function logOptionsOf(
+  config: Config,
+): Omit<Parameters<typeof openLogger>[0], "clock"> {
+  return {
+    format: config.logFormat,
+    level: config.logLevel,
+    file: config.logFile,
+    rotateMaxMb: config.logRotateMaxMb,
+    retentionDays: config.logRetentionDays,
+  };
+}

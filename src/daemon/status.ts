@@ -1,0 +1,81 @@
+/**
+ * What `p4-cache status` shows: the daemon's own numbers at one moment.
+ *
+ * @module
+ */
+
+import type { Config } from "../config/key_table.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { EngineSettings } from "../engine/engine_context.ts";
+import type { Manifest } from "../manifest/manifest.ts";
+import type { ControlAnswer } from "../wire/control.ts";
+
+/**
+ * How much of the depot this daemon has compared with the manifest. unscanned: the start
+ * skipped it. stopped: it met something odd, which the log names.
+ */
+export type ScanState = "unscanned" | "scanning" | "scanned" | "stopped";
+
+/** More retries are not counted one by one. */
+const RETRIES_COUNTED_MAX = 10_000;
+
+export interface StatusFacts {
+  readonly version: string;
+  readonly config: Config;
+  readonly settings: EngineSettings;
+  readonly manifest: Manifest;
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly startedMs: number;
+  readonly freeBytes: number;
+  readonly scan: ScanState;
+  readonly watcherRestarts: number;
+  readonly gateRestarts: number;
+}
+
+/** Flat, with the names that docs/cli.md promises. */
+export function statusOf(facts: StatusFacts): ControlAnswer {
+  const { manifest, settings, engine, clock, config } = facts;
+  const counters = manifest.counters();
+  const nowMs = clock.nowMs();
+  const files = counters.cleanFiles + counters.dirtyFiles + counters.uploadingFiles;
+  const oldestMs = manifest.oldestDirtyAtMs();
+  const retryMs = manifest.nextRetryAtMs();
+  const scannedMs = manifest.meta("scan_finished_ms");
+  return {
+    version: facts.version,
+    pid: Deno.pid,
+    uptimeSecs: secondsOf(clock.monotonicMs() - facts.startedMs),
+    depot: config.depotPath,
+    readOnly: settings.readOnly,
+    files,
+    totalBytes: counters.totalBytes,
+    residentFiles: counters.residentFiles,
+    residentBytes: counters.residentBytes,
+    evictedFiles: files - counters.residentFiles,
+    maxCacheBytes: settings.maxCacheBytes,
+    lowWatermarkBytes: settings.lowWatermarkBytes,
+    freeBytes: facts.freeBytes,
+    minFreeBytes: settings.minFreeBytes,
+    evictionMissingBytes: engine.evictionMissingBytes,
+    dirtyFiles: counters.dirtyFiles,
+    dirtyBytes: counters.dirtyBytes,
+    uploadingFiles: counters.uploadingFiles,
+    oldestDirtySecs: oldestMs === null ? null : secondsOf(nowMs - oldestMs),
+    retryingFiles: manifest.retries(RETRIES_COUNTED_MAX).length,
+    nextRetrySecs: retryMs === null ? null : secondsOf(retryMs - nowMs),
+    undecidedFiles: counters.conflicts,
+    tombstones: counters.tombstones,
+    restoresWaiting: engine.restoreWaitingCount,
+    scan: facts.scan,
+    scannedAtMs: scannedMs === null ? null : Number(scannedMs),
+    watcherRestarts: facts.watcherRestarts,
+    gateRestarts: facts.gateRestarts,
+    manifestTrouble: manifest.trouble()?.error.message.slice(0, 400) ?? null,
+  };
+}
+
+function secondsOf(ms: number): number {
+  return Math.max(0, Math.floor(ms / 1000));
+}
