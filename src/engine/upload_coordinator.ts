@@ -54,6 +54,8 @@ export class UploadCoordinator {
       this.#start(this.#queue.shift()!);
       if (this.#queue.length === 0) this.#refill();
     }
+    // Every place is taken: the end of an upload wakes us, and nothing earlier helps.
+    if (this.#running.size >= settings().uploadThreads) return IDLE_MS;
     return Math.max(0, Math.min(IDLE_MS, this.#nextDueMs - clock.nowMs()));
   }
 
@@ -62,7 +64,9 @@ export class UploadCoordinator {
     const { manifest, clock, settings } = this.#context;
     const { uploadSettleMs } = settings();
     const nowMs = clock.nowMs();
-    this.#nextDueMs = manifest.nextRetryAtMs() ?? nowMs + IDLE_MS;
+    const retryAtMs = manifest.nextRetryAtMs() ?? 0;
+    // One that is due is in this window or under way: it is no reason to look again at once.
+    this.#nextDueMs = retryAtMs > nowMs ? retryAtMs : nowMs + IDLE_MS;
     for (const row of manifest.dirtyDue(nowMs, QUEUE_WINDOW + this.#running.size)) {
       if (this.#running.has(row.path)) continue;
       const settledInMs = settledAtMs(row, uploadSettleMs) - nowMs;
