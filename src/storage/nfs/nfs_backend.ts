@@ -202,7 +202,7 @@ class NfsBackend implements StorageBackend {
       }
       return { stat, hash };
     } finally {
-      this.#directory.closeWritten(file, isFlushed);
+      await this.#directory.closeWritten(file, isFlushed);
     }
   }
 

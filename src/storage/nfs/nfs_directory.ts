@@ -195,7 +195,7 @@ export class NfsDirectory {
       await this.settle(file, key, signal);
       isFlushed = true;
     } finally {
-      this.closeWritten(file, isFlushed);
+      await this.closeWritten(file, isFlushed);
     }
   }
 
@@ -225,11 +225,23 @@ export class NfsDirectory {
   /**
    * Closes a file that was written to. One whose bytes may not be flushed is closed only
    * after a flush came back: close(2) flushes too, on the main thread, and would hang
-   * there for as long as the server is gone.
+   * there for as long as the server is gone. A flush that hangs closes it when it ends.
    */
-  closeWritten(file: Deno.FsFile, isFlushed: boolean): void {
+  async closeWritten(file: Deno.FsFile, isFlushed: boolean): Promise<void> {
     if (isFlushed) return file.close();
-    file.sync().catch(() => {}).finally(() => file.close());
+    let isBegun = false;
+    const flush = (): Promise<void> => {
+      isBegun = true;
+      return file.sync().catch(() => {});
+    };
+    try {
+      await this.#calls.run(flush, undefined, () => file.close());
+    } catch {
+      // It hangs, and closes later; or other calls do, and it found no place among them.
+      if (!isBegun) flush().finally(() => file.close());
+      return;
+    }
+    file.close();
   }
 
   /** After a directory turned out to be gone that was there before. */
