@@ -26,7 +26,7 @@ Deno.test("a retry that is due and waits behind another operation does not keep 
   const delays: number[] = [];
   const clock: Clock = {
     ...SYSTEM_CLOCK,
-    sleep(delayMs, signal) {
+    sleep(delayMs, signal): Promise<void> {
       delays.push(delayMs);
       const { promise, reject } = Promise.withResolvers<void>();
       signal?.addEventListener("abort", () => reject(signal.reason));
