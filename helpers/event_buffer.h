@@ -16,11 +16,11 @@
  * shm_segsz is sizeof(struct p4cache_event_buffer) and shm_perm.cuid the sender's UID (it may not
  * be made to read another's), attaches it (Linux attaches what is marked for removal while
  * somebody has it; one that is gone was of a process that has ended, and sent it itself), and
- * detaches when the sender's process has ended, after a last drain.
+ * detaches when nobody else has it attached (shm_nattch), after a last drain.
  *
  * To drain: compare-and-swap `lock` from FREE to GATE; when that fails, leave it for the next
  * round. Read `bytes` once and bound it by sizeof data (the peer may write anything at any time).
- * Copy, set `bytes` to 0, set `lock` to FREE. After the end of the process `lock` means nothing. A
+ * Copy, set `bytes` to 0, set `lock` to FREE. When nobody else has it `lock` means nothing. A
  * line may come twice, from the gate and by datagram: its id is the same.
  */
 #ifndef P4CACHE_EVENT_BUFFER_H
