@@ -134,8 +134,12 @@ export type ManifestEvent =
    * uploading: back to the stored version, or with none the row goes (outcome "lost").
    */
   | { readonly kind: "vanished"; readonly nowS: number }
-  /** Same content, other mode, owner, times or inode. The state stays. */
+  /**
+   * Same content, other mode, owner, times or inode. The state stays, but for uploading,
+   * which becomes dirty: that upload will end stale.
+   */
   | { readonly kind: "attributes"; readonly stat: LocalStat }
+  /** As `attributes`. Nothing if there is no row. */
   | { readonly kind: "flagged"; readonly flags: Partial<FileFlags> };
 
 /** Which generation an event expects: a number, no row at all, or whatever there is. */

@@ -88,6 +88,22 @@ Deno.test("an upload that ends after the file was written again changes nothing"
   strictEqual(manifest.dirtyDue(0, 10).length, 1);
 });
 
+Deno.test("a file that is pinned while it is uploaded is uploaded again, not forgotten", async () => {
+  const manifest = await openMemManifest();
+  await write(manifest, A);
+  await write(manifest, B);
+  const started = await manifest.apply(A, "any", { kind: "upload-started" });
+  await manifest.apply(A, "any", { kind: "flagged", flags: { pinned: true } });
+  const late = await manifest.apply(A, started.entry!.generation, {
+    kind: "uploaded",
+    stored: versionAt("d/a,v"),
+    stat: STAT,
+    nowMs: 1,
+  });
+  strictEqual(late.outcome, "stale");
+  deepStrictEqual(manifest.dirtyDue(0, 10).map(({ path }) => path), [A, B]);
+});
+
 Deno.test("apply() rejects what is not legal, and the manifest goes on", async () => {
   const manifest = await openMemManifest();
   await rejects(manifest.apply(A, "any", { kind: "upload-started" }), InvariantError);

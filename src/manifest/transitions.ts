@@ -25,7 +25,7 @@ export type EventKind = ManifestEvent["kind"];
 
 /** The events that are legal in each phase. */
 export const LEGAL: Readonly<Record<Phase, readonly EventKind[]>> = {
-  absent: ["written", "adopted", "deleted", "vanished"],
+  absent: ["written", "adopted", "deleted", "vanished", "flagged"],
   dirty: ["written", "upload-started", "deleted", "vanished", "attributes", "flagged"],
   uploading: [
     "written",
@@ -129,12 +129,9 @@ export function planChange(current: FileEntry | null, event: ManifestEvent): Cha
     case "vanished":
       return planVanished(current);
     case "attributes":
-      return changed({ ...current, local: event.stat }, { kind: "keep" });
+      return remarked(current, { local: event.stat });
     case "flagged":
-      return changed(
-        { ...current, flags: { ...current.flags, ...event.flags } },
-        { kind: "keep" },
-      );
+      return remarked(current, { flags: { ...current.flags, ...event.flags } });
   }
 }
 
@@ -150,6 +147,18 @@ export function isEvictable(entry: FileEntry): boolean {
 
 function changed(entry: Entry, queue: QueueChange): Change {
   return { entry, queue, tombstone: null, lost: false };
+}
+
+/**
+ * The content stays. An upload that is under way ends stale, because the generation grows,
+ * so its row goes back to its place in the queue: nobody else would take it from there.
+ */
+function remarked(
+  current: FileEntry,
+  what: Partial<Pick<FileEntry, "local" | "flags">>,
+): Change {
+  const state = current.state === "uploading" ? "dirty" : current.state;
+  return changed({ ...current, ...what, state }, { kind: "keep" });
 }
 
 function unqueued(entry: Entry): Change {
@@ -187,7 +196,7 @@ function planForAbsent(event: ManifestEvent): Change {
         stored: event.stored,
         flags: { ...NO_FLAGS, ...event.flags },
       });
-    default: // a delete or a disappearance of what the manifest never knew
+    default: // a delete, a disappearance or a wish about what the manifest does not know
       return NOTHING;
   }
 }

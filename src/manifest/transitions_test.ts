@@ -95,8 +95,8 @@ const OUTCOMES: { readonly [K in EventKind]: readonly (Phase | "illegal")[] } = 
   "adopted": ["evicted", "illegal", "illegal", "evicted", "evicted"],
   "deleted": ["absent", "absent", "absent", "absent", "absent"],
   "vanished": ["absent", "evicted", "evicted", "evicted", "evicted"],
-  "attributes": ["illegal", "dirty", "uploading", "resident", "evicted"],
-  "flagged": ["illegal", "dirty", "uploading", "resident", "evicted"],
+  "attributes": ["illegal", "dirty", "dirty", "resident", "evicted"],
+  "flagged": ["absent", "dirty", "dirty", "resident", "evicted"],
 };
 
 const PHASES: readonly Phase[] = ["absent", "dirty", "uploading", "resident", "evicted"];
@@ -213,6 +213,13 @@ Deno.test("a write keeps the place of a waiting row and gives others the last on
     kind: "last",
     sinceMs: 200_000,
   });
+});
+
+Deno.test("a mark on a row that is being uploaded sends it back to its place", () => {
+  for (const kind of ["attributes", "flagged"] as const) {
+    const { entry, queue } = planChange(rowIn("uploading"), EVENTS[kind]);
+    deepStrictEqual([entry!.state, queue.kind], ["dirty", "keep"]);
+  }
 });
 
 Deno.test("planMove() takes an upload back and leaves the others as they are", () => {
