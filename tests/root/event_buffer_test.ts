@@ -1,101 +1,24 @@
 /**
- * The event buffers that programs share with the gate: the real shim in programs that fall idle,
- * fork, run others, and end in every way; and peers that mean harm.
+ * The event buffers that programs share with the gate, by the real shim: in programs that fall
+ * idle, fork, run others, and end in every way.
  *
  * @module
  */
 
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { hostile, hostileAs } from "./event_buffer_peers.ts";
-import { fromFileUrl, NOBODY_UID, withDirectory } from "./files.ts";
+import {
+  type AccessLine,
+  attached,
+  Events,
+  startGate,
+  untilAttached,
+  withGate,
+} from "./event_buffer_gate.ts";
+import { NOBODY_UID, withDirectory } from "./files.ts";
 import { helperPath } from "./helper_scripts.ts";
-import { type Message, RawHelper, rootTest } from "./raw_helper.ts";
+import { rootTest } from "./raw_helper.ts";
 
-interface AccessLine {
-  readonly pid: number;
-  readonly op: string;
-  readonly path: string;
-  readonly id: string;
-}
-
-function startGate(
-  directory: string,
-  buffersMax = 4_096,
-  around: readonly string[] = [],
-): RawHelper {
-  const args = [
-    ...["--shim-sock", `${directory}/shim.sock`],
-    ...["--access-sock", `${directory}/access.sock`],
-    ...["--socket-mode", "0666", "--max-requests", "4", "--allow-uid", "0"],
-    ...["--max-buffers", String(buffersMax)],
-  ];
-  return new RawHelper("p4-cache-gate", args, around);
-}
-
-async function withGate(
-  run: (gate: RawHelper, directory: string) => Promise<void>,
-  buffersMax?: number,
-): Promise<void> {
-  await withDirectory(async (directory) => {
-    const gate = startGate(directory, buffersMax);
-    try {
-      await gate.takeKind("ready");
-      await run(gate, directory);
-    } finally {
-      equal(await gate.end(), 0, "the gate's status");
-    }
-  });
-}
-
-/** The lines of all access messages; each is given out once for each time it came. */
-class Events {
-  readonly #gate: RawHelper;
-  readonly #lines: AccessLine[] = [];
-
-  constructor(gate: RawHelper) {
-    this.#gate = gate;
-  }
-
-  async take(wanted: (line: AccessLine) => boolean): Promise<AccessLine> {
-    for (;;) {
-      const index = this.#lines.findIndex(wanted);
-      if (index >= 0) return this.#lines.splice(index, 1)[0]!;
-      const { data, uid } = await this.#gate.takeKind("access");
-      equal(uid, 0);
-      const lines = (data as string).split("\n");
-      equal(lines.pop(), "", "whole lines");
-      this.#lines.push(...lines.map((line) => JSON.parse(line)));
-    }
-  }
-
-  takePath(path: string): Promise<AccessLine> {
-    return this.take((line) => line.path === path);
-  }
-}
-
-async function attached(gate: RawHelper): Promise<number> {
-  const maps = await Deno.readTextFile(`/proc/${gate.pid}/maps`);
-  return maps.split("\n").filter((line) => line.includes("/SYSV")).length;
-}
-
-/** No event tells what a process has mapped: looks again until it is so. */
-async function untilAttached(gate: RawHelper, count: number): Promise<void> {
-  while (await attached(gate) !== count) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** Takes counts until they make up `n`; no more may have come. */
-async function takeCount(gate: RawHelper, name: string, n: number): Promise<void> {
-  let seen = 0;
-  while (seen < n) {
-    const isCount = (message: Message): boolean => message.t === "count";
-    const message = await gate.take(isCount);
-    equal(message.name, name);
-    seen += message.n as number;
-  }
-  equal(seen, n);
-}
+const SHIM = helperPath("libp4shim.so");
 
 const PRELUDE = `
 import ctypes, os, signal, sys
@@ -117,6 +40,7 @@ class Program implements AsyncDisposable {
 
   constructor(directory: string, code: string) {
     const depot = `${directory}/depot`;
+    Deno.statSync(SHIM); // the loader goes on without it
     Deno.mkdirSync(depot, { recursive: true });
     for (const [name] of code.matchAll(/\w+,v/g)) {
       Deno.writeTextFileSync(`${depot}/${name}`, "");
@@ -124,7 +48,7 @@ class Program implements AsyncDisposable {
     this.#child = new Deno.Command("/usr/bin/python3", {
       args: ["-c", PRELUDE + code],
       env: {
-        LD_PRELOAD: `${SHIM}`,
+        LD_PRELOAD: SHIM,
         P4CACHE_DEPOT: depot,
         P4CACHE_SOCK: `${directory}/shim.sock`,
         P4CACHE_ACCESS_SOCK: `${directory}/access.sock`,
@@ -158,10 +82,6 @@ class Program implements AsyncDisposable {
     await this.end();
   }
 }
-
-const SHIM = Deno.env.get("P4CACHE_LIB") === undefined
-  ? fromFileUrl("../../build/libp4shim.so", import.meta.url)
-  : helperPath("libp4shim.so");
 
 rootTest(
   "what a program left in its buffer before it fell idle is told",
@@ -371,27 +291,6 @@ rootTest(
 );
 
 rootTest(
-  "full buffers all come whole after a daemon's pause",
-  () =>
-    withGate(async (gate, directory) => {
-      const total = 100;
-      const resume = gate.pause();
-      await using peer = hostile(directory, "full", String(total));
-      await peer.number();
-      await untilAttached(gate, total);
-      resume();
-      const seen = new Set<string>();
-      while (seen.size < total) {
-        const data = (await gate.takeKind("access")).data as string;
-        equal(data.length, 32 * 1024 - 24);
-        const end = data.indexOf("\n");
-        ok(/^\xff+\n$/.test(data.slice(end + 1)));
-        seen.add((JSON.parse(data.slice(0, end)) as AccessLine).path);
-      }
-    }),
-);
-
-rootTest(
   "a user that is not allowed any more is let go unread",
   () =>
     withGate(async (gate, directory) => {
@@ -407,127 +306,4 @@ rootTest(
         message.t === "count" && message.name === "access_rejected"
       );
     }),
-);
-
-// ---- peers that mean harm ----
-
-rootTest(
-  "announcements that are none are counted, and read no further",
-  () =>
-    withGate(async (gate, directory) => {
-      await using peer = hostile(directory, "malformed");
-      await takeCount(gate, "access_rejected", await peer.number());
-      equal(await attached(gate), 0);
-      equal(gate.untaken.length, 0);
-    }),
-);
-
-rootTest(
-  "segments of another size, or of another user, are not read",
-  () =>
-    withGate(async (gate, directory) => {
-      await using sizes = hostile(directory, "sizes");
-      await takeCount(gate, "access_rejected", await sizes.number());
-      await using owner = hostileAs(NOBODY_UID, directory, "secret");
-      await using liar = hostile(directory, "announce", String(await owner.number()));
-      await takeCount(gate, "access_rejected", await liar.number());
-      equal(await attached(gate), 0);
-      await owner.end();
-      equal(gate.untaken.length, 0, "nothing of it was told");
-    }),
-);
-
-rootTest(
-  "a buffer that is locked for ever is told once its owner has ended",
-  () =>
-    withGate(async (gate, directory) => {
-      await using peer = hostile(directory, "locked");
-      await peer.number();
-      await untilAttached(gate, 1);
-      await peer.end();
-      equal((await new Events(gate).takePath("locked")).op, "hostile");
-      await untilAttached(gate, 0);
-    }),
-);
-
-for (const name of ["punched", "future", "past", "overlong"]) {
-  rootTest(
-    `a buffer with lies in its head harms nobody: ${name}`,
-    () =>
-      withGate(async (gate, directory) => {
-        await using _peer = hostile(directory, name);
-        equal((await new Events(gate).takePath(name)).op, "hostile");
-      }),
-  );
-}
-
-rootTest(
-  "a buffer whose memory fails is let go, and the others are served",
-  () =>
-    withGate(async (gate, directory) => {
-      await using broken = hostile(directory, "unreserved");
-      await broken.number();
-      await takeCount(gate, "access_dropped", 1);
-      await untilAttached(gate, 0);
-      await using _sound = hostile(directory, "past");
-      await new Events(gate).takePath("past");
-    }),
-);
-
-rootTest(
-  "scribbling all the time neither ends the gate nor holds it up",
-  () =>
-    withGate(async (gate, directory) => {
-      await using scribbler = hostile(directory, "scribbler");
-      await scribbler.number();
-      await untilAttached(gate, 1);
-      for (const name of ["past", "future", "overlong"]) {
-        await using _peer = hostile(directory, name);
-        const isFrom = (message: Message): boolean =>
-          message.t === "access" && (message.data as string).includes(`"path":"${name}"`);
-        await gate.take(isFrom);
-      }
-      await scribbler.end();
-      await untilAttached(gate, 0);
-    }),
-);
-
-rootTest(
-  "a buffer announced a thousand times is attached once, and let go",
-  () =>
-    withGate(async (gate, directory) => {
-      await using peer = hostile(directory, "repeated");
-      await peer.number();
-      equal(await attached(gate), 1);
-      await peer.end();
-      await untilAttached(gate, 0);
-    }),
-);
-
-rootTest(
-  "segments removed in the midst of their announcement leave nothing",
-  () =>
-    withGate(async (gate, directory) => {
-      await using peer = hostile(directory, "removed");
-      await peer.number();
-      await untilAttached(gate, 0);
-      await using _sound = hostile(directory, "past");
-      await new Events(gate).takePath("past");
-    }),
-);
-
-rootTest(
-  "past the bound buffers are refused and counted, and taken when there is room",
-  () =>
-    withGate(async (gate, directory) => {
-      await using many = hostile(directory, "many", "7");
-      await many.number();
-      await takeCount(gate, "access_dropped", 3);
-      equal(await attached(gate), 4);
-      await many.end();
-      await untilAttached(gate, 0);
-      await using again = hostile(directory, "many", "4");
-      await again.number();
-      await untilAttached(gate, 4);
-    }, 4),
 );
