@@ -108,5 +108,5 @@ bench-shim: build
 	@tests/shim/bench.sh $(BUILD)
 
 fuzz: packages
-	@$(MAKE) --no-print-directory -C shim fuzz BUILD=$(BUILD) FUZZ_SECONDS=$(SECS)
+	@$(MAKE) --no-print-directory -C shim fuzz BUILD=$(BUILD) SECS=$(SECS)
 	@$(MAKE) --no-print-directory -C helpers fuzz BUILD=$(BUILD) FUZZ_SECONDS=$(SECS)

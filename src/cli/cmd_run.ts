@@ -34,15 +34,21 @@ export async function runRun(args: readonly string[]): Promise<number> {
   const isRestarted = await restartWithoutShim();
   if (isRestarted !== null) return isRestarted;
   const config = loadConfig(values.config);
-  const { runDaemon } = await loadDaemon(config);
+  const { runDaemon } = await withNativeParts(
+    config,
+    () => import("../daemon/daemon.ts"),
+  );
   return await runDaemon({ configPath: values.config, config, version: BUILD.version });
 }
 
 /**
- * The daemon's code brings its native parts with it. They go below the depot's own state
+ * Loads code that brings native parts with it. They go below the depot's own state
  * directory, so the depot must be there first; nothing makes it.
  */
-async function loadDaemon(config: Config): Promise<typeof import("../daemon/daemon.ts")> {
+export async function withNativeParts<T>(
+  config: Config,
+  load: () => Promise<T>,
+): Promise<T> {
   const { depotPath } = config;
   try {
     await Deno.stat(depotPath);
@@ -58,7 +64,7 @@ async function loadDaemon(config: Config): Promise<typeof import("../daemon/daem
   }
   useNativeDirectory(`${depotPath}/.p4cache/native`);
   try {
-    return await import("../daemon/daemon.ts");
+    return await load();
   } catch (error) {
     throw new StartError(
       EXIT.configuration,
@@ -79,7 +85,7 @@ function messageOf(error: unknown): string {
  * The daemon must see what is on the disk, never itself through its own shim: where the shim
  * was preloaded into it, it runs as a child without. Null if there is no shim in it.
  */
-async function restartWithoutShim(): Promise<number | null> {
+export async function restartWithoutShim(): Promise<number | null> {
   const maps = await Deno.readTextFile("/proc/self/maps");
   if (!maps.includes("libp4shim.so") || Deno.env.get("P4CACHE_DISABLE") !== undefined) {
     return null;

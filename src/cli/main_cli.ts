@@ -11,6 +11,7 @@ import { BUILD, describeBuild } from "./build_info.ts";
 import type { VerifyDeps } from "./cmd_verify.ts";
 import { type CommandOutput, UsageError } from "./command.ts";
 import type { AllManifestDeps } from "./manifest_commands.ts";
+import type { OperatorDeps } from "./operator_command.ts";
 
 /** The program's output: whole lines, or text as it comes. */
 export interface ProgramOutput extends CommandOutput {
@@ -30,6 +31,56 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     help: async () => (await import("./cmd_run.ts")).HELP,
     run: async (args) => await (await import("./cmd_run.ts")).runRun(args),
   },
+  status: operatorCommand(
+    "what the running daemon has, does and waits for",
+    () => import("./cmd_status.ts"),
+    (module) => module.runStatus,
+  ),
+  drain: operatorCommand(
+    "wait until the store has everything",
+    () => import("./cmd_drain.ts"),
+    (module) => module.runDrain,
+  ),
+  evict: operatorCommand(
+    "evict files by hand",
+    () => import("./cmd_evict.ts"),
+    (module) => module.runEvict,
+  ),
+  pin: operatorCommand(
+    "keep files on the local disk",
+    () => import("./cmd_pin.ts"),
+    (module) => (args, deps) => module.runPin(args, deps, true),
+  ),
+  unpin: operatorCommand(
+    "let pinned files be evicted again",
+    () => import("./cmd_pin.ts"),
+    (module) => (args, deps) => module.runPin(args, deps, false),
+  ),
+  undelete: operatorCommand(
+    "bring deleted files back",
+    () => import("./cmd_undelete.ts"),
+    (module) => module.runUndelete,
+  ),
+  conflicts: operatorCommand(
+    "list and decide files of which two versions exist",
+    () => import("./cmd_conflicts.ts"),
+    (module) => module.runConflicts,
+  ),
+  "failed-ops": operatorCommand(
+    "list what failed, retry uploads now",
+    () => import("./cmd_failed_ops.ts"),
+    (module) => module.runFailedOps,
+  ),
+  rehydrate: operatorCommand(
+    "restore everything that is evicted",
+    () => import("./cmd_rehydrate.ts"),
+    (module) => module.runRehydrate,
+  ),
+  prestage: operatorCommand(
+    "upload everything while no daemon runs",
+    () => import("./cmd_prestage.ts"),
+    (module) => module.runPrestageCommand,
+  ),
   verify: {
     summary: "check every archive against a checkpoint, without p4d and without recalls",
     help: async () => (await import("./cmd_verify.ts")).HELP,
@@ -107,6 +158,30 @@ function manifestCommand<M extends { readonly HELP: string }>(
     run: async (args, output) => {
       const { manifestDeps } = await import("./manifest_commands.ts");
       return await runOf(await load())(args, manifestDeps(output));
+    },
+  };
+}
+
+function operatorCommand<M extends { readonly HELP: string }>(
+  summary: string,
+  load: () => Promise<M>,
+  runOf: (module: M) => (args: readonly string[], deps: OperatorDeps) => Promise<number>,
+): Command {
+  return {
+    summary,
+    help: async () => (await load()).HELP,
+    run: async (args, output) => {
+      const { abortOnInterrupt } = await import("./manifest_commands.ts");
+      const signal = abortOnInterrupt();
+      try {
+        const deps = { ...output, clock: SYSTEM_CLOCK, signal };
+        const isTerminal = Deno.stderr.isTerminal();
+        return await runOf(await load())(args, { ...deps, isTerminal });
+      } catch (error) {
+        if (!signal.aborted || error !== signal.reason) throw error;
+        output.printError("interrupted");
+        return 3;
+      }
     },
   };
 }

@@ -5,8 +5,9 @@
  */
 
 import type { Clock } from "../core/clock.ts";
-import { bytesOf, type DepotPath } from "../core/names.ts";
+import type { DepotPath } from "../core/names.ts";
 import { encodeShimRequest, parseShimReply } from "../wire/shim_protocol.ts";
+import { linesOfAnswer } from "./daemon_connection.ts";
 
 /** What the daemon answered. */
 export type RestoreReply =
@@ -19,8 +20,6 @@ export interface Restorer {
   restore(path: DepotPath, signal: AbortSignal): Promise<RestoreReply>;
 }
 
-/** Longest reply line; the daemon's own are far shorter. */
-const LINE_BYTES_MAX = 4_096;
 const BUSY_RETRIES = 20;
 const BUSY_DELAY_MS = 250;
 
@@ -43,44 +42,14 @@ async function ask(
   path: DepotPath,
   signal: AbortSignal,
 ): Promise<RestoreReply> {
-  signal.throwIfAborted();
-  const connection = await Deno.connect({ transport: "unix", path: socketPath });
-  const close = (): void => connection.close();
-  signal.addEventListener("abort", close, { once: true });
-  try {
-    const request = bytesOf(`${encodeShimRequest("FETCH", path)}\n`);
-    for (let at = 0; at < request.length;) {
-      at += await connection.write(request.subarray(at));
-    }
-    for await (const line of linesOf(connection)) {
-      const reply = parseShimReply(line);
-      if (reply.kind === "ok") return { kind: "restored", sizeBytes: reply.sizeBytes };
-      if (reply.kind !== "error") continue;
-      if (reply.code === "NOTFOUND") return { kind: "missing" };
-      return { kind: "failed", code: reply.code, why: reply.text };
-    }
-    const why = "the daemon closed the connection";
-    return { kind: "failed", code: "UNAVAILABLE", why };
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", close);
-    if (!signal.aborted) connection.close();
+  const request = encodeShimRequest("FETCH", path);
+  for await (const line of linesOfAnswer(socketPath, request, signal)) {
+    const reply = parseShimReply(line);
+    if (reply.kind === "ok") return { kind: "restored", sizeBytes: reply.sizeBytes };
+    if (reply.kind !== "error") continue;
+    if (reply.code === "NOTFOUND") return { kind: "missing" };
+    return { kind: "failed", code: reply.code, why: reply.text };
   }
-}
-
-async function* linesOf(connection: Deno.Conn): AsyncGenerator<string> {
-  const buffer = new Uint8Array(LINE_BYTES_MAX);
-  let held = "";
-  for (;;) {
-    const count = await connection.read(buffer);
-    if (count === null) return;
-    held += new TextDecoder().decode(buffer.subarray(0, count));
-    for (let lf = held.indexOf("\n"); lf >= 0; lf = held.indexOf("\n")) {
-      yield held.slice(0, lf);
-      held = held.slice(lf + 1);
-    }
-    if (held.length > LINE_BYTES_MAX) return;
-  }
+  const why = "the daemon closed the connection";
+  return { kind: "failed", code: "UNAVAILABLE", why };
 }

@@ -55,7 +55,7 @@ export interface ControlDeps {
 /** The command cannot be done now, or not by this daemon. */
 class CommandError extends Error {
   override readonly name = "CommandError";
-  readonly code: "BADREQ" | "DENIED" | "BUSY" | "UNAVAILABLE";
+  readonly code: "BADREQ" | "DENIED" | "BUSY";
 
   constructor(code: CommandError["code"], message: string) {
     super(message);
@@ -243,7 +243,7 @@ export class ControlServer {
     const { engine, catchUp } = this.#deps;
     if (wait && !await catchUp(signal)) {
       throw new CommandError(
-        "UNAVAILABLE",
+        "BUSY",
         "the watcher reports nothing just now: see the daemon's log",
       );
     }

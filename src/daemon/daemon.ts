@@ -202,6 +202,7 @@ class Daemon {
       secondary,
       settings: () => engineSettingsOf(this.#config, disk),
       locks: new KeyedLock(),
+      eventsUntilNow: () => this.#watch?.eventsUntilNow() ?? Promise.resolve(),
       clock: SYSTEM_CLOCK,
       newId,
       log: log.child({ module: "engine" }),

@@ -11,7 +11,12 @@
  * @module
  */
 
-import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
+import {
+  type DepotPath,
+  depotPathOrNull,
+  displayPath,
+  isManaged,
+} from "../core/names.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
 import { deleteFile } from "../engine/delete.ts";
 import { lookAt } from "../engine/local_file.ts";
@@ -118,7 +123,7 @@ export class FailedDeletes {
     const { path, tsMs, pid, uid, why } = record;
     failedOps.append({
       op: "delete",
-      path,
+      path: displayPath(path),
       error: `the shim could not report a delete: ${why}`,
       deletedAt: new Date(tsMs).toISOString(),
       pid,

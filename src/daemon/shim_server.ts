@@ -99,8 +99,8 @@ async function fetch(
   }
 }
 
-function stat({ engine }: ShimServerDeps, path: DepotPath): string {
-  const answer = engine.stat(path);
+async function stat({ engine }: ShimServerDeps, path: DepotPath): Promise<string> {
+  const answer = await engine.stat(path);
   if (answer === null) return errLine("NOTFOUND", "no such file");
   const { sizeBytes, mtimeNs, mode, uid, gid } = answer.stat;
   const where = answer.resident ? "resident" : "evicted";
@@ -112,8 +112,7 @@ async function remove(
   path: DepotPath,
 ): Promise<string> {
   if (settings().readOnly) return errLine("DENIED", "this daemon is read_only");
-  await engine.delete(path);
-  return "OK 0";
+  return await engine.delete(path) ? "OK 0" : errLine("NOTFOUND", "no such file");
 }
 
 function errorLine(error: unknown): string {

@@ -14,29 +14,45 @@ import { type DepotPath, firstVersionOf } from "../core/names.ts";
 import type { Tombstone } from "../manifest/manifest.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
-import { observe, REPORTED } from "./observe.ts";
+import { MET, observe } from "./observe.ts";
+import { removeOwn } from "./remove_own.ts";
 
 /** Tombstones looked at in one pass. */
 const BATCH = 64;
 
-/** `p4d` unlinked `path`. Resolves when that is durable. */
+/** `p4d` unlinked `path`. Resolves when that is durable; with false if nobody knows it. */
 export async function deleteFile(
   context: EngineContext,
   path: DepotPath,
-): Promise<void> {
-  // Created again since: the newer file is what counts.
-  if (lookAt(context, path).kind !== "absent") {
-    await observe(context, path, REPORTED);
-    return;
+): Promise<boolean> {
+  if (context.manifest.get(path) === null) await context.eventsUntilNow();
+  for (;;) {
+    const entry = context.manifest.get(path);
+    if (entry === null) return false;
+    // Created again since: the newer file is what counts.
+    if (lookAt(context, path).kind !== "absent") {
+      await observe(context, path, MET);
+      return true;
+    }
+    crashPoint("delete/looked");
+    const { outcome } = await context.manifest.apply(path, entry.generation, {
+      kind: "deleted",
+      nowMs: context.clock.nowMs(),
+      whiteout: context.secondary !== null,
+    });
+    if (outcome === "applied") break;
   }
-  crashPoint("delete/looked");
-  await context.manifest.apply(path, "any", {
-    kind: "deleted",
-    nowMs: context.clock.nowMs(),
-    whiteout: context.secondary !== null,
-  });
   crashPoint("delete/row-tombstone");
+  removeStrayMarker(context, path);
   context.metrics.count("p4cache_deletes_total", { result: "success" });
+  return true;
+}
+
+/** A look that came between the unlink and its DELETE took the marker for lost. */
+function removeStrayMarker(context: EngineContext, path: DepotPath): void {
+  if (context.manifest.get(path) !== null) return;
+  if (lookAt(context, path).kind !== "marker") return;
+  removeOwn(context, path, ({ kind }) => kind === "socket");
 }
 
 /** Bounds the removals of objects: so many in any hour. */

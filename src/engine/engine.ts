@@ -21,8 +21,9 @@ import {
   type HandEvictionReport,
 } from "./evict_by_hand.ts";
 import type { LookReason } from "./observe_plan.ts";
-import { observe, type Observed, REPORTED } from "./observe.ts";
+import { MET, observe, type Observed, REPORTED } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
+import { removeOwn } from "./remove_own.ts";
 import { type OnProgress, type Restored, Restorer } from "./restore.ts";
 import { scanDepot, type ScanReport } from "./scan.ts";
 import { SpaceLedger } from "./space.ts";
@@ -74,11 +75,12 @@ export class Engine {
     return this.#restorer.restore(path, onProgress);
   }
 
-  stat(path: DepotPath): StatAnswer | null {
+  stat(path: DepotPath): Promise<StatAnswer | null> {
     return statFile(this.#context, path);
   }
 
-  delete(path: DepotPath): Promise<void> {
+  /** False if nobody knows such a file. */
+  delete(path: DepotPath): Promise<boolean> {
     return deleteFile(this.#context, path);
   }
 
@@ -89,6 +91,10 @@ export class Engine {
   ): Promise<Observed | "unmanaged"> {
     const { settings, manifest, metrics, log } = this.#context;
     if (!isManaged(path, settings().manage)) return "unmanaged";
+    if (this.#isAbsent(path)) {
+      this.gone(path);
+      return "nothing";
+    }
     const observed = await observe(this.#context, path, REPORTED);
     if (observed === "written" && !this.#isAllowed(path, writerUid)) {
       metrics.count("p4cache_watcher_rejected_writer_total");
@@ -138,21 +144,25 @@ export class Engine {
 
   /**
    * Whether the row of `from` is what now lies at `to`, and not what `p4d` has written to
-   * `from` again. A look that came before this event found the name empty and put the
-   * marker back: a marker at both names is a file that was renamed while it was evicted.
+   * `from` again. The marker that the row knows by its inode went with it. Another marker at
+   * `from` was put back by a look that came before this event.
    */
   #hasLeft(from: DepotPath, to: DepotPath): boolean {
     if (this.#isAbsent(from)) return true;
+    const row = this.#context.manifest.get(from);
+    const look = lookAt(this.#context, to);
+    if (look.kind !== "marker" || row === null) return false;
+    if (!row.resident && look.stat.ino === row.local.ino) return true;
     return lookAt(this.#context, from).kind === "marker" &&
-      lookAt(this.#context, to).kind === "marker" &&
       this.#context.manifest.get(to) === null;
   }
 
   /** Our own marker under a name that its file has left. It holds no bytes. */
   #removeStrayMarker(path: DepotPath): void {
-    const { manifest, posix, root } = this.#context;
+    const { manifest } = this.#context;
     if (manifest.get(path) !== null) return;
-    if (lookAt(this.#context, path).kind === "marker") posix.unlink(`${root}/${path}`);
+    if (lookAt(this.#context, path).kind !== "marker") return;
+    removeOwn(this.#context, path, ({ kind }) => kind === "socket");
   }
 
   /**
@@ -175,7 +185,7 @@ export class Engine {
         this.#vanishing.delete(path);
         if (manifest.get(path) === null || !this.#isAbsent(path)) continue;
         try {
-          await observe(this.#context, path, REPORTED);
+          await observe(this.#context, path, MET);
         } catch (error) {
           if (signal.aborted) return;
           if (!(error instanceof Error) || error.name === "InvariantError") throw error;

@@ -64,6 +64,11 @@ export interface EngineContext {
   readonly secondary: StorageBackend | null;
   readonly settings: () => EngineSettings;
   readonly locks: KeyedLock;
+  /**
+   * Resolves when every change of the depot that was made before the call has been taken in;
+   * or after a while, when the watcher is not there to tell.
+   */
+  readonly eventsUntilNow: () => Promise<unknown>;
   readonly clock: Clock;
   readonly newId: () => string;
   readonly log: Logger;

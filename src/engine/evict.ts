@@ -24,7 +24,7 @@ import {
 } from "./engine_context.ts";
 import { evictableFromS, type EvictLimits, planEvictBytes } from "./evict_plan.ts";
 import { lookAt } from "./local_file.ts";
-import { observe, REPORTED } from "./observe.ts";
+import { MET, observe } from "./observe.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 import type { SpaceLedger } from "./space.ts";
 
@@ -58,7 +58,7 @@ export function evict(
     const look = lookAt(context, path);
     if (look.kind === "absent") return "changed";
     if (look.kind !== "file" || !isUnchanged(look.stat, entry.local)) {
-      await observe(context, path, REPORTED);
+      await observe(context, path, MET);
       return "changed";
     }
     if (!await isConfirmed(context, path, entry.stored)) return "unconfirmed";
@@ -143,7 +143,7 @@ async function putMarkerInPlace(
   if (outcome !== "evicted") {
     // A name that is gone was renamed or deleted: the event that says so is on its way.
     const isThere = outcome === "changed" && lookAt(context, path).kind !== "absent";
-    if (isThere) await observe(context, path, REPORTED);
+    if (isThere) await observe(context, path, MET);
     return outcome;
   }
   crashPoint("evict/marker-in-place");
@@ -156,7 +156,7 @@ async function putMarkerInPlace(
   });
   crashPoint("evict/row-evicted");
   // Written, renamed or deleted since: what lies there now decides.
-  if (applied === "stale") await observe(context, path, REPORTED);
+  if (applied === "stale") await observe(context, path, MET);
   return "evicted";
 }
 

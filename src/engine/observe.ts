@@ -24,21 +24,36 @@ import {
 
 export type Observed = ObservePlan["action"] | "lost" | "stale";
 
-/** The reason of everything that the watcher or `p4d` itself told us. */
+/** The watcher, or `p4d` itself, told us of a write. */
 export const REPORTED: LookReason = { source: "event", trustsDifference: true };
+
+/** An operation of ours met something else than it expected. */
+export const MET: LookReason = { source: "engine", trustsDifference: true };
 
 /**
  * Looks and acts. Takes no lock: each change is compare-and-set on the row's generation,
  * and one that comes late is looked at again by whatever came first.
+ *
+ * An empty name says little by itself: it may have been renamed or deleted a moment ago, and
+ * acting on it would bring it back. So whatever was reported before now is taken in first;
+ * a report itself does not wait for reports, and leaves an empty name to `Engine.gone`.
  */
 export async function observe(
   context: EngineContext,
   path: DepotPath,
   reason: LookReason,
 ): Promise<Observed> {
+  let hasWaited = false;
   for (;;) {
     const entry = context.manifest.get(path);
-    let plan = planObservation(entry, lookAt(context, path), reason);
+    const look = lookAt(context, path);
+    let plan = planObservation(entry, look, reason);
+    if (look.kind === "absent" && plan.action !== "nothing" && !hasWaited) {
+      if (reason.source === "event") return "nothing";
+      await context.eventsUntilNow();
+      hasWaited = true;
+      continue;
+    }
     if (plan.action === "compare") {
       plan = await compare(context, path, entry!, plan.stat, reason);
     }

@@ -19,8 +19,11 @@ export type Look =
   | { readonly kind: "other" };
 
 export interface LookReason {
-  /** event: the watcher reported a write or rename of this path. scan: nobody did. */
-  readonly source: "event" | "scan";
+  /**
+   * event: the watcher reported a write or rename of this path. engine: an operation of our
+   * own met something that it did not expect. scan: nobody reported anything.
+   */
+  readonly source: "event" | "engine" | "scan";
   /**
    * Whether a difference that only a scan finds may be a write that the daemon slept
    * through: the machine has not been restarted since the last session.
@@ -89,7 +92,7 @@ function planFile(
   ) {
     if (stat.ctimeNs === local.ctimeNs) return NOTHING;
     // A chmod or a link; or a write whose mtime was put back, which only a hash can tell.
-    return reason.source === "event" && entry.state === "clean"
+    return reason.source !== "scan" && entry.state === "clean"
       ? { action: "compare", stat }
       : { action: "attributes", stat };
   }
@@ -108,7 +111,7 @@ export function planDifference(
   reason: LookReason,
 ): ObservePlan {
   if (entry.flags.conflict) return NOTHING;
-  if (reason.source === "event") return { action: "written", stat };
+  if (reason.source !== "scan") return { action: "written", stat };
   const storedMtimeNs = entry.stored?.mtimeNs ?? 0n;
   const isNewer = stat.mtimeNs > entry.local.mtimeNs || stat.mtimeNs > storedMtimeNs;
   return reason.trustsDifference && isNewer

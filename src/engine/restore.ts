@@ -12,7 +12,7 @@ import { InvariantError } from "../core/assert.ts";
 import { crashPoint } from "../core/crash_point.ts";
 import { Places } from "../core/limits.ts";
 import type { BytePath, DepotPath } from "../core/names.ts";
-import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
+import type { FileEntry, LocalStat, StoredVersion } from "../manifest/manifest.ts";
 import type { DownloadResult, StorageBackend } from "../storage/backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { adoptFromStore } from "./adopt.ts";
@@ -28,7 +28,8 @@ import {
 } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import type { Look } from "./observe_plan.ts";
-import { observe, REPORTED } from "./observe.ts";
+import { MET, observe } from "./observe.ts";
+import { removeOwn } from "./remove_own.ts";
 import { NoSpaceError, type SpaceLedger } from "./space.ts";
 
 /** Why a file cannot be had; the shim's codes. */
@@ -190,7 +191,7 @@ async function restoreAsItIs(
   const look = lookAt(context, path);
   if (look.kind === "file") {
     const entry = context.manifest.get(path);
-    if (entry !== null && !entry.resident) await observe(context, path, REPORTED);
+    if (entry !== null && !entry.resident) await observe(context, path, MET);
     return { sizeBytes: look.stat.sizeBytes, wasEvicted: false };
   }
   if (look.kind === "other") {
@@ -198,6 +199,17 @@ async function restoreAsItIs(
       "NOTFOUND",
       "a directory, link or foreign socket has this name",
     );
+  }
+  if (look.kind === "absent" && context.manifest.get(path) !== null) {
+    // The marker is lost, and is put back; or the file was renamed or deleted a moment ago.
+    await observe(context, path, MET);
+    if (lookAt(context, path).kind !== "absent") return null;
+  }
+  if (look.kind === "marker" && !isMarkerOf(context, path, look.stat)) {
+    // Another evicted file may have been renamed over this name a moment ago.
+    await context.eventsUntilNow();
+    const now = lookAt(context, path);
+    if (now.kind !== "marker" || now.stat.ino !== look.stat.ino) return null;
   }
   const entry = await storedEntry(context, path, look);
   const { stored } = entry;
@@ -216,6 +228,12 @@ async function restoreAsItIs(
   );
 }
 
+/** Whether the row knows the marker by its inode; one that was put back it does not. */
+function isMarkerOf(context: EngineContext, path: DepotPath, stat: LocalStat): boolean {
+  const entry = context.manifest.get(path);
+  return entry === null || (!entry.resident && entry.local.ino === stat.ino);
+}
+
 /** The row that says what to restore; from the store itself if the manifest has none. */
 async function storedEntry(
   context: EngineContext,
@@ -225,7 +243,7 @@ async function storedEntry(
   let entry = context.manifest.get(path);
   // The disk has less than the row believes: dirty content is gone, or a resident copy.
   if (entry !== null && entry.resident) {
-    await observe(context, path, REPORTED);
+    await observe(context, path, MET);
     entry = context.manifest.get(path);
   }
   if (entry !== null) return entry;
@@ -371,11 +389,16 @@ async function publish(
   });
   if (published !== "published") {
     // p4d wrote it, or touched its marker; or the scan put a missing marker back.
-    await observe(context, path, REPORTED);
+    await observe(context, path, MET);
     return false;
   }
   crashPoint("restore/published");
   const stat = localStatOf(posix.fstat(fd));
+  // Written in place since it has its name: not the content of the row.
+  if (stat.mtimeNs !== mtimeNs || stat.sizeBytes !== stored.sizeBytes) {
+    await observe(context, path, MET);
+    return true;
+  }
   const { outcome } = await manifest.apply(path, entry.generation, {
     kind: "restored",
     stat,
@@ -384,8 +407,8 @@ async function publish(
   crashPoint("restore/row-resident");
   if (outcome === "applied") return true;
   // Deleted meanwhile: what stands there is our own copy of bytes that the store has.
-  const isOurs = posix.lstat(target)?.ino === stat.ino;
-  if (manifest.get(path) === null && isOurs && stored.hash !== null) posix.unlink(target);
-  else await observe(context, path, REPORTED);
+  if (manifest.get(path) === null && stored.hash !== null) {
+    removeOwn(context, path, ({ ino }) => ino === stat.ino);
+  } else await observe(context, path, MET);
   return true;
 }

@@ -9,24 +9,33 @@ import { encodeMarkerAtimeNs } from "../core/marker.ts";
 import type { LocalStat } from "../manifest/manifest.ts";
 import { absolute, type EngineContext } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
+import { MET, observe } from "./observe.ts";
 
 export interface StatAnswer {
   readonly stat: LocalStat;
   readonly resident: boolean;
 }
 
-/** Null if there is no such file. Stamps a marker whose size somebody overwrote again. */
-export function statFile(context: EngineContext, path: DepotPath): StatAnswer | null {
-  const look = lookAt(context, path);
+/**
+ * Null if there is no such file. Mends what it finds: a marker whose size somebody overwrote
+ * is stamped again, a missing one put back.
+ */
+export async function statFile(
+  context: EngineContext,
+  path: DepotPath,
+): Promise<StatAnswer | null> {
+  let look = lookAt(context, path);
+  if (look.kind === "absent" && context.manifest.get(path) !== null) {
+    await observe(context, path, MET);
+    look = lookAt(context, path);
+  }
   if (look.kind === "file") return { stat: look.stat, resident: true };
   if (look.kind === "marker") return { stat: look.stat, resident: false };
   const entry = context.manifest.get(path);
   if (entry === null || entry.resident || entry.stored === null) return null;
   const { sizeBytes } = entry.stored;
   const stat = context.posix.lstat(absolute(context, path));
-  if (stat?.kind !== "socket" || stat.dev !== context.device) {
-    return look.kind === "absent" ? { stat: entry.local, resident: false } : null;
-  }
+  if (stat?.kind !== "socket" || stat.dev !== context.device) return null;
   context.posix.setTimes(absolute(context, path), {
     atimeNs: encodeMarkerAtimeNs(sizeBytes),
     mtimeNs: null,

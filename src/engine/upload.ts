@@ -17,7 +17,13 @@ import {
   percentEncoded,
   versionKeyFor,
 } from "../core/names.ts";
-import type { FileEntry, LocalStat, StoredVersion } from "../manifest/manifest.ts";
+import {
+  type FileEntry,
+  type LocalStat,
+  ManifestError,
+  type StoredVersion,
+} from "../manifest/manifest.ts";
+import { isParked } from "../manifest/row.ts";
 import type { ObjectInfo, ObjectMetadata } from "../storage/backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import {
@@ -30,7 +36,7 @@ import {
   shown,
 } from "./engine_context.ts";
 import { hashOpenFile } from "./local_file.ts";
-import { observe, REPORTED } from "./observe.ts";
+import { MET, observe } from "./observe.ts";
 
 /**
  * uploaded: clean now. changed: the file was written meanwhile, and is dirty again.
@@ -38,11 +44,15 @@ import { observe, REPORTED } from "./observe.ts";
  */
 export type UploadOutcome = "uploaded" | "changed" | "not-dirty" | "failed";
 
+/** While the manifest cannot be written (a full disk), in milliseconds. */
+const GIVE_BACK_RETRY_MS = 1_000;
+
 /** Uploads `path` if it is dirty. One at a time per path; not with an eviction or restore. */
 export function upload(context: EngineContext, path: DepotPath): Promise<UploadOutcome> {
   return context.locks.run(path, async () => {
     const entry = context.manifest.get(path);
-    if (entry === null || entry.state !== "dirty") return "not-dirty";
+    // Parked since it was read from the queue: it waits for a person.
+    if (entry === null || entry.state !== "dirty" || isParked(entry)) return "not-dirty";
     const started = await context.manifest.apply(path, entry.generation, {
       kind: "upload-started",
     });
@@ -60,7 +70,7 @@ async function uploadStarted(
   const startedMs = context.clock.monotonicMs();
   try {
     const outcome = await attempt(context, path, entry);
-    if (outcome === "changed") await giveBack(context, path, entry, null);
+    if (outcome === "changed") await giveBack(context, path, null);
     else {
       const seconds = (context.clock.monotonicMs() - startedMs) / 1000;
       context.metrics.count("p4cache_uploads_total", { result: "success" });
@@ -69,24 +79,37 @@ async function uploadStarted(
     return outcome;
   } catch (error) {
     if (error instanceof InvariantError || context.signal.aborted) throw error;
-    await recordFailure(context, path, entry, error);
+    await recordFailure(context, path, error);
     return "failed";
   }
 }
 
-/** The row is dirty again and looked at again, unless somebody changed it meanwhile. */
+/**
+ * The row is dirty again and looked at again. Nobody else uploads this path while we hold its
+ * lock: a row that is uploading is ours, also if its attributes changed meanwhile.
+ */
 async function giveBack(
   context: EngineContext,
   path: DepotPath,
-  entry: FileEntry,
   retryAtMs: number | null,
 ): Promise<void> {
-  await context.manifest.apply(path, entry.generation, {
-    kind: "upload-failed",
-    retryAtMs,
-  });
+  const { manifest, clock, signal } = context;
+  for (;;) {
+    const current = manifest.get(path);
+    if (current?.state !== "uploading") break;
+    try {
+      await manifest.apply(path, current.generation, {
+        kind: "upload-failed",
+        retryAtMs,
+      });
+    } catch (error) {
+      // A row that stays uploading would not be tried again before the next start.
+      if (!(error instanceof ManifestError)) throw error;
+      await clock.sleep(GIVE_BACK_RETRY_MS, signal);
+    }
+  }
   crashPoint("upload/row-given-back");
-  await observe(context, path, REPORTED);
+  await observe(context, path, MET);
 }
 
 async function attempt(
@@ -246,7 +269,6 @@ async function putOrFind(
 async function recordFailure(
   context: EngineContext,
   path: DepotPath,
-  entry: FileEntry,
   error: unknown,
 ): Promise<void> {
   assert(error instanceof Error, "only errors are thrown");
@@ -265,5 +287,5 @@ async function recordFailure(
     ...shown(path),
     retryInSecs,
   });
-  await giveBack(context, path, entry, context.clock.nowMs() + retryInSecs * 1000);
+  await giveBack(context, path, context.clock.nowMs() + retryInSecs * 1000);
 }

@@ -7,7 +7,7 @@
 import type { DepotPath } from "../core/names.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { PathAndEntry } from "../manifest/manifest.ts";
-import { type EngineContext } from "./engine_context.ts";
+import { type EngineContext, shown } from "./engine_context.ts";
 import { upload } from "./upload.ts";
 
 /** Rows read from the queue at a time: enough that those in flight do not hide the rest. */
@@ -82,15 +82,22 @@ export class UploadCoordinator {
       .then((outcome) => {
         if (outcome === "uploaded") this.#onUploaded();
       })
-      .catch((error) => {
-        // A stop cuts uploads short: the row is dirty again at the next start.
-        if (!this.#context.signal.aborted) throw error;
-      })
+      .catch((error) => this.#waitAfter(path, error))
       .finally(() => {
         this.#running.delete(path);
         this.#wakeUp.wake();
       });
     this.#running.set(path, done);
+  }
+
+  /** The manifest cannot be written, or the disk not be read: the path keeps its place a while. */
+  async #waitAfter(path: DepotPath, error: unknown): Promise<void> {
+    const { signal, clock, log } = this.#context;
+    // A stop cuts uploads short: the row is dirty again at the next start.
+    if (signal.aborted) return;
+    if (!(error instanceof Error) || error.name === "InvariantError") throw error;
+    log.error(`cannot upload now: ${error.message}`, shown(path));
+    await clock.sleep(IDLE_MS, signal).catch(() => {});
   }
 }
 

@@ -84,6 +84,7 @@ export async function openEngineFixture(
     settings: () => settings,
     locks: new KeyedLock(),
     clock: SYSTEM_CLOCK,
+    eventsUntilNow: () => Promise.resolve(),
     newId: () => `id${++idCount}`,
     log: createMemoryLogger(),
     metrics: createMetrics(),

@@ -1,0 +1,68 @@
+/**
+ * `p4-cache drain`: has the store everything?
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { formatBytes } from "../core/units.ts";
+import { controlOf } from "./control_client.ts";
+import {
+  CONFIG_HELP,
+  CONFIG_OPTION,
+  filesOf,
+  FLAG,
+  type OperatorDeps,
+} from "./operator_command.ts";
+import { ProgressLine } from "./progress_line.ts";
+
+export const HELP = `\
+Usage: p4-cache drain [--wait] [--config FILE] [--json]
+
+Says whether the store has everything. With --wait it is a barrier: it returns when every
+file that was written before it began is uploaded, and failed uploads are tried at once; it
+gives up when what is left waits for a retry or for a decision.
+
+  --wait            wait for the uploads
+${CONFIG_HELP}
+  --json            one object, as docs/cli.md describes it
+
+Exit status: 0 the store has it all, 1 something is left, 2 usage, 3 could not complete,
+77 permission, 78 configuration.
+`;
+
+export async function runDrain(
+  args: readonly string[],
+  deps: OperatorDeps,
+): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { ...CONFIG_OPTION, wait: FLAG, json: FLAG },
+  });
+  const progress = new ProgressLine({
+    verb: "drain",
+    unit: "files",
+    clock: deps.clock,
+    isTerminal: deps.isTerminal,
+    write: deps.writeError,
+  });
+  const client = controlOf(values.config, deps.signal);
+  const state = await client.ask(
+    { op: "drain", wait: values.wait },
+    (done, total) => progress.update(done, total),
+  );
+  progress.clear();
+  const isDrained = state.flag("isDrained");
+  if (values.json) deps.print(JSON.stringify(state.object));
+  else if (isDrained) deps.print("drained");
+  else {
+    deps.print(
+      `${filesOf(state.count("dirtyFiles"))}, ${
+        formatBytes(state.count("dirtyBytes"))
+      } ` +
+        `not uploaded: ${state.count("retryingFiles")} wait for a retry, ` +
+        `${state.count("undecidedFiles")} for a decision`,
+    );
+  }
+  return isDrained ? 0 : 1;
+}

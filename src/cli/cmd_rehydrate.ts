@@ -1,0 +1,258 @@
+/**
+ * `p4-cache rehydrate`: brings every evicted file back, through the running daemon: before
+ * p4-cache is taken out, or before the store goes away.
+ *
+ * What is evicted is read from the manifest beside the daemon; each restore is a FETCH as
+ * any other, so it may be stopped at any time, and the next run does what is left.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import type { Config } from "../config/key_table.ts";
+import {
+  bytePathOf,
+  type DepotPath,
+  depotPathOrNull,
+  displayPath,
+} from "../core/names.ts";
+import { formatBytes } from "../core/units.ts";
+import { engineSettingsOf } from "../daemon/settings.ts";
+import { EXIT, StartError } from "../daemon/start_error.ts";
+import { openManifest } from "../manifest/lmdb_manifest.ts";
+import type { Manifest, PathAndEntry } from "../manifest/manifest.ts";
+import { loadConfig } from "../config/load_config.ts";
+import { UsageError } from "./command.ts";
+import { shimSocketOf, unreachableBy } from "./control_client.ts";
+import {
+  CONFIG_HELP,
+  CONFIG_OPTION,
+  filesOf,
+  FLAG,
+  type OperatorDeps,
+  PATH_HELP,
+  selectionOf,
+} from "./operator_command.ts";
+import { ProgressLine } from "./progress_line.ts";
+import { type Restorer, restorerAt } from "./restore_client.ts";
+import { openLocalPosix } from "./sources.ts";
+
+export const HELP = `\
+Usage: p4-cache rehydrate [--prefix PATH] [--jobs N] [--config FILE] [--dry-run] [--json]
+                          [--quiet]
+
+Restores every evicted file, or those of a part of the depot. It asks first whether they
+fit: the disk above min_free_bytes, and the cache below max_cache_bytes, which would evict
+them again. Needs no licence. May be stopped and started again; what is back is left alone.
+
+${PATH_HELP}
+
+  --prefix PATH     only this file, or the files below this directory
+  --jobs N          restores at a time, 1 to 256 (default 16)
+${CONFIG_HELP}
+  --dry-run         say what would be restored, and whether it fits
+  --json            one object, as docs/cli.md describes it
+  --quiet           no progress
+
+Exit status: 0 all are back, 1 some could not be restored, 2 usage, 3 it does not fit or
+no daemon answers, 74 the manifest is damaged, 77 permission, 78 configuration.
+`;
+
+const JOBS_MAX = 256;
+const ROW_BATCH = 1_000;
+
+/** Failures that are named; the rest is counted. */
+const SHOWN_FAILURES_MAX = 100;
+
+interface Amount {
+  files: number;
+  bytes: number;
+}
+
+interface Outcome {
+  readonly restored: Amount;
+  failedFiles: number;
+}
+
+export async function runRehydrate(
+  args: readonly string[],
+  deps: OperatorDeps,
+): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      ...CONFIG_OPTION,
+      "prefix": { type: "string" },
+      "jobs": { type: "string", default: "16" },
+      "dry-run": FLAG,
+      "json": FLAG,
+      "quiet": FLAG,
+    },
+  });
+  const jobs = Number(values.jobs);
+  if (!/^\d{1,3}$/.test(values.jobs) || jobs < 1 || jobs > JOBS_MAX) {
+    throw new UsageError(
+      `--jobs ${values.jobs}: a number from 1 to ${JOBS_MAX} is wanted`,
+    );
+  }
+  const config = loadConfig(values.config);
+  const selection = values.prefix === undefined
+    ? ""
+    : selectionOf(values.prefix, config.depotPath);
+  const directory = `${config.depotPath.replace(/\/+$/, "")}/.p4cache/manifest`;
+  const manifest = await openManifest({ directory, readOnly: true });
+  try {
+    const evicted = amountOf(manifest, selection);
+    refuseWhatDoesNotFit(config, manifest, evicted);
+    const dryRun = values["dry-run"];
+    const outcome: Outcome = { restored: { files: 0, bytes: 0 }, failedFiles: 0 };
+    if (!dryRun) {
+      const write = values.quiet ? (): void => {} : deps.writeError;
+      const run = { manifest, selection, jobs, evicted, outcome, write };
+      await restoreAll(run, restorerAt(shimSocketOf(config), deps.clock), deps)
+        .catch((error) => {
+          throw unreachableBy(error, shimSocketOf(config));
+        });
+    }
+    report({ dryRun, json: values.json, evicted, outcome }, deps);
+    return outcome.failedFiles === 0 ? 0 : 1;
+  } finally {
+    await manifest.close();
+  }
+}
+
+/** Rows of evicted files: of that name, else below that directory. */
+function* evictedRows(manifest: Manifest, selection: string): Generator<PathAndEntry> {
+  const isEvicted = ({ entry }: PathAndEntry): boolean =>
+    entry.state === "clean" && !entry.resident;
+  const path = depotPathOrNull(selection);
+  const entry = path === null ? null : manifest.get(path);
+  if (path !== null && entry !== null) {
+    if (isEvicted({ path, entry })) yield { path, entry };
+    return;
+  }
+  const prefix = selection === "" ? "" : `${selection}/`;
+  for (let after: DepotPath | null = null;;) {
+    const batch = manifest.entries(prefix, after, ROW_BATCH);
+    if (batch.length === 0) return;
+    after = batch.at(-1)!.path;
+    for (const row of batch) if (isEvicted(row)) yield row;
+  }
+}
+
+function amountOf(manifest: Manifest, selection: string): Amount {
+  const amount = { files: 0, bytes: 0 };
+  for (const { entry } of evictedRows(manifest, selection)) {
+    amount.files += 1;
+    amount.bytes += entry.stored!.sizeBytes;
+  }
+  return amount;
+}
+
+/** @throws {StartError} */
+function refuseWhatDoesNotFit(config: Config, manifest: Manifest, wanted: Amount): void {
+  if (wanted.files === 0) return;
+  using posix = openLocalPosix();
+  const { totalBytes, freeBytes } = posix.statvfs(bytePathOf(config.depotPath));
+  const { minFreeBytes, maxCacheBytes } = engineSettingsOf(config, totalBytes);
+  const roomBytes = Math.max(0, freeBytes - minFreeBytes);
+  const need = `${filesOf(wanted.files)}, ${formatBytes(wanted.bytes)} to restore`;
+  if (wanted.bytes > roomBytes) {
+    throw new StartError(
+      EXIT.incomplete,
+      `${need} do not fit: ${
+        formatBytes(roomBytes)
+      } are free above min_free_bytes; add ` +
+        `space, or restore a part with --prefix`,
+    );
+  }
+  const { residentBytes } = manifest.counters();
+  if (maxCacheBytes > 0 && residentBytes + wanted.bytes > maxCacheBytes) {
+    throw new StartError(
+      EXIT.incomplete,
+      `${need} would be evicted again: with the ${
+        formatBytes(residentBytes)
+      } that are here ` +
+        `they exceed max_cache_bytes (${
+          formatBytes(maxCacheBytes)
+        }); raise it first, the ` +
+        `daemon takes it over while it runs`,
+    );
+  }
+}
+
+interface Run {
+  readonly manifest: Manifest;
+  readonly selection: string;
+  readonly jobs: number;
+  readonly evicted: Amount;
+  readonly outcome: Outcome;
+  readonly write: (text: string) => void;
+}
+
+async function restoreAll(
+  { manifest, selection, jobs, evicted, outcome, write }: Run,
+  restorer: Restorer,
+  { clock, isTerminal, signal, printError }: OperatorDeps,
+): Promise<void> {
+  const progress = new ProgressLine({
+    verb: "rehydrate",
+    unit: "bytes",
+    clock,
+    isTerminal,
+    write,
+  });
+  const restore = async ({ path, entry }: PathAndEntry): Promise<void> => {
+    const reply = await restorer.restore(path, signal);
+    if (reply.kind === "restored") {
+      outcome.restored.files += 1;
+      outcome.restored.bytes += entry.stored!.sizeBytes;
+      progress.update(outcome.restored.bytes, evicted.bytes);
+    } else if (reply.kind === "failed") {
+      outcome.failedFiles += 1;
+      if (outcome.failedFiles > SHOWN_FAILURES_MAX) return;
+      progress.clear();
+      printError(`${displayPath(path)}: ${reply.code} ${reply.why}`);
+    } // missing: deleted meanwhile
+  };
+  const underWay = new Set<Promise<void>>();
+  for (const row of evictedRows(manifest, selection)) {
+    signal.throwIfAborted();
+    if (underWay.size >= jobs) await Promise.race(underWay);
+    const done = restore(row).finally(() => underWay.delete(done));
+    // A daemon that is gone ends the run at the next race; nothing is left unhandled.
+    done.catch(() => {});
+    underWay.add(done);
+  }
+  await Promise.all(underWay);
+  progress.clear();
+}
+
+interface Result {
+  readonly dryRun: boolean;
+  readonly json: boolean;
+  readonly evicted: Amount;
+  readonly outcome: Outcome;
+}
+
+function report(
+  { dryRun, json, evicted, outcome: { restored, failedFiles } }: Result,
+  { print }: OperatorDeps,
+): void {
+  if (json) {
+    print(JSON.stringify({
+      dryRun,
+      evictedFiles: evicted.files,
+      evictedBytes: evicted.bytes,
+      restoredFiles: restored.files,
+      restoredBytes: restored.bytes,
+      failedFiles,
+    }));
+    return;
+  }
+  const { files, bytes } = dryRun ? evicted : restored;
+  print(
+    `${dryRun ? "would restore" : "restored"} ${filesOf(files)}, ${formatBytes(bytes)}`,
+  );
+  if (failedFiles > 0) print(`${filesOf(failedFiles)} could not be restored`);
+}

@@ -1,0 +1,116 @@
+/**
+ * `p4-cache status`: what the running daemon has, does and waits for.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { formatBytes } from "../core/units.ts";
+import { formatDuration } from "../verify/report.ts";
+import type { Members } from "../wire/json_lines.ts";
+import { controlOf } from "./control_client.ts";
+import {
+  CONFIG_HELP,
+  CONFIG_OPTION,
+  FLAG,
+  type OperatorDeps,
+} from "./operator_command.ts";
+
+export const HELP = `\
+Usage: p4-cache status [--config FILE] [--json]
+
+What the running daemon has on the disk and in the store, what it still has to upload, and
+what waits for a person.
+
+${CONFIG_HELP}
+  --json            one object, as docs/cli.md describes it
+
+Exit status: 0 all is well, 1 something waits for a person, 2 usage, 3 no daemon answers,
+77 permission, 78 configuration.
+`;
+
+export async function runStatus(
+  args: readonly string[],
+  deps: OperatorDeps,
+): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { ...CONFIG_OPTION, json: FLAG },
+  });
+  const status = await controlOf(values.config, deps.signal).ask({ op: "status" });
+  if (values.json) deps.print(JSON.stringify(status.object));
+  else for (const line of renderStatus(status, deps.clock.nowMs())) deps.print(line);
+  return concernsOf(status).length === 0 ? 0 : 1;
+}
+
+/** One line a subject, then what a person has to do. */
+export function renderStatus(status: Members, nowMs: number): string[] {
+  const n = (name: string): number => status.count(name);
+  const bytes = (name: string): string => formatBytes(n(name));
+  const limit = n("maxCacheBytes") === 0 ? "no limit" : `of ${bytes("maxCacheBytes")}`;
+  const oldest = status.countOrNull("oldestDirtySecs");
+  const retry = status.countOrNull("nextRetrySecs");
+  return [
+    `p4-cache ${status.text("version")}, process ${n("pid")}, up ${
+      duration(n("uptimeSecs"))
+    }${status.flag("readOnly") ? ", read_only" : ""}`,
+    `depot     ${status.text("depot")}`,
+    `files     ${n("files")}, ${bytes("totalBytes")}`,
+    `cache     ${n("residentFiles")} files, ${bytes("residentBytes")} ${limit}; ` +
+    `${bytes("freeBytes")} of the disk are free, ${bytes("minFreeBytes")} are kept free`,
+    `evicted   ${n("evictedFiles")} files`,
+    `dirty     ${n("dirtyFiles") + n("uploadingFiles")} files, ${bytes("dirtyBytes")}` +
+    (oldest === null ? "" : `, the oldest for ${duration(oldest)}`),
+    `uploads   ${n("uploadingFiles")} under way, ${n("retryingFiles")} wait for a retry` +
+    (retry === null ? "" : ` (the next in ${duration(retry)})`),
+    `restores  ${n("restoresWaiting")} wait`,
+    `deleted   ${n("tombstones")} versions are kept for now`,
+    `scan      ${scanText(status, nowMs)}`,
+    `helpers   watcher started again ${n("watcherRestarts")} times, gate ${
+      n("gateRestarts")
+    } times`,
+    ...concernsOf(status).map((concern) => `ATTENTION ${concern}`),
+  ];
+}
+
+function scanText(status: Members, nowMs: number): string {
+  const atMs = status.countOrNull("scannedAtMs");
+  const last = atMs === null
+    ? "never before"
+    : `last ${duration(Math.max(0, Math.floor((nowMs - atMs) / 1000)))} ago`;
+  switch (status.text("scan")) {
+    case "scanned":
+      return `done, ${last}`;
+    case "scanning":
+      return `under way, ${last}`;
+    case "stopped":
+      return `stopped, ${last}`;
+    default:
+      return `unscanned since the start, ${last}`;
+  }
+}
+
+function concernsOf(status: Members): string[] {
+  const concerns: string[] = [];
+  const undecided = status.count("undecidedFiles");
+  if (undecided > 0) {
+    concerns.push(`${undecided} files wait for a decision: p4-cache conflicts list`);
+  }
+  if (status.count("retryingFiles") > 0) {
+    concerns.push("uploads have failed: p4-cache failed-ops list");
+  }
+  if (status.text("scan") === "stopped") {
+    concerns.push("the scan stopped: see the daemon's log");
+  }
+  const missing = status.count("evictionMissingBytes");
+  if (missing > 0) {
+    concerns.push(`${formatBytes(missing)} should be evicted and cannot be yet`);
+  }
+  const trouble = status.textOrNull("manifestTrouble");
+  if (trouble !== null) concerns.push(`the manifest cannot be written: ${trouble}`);
+  return concerns;
+}
+
+function duration(secs: number): string {
+  return formatDuration(secs * 1000);
+}

@@ -1,0 +1,172 @@
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import {
+  type EngineFixture,
+  openEngineFixture,
+} from "../../tests/support/engine_fixture.ts";
+import { observe, REPORTED } from "../engine/observe.ts";
+import { upload } from "../engine/upload.ts";
+import type { Manifest } from "../manifest/manifest.ts";
+import { FailedDeletes, isOlder, parseFailedDelete } from "./failed_deletes.ts";
+
+/** Later than every row of a test. */
+const LATER_MS = 5_000;
+
+async function stored(fixture: EngineFixture, path: string): Promise<void> {
+  await fixture.write(path, "text");
+  await observe(fixture.context, fixture.path(path), REPORTED);
+  strictEqual(await upload(fixture.context, fixture.path(path)), "uploaded");
+}
+
+/** As shim/remove.c writes one. */
+function record(path: string, ts = Date.now() + LATER_MS): string {
+  return `{"ts":${ts},"pid":9,"uid":0,"path":"${path}","why":"unreachable"}\n`;
+}
+
+function logOf({ root }: EngineFixture): string {
+  return `${root}/.p4cache/shim-failed-deletes.log`;
+}
+
+function deletesOf(fixture: EngineFixture, manifest = fixture.manifest): FailedDeletes {
+  const context = { ...fixture.context, manifest };
+  return new FailedDeletes(context, () => [
+    fixture.failures.map((it) => JSON.stringify(it)).join("\n"),
+  ]);
+}
+
+function leftovers({ root }: EngineFixture): string[] {
+  return [...Deno.readDirSync(`${root}/.p4cache`)]
+    .map(({ name }) => name).filter((name) => name.includes("failed-deletes"));
+}
+
+Deno.test("a failed delete is applied, put into the ledger once, and its file removed", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "d/a,v");
+  await Deno.remove(`${fixture.root}/d/a,v`);
+  await Deno.writeTextFile(logOf(fixture), record("d/a,v"));
+  const deletes = deletesOf(fixture);
+  deepStrictEqual(await deletes.drain(), { recorded: 1, applied: 1 });
+  deepStrictEqual(await deletes.finish(), { recorded: 1, applied: 1 });
+  strictEqual(fixture.manifest.get(fixture.path("d/a,v")), null);
+  strictEqual(fixture.manifest.tombstonesOf(fixture.path("d/a,v")).length, 1);
+  const { op, path, applied, uid } = fixture.failures[0]!;
+  deepStrictEqual({ op, path, applied, uid }, {
+    op: "delete",
+    path: "d/a,v",
+    applied: true,
+    uid: 0,
+  });
+  deepStrictEqual(leftovers(fixture), []);
+  deepStrictEqual(await deletesOf(fixture).drain(), { recorded: 0, applied: 0 });
+});
+
+Deno.test("a failed delete is only put into the ledger when the file is there, newer, or none of ours", async () => {
+  await using fixture = await openEngineFixture();
+  for (const path of ["d/here,v", "d/newer,v"]) await stored(fixture, path);
+  await Deno.remove(`${fixture.root}/d/newer,v`);
+  await Deno.writeTextFile(
+    logOf(fixture),
+    record("d/here,v") + record("d/newer,v", Date.now() - LATER_MS) +
+      record("../../etc/passwd") + record("db.rev") + record("d/unknown,v"),
+  );
+  const deletes = deletesOf(fixture);
+  await deletes.drain();
+  deepStrictEqual(await deletes.finish(), { recorded: 5, applied: 0 });
+  deepStrictEqual(fixture.failures.map(({ applied }) => applied), [
+    false,
+    false,
+    false,
+    false,
+    false,
+  ]);
+  for (const path of ["d/here,v", "d/newer,v"]) {
+    ok(fixture.manifest.get(fixture.path(path)) !== null, path);
+  }
+});
+
+Deno.test("a drain that dies at any change of the manifest is gone on with, each record once", async () => {
+  // Each record makes two changes: its tombstone, and the position behind it.
+  for (let changes = 0; changes <= 6; changes++) {
+    await using fixture = await openEngineFixture();
+    const paths = ["d/a,v", "d/b,v", "d/c,v"];
+    for (const path of paths) {
+      await stored(fixture, path);
+      await Deno.remove(`${fixture.root}/${path}`);
+    }
+    const text = paths.map((path) => record(path)).join("");
+    await Deno.writeTextFile(logOf(fixture), text);
+    const dying = deletesOf(fixture, diesAfter(fixture.manifest, changes));
+    if (changes < 6) await rejects(dying.drain(), /power cut/);
+    else await dying.drain();
+    const again = deletesOf(fixture);
+    await again.drain();
+    await again.finish();
+    deepStrictEqual(fixture.failures.map(({ path }) => path), paths);
+    for (const path of paths) strictEqual(fixture.manifest.get(fixture.path(path)), null);
+    deepStrictEqual(leftovers(fixture), []);
+  }
+});
+
+Deno.test("a record that a slow shim adds after the rename, or behind a torn one, is taken over too", async () => {
+  await using fixture = await openEngineFixture();
+  await Deno.writeTextFile(logOf(fixture), record("d/a,v"));
+  const shim = await Deno.open(logOf(fixture), { append: true });
+  const deletes = deletesOf(fixture);
+  strictEqual((await deletes.drain()).recorded, 1);
+  await shim.write(new TextEncoder().encode(record("d/b,v") + '{"ts":12'));
+  shim.close();
+  await Deno.writeTextFile(logOf(fixture), record("d/c,v"));
+  strictEqual((await deletes.finish()).recorded, 2);
+  deepStrictEqual(leftovers(fixture), ["shim-failed-deletes.log"]);
+  strictEqual((await deletesOf(fixture).drain()).recorded, 1);
+});
+
+Deno.test("a log that is not the shim's does no harm", async () => {
+  await using fixture = await openEngineFixture();
+  const bytes = new Uint8Array(200_000).fill(120);
+  bytes.set(
+    new TextEncoder().encode(`\nnull\n[]\n{"ts":1}\n${record("d/a,v")}`),
+    100_000,
+  );
+  await Deno.writeFile(logOf(fixture), bytes);
+  const deletes = deletesOf(fixture);
+  await deletes.drain();
+  deepStrictEqual(await deletes.finish(), { recorded: 1, applied: 0 });
+  await Deno.symlink("/etc/passwd", logOf(fixture));
+  deepStrictEqual(await deletesOf(fixture).drain(), { recorded: 0, applied: 0 });
+  ok((await Deno.lstat(logOf(fixture))).isSymlink);
+});
+
+Deno.test("parseFailedDelete() takes the shim's records and nothing else", () => {
+  deepStrictEqual(parseFailedDelete(record("d/\\u00e9,v", 7).trimEnd()), {
+    tsMs: 7,
+    path: "d/\xe9,v",
+    pid: 9,
+    uid: 0,
+    why: "unreachable",
+  });
+  for (const bad of ["", "7", "null", "{}", '{"ts":"7","path":"a"}', '{"ts":-1}']) {
+    strictEqual(parseFailedDelete(bad), null, bad);
+  }
+});
+
+Deno.test("isOlder() keeps a row of the same second", () => {
+  strictEqual(isOlder({ settledAtS: 10 }, 10_999), false);
+  strictEqual(isOlder({ settledAtS: 10 }, 11_000), true);
+});
+
+/** The manifest of a machine that loses its power after so many changes. */
+function diesAfter(manifest: Manifest, changes: number): Manifest {
+  let left = changes;
+  return new Proxy(manifest, {
+    get(target, name): unknown {
+      const value = Reflect.get(target, name, target);
+      if (name !== "apply" && name !== "setMeta") {
+        return typeof value === "function" ? value.bind(target) : value;
+      }
+      return (...args: unknown[]) =>
+        left-- <= 0
+          ? Promise.reject(new Error("power cut"))
+          : Reflect.apply(value, target, args);
+    },
+  });
+}

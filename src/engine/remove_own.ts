@@ -1,0 +1,32 @@
+/**
+ * Removes what the daemon itself put under a name of the depot. `p4d` may rename a file over
+ * it at any moment, also between a look and an unlink, so it is taken out first, looked at
+ * then, and put back if it is not ours.
+ *
+ * @module
+ */
+
+import type { DepotPath } from "../core/names.ts";
+import type { FileStat } from "../posix/posix.ts";
+import { absolute, type EngineContext, temporaryDirectory } from "./engine_context.ts";
+
+/** Whether what lay at `path` was ours, and went. */
+export function removeOwn(
+  context: EngineContext,
+  path: DepotPath,
+  isOwn: (stat: FileStat) => boolean,
+): boolean {
+  const { posix, root, newId } = context;
+  const target = absolute(context, path);
+  const there = posix.lstat(target);
+  if (there === null || !isOwn(there)) return false;
+  // Not the name of a download: what a crash leaves under it is kept, if it is a file.
+  const aside = `${temporaryDirectory(root)}/${newId()}.stray`;
+  posix.rename(target, aside);
+  const out = posix.lstat(aside);
+  const isGone = out === null || isOwn(out);
+  // Where p4d wrote the name once more meanwhile, it replaced what is aside.
+  if (!isGone && posix.renameNoReplace(aside, target)) return false;
+  posix.unlink(aside);
+  return isGone;
+}

@@ -1,0 +1,653 @@
+/**
+ * The world around the engine: `p4d` on the disk, the watcher's events, readers through the
+ * shim, crashes and faults. Each action also tells the reference what `p4d` now believes.
+ *
+ * @module
+ */
+
+import { InvariantError } from "../../src/core/assert.ts";
+import { parseDepotPath } from "../../src/core/names.ts";
+import type { EngineSettings } from "../../src/engine/engine_context.ts";
+import { evict } from "../../src/engine/evict.ts";
+import { recoverDirectories } from "../../src/engine/recovery.ts";
+import { RestoreError } from "../../src/engine/restore.ts";
+import { upload } from "../../src/engine/upload.ts";
+import type { FileEntry } from "../../src/manifest/manifest.ts";
+import { MemKeyValue } from "../../src/manifest/mem_key_value.ts";
+import { ManifestStore } from "../../src/manifest/manifest_store.ts";
+import { firstWrites } from "../../src/manifest/schema.ts";
+import { NULL_LOGGER } from "../../src/obs/logger.ts";
+import { PosixError } from "../../src/posix/posix.ts";
+import type { StorageBackend } from "../../src/storage/backend.ts";
+import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
+import { withFaults } from "../conformance/faulty_backend.ts";
+import { errorOf, MemDisk } from "../support/mem_disk.ts";
+import type { Random } from "../verify/random.ts";
+import { Killed, Life, ROOT } from "./life.ts";
+import type { Action, DiskAction } from "./operations.ts";
+import {
+  bytesOfContent,
+  contentOfBytes,
+  contentOfHash,
+  type Expected,
+  ModelFailure,
+  Reference,
+} from "./reference.ts";
+import { Scheduler, settled } from "./scheduler.ts";
+
+/** What the watcher tells. */
+type WatchEvent =
+  | { readonly kind: "written"; readonly path: string }
+  | { readonly kind: "gone"; readonly path: string }
+  | {
+    readonly kind: "renamed";
+    readonly from: string;
+    readonly to: string;
+    readonly isDirectory: boolean;
+    readonly moved: readonly Moved[];
+  };
+
+/** One name of a rename, and what is expected of the new one from then on. */
+interface Moved {
+  readonly from: string;
+  readonly to: string;
+  readonly expected: Expected;
+}
+
+type Renamed = Extract<WatchEvent, { kind: "renamed" }>;
+
+/** Due `calls` system calls from now. */
+interface Later {
+  calls: number;
+  readonly act: (life: Life, op: string, path: string) => void;
+}
+
+const OUTSIDE_ERRORS = new Set([
+  "PosixError",
+  "StorageError",
+  "ManifestError",
+  "RestoreError",
+]);
+
+type StoreFault = Extract<Action, { kind: "storeFault" }>;
+
+/** More steps than any run needs to come to rest. */
+const STEPS_MAX = 20_000;
+
+export class World {
+  readonly scheduler = new Scheduler();
+  readonly reference = new Reference();
+  readonly disk = new MemDisk(() => BigInt(this.scheduler.nowMs) * 1_000_000n);
+  /** The hash under each key of the store. */
+  readonly objects = new Map<string, string>();
+  readonly store = this.#openStore();
+  life: Life | null = null;
+  readonly #primary: StorageBackend;
+  readonly #tables = new MemKeyValue();
+  readonly #settings: EngineSettings;
+  /** Names that a `p4d` holds a lock on: no other of its processes touches them. */
+  readonly busy = new Set<string>();
+  /** Renames that the engine was not told of to the end. */
+  readonly #moves = new Set<Renamed>();
+  #events: WatchEvent[] = [];
+  #later: Later[] = [];
+  #storeFaults: StoreFault[] = [];
+  #manifestFaults = 0;
+  #failure: unknown = null;
+  #idCount = 0;
+  /** Names whose DELETE the daemon has not answered. */
+  readonly #deleting = new Set<string>();
+
+  constructor(settings: EngineSettings) {
+    this.#settings = settings;
+    this.#primary = withFaults(this.store, (operation) => {
+      const index = this.#storeFaults.findIndex((fault) => fault.operation === operation);
+      if (index < 0) return null;
+      const [{ when }] = this.#storeFaults.splice(index, 1) as [StoreFault];
+      return { when, fault: "unavailable" };
+    });
+  }
+
+  #openStore(): StorageBackend {
+    const inner = openMemBackend({ nowMs: () => this.scheduler.nowMs });
+    return {
+      name: inner.name,
+      capabilities: () => inner.capabilities(),
+      upload: async (request) => {
+        const info = await inner.upload(request);
+        this.objects.set(request.key, request.metadata.hash!);
+        return info;
+      },
+      download: (request) => inner.download(request),
+      head: (key) => inner.head(key),
+      delete: async (request) => {
+        await inner.delete(request);
+        this.objects.delete(request.key);
+      },
+      list: (prefix) => inner.list(prefix),
+      close: () => inner.close(),
+    };
+  }
+
+  get graceMs(): number {
+    return this.#settings.deleteGraceSecs * 1_000;
+  }
+
+  /** What is committed, for a look while no daemon runs. */
+  readTables(): ManifestStore {
+    return new ManifestStore({
+      store: this.#tables,
+      clock: this.scheduler.clockOf(this),
+      readOnly: true,
+      backup: () => Promise.reject(new InvariantError("no copies here")),
+    });
+  }
+
+  get hasMoves(): boolean {
+    return this.#moves.size > 0;
+  }
+
+  async open(random: Random): Promise<void> {
+    await this.#tables.commit(firstWrites());
+    for (const name of ["", "/.p4cache", "/.p4cache/tmp", "/.p4cache/evicting"]) {
+      this.disk.create("mkdir", `${ROOT}${name}`, "directory", 0o755);
+    }
+    await this.start(true, random);
+  }
+
+  // ---- going on ----
+
+  async act(action: Action, random: Random): Promise<void> {
+    switch (action.kind) {
+      case "ambush":
+        this.#later.push({
+          calls: action.calls,
+          act: () => this.onDisk(action.action),
+        });
+        break;
+      case "rewrite":
+        this.#spawn(this.#rewrite(action.path, action.content));
+        break;
+      case "read":
+        this.#spawn(this.#read(action.path));
+        break;
+      case "crash":
+        if (action.calls === 0) this.crash(action.lands);
+        else this.#crashLater(action.calls, action.lands);
+        break;
+      case "start":
+        if (this.life === null) await this.start(action.trusts, random);
+        break;
+      case "tick":
+        await this.scheduler.advance(action.ms);
+        break;
+      case "overflow":
+        if (this.life !== null) this.#dropEvents();
+        this.scan(true);
+        break;
+      case "diskFault":
+        this.#later.push({
+          calls: action.calls,
+          act: (_, op, path) => {
+            // A disk that cannot even be looked at stops the daemon's work, not its logic.
+            if (op !== "stat" && op !== "fstat" && op !== "statvfs") {
+              throw errorOf(action.code, op, path);
+            }
+          },
+        });
+        break;
+      case "storeFault":
+        this.#storeFaults.push(action);
+        break;
+      case "manifestFault":
+        this.#manifestFaults += 1;
+        break;
+      case "deliver":
+        for (let i = 0; i < action.count; i++) this.#deliver(action.uid);
+        break;
+      case "rename":
+      case "renameDirectory":
+        await this.#renameAndTell(action, random);
+        break;
+      case "upload":
+      case "evict":
+      case "sweep":
+      case "scan":
+        this.#onEngine(action);
+        break;
+      default:
+        this.onDisk(action);
+    }
+    await settled();
+    this.throwFailure();
+  }
+
+  /**
+   * People rename archives, not `p4d`: the engine takes the rename in before the next thing
+   * happens to those names. Nothing is renamed while nobody watches.
+   */
+  async #renameAndTell(action: DiskAction, random: Random): Promise<void> {
+    if (this.life === null) return;
+    this.onDisk(action);
+    this.deliverAll();
+    await settled();
+    while (this.hasMoves && this.scheduler.waitingCount > 0) {
+      await this.scheduler.step(random);
+      this.throwFailure();
+    }
+  }
+
+  #onEngine(
+    action: Extract<Action, { kind: "upload" | "evict" | "sweep" | "scan" }>,
+  ): void {
+    const { life } = this;
+    if (life === null) return;
+    switch (action.kind) {
+      case "upload": {
+        const due = life.manifest.dirtyDue(this.scheduler.nowMs, 100);
+        if (!due.some(({ path }) => path === action.path)) return;
+        return void this.#spawn(upload(life.context, parseDepotPath(action.path)));
+      }
+      case "evict":
+        return void this.#spawn(evict(life.context, parseDepotPath(action.path)));
+      case "sweep":
+        return void this.#spawn(life.sweeper.runPass());
+      case "scan":
+        return this.scan(action.trusts);
+    }
+  }
+
+  /** Up to `count` steps of whoever waits. */
+  async go(count: number, random: Random): Promise<void> {
+    for (let i = 0; i < count && this.scheduler.waitingCount > 0; i++) {
+      await this.scheduler.step(random);
+      this.throwFailure();
+    }
+  }
+
+  /** Until nobody waits for anything but time. */
+  async rest(random: Random): Promise<void> {
+    await this.#goUntil(() => this.scheduler.waitingCount === 0, random);
+  }
+
+  /** Until `work` has ended, however long that takes. */
+  async finish<T>(work: Promise<T>, random: Random): Promise<T> {
+    let outcome: { readonly value: T } | { readonly error: unknown } | null = null;
+    work.then((value) => outcome = { value }, (error) => outcome = { error });
+    await settled();
+    await this.#goUntil(() => outcome !== null, random);
+    const ended = outcome as unknown as { value: T } | { error: unknown };
+    if ("error" in ended) throw ended.error;
+    return ended.value;
+  }
+
+  async #goUntil(isDone: () => boolean, random: Random): Promise<void> {
+    for (let steps = 0; !isDone(); steps++) {
+      if (steps > STEPS_MAX) {
+        throw new ModelFailure("bug", "the engine never comes to rest");
+      }
+      const inMs = this.scheduler.nextWakeInMs();
+      if (this.scheduler.waitingCount > 0) await this.scheduler.step(random);
+      else if (inMs !== null) await this.scheduler.advance(inMs);
+      else throw new ModelFailure("bug", "a call never ends");
+      this.throwFailure();
+    }
+  }
+
+  throwFailure(): void {
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  #spawn(work: Promise<unknown>): Promise<unknown> {
+    work.catch((error) => this.takeError(error));
+    return work;
+  }
+
+  /** A failure of the outside world is the engine's to bear; anything else ends the run. */
+  takeError(error: unknown): void {
+    if (error instanceof Killed) return;
+    const name = error instanceof Error ? error.name : "";
+    if (!OUTSIDE_ERRORS.has(name)) this.#failure ??= error;
+  }
+
+  // ---- the daemon ----
+
+  #newLife(): Life {
+    return new Life({
+      scheduler: this.scheduler,
+      disk: this.disk,
+      tables: this.#tables,
+      primary: this.#primary,
+      settings: this.#settings,
+      newId: () => `id${++this.#idCount}`,
+      beforeCall: (life, op, path) => this.#beforeCall(life, op, path),
+      eventsUntilNow: async (life) => {
+        await life.pause("events");
+        if (life === this.life) await Promise.allSettled(this.deliverAll());
+      },
+      takeManifestFault: () => {
+        if (this.#manifestFaults === 0) return false;
+        this.#manifestFaults -= 1;
+        return true;
+      },
+    });
+  }
+
+  #beforeCall(life: Life, op: string, path: string): void {
+    const due: Later[] = [];
+    for (const later of this.#later) {
+      if (later.calls === 0) due.push(later);
+      else later.calls -= 1;
+    }
+    if (due.length === 0) return;
+    this.#later = this.#later.filter((later) => !due.includes(later));
+    for (const { act } of due) act(life, op, path);
+  }
+
+  clearFaults(): void {
+    this.#later = [];
+    this.#storeFaults = [];
+    this.#manifestFaults = 0;
+  }
+
+  /** Recovery, and the scan that runs while the daemon serves. */
+  async start(trusts: boolean, random: Random): Promise<void> {
+    const life = this.#newLife();
+    this.life = life;
+    const ready = (async (): Promise<void> => {
+      await life.manifest.recover();
+      await recoverDirectories(life.posix, ROOT, NULL_LOGGER);
+    })();
+    let isReady = false;
+    this.#spawn(ready.then(() => {
+      isReady = true;
+    }));
+    await settled();
+    while (!isReady && !life.isDead && this.scheduler.waitingCount > 0) {
+      await this.scheduler.step(random);
+      this.throwFailure();
+    }
+    if (isReady) {
+      this.#spawn(life.engine.run());
+      this.scan(trusts);
+    } else if (!life.isDead) this.crash(false); // the disk failed: the daemon ends
+  }
+
+  scan(trustsDifference: boolean): void {
+    const { life } = this;
+    if (life !== null) {
+      this.#spawn(life.engine.scan({ source: "scan", trustsDifference }));
+    }
+  }
+
+  crash(lands: boolean): void {
+    const { life } = this;
+    if (life === null) return;
+    this.life = null;
+    life.kill(lands);
+    this.#dropEvents();
+    // p4d's unlink returns in the end; whether the DELETE got through, nobody knows.
+    for (const path of this.#deleting) this.busy.delete(path);
+    this.#deleting.clear();
+  }
+
+  #crashLater(calls: number, lands: boolean): void {
+    this.#later.push({
+      calls,
+      act: (life) => {
+        if (life !== this.life) return;
+        this.crash(lands);
+        throw new Killed("killed");
+      },
+    });
+  }
+
+  // ---- events ----
+
+  #tell(event: WatchEvent): void {
+    if (event.kind === "renamed") this.#moves.add(event);
+    if (this.life !== null) this.#events.push(event);
+    else this.#lose(event);
+  }
+
+  #dropEvents(): void {
+    this.#events = [];
+    for (const move of this.#moves) this.#lose(move);
+  }
+
+  /** Nobody will tell the engine: what was moved is found by a scan, or is not. */
+  #lose(event: WatchEvent): void {
+    if (event.kind !== "renamed") return;
+    this.#moves.delete(event);
+    for (const { to, expected } of event.moved) {
+      const { contents, absentOk, version } = expected;
+      if (contents.length === 0) continue;
+      if (this.reference.of(to).version !== version) continue;
+      if (this.disk.find(`${ROOT}/${to}`)?.kind === "file") {
+        this.reference.set(to, contents, { absentOk });
+      } else this.reference.set(to, contents, { absentOk: true, brokenOk: true });
+    }
+  }
+
+  /** The engine takes in the oldest event. */
+  #deliver(uid: number): Promise<unknown> {
+    const { life } = this;
+    const event = this.#events.shift();
+    if (life === null || event === undefined) return Promise.resolve();
+    const { engine } = life;
+    switch (event.kind) {
+      case "written":
+        return this.#spawn(engine.wrote(parseDepotPath(event.path), uid));
+      case "gone":
+        engine.gone(parseDepotPath(event.path));
+        return Promise.resolve();
+      case "renamed": {
+        const from = parseDepotPath(event.from);
+        const to = parseDepotPath(event.to);
+        const done = engine.renamed(from, to, event.isDirectory, 0).then(
+          () => void this.#moves.delete(event),
+          (error) => {
+            this.#lose(event);
+            throw error;
+          },
+        );
+        return this.#spawn(done);
+      }
+    }
+  }
+
+  deliverAll(): Promise<unknown>[] {
+    const taken: Promise<unknown>[] = [];
+    while (this.#events.length > 0) taken.push(this.#deliver(0));
+    return taken;
+  }
+
+  // ---- p4d ----
+
+  onDisk(action: DiskAction): void {
+    try {
+      this.#onDisk(action);
+    } catch (error) {
+      // What the kernel refuses, p4d did not do.
+      if (!(error instanceof PosixError)) throw error;
+    }
+  }
+
+  #onDisk(action: DiskAction): void {
+    switch (action.kind) {
+      case "write":
+        return this.#write(action.path, action.content);
+      case "delete":
+        return this.#delete(action.path);
+      case "unlink":
+        return this.#unlink(action.path);
+      case "rename":
+        return this.#rename(action.from, action.to);
+      case "renameDirectory":
+        return this.#renameDirectory(action.from, action.to);
+      case "chmod": {
+        const inode = this.disk.get("chmod", `${ROOT}/${action.path}`);
+        inode.mode ^= 0o200;
+        return this.disk.touch(inode);
+      }
+    }
+  }
+
+  #write(path: string, content: number): void {
+    if (this.busy.has(path)) return;
+    const parent = `${ROOT}/${path}`.replace(/\/[^/]*$/, "");
+    if (this.disk.find(parent) === null) {
+      this.disk.create("mkdir", parent, "directory", 0o755);
+    }
+    const temporary = `${ROOT}/${path}`.replace(/[^/]*$/, "tmp.1");
+    const inode = this.disk.create("create", temporary, "file", 0o444);
+    this.disk.setBytes("write", inode, bytesOfContent(content));
+    this.disk.rename("rename", temporary, `${ROOT}/${path}`);
+    this.reference.written(path, content);
+    this.#tell({ kind: "written", path });
+  }
+
+  /** unlink(2) through the shim, which returns when the daemon has answered. */
+  #delete(path: string): void {
+    if (this.busy.has(path)) return;
+    this.disk.unlink("unlink", `${ROOT}/${path}`);
+    this.#tell({ kind: "gone", path });
+    this.#fallBack(path, rowOf(this, path));
+    const { life } = this;
+    if (life === null) return;
+    this.busy.add(path);
+    this.#deleting.add(path);
+    const { version } = this.reference.of(path);
+    const deleted = life.engine.delete(parseDepotPath(path)).then(() => {
+      if (this.reference.of(path).version === version) this.reference.set(path, []);
+    }).finally(() => {
+      // The daemon's end freed it before: p4d may have gone on since.
+      if (!life.isDead && this.#deleting.delete(path)) this.busy.delete(path);
+    });
+    this.#spawn(deleted);
+  }
+
+  /** By a program without the shim: no DELETE. */
+  #unlink(path: string): void {
+    // While a rename is not told, nobody could say which version comes back.
+    if (this.busy.has(path) || this.hasMoves) return;
+    const row = rowOf(this, path);
+    const isResident = this.disk.get("unlink", `${ROOT}/${path}`).kind === "file";
+    this.disk.unlink("unlink", `${ROOT}/${path}`);
+    this.#tell({ kind: "gone", path });
+    const isStored = row?.state === "clean" &&
+      this.reference.of(path).contents.includes(storedContentOf(row) ?? -1);
+    if (isResident && !isStored) this.#fallBack(path, row);
+  }
+
+  /** Gone without a DELETE: what the store has comes back, or nothing. */
+  #fallBack(path: string, row: FileEntry | null): void {
+    const stored = storedContentOf(row);
+    const contents = [...this.reference.of(path).contents];
+    if (stored !== null) contents.push(stored);
+    this.reference.set(path, contents, { absentOk: true, brokenOk: this.hasMoves });
+  }
+
+  #rename(from: string, to: string): void {
+    if (from === to || this.busy.has(from) || this.busy.has(to)) return;
+    this.disk.rename("rename", `${ROOT}/${from}`, `${ROOT}/${to}`);
+    const moved = [this.#moved(from, to)];
+    this.#tell({ kind: "renamed", from, to, isDirectory: false, moved });
+  }
+
+  #moved(from: string, to: string): Moved {
+    this.reference.moved(from, to);
+    return { from, to, expected: this.reference.of(to) };
+  }
+
+  #renameDirectory(from: string, to: string): void {
+    if ([...this.busy].some((path) => /^[dg]\//.test(path))) return;
+    this.disk.rename("rename", `${ROOT}/${from}`, `${ROOT}/${to}`);
+    const moved = this.reference.paths.filter((path) => path.startsWith(`${from}/`))
+      .map((path) => this.#moved(path, to + path.slice(from.length)));
+    this.#tell({ kind: "renamed", from, to, isDirectory: true, moved });
+  }
+
+  /** In place, as few do: open for writing, write in two halves, close. */
+  async #rewrite(path: string, content: number): Promise<void> {
+    if (this.busy.has(path)) return;
+    this.busy.add(path);
+    try {
+      if (this.disk.find(`${ROOT}/${path}`)?.kind !== "file") return;
+      const inode = await this.disk.openWriter(`${ROOT}/${path}`);
+      const bytes = bytesOfContent(content);
+      this.disk.setBytes("write", inode, bytes.slice(0, bytes.length / 2));
+      await this.scheduler.pause(this, "rewrite");
+      this.disk.setBytes("write", inode, bytes);
+      this.disk.close(inode, true);
+      this.reference.written(path, content);
+      this.#tell({ kind: "written", path });
+    } finally {
+      this.busy.delete(path);
+    }
+  }
+
+  /** open(2) through the shim. */
+  async #read(path: string): Promise<void> {
+    for (let tries = 0; tries < 3; tries++) {
+      if (this.busy.has(path)) return;
+      const expected = this.reference.of(path);
+      const inode = this.disk.find(`${ROOT}/${path}`);
+      if (inode?.kind === "file") return this.checkBytes(path, inode.bytes);
+      if (this.life === null || this.hasMoves) return;
+      try {
+        await this.life.engine.restore(parseDepotPath(path));
+      } catch (error) {
+        const isSettled = this.reference.of(path).version === expected.version &&
+          !this.busy.has(path) && !this.hasMoves;
+        if (isSettled) this.#checkRefusal(path, error);
+        return;
+      }
+    }
+  }
+
+  #checkRefusal(path: string, error: unknown): void {
+    if (!(error instanceof RestoreError)) throw error;
+    if (error.fault === "UNAVAILABLE" || error.fault === "FULL") return;
+    const { absentOk, brokenOk, contents } = this.reference.of(path);
+    if (error.fault === "NOTFOUND" ? absentOk : brokenOk || absentOk) return;
+    throw new ModelFailure(
+      "lost",
+      `${path} has content ${contents}, and the engine says ${error.fault}: ` +
+        error.message,
+    );
+  }
+
+  /**
+   * One of `contents` lies in the daemon's own directory: an exchange took it out of the
+   * depot a moment ago and is about to put it back, or a crash came between, and it was
+   * kept for a person (lost+found).
+   */
+  isAside(contents: readonly number[]): boolean {
+    return this.disk.below(`${ROOT}/.p4cache`).some(({ inode }) =>
+      inode.kind === "file" && contents.includes(contentOfBytes(inode.bytes) ?? -1)
+    );
+  }
+
+  /** What a reader gets is what was acknowledged. */
+  checkBytes(path: string, bytes: Uint8Array): void {
+    const { contents } = this.reference.of(path);
+    // A name that was deleted may show its old bytes until the DELETE is through.
+    if (contents.length === 0) return;
+    const content = contentOfBytes(bytes);
+    if (content !== null && contents.includes(content)) return;
+    if (this.isAside(contents)) return;
+    throw new ModelFailure(
+      "wrong",
+      `${path} reads as content ${content}, ${contents} was written`,
+    );
+  }
+}
+
+function rowOf(world: World, path: string): FileEntry | null {
+  return (world.life?.manifest ?? world.readTables()).get(parseDepotPath(path));
+}
+
+function storedContentOf(row: FileEntry | null): number | null {
+  return contentOfHash(row?.stored?.hash ?? null);
+}

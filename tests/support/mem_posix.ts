@@ -1,0 +1,514 @@
+/**
+ * The Posix interface over a disk in memory, for a simulation: each call, and each step of
+ * a composite one, tells its hooks first, which may let others act on the disk, fail it,
+ * or never let it go on.
+ *
+ * The composite calls take the steps of helpers/posix/publish.c, evict.c and exchange.c in
+ * their order. tests/model/mem_posix_test.ts compares all of it with the real library.
+ *
+ * @module
+ */
+
+import { encodeMarkerAtimeNs } from "../../src/core/marker.ts";
+import type { BytePath } from "../../src/core/names.ts";
+import {
+  type Eviction,
+  type EvictResult,
+  type ExpectedFile,
+  type FileStat,
+  type FileTimes,
+  type MarkerAttributes,
+  type Posix,
+  PosixError,
+  type Publication,
+  type PublishResult,
+  type SpaceInfo,
+  type Walk,
+  type WalkEntry,
+  type WalkOptions,
+} from "../../src/posix/posix.ts";
+import { ERRNO, errorOf, type Inode, type MemDisk } from "./mem_disk.ts";
+
+export interface PosixHooks {
+  /** Before each step; what it throws is the step's failure. */
+  before(op: string, path: BytePath): void;
+  /** Where a call leaves the thread, and again when it comes back. */
+  pause(op: string): Promise<void>;
+}
+
+const NO_HOOKS: PosixHooks = { before: () => {}, pause: () => Promise.resolve() };
+
+interface OpenFile {
+  readonly inode: Inode;
+  readonly isForWriting: boolean;
+}
+
+const BATCH = 4;
+
+export class MemPosix implements Posix {
+  readonly #disk: MemDisk;
+  readonly #hooks: PosixHooks;
+  readonly #open = new Map<number, OpenFile>();
+  readonly #leased = new Set<Inode>();
+  #fdCount = 2;
+
+  constructor(disk: MemDisk, hooks: PosixHooks = NO_HOOKS) {
+    this.#disk = disk;
+    this.#hooks = hooks;
+  }
+
+  /** The process ends: the kernel closes its descriptors and ends its leases. */
+  [Symbol.dispose](): void {
+    for (const inode of [...this.#leased]) this.#endLease(inode);
+    for (const fd of [...this.#open.keys()]) this.#closeFd(fd);
+  }
+
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  // ---- names ----
+
+  lstat(path: BytePath): FileStat | null {
+    this.#hooks.before("stat", path);
+    const inode = this.#disk.find(path);
+    return inode === null ? null : this.#disk.statOf(inode);
+  }
+
+  statvfs(path: BytePath): SpaceInfo {
+    this.#hooks.before("statvfs", path);
+    const { capacityBytes, freeBytes } = this.#disk;
+    return { totalBytes: capacityBytes, freeBytes };
+  }
+
+  readDirectory(path: BytePath): WalkEntry[] | null {
+    this.#hooks.before("readDirectory", path);
+    if (this.#disk.find(path)?.kind !== "directory") return null;
+    return this.#disk.below(path)
+      .filter(({ path }) => !path.includes("/"))
+      .map(({ path, inode }) => ({ ...this.#disk.statOf(inode), path }));
+  }
+
+  makeDirs(path: BytePath, mode: number): void {
+    for (let end = path.indexOf("/", 1);; end = path.indexOf("/", end + 1)) {
+      const prefix = end < 0 ? path : path.slice(0, end);
+      this.#hooks.before("makeDirs", prefix);
+      const there = this.#disk.find(prefix);
+      if (there === null) this.#disk.create("makeDirs", prefix, "directory", mode);
+      else if (there.kind !== "directory") throw errorOf("ENOTDIR", "makeDirs", path);
+      if (end < 0) return;
+    }
+  }
+
+  unlink(path: BytePath): boolean {
+    this.#hooks.before("unlink", path);
+    return !fails("ENOENT", () => this.#disk.unlink("unlink", path));
+  }
+
+  rmdir(path: BytePath): void {
+    this.#hooks.before("rmdir", path);
+    this.#disk.rmdir("rmdir", path);
+  }
+
+  rename(from: BytePath, to: BytePath): void {
+    this.#hooks.before("rename", from);
+    this.#disk.rename("rename", from, to);
+  }
+
+  renameNoReplace(from: BytePath, to: BytePath): boolean {
+    this.#hooks.before("rename", from);
+    return !fails(
+      "EEXIST",
+      () => this.#disk.renameNoReplace("renameNoReplace", from, to),
+    );
+  }
+
+  exchange(a: BytePath, b: BytePath): void {
+    this.#hooks.before("exchange", a);
+    this.#disk.exchange("exchange", a, b);
+  }
+
+  link(from: BytePath, to: BytePath): boolean {
+    this.#hooks.before("link", from);
+    return !fails("EEXIST", () => this.#disk.link("link", from, to));
+  }
+
+  chmod(path: BytePath, mode: number): void {
+    this.#hooks.before("chmod", path);
+    const inode = this.#disk.get("chmod", path);
+    inode.mode = mode;
+    this.#disk.touch(inode);
+  }
+
+  chown(path: BytePath, uid: number, gid: number): void {
+    this.#hooks.before("chown", path);
+    const inode = this.#disk.get("chown", path);
+    Object.assign(inode, { uid, gid });
+    this.#disk.touch(inode);
+  }
+
+  setTimes(path: BytePath, { atimeNs, mtimeNs }: FileTimes): void {
+    this.#hooks.before("setTimes", path);
+    const inode = this.#disk.get("setTimes", path);
+    inode.atimeNs = atimeNs ?? inode.atimeNs;
+    inode.mtimeNs = mtimeNs ?? inode.mtimeNs;
+    this.#disk.touch(inode);
+  }
+
+  makeMarker(path: BytePath, marker: MarkerAttributes): void {
+    this.#hooks.before("makeMarker", path);
+    const inode = this.#disk.create("makeMarker", path, "socket", marker.mode);
+    const { uid, gid, mtimeNs, sizeBytes } = marker;
+    Object.assign(inode, { uid, gid, mtimeNs, atimeNs: encodeMarkerAtimeNs(sizeBytes) });
+  }
+
+  hasWriter(path: BytePath): boolean {
+    this.#hooks.before("hasWriter", path);
+    return this.#readable("hasWriter", path).writers > 0;
+  }
+
+  // ---- open files ----
+
+  fstat(fd: number): FileStat {
+    this.#hooks.before("fstat", "");
+    return this.#disk.statOf(this.#file("fstat", fd).inode);
+  }
+
+  openRead(path: BytePath): number {
+    this.#hooks.before("open", path);
+    return this.#openFd(this.#readable("open", path), false);
+  }
+
+  createTemp(path: BytePath, mode: number): number {
+    this.#hooks.before("create", path);
+    return this.#openFd(this.#disk.create("create", path, "file", mode), true);
+  }
+
+  close(fd: number): void {
+    // A descriptor is freed whatever happens: no failure to inject.
+    this.#file("close", fd);
+    this.#closeFd(fd);
+  }
+
+  truncate(fd: number, sizeBytes: number): void {
+    this.#hooks.before("truncate", "");
+    const { inode } = this.#file("truncate", fd);
+    const bytes = new Uint8Array(sizeBytes);
+    bytes.set(inode.bytes.subarray(0, sizeBytes));
+    this.#disk.setBytes("truncate", inode, bytes);
+  }
+
+  read(fd: number, buffer: Uint8Array, offset: number): Promise<number> {
+    return this.#away("read", "", () => this.#readNow(fd, buffer, offset));
+  }
+
+  readSync(fd: number, buffer: Uint8Array, offset: number): number {
+    this.#hooks.before("read", "");
+    return this.#readNow(fd, buffer, offset);
+  }
+
+  #readNow(fd: number, buffer: Uint8Array, offset: number): number {
+    const { inode } = this.#file("read", fd);
+    const bytes = inode.bytes.subarray(offset, offset + buffer.length);
+    buffer.set(bytes);
+    return bytes.length;
+  }
+
+  write(fd: number, buffer: Uint8Array, offset: number): Promise<void> {
+    return this.#away("write", "", () => {
+      const { inode } = this.#file("write", fd);
+      const end = Math.max(inode.bytes.length, offset + buffer.length);
+      const bytes = new Uint8Array(end);
+      bytes.set(inode.bytes);
+      bytes.set(buffer, offset);
+      this.#disk.setBytes("write", inode, bytes);
+    });
+  }
+
+  fsync(fd: number): Promise<void> {
+    return this.#away("fsync", "", () => void this.#file("fsync", fd));
+  }
+
+  fdatasync(fd: number): Promise<void> {
+    return this.#away("fsync", "", () => void this.#file("fsync", fd));
+  }
+
+  fsyncPath(path: BytePath): Promise<void> {
+    return this.#away("fsync", path, () => void this.#disk.get("fsync", path));
+  }
+
+  // ---- composite calls ----
+
+  async publish(publication: Publication): Promise<PublishResult> {
+    const { temp, target, tempFd, attributes, expect } = publication;
+    const { inode } = this.#file("publish", tempFd);
+    if (this.#disk.find(temp) !== inode) throw errorOf("ESTALE", "publish", temp);
+    await this.#away("publish: attributes", temp, () => {
+      Object.assign(inode, attributes);
+      this.#disk.touch(inode);
+    });
+    const taken = expect === null
+      ? await this.#takeFreeName(temp, target)
+      : await this.#replaceMarker(temp, target, { file: inode, ino: expect.ino });
+    return taken === "published" ? await this.#settle(temp, target) : taken;
+  }
+
+  #takeFreeName(temp: BytePath, target: BytePath): Promise<PublishResult> {
+    return this.#away("publish: rename", target, () => {
+      const isTaken = fails(
+        "EEXIST",
+        () => this.#disk.renameNoReplace("publish", temp, target),
+      );
+      return isTaken ? "occupied" : "published";
+    });
+  }
+
+  async #replaceMarker(
+    temp: BytePath,
+    target: BytePath,
+    { file, ino }: { readonly file: Inode; readonly ino: bigint },
+  ): Promise<PublishResult> {
+    const marker = await this.#away(
+      "publish: pin",
+      target,
+      () => this.#disk.find(target),
+    );
+    if (marker?.kind !== "socket" || marker.ino !== ino) return "changed";
+    this.#disk.open(marker, false);
+    try {
+      const isGone = await this.#away(
+        "publish: exchange",
+        target,
+        () => fails("ENOENT", () => this.#disk.exchange("exchange", temp, target)),
+      );
+      if (isGone) return "changed";
+      const out = await this.#away(
+        "publish: look",
+        temp,
+        () => this.#disk.get("publish", temp),
+      );
+      if (out === marker) return "published";
+      await this.#putBack(temp, target, file);
+      await this.#fsyncParent(target);
+      return "changed";
+    } finally {
+      this.#disk.close(marker, false);
+    }
+  }
+
+  async #settle(temp: BytePath, target: BytePath): Promise<PublishResult> {
+    await this.#fsyncParent(target);
+    await this.#away("publish: unlink", temp, () => {
+      fails("ENOENT", () => this.#disk.unlink("publish", temp));
+    });
+    return await this.#away(
+      "publish: check",
+      target,
+      () => this.#disk.find(target)?.kind === "file" ? "published" : "changed",
+    );
+  }
+
+  async putMarker(eviction: Eviction): Promise<EvictResult> {
+    const inode = await this.#away("evict: open", eviction.target, () => {
+      try {
+        return this.#readable("evict", eviction.target);
+      } catch (error) {
+        if (!(error instanceof PosixError)) throw error;
+        if (["ENOENT", "ENOTDIR", "ENXIO", "EISDIR"].includes(error.code)) return null;
+        throw error;
+      }
+    });
+    if (inode === null) return "changed";
+    if (inode.writers > 0 || inode.lease !== null) return "busy";
+    inode.lease = { isBroken: false, ended: Promise.withResolvers() };
+    this.#leased.add(inode);
+    this.#disk.open(inode, false);
+    let result: EvictResult;
+    try {
+      result = await this.#evictUnderLease(eviction, inode);
+    } finally {
+      this.#endLease(inode);
+      this.#disk.close(inode, false);
+    }
+    if (result === "evicted") await this.#fsyncParent(eviction.aside);
+    return result;
+  }
+
+  async #evictUnderLease(eviction: Eviction, inode: Inode): Promise<EvictResult> {
+    const { target, aside, expect, marker: attributes } = eviction;
+    const isExpected = await this.#away(
+      "evict: stat",
+      target,
+      () => isUnchanged(inode, expect) && inode.ctimeNs === expect.ctimeNs,
+    );
+    if (!isExpected) return "changed";
+    await this.#away("evict: marker", aside, () => this.makeMarker(aside, attributes));
+    const marker = this.#disk.get("evict", aside);
+    try {
+      await this.#away(
+        "evict: exchange",
+        target,
+        () => this.#disk.exchange("evict", aside, target),
+      );
+    } catch (error) {
+      fails("ENOENT", () => this.#disk.unlink("evict", aside));
+      if (error instanceof PosixError && error.code === "ENOENT") return "changed";
+      throw error;
+    }
+    return await this.#commitEviction(eviction, inode, marker);
+  }
+
+  async #commitEviction(
+    { target, aside, expect }: Eviction,
+    inode: Inode,
+    marker: Inode,
+  ): Promise<EvictResult> {
+    const look = (): Promise<EvictResult> =>
+      this.#away("evict: look", aside, () => {
+        const out = this.#disk.get("evict", aside);
+        if (!isUnchanged(out, expect)) return "changed";
+        return inode.lease?.isBroken ? "busy" : "evicted";
+      });
+    let failure: unknown = null;
+    let result: EvictResult = "changed";
+    try {
+      result = await look();
+      if (result === "evicted") {
+        await this.#fsyncParent(target);
+        result = await look();
+      }
+      if (result === "evicted") {
+        await this.#away("evict: unlink", aside, () => {
+          this.#disk.unlink("evict", aside);
+        });
+        return this.#disk.find(target) === marker ? "evicted" : "changed";
+      }
+    } catch (error) {
+      failure = error;
+    }
+    await this.#putBack(aside, target, marker);
+    await this.#fsyncParent(target);
+    await this.#away("evict: unlink", aside, () => {
+      fails("ENOENT", () => this.#disk.unlink("evict", aside));
+    });
+    if (failure !== null) throw failure;
+    return result;
+  }
+
+  /** put_back of exchange.c. */
+  async #putBack(aside: BytePath, target: BytePath, put: Inode): Promise<void> {
+    for (let last = put;;) {
+      const next = this.#disk.get("put back", aside);
+      const isGone = await this.#away(
+        "put back: exchange",
+        target,
+        () => fails("ENOENT", () => this.#disk.exchange("exchange", aside, target)),
+      );
+      if (isGone) {
+        const isTaken = await this.#away(
+          "put back: rename",
+          target,
+          () =>
+            fails("EEXIST", () => this.#disk.renameNoReplace("put back", aside, target)),
+        );
+        if (isTaken) continue;
+        return;
+      }
+      const out = await this.#away(
+        "put back: look",
+        aside,
+        () => this.#disk.get("put back", aside),
+      );
+      if (out === last) return;
+      last = next;
+    }
+  }
+
+  #fsyncParent(path: BytePath): Promise<void> {
+    const parent = path.slice(0, Math.max(1, path.lastIndexOf("/")));
+    return this.#away("fsync", parent, () => void this.#disk.get("fsync", parent));
+  }
+
+  openWalk(root: BytePath, options: WalkOptions = {}): Walk {
+    const skipped = options.skip ?? [];
+    const isSkipped = (path: BytePath): boolean =>
+      skipped.some((skip) => path === skip || path.startsWith(`${skip}/`));
+    let last = "";
+    return {
+      // Each batch looks at the disk anew, behind the last name that was told.
+      nextBatch: () =>
+        this.#away("walk", root, () => {
+          const batch = this.#disk.below(root)
+            .filter(({ path }) => path > last && !isSkipped(path)).slice(0, BATCH)
+            .map(({ path, inode }) => ({ ...this.#disk.statOf(inode), path }));
+          last = batch.at(-1)?.path ?? last;
+          return batch;
+        }),
+      close: () => Promise.resolve(),
+    };
+  }
+
+  prctlNotDumpable(): void {}
+
+  // ---- helpers ----
+
+  /** A call on another thread: others act before it and after it. */
+  async #away<T>(op: string, path: BytePath, work: () => T): Promise<T> {
+    await this.#hooks.pause(op);
+    this.#hooks.before(op, path);
+    const result = work();
+    await this.#hooks.pause(op);
+    return result;
+  }
+
+  #readable(op: string, path: BytePath): Inode {
+    const inode = this.#disk.get(op, path);
+    if (inode.kind === "directory") throw errorOf("EISDIR", op, path);
+    if (inode.kind !== "file") throw errorOf("ENXIO", op, path);
+    return inode;
+  }
+
+  #openFd(inode: Inode, isForWriting: boolean): number {
+    const fd = ++this.#fdCount;
+    this.#disk.open(inode, isForWriting);
+    this.#open.set(fd, { inode, isForWriting });
+    return fd;
+  }
+
+  #closeFd(fd: number): void {
+    const { inode, isForWriting } = this.#open.get(fd)!;
+    this.#open.delete(fd);
+    this.#disk.close(inode, isForWriting);
+  }
+
+  #file(op: string, fd: number): OpenFile {
+    const file = this.#open.get(fd);
+    if (file === undefined) throw errorOf("EBADF", op, "");
+    return file;
+  }
+
+  #endLease(inode: Inode): void {
+    // The end of the process ended it already.
+    if (inode.lease === null) return;
+    const { ended } = inode.lease;
+    inode.lease = null;
+    this.#leased.delete(inode);
+    ended.resolve();
+  }
+}
+
+function isUnchanged(inode: Inode, expect: ExpectedFile): boolean {
+  return inode.kind === "file" && inode.nlink === 1 && inode.ino === expect.ino &&
+    inode.bytes.length === expect.sizeBytes && inode.mtimeNs === expect.mtimeNs;
+}
+
+/** Whether `work` fails with `code`; any other failure goes on. */
+function fails(code: keyof typeof ERRNO, work: () => void): boolean {
+  try {
+    work();
+    return false;
+  } catch (error) {
+    if (error instanceof PosixError && error.code === code) return true;
+    throw error;
+  }
+}
