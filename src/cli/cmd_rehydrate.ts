@@ -216,15 +216,19 @@ async function restoreAll(
     } // missing: deleted meanwhile
   };
   const underWay = new Set<Promise<void>>();
+  // The daemon is gone, most likely: the run ends, and the next one does the rest.
+  let failure: { readonly error: unknown } | null = null;
   for (const row of evictedRows(manifest, selection)) {
-    signal.throwIfAborted();
     if (underWay.size >= jobs) await Promise.race(underWay);
-    const done = restore(row).finally(() => underWay.delete(done));
-    // A daemon that is gone ends the run at the next race; nothing is left unhandled.
-    done.catch(() => {});
+    if (signal.aborted || failure !== null) break;
+    const done: Promise<void> = restore(row)
+      .catch((error) => void (failure ??= { error }))
+      .finally(() => underWay.delete(done));
     underWay.add(done);
   }
   await Promise.all(underWay);
+  signal.throwIfAborted();
+  if (failure !== null) throw (failure as { readonly error: unknown }).error;
   progress.clear();
 }
 

@@ -44,7 +44,8 @@ export function selectionOf(argument: string, depotPath: string): string {
   );
   const relative = bytes.startsWith(`${root}/`) ? bytes.slice(root.length + 1) : bytes;
   const selection = relative.replace(/\/(?:\.\.\.)?$/, "");
-  if (depotPathOrNull(selection) === null) {
+  // "..." alone is everything to whoever knows p4: that has an option of its own.
+  if (selection === "..." || depotPathOrNull(selection) === null) {
     throw new UsageError(`${argument} is no path below the depot ${depotPath}`);
   }
   return selection;
