@@ -42,6 +42,7 @@ import {
   settleDepot,
 } from "./foundation.ts";
 import { GateService } from "./gate_service.ts";
+import { keepHouse } from "./housekeeping.ts";
 import { logStats, reportMetrics } from "./reporters.ts";
 import { engineSettingsOf, shimUidsOf } from "./settings.ts";
 import { EXIT, type ExitStatus, StartError } from "./start_error.ts";
@@ -139,6 +140,14 @@ class Daemon {
     run(engine.run());
     run(reportMetrics(this.#reporterDeps(engine)));
     run(logStats(this.#reporterDeps(engine)));
+    run(keepHouse({
+      manifest: this.#parts.manifest,
+      manifestDirectory: `${this.#parts.state.path}/manifest`,
+      metrics: this.#metrics,
+      log,
+      clock: SYSTEM_CLOCK,
+      signal: this.#stop.signal,
+    }));
     run(this.#watchConfig(gate, engine));
     await this.#writePidFile();
     log.info(this.#license.banner());

@@ -68,7 +68,7 @@ Deno.test("restoreStored() brings back what a foreign writer overwrote, with the
   const path = fixture.path("d/a,v");
   await fixture.write("d/a,v", "stored");
   await Deno.chown(`${fixture.root}/d/a,v`, 12_345, 12_345);
-  await observe(fixture.context, path, REPORTED);
+  await observe(fixture.context, path, REPORTED, 0);
   await upload(fixture.context, path);
   await fixture.write("d/a,v", "by somebody else");
   await observe(fixture.context, path, REPORTED);

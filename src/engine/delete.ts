@@ -26,11 +26,15 @@ export async function deleteFile(
   path: DepotPath,
 ): Promise<boolean> {
   if (context.manifest.get(path) === null) await context.eventsUntilNow();
+  let hasBeenAbsent = false;
   for (;;) {
     const entry = context.manifest.get(path);
-    if (entry === null) return false;
-    // Created again since: the newer file is what counts.
-    if (lookAt(context, path).kind !== "absent") {
+    if (entry === null) return hasBeenAbsent;
+    const look = lookAt(context, path);
+    hasBeenAbsent ||= look.kind === "absent";
+    // A marker in an empty name is ours, put back by a look that came in between; anything
+    // else was created since, and the newer file is what counts.
+    if (look.kind !== "absent" && !(hasBeenAbsent && look.kind === "marker")) {
       await observe(context, path, MET);
       return true;
     }

@@ -89,33 +89,14 @@ export class Engine {
     path: DepotPath,
     writerUid: number | null,
   ): Promise<Observed | "unmanaged"> {
-    const { settings, manifest, metrics, log } = this.#context;
-    if (!isManaged(path, settings().manage)) return "unmanaged";
+    if (!isManaged(path, this.#context.settings().manage)) return "unmanaged";
     if (this.#isAbsent(path)) {
       this.gone(path);
       return "nothing";
     }
-    const observed = await observe(this.#context, path, REPORTED);
-    if (observed === "written" && !this.#isAllowed(path, writerUid)) {
-      metrics.count("p4cache_watcher_rejected_writer_total");
-      log.warn(
-        "written by a UID that is not in watcher_allowed_uids; kept local, not uploaded",
-        {
-          ...shown(path),
-          uid: writerUid ?? -1,
-        },
-      );
-      await manifest.apply(path, "any", { kind: "flagged", flags: { foreign: true } });
-    }
+    const observed = await observe(this.#context, path, REPORTED, writerUid);
     if (observed === "written") this.#coordinator.wake();
     return observed;
-  }
-
-  /** Who wrote it; where the writer was gone too soon to tell, whom the file belongs to. */
-  #isAllowed(path: DepotPath, writerUid: number | null): boolean {
-    const uid = writerUid ??
-      this.#context.posix.lstat(`${this.#context.root}/${path}`)?.uid ?? null;
-    return uid === null || this.#context.settings().watcherAllowedUids.has(uid);
   }
 
   /** A file or directory of the depot was renamed. */

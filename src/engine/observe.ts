@@ -37,11 +37,14 @@ export const MET: LookReason = { source: "engine", trustsDifference: true };
  * An empty name says little by itself: it may have been renamed or deleted a moment ago, and
  * acting on it would bring it back. So whatever was reported before now is taken in first;
  * a report itself does not wait for reports, and leaves an empty name to `Engine.gone`.
+ *
+ * @param writerUid Who wrote it, where that is known; else whom the file belongs to counts.
  */
 export async function observe(
   context: EngineContext,
   path: DepotPath,
   reason: LookReason,
+  writerUid: number | null = null,
 ): Promise<Observed> {
   let hasWaited = false;
   for (;;) {
@@ -57,7 +60,7 @@ export async function observe(
     if (plan.action === "compare") {
       plan = await compare(context, path, entry!, plan.stat, reason);
     }
-    const observed = await act(context, path, entry, plan);
+    const observed = await act(context, path, entry, plan, writerUid);
     if (observed !== "stale") return observed;
   }
 }
@@ -80,6 +83,7 @@ async function act(
   path: DepotPath,
   entry: FileEntry | null,
   plan: ObservePlan,
+  writerUid: number | null,
 ): Promise<Observed> {
   const { manifest } = context;
   const nowS = nowSeconds(context);
@@ -92,6 +96,7 @@ async function act(
         kind: "written",
         stat: plan.stat,
         nowS,
+        flags: { foreign: isForeign(context, path, writerUid ?? plan.stat.uid) },
       });
       crashPoint("observe/row-written");
       return outcome === "stale" ? "stale" : "written";
@@ -130,6 +135,17 @@ async function act(
 
 function planStat(plan: { readonly stat: LocalStat }): LocalStat {
   return plan.stat;
+}
+
+/** Written by a user who is not allowed to: kept local, and somebody has to decide. */
+function isForeign(context: EngineContext, path: DepotPath, uid: number): boolean {
+  if (context.settings().watcherAllowedUids.has(uid)) return false;
+  context.metrics.count("p4cache_watcher_rejected_writer_total");
+  context.log.warn(
+    "written by a UID that is not in watcher_allowed_uids; kept local, not uploaded",
+    { ...shown(path), uid },
+  );
+  return true;
 }
 
 /** The bytes are gone from the disk, and no DELETE said so. */

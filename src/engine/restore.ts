@@ -210,6 +210,7 @@ async function restoreAsItIs(
     await context.eventsUntilNow();
     const now = lookAt(context, path);
     if (now.kind !== "marker" || now.stat.ino !== look.stat.ino) return null;
+    refuseOtherMarker(context, path, now);
   }
   const entry = await storedEntry(context, path, look);
   const { stored } = entry;
@@ -232,6 +233,22 @@ async function restoreAsItIs(
 function isMarkerOf(context: EngineContext, path: DepotPath, stat: LocalStat): boolean {
   const entry = context.manifest.get(path);
   return entry === null || (!entry.resident && entry.local.ino === stat.ino);
+}
+
+/** Renamed while nobody watched: the row at its new name is of the file that it replaced. */
+function refuseOtherMarker(
+  context: EngineContext,
+  path: DepotPath,
+  { stat, sizeBytes }: Look & { readonly kind: "marker" },
+): void {
+  const stored = context.manifest.get(path)?.stored ?? null;
+  if (stored === null || sizeBytes === stored.sizeBytes) return;
+  if (isMarkerOf(context, path, stat)) return;
+  throw new RestoreError(
+    "CORRUPT",
+    `the marker at this name is another file's: it says ${sizeBytes} bytes, the manifest ` +
+      `${stored.sizeBytes}; it was renamed while nobody watched`,
+  );
 }
 
 /** The row that says what to restore; from the store itself if the manifest has none. */

@@ -102,7 +102,13 @@ export interface Tombstone {
  */
 export type ManifestEvent =
   /** `p4d` wrote the file (new or again). Any state; the row becomes dirty and resident. */
-  | { readonly kind: "written"; readonly stat: LocalStat; readonly nowS: number }
+  | {
+    readonly kind: "written";
+    readonly stat: LocalStat;
+    readonly nowS: number;
+    /** Set in the same step: a foreign file is never due for an upload, not for a moment. */
+    readonly flags?: Partial<FileFlags>;
+  }
   /** dirty to uploading. */
   | { readonly kind: "upload-started" }
   /** uploading to clean; a version that it replaces becomes a tombstone. */

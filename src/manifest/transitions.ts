@@ -183,7 +183,7 @@ function planForAbsent(event: ManifestEvent): Change {
         createdAtS: event.nowS,
         settledAtS: event.nowS,
         stored: null,
-        flags: NO_FLAGS,
+        flags: { ...NO_FLAGS, ...event.flags },
       }, { kind: "last", sinceMs: event.nowS * 1000 });
     case "adopted":
       return unqueued({
@@ -213,6 +213,7 @@ function planWritten(current: FileEntry, event: EventOf<"written">): Change {
       local: event.stat,
       lastAccessS: Math.max(current.lastAccessS, event.nowS),
       settledAtS: event.nowS,
+      flags: { ...current.flags, ...event.flags },
     },
     // What made the upload of the content before fail may not hold for this one.
     current.state === "dirty"

@@ -182,3 +182,30 @@ function mulberry32(seed: number): () => number {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
 }
+
+Deno.test("a directory of evicted files that p4d renames has left its old name for good", async () => {
+  await using site = await Site.open();
+  await site.start();
+  await Deno.mkdir(`${site.depot}/old`);
+  for (let i = 0; i < 50; i++) {
+    await Deno.writeTextFile(`${site.depot}/old/${i},v`, `content of ${i}\n`);
+  }
+  await site.uploaded(50);
+  await site.evictAll();
+  const script = `
+import os, sys
+os.rename("old", "new")
+for i in range(50):
+    try:
+        open("old/%d,v" % i)
+        print("old name is back", i)
+    except FileNotFoundError:
+        pass
+    if open("new/%d,v" % i).read() != "content of %d\\n" % i: print("wrong", i)
+print(sorted(os.listdir(".")))`;
+  const { stdout, stderr } = await site.program(
+    ["sh", "-c", `cd ${site.depot} && exec python3 -c '${script}'`],
+    { shim: true },
+  );
+  deepStrictEqual([stdout.trim(), stderr], ["['.p4cache', 'new']", ""]);
+});
