@@ -113,7 +113,7 @@ Deno.test("rehydrate refuses what would not fit, before it restores anything", a
     "that are here they exceed max_cache_bytes (1 B); raise it first, the daemon takes it " +
     "over while it runs\n",
   ]);
-  await site.configure({ max_cache_bytes: 0, min_free_bytes: 2 ** 50 });
+  await site.configure({ max_cache_bytes: 2 ** 40, min_free_bytes: 2 ** 50 });
   const [code, why] = await type("rehydrate");
   strictEqual(code, 3);
   match(
