@@ -263,6 +263,14 @@ export class Rig implements AsyncDisposable {
     }
   }
 
+  /** The next start is after a reboot of the machine, as far as the daemon can tell. */
+  async forgetBoot(): Promise<void> {
+    const directory = `${this.depot}/.p4cache/manifest`;
+    const manifest = await openManifest({ directory });
+    await manifest.setMeta("boot_id", "of another boot");
+    await manifest.close();
+  }
+
   /** Names below the depot, markers and files alike, the daemon's own directory left out. */
   *names(): Generator<{ path: string; isMarker: boolean }> {
     yield* namesBelow(this.depot, "");
