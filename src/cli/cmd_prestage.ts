@@ -74,9 +74,10 @@ export async function runPrestageCommand(
     dryRun,
     onProgress: ({ doneBytes, totalBytes }) => progress.update(doneBytes, totalBytes),
     signal: deps.signal,
+  }).finally(() => {
+    progress.clear();
+    log.close();
   });
-  progress.clear();
-  log.close();
   if (values.json) deps.print(JSON.stringify({ dryRun, ...report }));
   else {
     const { files, totalBytes, uploadedBytes, dirtyFiles, dirtyBytes } = report;

@@ -161,7 +161,7 @@ export class ControlServer {
       case "status":
         return Promise.resolve(this.#deps.status());
       case "conflicts":
-        return this.#conflicts(request.cursor);
+        return Promise.resolve(this.#conflicts(request.cursor));
       case "evict":
         return this.#evict(request, running);
       case "pin":
@@ -251,28 +251,22 @@ export class ControlServer {
     return { ...await engine.drain({ wait, signal, onProgress: progress }) };
   }
 
-  async #conflicts(cursor: string | null): Promise<ControlAnswer> {
+  #conflicts(cursor: string | null): ControlAnswer {
     const { manifest } = this.#deps;
     const after = cursor === null ? null : this.#cursors.get(cursor);
     if (after === undefined) {
       throw new CommandError("BADREQ", "the daemon started anew: list again");
     }
     const rows = manifest.conflicts(after, PAGE_ROWS);
-    const items = await Promise.all(
-      rows.map(({ path, entry }) => this.#conflictOf(path, entry)),
-    );
+    const items = rows.map(({ path, entry }) => this.#conflictOf(path, entry));
     const count = fittingCount(items);
     const isLast = count === rows.length && rows.length < PAGE_ROWS;
     const next = isLast ? null : this.#keepCursor(rows[count - 1]!);
     return { items: items.slice(0, count), next };
   }
 
-  async #conflictOf(
-    path: DepotPath,
-    entry: PathAndEntry["entry"],
-  ): Promise<ControlAnswer> {
-    const found = await this.#deps.engine.stat(path);
-    const local = found !== null && found.resident ? found.stat : null;
+  #conflictOf(path: DepotPath, entry: PathAndEntry["entry"]): ControlAnswer {
+    const local = this.#deps.engine.localFile(path);
     // Cut by what it becomes in JSON: six characters for one that is not ASCII.
     const shownPath = path.length > LISTED_PATH_MAX
       ? path.slice(0, LISTED_PATH_MAX)

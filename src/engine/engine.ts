@@ -8,18 +8,19 @@
 import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
 import { WakeUp } from "../core/wake_up.ts";
+import type { LocalStat } from "../manifest/manifest.ts";
 import { acceptLocal, restoreStored, type RestoreVerdict } from "./conflict.ts";
 import { TombstoneSweeper } from "./delete.ts";
 import { deleteFile } from "./delete.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
-import { lookAt } from "./local_file.ts";
 import { type EvictPass, runEvictPass } from "./evict.ts";
 import {
   evictSelected,
   type HandEviction,
   type HandEvictionReport,
 } from "./evict_by_hand.ts";
+import { lookAt } from "./local_file.ts";
 import type { LookReason } from "./observe_plan.ts";
 import { MET, observe, type Observed, REPORTED } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
@@ -193,6 +194,12 @@ export class Engine {
     this.#coordinator.wake();
     this.#evictWakeUp.wake();
     return report;
+  }
+
+  /** The local file as it is now, or null if there is none. Mends nothing. */
+  localFile(path: DepotPath): LocalStat | null {
+    const look = lookAt(this.#context, path);
+    return look.kind === "file" ? look.stat : null;
   }
 
   evictSelected(eviction: HandEviction): Promise<HandEvictionReport> {
