@@ -38,6 +38,8 @@ const NOTHING: Expected = { contents: [], absentOk: true, brokenOk: false, versi
 
 export class Reference {
   readonly #expected = new Map<string, Expected>();
+  /** All that a name had since its last DELETE. */
+  readonly #history = new Map<string, readonly number[]>();
   #version = 0;
 
   of(path: string): Expected {
@@ -63,20 +65,34 @@ export class Reference {
   }
 
   written(path: string, content: number): void {
+    this.#remember(path, [content]);
     this.set(path, [content]);
   }
 
-  /** May be there still, or not. */
-  doubt(path: string): void {
-    const { contents, brokenOk } = this.of(path);
+  deleted(path: string): void {
+    this.#history.delete(path);
+    this.set(path, []);
+  }
+
+  /** Gone without a DELETE that was answered: the last version that was stored, or nothing. */
+  doubt(path: string, brokenOk: boolean): void {
+    const contents = [...this.of(path).contents, ...this.#history.get(path) ?? []];
     this.set(path, contents, { absentOk: true, brokenOk });
   }
 
-  moved(from: string, to: string): void {
+  /** `isThere`: whether there was a file to move. */
+  moved(from: string, to: string, isThere: boolean): void {
     const { contents, absentOk, brokenOk } = this.of(from);
-    this.set(to, contents, { absentOk, brokenOk });
+    this.#remember(to, [...contents, ...this.#history.get(from) ?? []]);
+    if (isThere) this.set(to, contents, { absentOk, brokenOk });
+    else this.doubt(to, true);
     // Until the rename is told, a look takes the name for one that lost its file.
     this.set(from, [], { absentOk: true, brokenOk: true });
+  }
+
+  #remember(path: string, contents: readonly number[]): void {
+    const known = this.#history.get(path) ?? [];
+    this.#history.set(path, [...new Set([...known, ...contents])]);
   }
 }
 

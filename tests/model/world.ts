@@ -425,7 +425,7 @@ export class World {
       if (this.reference.of(to).version !== version) continue;
       if (this.disk.find(`${ROOT}/${to}`)?.kind === "file") {
         this.reference.set(to, contents, { absentOk });
-      } else this.reference.set(to, contents, { absentOk: true, brokenOk: true });
+      } else this.reference.set(to, [], { absentOk: true, brokenOk: true });
     }
   }
 
@@ -509,17 +509,17 @@ export class World {
 
   /** unlink(2) through the shim, which returns when the daemon has answered. */
   #delete(path: string): void {
-    if (this.busy.has(path)) return;
+    if (this.busy.has(path) || this.hasMoves) return;
     this.disk.unlink("unlink", `${ROOT}/${path}`);
     this.#tell({ kind: "gone", path });
-    this.#fallBack(path, rowOf(this, path));
+    this.reference.doubt(path, this.hasMoves);
     const { life } = this;
     if (life === null) return;
     this.busy.add(path);
     this.#deleting.add(path);
     const { version } = this.reference.of(path);
     const deleted = life.engine.delete(parseDepotPath(path)).then(() => {
-      if (this.reference.of(path).version === version) this.reference.set(path, []);
+      if (this.reference.of(path).version === version) this.reference.deleted(path);
     }).finally(() => {
       // The daemon's end freed it before: p4d may have gone on since.
       if (!life.isDead && this.#deleting.delete(path)) this.busy.delete(path);
@@ -537,15 +537,7 @@ export class World {
     this.#tell({ kind: "gone", path });
     const isStored = row?.state === "clean" &&
       this.reference.of(path).contents.includes(storedContentOf(row) ?? -1);
-    if (isResident && !isStored) this.#fallBack(path, row);
-  }
-
-  /** Gone without a DELETE: what the store has comes back, or nothing. */
-  #fallBack(path: string, row: FileEntry | null): void {
-    const stored = storedContentOf(row);
-    const contents = [...this.reference.of(path).contents];
-    if (stored !== null) contents.push(stored);
-    this.reference.set(path, contents, { absentOk: true, brokenOk: this.hasMoves });
+    if (isResident && !isStored) this.reference.doubt(path, this.hasMoves);
   }
 
   #rename(from: string, to: string): void {
@@ -556,7 +548,7 @@ export class World {
   }
 
   #moved(from: string, to: string): Moved {
-    this.reference.moved(from, to);
+    this.reference.moved(from, to, this.disk.find(`${ROOT}/${to}`) !== null);
     return { from, to, expected: this.reference.of(to) };
   }
 
@@ -619,13 +611,14 @@ export class World {
   }
 
   /**
-   * One of `contents` lies in the daemon's own directory: an exchange took it out of the
-   * depot a moment ago and is about to put it back, or a crash came between, and it was
-   * kept for a person (lost+found).
+   * One of `contents`, or a marker, lies in the daemon's own directory: an exchange took it
+   * out of the depot a moment ago and is about to put it back, or a crash came between, and
+   * it was kept for a person (lost+found).
    */
   isAside(contents: readonly number[]): boolean {
     return this.disk.below(`${ROOT}/.p4cache`).some(({ inode }) =>
-      inode.kind === "file" && contents.includes(contentOfBytes(inode.bytes) ?? -1)
+      inode.kind === "socket" ||
+      (inode.kind === "file" && contents.includes(contentOfBytes(inode.bytes) ?? -1))
     );
   }
 

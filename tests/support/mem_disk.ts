@@ -150,7 +150,7 @@ export class MemDisk {
   }
 
   rename(op: string, from: BytePath, to: BytePath): void {
-    const { moving, there } = this.#pair(op, from, to);
+    const { moving, there } = this.#pair(op, { from, to }, "replace");
     if (moving === there) return;
     if (there !== null) {
       if (moving.kind === "directory") {
@@ -165,16 +165,14 @@ export class MemDisk {
   }
 
   renameNoReplace(op: string, from: BytePath, to: BytePath): void {
-    const { moving, there } = this.#pair(op, from, to);
-    if (there !== null) throw errorOf("EEXIST", op, to);
+    const { moving } = this.#pair(op, { from, to }, "no-replace");
     this.#move(from, to, moving);
     this.touch(moving);
   }
 
   exchange(op: string, a: BytePath, b: BytePath): void {
-    const { moving, there } = this.#pair(op, a, b);
-    if (there === null) throw errorOf("ENOENT", op, b);
-    if (a.startsWith(`${b}/`)) throw errorOf("EINVAL", op, a);
+    const { moving, there } = this.#pair(op, { from: a, to: b }, "exchange");
+    if (there === null || there === moving) return;
     const aside = "/\0exchange";
     this.#move(a, aside, moving);
     this.#move(b, a, there);
@@ -183,20 +181,23 @@ export class MemDisk {
     this.touch(there);
   }
 
-  /** Both ends of a rename, looked up in the kernel's order. */
+  /** Both ends of a rename, looked up and refused in the kernel's order. */
   #pair(
     op: string,
-    from: BytePath,
-    to: BytePath,
+    { from, to }: { readonly from: BytePath; readonly to: BytePath },
+    how: "replace" | "no-replace" | "exchange",
   ): { moving: Inode; there: Inode | null } {
     this.#parentFor(op, from);
     this.#parentFor(op, to);
     const moving = this.get(op, from);
+    const there = this.find(to);
+    if (how === "no-replace" && there !== null) throw errorOf("EEXIST", op, to);
+    if (how === "exchange" && there === null) throw errorOf("ENOENT", op, to);
     if (to.startsWith(`${from}/`)) throw errorOf("EINVAL", op, from);
-    if (from.startsWith(`${to}/`) && op !== "exchange") {
-      throw errorOf(op === "rename" ? "ENOTEMPTY" : "EEXIST", op, to);
+    if (from.startsWith(`${to}/`)) {
+      throw errorOf(how === "exchange" ? "EINVAL" : "ENOTEMPTY", op, to);
     }
-    return { moving, there: this.find(to) };
+    return { moving, there };
   }
 
   #move(from: BytePath, to: BytePath, inode: Inode): void {
