@@ -113,6 +113,7 @@ export class ControlServer {
     if (error instanceof WireError) return `ERR BADREQ ${error.message}`;
     if (error instanceof CommandError) return `ERR ${error.code} ${error.message}`;
     if (error instanceof Error && error.name === "InvariantError") throw error;
+    if (this.#deps.signal.aborted) return "ERR BUSY the daemon is stopping";
     this.#deps.log.error(`a command failed: ${messageOf(error)}`);
     return `ERR UNAVAILABLE ${messageOf(error)}`;
   }
@@ -187,12 +188,13 @@ export class ControlServer {
     { signal, progress }: Running,
   ): Promise<ControlAnswer> {
     this.#mayChange();
-    const { residentFiles } = this.#deps.manifest.counters();
+    const { cleanFiles, dirtyFiles, uploadingFiles } = this.#deps.manifest.counters();
+    const all = cleanFiles + dirtyFiles + uploadingFiles;
     const { kept, ...report } = await this.#deps.engine.evictSelected({
       selection,
       dryRun,
       signal,
-      onProgress: (done) => progress(done, selection === "" ? residentFiles : 0),
+      onProgress: (done) => progress(done, selection === "" ? all : 0),
     });
     return { ...report, ...prefixed("kept", kept) };
   }

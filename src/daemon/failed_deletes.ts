@@ -21,6 +21,7 @@ import type { EngineContext } from "../engine/engine_context.ts";
 import { deleteFile } from "../engine/delete.ts";
 import { lookAt } from "../engine/local_file.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
+import { PosixError } from "../posix/posix.ts";
 
 const LOG_NAME = "shim-failed-deletes.log";
 const DRAINING = `${LOG_NAME}.draining-`;
@@ -79,7 +80,7 @@ export class FailedDeletes {
   /** Takes over what came since, and removes the files. */
   async finish(): Promise<FailedDeletesReport> {
     for (const name of this.#drainingNames()) {
-      await this.#takeOver(name);
+      if (!await this.#takeOver(name)) continue;
       this.#context.posix.unlink(`${this.#directory}/${name}`);
     }
     return { recorded: this.#recorded, applied: this.#applied };
@@ -92,7 +93,23 @@ export class FailedDeletes {
       .sort();
   }
 
-  async #takeOver(name: string): Promise<void> {
+  /** False if the file cannot be read; it stays for the next start. */
+  async #takeOver(name: string): Promise<boolean> {
+    try {
+      await this.#takeOverLines(name);
+      return true;
+    } catch (error) {
+      if (!(error instanceof PosixError)) throw error;
+      this.#context.log.error(
+        `cannot take over failed deletes: ${error.message}; give the file to the user that ` +
+          `p4-cache runs as, and start it again`,
+        { file: `.p4cache/${name}` },
+      );
+      return false;
+    }
+  }
+
+  async #takeOverLines(name: string): Promise<void> {
     const id = name.slice(DRAINING.length);
     const start = positionOf(this.#context.manifest.meta("failed_deletes_drained"), id);
     const known = this.#knownMarks(id);
@@ -118,9 +135,16 @@ export class FailedDeletes {
 
   async #record(record: FailedDelete, mark: string, isKnown: boolean): Promise<void> {
     const { failedOps } = this.#context;
-    const applied = await this.#apply(record);
-    if (isKnown) return;
     const { path, tsMs, pid, uid, why } = record;
+    let applied = false;
+    try {
+      applied = await this.#apply(record);
+    } catch (error) {
+      // One name that cannot be looked at keeps no other from being taken over.
+      if (!(error instanceof PosixError)) throw error;
+      this.#context.log.warn(`cannot apply a failed delete: ${error.message}`);
+    }
+    if (isKnown) return;
     failedOps.append({
       op: "delete",
       path: displayPath(path),

@@ -136,6 +136,17 @@ Deno.test("a log that is not the shim's does no harm", async () => {
   ok((await Deno.lstat(logOf(fixture))).isSymlink);
 });
 
+Deno.test("a file that cannot be read stays, is told of, and keeps no other from being taken over", async () => {
+  await using fixture = await openEngineFixture();
+  const unreadable = "shim-failed-deletes.log.draining-0";
+  await Deno.mkdir(`${fixture.root}/.p4cache/${unreadable}`);
+  await Deno.writeTextFile(logOf(fixture), record("d/a,v"));
+  const deletes = deletesOf(fixture);
+  await deletes.drain();
+  deepStrictEqual(await deletes.finish(), { recorded: 1, applied: 0 });
+  deepStrictEqual(leftovers(fixture), [unreadable]);
+});
+
 Deno.test("parseFailedDelete() takes the shim's records and nothing else", () => {
   deepStrictEqual(parseFailedDelete(record("d/\\u00e9,v", 7).trimEnd()), {
     tsMs: 7,

@@ -8,6 +8,8 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { type Finished, Site, until } from "../e2e/site.ts";
 
+const P4D_UID = 12_345;
+
 type Typed = (...args: string[]) => Promise<[code: number, stdout: string]>;
 
 /** Types a command with the site's configuration; standard error is part of the output. */
@@ -79,6 +81,8 @@ Deno.test("drain, evict, pin, rehydrate and status do and say what they promise"
     [status.files, status.residentFiles, status.evictedFiles, status.dirtyFiles],
     [3, 1, 2, 0],
   );
+  const page = Deno.readTextFileSync(new URL("../../docs/cli.md", import.meta.url));
+  for (const name of Object.keys(status)) ok(page.includes(`\`${name}\``), name);
   match((await type("status"))[1], /^evicted {3}2 files$/m);
 
   deepStrictEqual(await type("rehydrate", "--dry-run"), [
@@ -98,6 +102,22 @@ Deno.test("drain, evict, pin, rehydrate and status do and say what they promise"
   strictEqual(Deno.readTextFileSync(`${site.depot}/e/c\xe9,v`), "cccc");
   deepStrictEqual(await type("unpin", "d"), [0, "2 files, 8 B unpinned (1 changed)\n"]);
   deepStrictEqual(await type("evict"), [2, (await type("evict"))[1]]);
+});
+
+Deno.test("the user that the daemon runs as may give commands too", async () => {
+  await using site = await Site.open({ uid: P4D_UID });
+  await site.start();
+  const client = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\n" +
+    "s.connect(sys.argv[1])\n" +
+    's.sendall(b\'P4CACHE/1 CONTROL {"op":"retry","dryRun":true}\\n\')\n' +
+    "print(s.makefile().read(), end='')\n";
+  const socket = `${site.depot}/.p4cache/shim.sock`;
+  const { stdout } = await site.program(["python3", "-c", client, socket], {
+    shim: false,
+    asUser: true,
+  });
+  strictEqual(stdout, 'OK {"files":0}\n');
+  match(site.log, /an operator's command.*uid=12345/);
 });
 
 Deno.test("rehydrate refuses what would not fit, before it restores anything", async () => {
