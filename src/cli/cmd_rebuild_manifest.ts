@@ -52,6 +52,10 @@ be used, 69 the store cannot be reached, 78 configuration.
 export interface RebuildSides {
   readonly store: RebuildStore;
   readonly depot: RebuildDepot;
+  /** Whose prefix of the store it is, or null. */
+  instanceId(): Promise<string | null>;
+  /** st_dev of the depot root. */
+  readonly device: string;
   close(): Promise<void>;
 }
 
@@ -159,9 +163,13 @@ async function isSound(copy: string, deps: RebuildManifestDeps): Promise<boolean
 
 async function run(
   manifest: Manifest,
-  { store, depot }: RebuildSides,
+  { store, depot, instanceId, device }: RebuildSides,
   deps: RebuildManifestDeps,
 ): Promise<RebuildResult> {
+  // The daemon starts on a manifest with rows only if it knows whose and where they are.
+  const known = manifest.meta("instance_id") ?? await instanceId();
+  if (known !== null) await manifest.setMeta("instance_id", known);
+  await manifest.setMeta("depot_device", device);
   return await rebuildManifest({
     manifest,
     store,

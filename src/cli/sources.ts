@@ -15,6 +15,7 @@ import {
   type ManagePolicy,
 } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
+import { readInstance } from "../daemon/instance.ts";
 import { openStores } from "../daemon/stores.ts";
 import { openManifest } from "../manifest/lmdb_manifest.ts";
 import type { LocalThing, RebuildDepot } from "../manifest/rebuild.ts";
@@ -87,9 +88,13 @@ export function openPrefetchTarget(path: string): Promise<PrefetchTarget> {
 export async function openRebuildSides(path: string): Promise<RebuildSides> {
   const config = loadConfig(path);
   const store = await openPrimary(config);
+  const posix = openLocalPosix();
+  const root = bytePathOf(await Deno.realPath(config.depotPath));
   return {
     store,
-    depot: rebuildDepot(openLocalPosix(), bytePathOf(config.depotPath), config.manage),
+    depot: rebuildDepot(posix, root, config.manage),
+    instanceId: () => readInstance(store),
+    device: String(posix.lstat(root)?.dev ?? 0n),
     close: () => store.close(),
   };
 }

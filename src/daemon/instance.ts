@@ -129,7 +129,8 @@ const NO_METADATA: ObjectMetadata = {
 /** An id is a line of text; anything longer is not ours. */
 const INSTANCE_BYTES_MAX = 200;
 
-async function readInstance(store: StorageBackend): Promise<string | null> {
+/** The id that the store has, or null. @throws {StorageError} */
+export async function readInstance(store: StorageBackend): Promise<string | null> {
   const bytes = new Uint8Array(INSTANCE_BYTES_MAX);
   const info = await store.head(INSTANCE_KEY);
   if (info === null) return null;

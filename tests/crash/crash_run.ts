@@ -192,9 +192,9 @@ class CrashRun {
   async #checkEnd(): Promise<void> {
     const rig = this.#rig;
     const workload = this.#workload;
-    await rig.start();
+    strictEqual(await rig.start(), "ready", rig.stderr);
     await workload.stop();
-    await rig.drained();
+    await rig.settled();
     await workload.checkAll();
     strictEqual((await rig.end("SIGTERM")).code, 0);
     for (const name of this.#planted) {
@@ -207,7 +207,7 @@ class CrashRun {
       const { code, output } = await rig.cli("rebuild-manifest");
       ok(code === 0 || code === 1, `rebuild-manifest ended with ${code}:\n${output}`);
     }
-    await rig.start();
+    strictEqual(await rig.start(), "ready", rig.stderr);
     await workload.checkAll();
   }
 }

@@ -7,6 +7,7 @@
  */
 
 import { Buffer } from "node:buffer";
+import { bytePathOf, parseDepotPath } from "../../src/core/names.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
 
 const BUILD = new URL("../../build/", import.meta.url).pathname;
@@ -209,6 +210,11 @@ export class Rig implements AsyncDisposable {
     }
   }
 
+  /** What daemons said before they could log, the last part of it. */
+  get stderr(): string {
+    return Deno.readTextFileSync(`${this.directory}/daemon.err`).slice(-3_000);
+  }
+
   logCount(text: string): number {
     return this.log.split(text).length - 1;
   }
@@ -260,6 +266,38 @@ export class Rig implements AsyncDisposable {
       // Killed before there was a manifest.
       if (error instanceof Error && error.name === "ManifestError") return count;
       throw error;
+    }
+  }
+
+  /** The manifest knows every file as it is on the disk: no event or scan is outstanding. */
+  async settled(): Promise<void> {
+    const deadlineMs = performance.now() + WAIT_MS_MAX;
+    for (let unknown = ""; (unknown = await this.#unknownName()) !== "";) {
+      if (performance.now() > deadlineMs) {
+        throw new Error(`the manifest still does not know "${unknown}" as it is`);
+      }
+      await sleep(200);
+    }
+    await this.drained();
+  }
+
+  /** A name whose row is not what the disk has, or an empty text. */
+  async #unknownName(): Promise<string> {
+    const manifest = await openManifest({
+      directory: `${this.depot}/.p4cache/manifest`,
+      readOnly: true,
+    });
+    try {
+      for (const { path, isMarker } of this.names()) {
+        const entry = manifest.get(parseDepotPath(bytePathOf(path)));
+        const { ino } = Deno.lstatSync(`${this.depot}/${path}`);
+        const isKnown = entry !== null && entry.resident !== isMarker &&
+          (isMarker || entry.local.ino === BigInt(ino!));
+        if (!isKnown) return path;
+      }
+      return "";
+    } finally {
+      await manifest.close();
     }
   }
 

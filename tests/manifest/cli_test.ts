@@ -77,6 +77,8 @@ function depsFor(
             }
           },
         },
+        instanceId: () => Promise.resolve("instance of the store"),
+        device: "2049",
         close: () => Promise.resolve(),
       }),
   };
@@ -338,6 +340,11 @@ Deno.test("rebuild-manifest without a copy finds every stored file again", () =>
       stored.map(({ path, entry }) => [path, entry.stored!.key, entry.stored!.hash]),
     );
     ok(after.some(({ path }) => path === pathOf(2)));
+    // Without these the daemon would not start on it.
+    const rebuilt = await openManifest({ directory, readOnly: true });
+    strictEqual(rebuilt.meta("instance_id"), "instance of the store");
+    strictEqual(rebuilt.meta("depot_device"), "2049");
+    await rebuilt.close();
   }));
 
 Deno.test("an unfinished rebuild is not covered by an empty manifest", () =>
