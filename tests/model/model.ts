@@ -1,3 +1,4 @@
+// deno-lint-ignore-file no-console -- a program whose output is its result
 /**
  * Random operations against the real engine over a simulated disk, clock and store:
  * `deno run -A tests/model/model.ts --ops 1000000 --seed 1`. A failing run is cut down to a

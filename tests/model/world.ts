@@ -223,11 +223,12 @@ export class World {
   }
 
   /**
-   * People rename archives, not `p4d`: the engine takes the rename in before the next thing
-   * happens to those names. Nothing is renamed while nobody watches.
+   * People rename archives, not `p4d`, and in quiet: nothing else is under way, and the engine
+   * takes the rename in before anything else happens. Not while nobody watches.
    */
   async #renameAndTell(action: DiskAction, random: Random): Promise<void> {
     if (this.life === null) return;
+    await this.rest(random);
     this.onDisk(action);
     this.deliverAll();
     await settled();
@@ -494,7 +495,7 @@ export class World {
   }
 
   #write(path: string, content: number): void {
-    if (this.busy.has(path)) return;
+    if (this.busy.has(path) || this.hasMoves) return;
     const parent = `${ROOT}/${path}`.replace(/\/[^/]*$/, "");
     if (this.disk.find(parent) === null) {
       this.disk.create("mkdir", parent, "directory", 0o755);
@@ -510,16 +511,22 @@ export class World {
   /** unlink(2) through the shim, which returns when the daemon has answered. */
   #delete(path: string): void {
     if (this.busy.has(path) || this.hasMoves) return;
+    // What an exchange has out of the depot in this moment comes back to an empty name.
+    const isExchanging = this.disk.below(`${ROOT}/.p4cache`)
+      .some(({ inode }) => inode.kind !== "directory");
     this.disk.unlink("unlink", `${ROOT}/${path}`);
     this.#tell({ kind: "gone", path });
-    this.reference.doubt(path, this.hasMoves);
+    // A DELETE that fails half way leaves a marker that nobody can read.
+    this.reference.doubt(path, true);
     const { life } = this;
     if (life === null) return;
     this.busy.add(path);
     this.#deleting.add(path);
     const { version } = this.reference.of(path);
     const deleted = life.engine.delete(parseDepotPath(path)).then(() => {
-      if (this.reference.of(path).version === version) this.reference.deleted(path);
+      if (this.reference.of(path).version !== version) return;
+      this.reference.deleted(path);
+      if (isExchanging) this.reference.doubt(path, true);
     }).finally(() => {
       // The daemon's end freed it before: p4d may have gone on since.
       if (!life.isDead && this.#deleting.delete(path)) this.busy.delete(path);
@@ -532,12 +539,11 @@ export class World {
     // While a rename is not told, nobody could say which version comes back.
     if (this.busy.has(path) || this.hasMoves) return;
     const row = rowOf(this, path);
-    const isResident = this.disk.get("unlink", `${ROOT}/${path}`).kind === "file";
     this.disk.unlink("unlink", `${ROOT}/${path}`);
     this.#tell({ kind: "gone", path });
     const isStored = row?.state === "clean" &&
       this.reference.of(path).contents.includes(storedContentOf(row) ?? -1);
-    if (isResident && !isStored) this.reference.doubt(path, this.hasMoves);
+    if (!isStored) this.reference.doubt(path, this.hasMoves);
   }
 
   #rename(from: string, to: string): void {
