@@ -50,13 +50,13 @@ export function acceptLocal(
         );
       }
       if (dryRun) return DONE;
-      const written = await context.manifest.apply(path, entry.generation, {
+      const { outcome } = await context.manifest.apply(path, entry.generation, {
         kind: "written",
         stat: look.stat,
         nowS: nowSeconds(context),
+        flags: UNDECIDED,
       });
-      if (written.outcome !== "applied" || written.entry === null) continue;
-      if (await decide(context, path, written.entry)) return DONE;
+      if (outcome === "applied") return DONE;
     }
   });
 }

@@ -149,11 +149,11 @@ for (const kind of ["vanished", "attributes", "flagged"] as const) {
   });
 }
 
-Deno.test("acceptLocal() that dies between its steps leaves the decision open and the file unsent", async () => {
+Deno.test("acceptLocal() that dies leaves the decision open and the file unsent", async () => {
   await using fixture = await openEngineFixture();
   await inConflict(fixture);
   const path = fixture.path("d/a,v");
-  const dying = { ...fixture.context, manifest: diesAt(fixture.manifest, "flagged") };
+  const dying = { ...fixture.context, manifest: diesAt(fixture.manifest, "written") };
   await rejects(acceptLocal(dying, path, false), /power cut/);
   strictEqual(fixture.manifest.counters().conflicts, 1);
   deepStrictEqual(fixture.manifest.dirtyDue(Date.now(), 9), []);
