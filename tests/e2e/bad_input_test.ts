@@ -1,6 +1,8 @@
 import { match, strictEqual } from "node:assert/strict";
 import { run, Site } from "./site.ts";
 
+const COMPILED = new URL("../../build/p4-cache", import.meta.url).pathname;
+
 /** Each way in which a start can fail: the status, and the one line that says why. */
 async function refused(site: Site, status: number, why: RegExp): Promise<void> {
   const { code, stdout, stderr } = await site.cli(
@@ -66,6 +68,7 @@ Deno.test("a state directory that cannot be written: 78", async () => {
   await using site = await Site.open();
   await run(["chown", "4321", site.directory, `${site.directory}/config.json`]);
   await Deno.chmod(site.directory, 0o755);
+  const executable = await site.copyIn(COMPILED);
   const { code, stderr } = await run(
     [
       "setpriv",
@@ -73,7 +76,7 @@ Deno.test("a state directory that cannot be written: 78", async () => {
       "4321",
       "--clear-groups",
       "--",
-      `${new URL("../../build/p4-cache", import.meta.url).pathname}`,
+      executable,
       "run",
       "--config",
       `${site.directory}/config.json`,
@@ -89,6 +92,7 @@ Deno.test("no CAP_SYS_ADMIN: 77, naming the capability", async () => {
   await using site = await Site.open();
   await run(["chown", "-R", "4321", site.directory]);
   await Deno.chmod(site.directory, 0o755);
+  const executable = await site.copyIn(COMPILED);
   const { code, stderr } = await run(
     [
       "setpriv",
@@ -96,7 +100,7 @@ Deno.test("no CAP_SYS_ADMIN: 77, naming the capability", async () => {
       "4321",
       "--clear-groups",
       "--",
-      `${new URL("../../build/p4-cache", import.meta.url).pathname}`,
+      executable,
       "run",
       "--config",
       `${site.directory}/config.json`,

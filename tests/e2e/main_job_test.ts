@@ -36,8 +36,9 @@ for (const asUser of [false, true]) {
   Deno.test(`an update of an evicted archive never shortens its history: ${who}`, async () => {
     await using site = await Site.open(asUser ? { uid: P4D_UID } : {});
     const archive = `${site.depot}/a,v`;
+    const script = await site.copyIn(UPDATE);
     const update = (line: string, shim: boolean): Promise<string> =>
-      site.program(["python3", UPDATE, archive, line], { shim, asUser, env: QUICK })
+      site.program(["python3", script, archive, line], { shim, asUser, env: QUICK })
         .then(({ stdout }) => stdout.trim());
     await site.start();
     strictEqual(await update("1.1", true), "new");
@@ -52,7 +53,7 @@ for (const asUser of [false, true]) {
     strictEqual(await update("x", true), "failed: EIO");
     strictEqual(await update("x", false), "failed: ENXIO");
     const asRoot = { shim: true, env: QUICK };
-    const { stdout } = await site.program(["python3", UPDATE, archive, "x"], asRoot);
+    const { stdout } = await site.program(["python3", script, archive, "x"], asRoot);
     strictEqual(stdout.trim(), "failed: EIO");
     ok(Deno.lstatSync(archive).isSocket);
 

@@ -68,24 +68,26 @@ export class Site implements AsyncDisposable {
     return Deno.readTextFileSync(`${this.directory}/daemon.log`);
   }
 
-  /** Everything belongs to `uid`, and the watcher gets its capabilities from the file. */
+  /**
+   * Everything belongs to `uid`, and the watcher gets its capabilities from the file. The
+   * programs are copied: the tree's own directories may be closed to other users.
+   */
   async #giveTo(uid: number): Promise<void> {
-    await Deno.mkdir(`${this.directory}/lib`);
-    for (
-      const name of [
-        "p4-cache-gate",
-        "p4-cache-fanotify",
-        "libp4posix.so",
-        "libp4shim.so",
-      ]
-    ) {
-      await Deno.copyFile(BUILD + name, `${this.directory}/lib/${name}`);
-    }
-    const helper = `${this.directory}/lib/p4-cache-fanotify`;
+    const names = ["p4-cache", "p4-cache-gate", "p4-cache-fanotify", "libp4posix.so"];
+    for (const name of [...names, "libp4shim.so"]) await this.copyIn(BUILD + name);
+    const helper = `${this.directory}/p4-cache-fanotify`;
     await run(["setcap", "cap_sys_admin,cap_dac_read_search+ep", helper]);
     await run(["chown", "-R", `${uid}:${uid}`, this.depot, this.store]);
     await run(["chown", `${uid}:${uid}`, this.directory]);
     await Deno.chmod(this.directory, 0o755);
+  }
+
+  /** A copy of a program or script that every user can reach; returns its path. */
+  async copyIn(path: string): Promise<string> {
+    const copy = `${this.directory}/${path.replace(/^.*\//, "")}`;
+    await Deno.copyFile(path, copy);
+    await Deno.chmod(copy, 0o755);
+    return copy;
   }
 
   /** Changes the configuration; a running daemon is told. */
@@ -119,12 +121,9 @@ export class Site implements AsyncDisposable {
   }
 
   #spawn(args: string[]): Deno.ChildProcess {
-    const env: Record<string, string> = this.#uid === null
-      ? {}
-      : { P4CACHE_LIB: `${this.directory}/lib` };
+    const executable = this.#uid === null ? EXECUTABLE : `${this.directory}/p4-cache`;
     return new Deno.Command("setpriv", {
-      args: [...this.#asUser(), EXECUTABLE, ...args],
-      env,
+      args: [...this.#asUser(), executable, ...args],
       stdin: "null",
       stdout: "null",
       stderr: "null",
@@ -158,7 +157,7 @@ export class Site implements AsyncDisposable {
   ): Promise<Finished> {
     const env = how.shim
       ? {
-        LD_PRELOAD: `${BUILD}libp4shim.so`,
+        LD_PRELOAD: `${this.#uid === null ? BUILD : `${this.directory}/`}libp4shim.so`,
         P4CACHE_DEPOT: this.depot,
         ...how.env,
       }

@@ -221,7 +221,7 @@ class Depot:
         self.own = os.path.join(self.root, ".p4cache")
         for path in (self.store, self.scratch, os.path.join(self.own, "tmp")):
             os.makedirs(path)
-        self.library = os.path.join(build, "libp4shim.so")
+        self.library = os.path.join(out, "libp4shim.so")
         self.probe_program = os.path.join(out, "probe")
         self.out = out
         self.daemon = Daemon(self)

@@ -4,10 +4,13 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "${1:?usage: run.sh BUILD_DIR [name part]}" && pwd)
-out=$(mktemp -d "$build/shim-tests.XXXXXX") # of this run: another may go on beside it
+# Of this run: another may go on beside it. Outside of the tree, whose directories another
+# user, as some tests run as, may not be allowed to enter.
+out=$(mktemp -d "${TMPDIR:-/tmp}/p4shim-tests.XXXXXX")
 chmod 755 "$out"
 trap 'rm -rf "$out"' EXIT
 
+cp "$build/libp4shim.so" "$out/"
 cc=${CC:-gcc}
 flags="-std=gnu11 -O1 -g -Wall -Wextra -Werror"
 $cc $flags -o "$out/probe" "$here/probe.c" "$here/hostile.c" \
