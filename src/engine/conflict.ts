@@ -11,7 +11,7 @@
  */
 
 import { assert } from "../core/assert.ts";
-import type { BytePath, DepotPath } from "../core/names.ts";
+import { type BytePath, type DepotPath, displayPath } from "../core/names.ts";
 import type { FileEntry, LocalStat, StoredVersion } from "../manifest/manifest.ts";
 import { isParked } from "../manifest/row.ts";
 import { PosixError } from "../posix/posix.ts";
@@ -223,7 +223,14 @@ interface Exchanged {
  * Takes the marker out again. What a writer put at the name meanwhile is the newest and
  * keeps it; the older file then stays in lost+found.
  */
-function putBack({ posix }: EngineContext, { kept, target, markerIno }: Exchanged): void {
+function putBack(
+  { posix, log }: EngineContext,
+  { kept, target, markerIno }: Exchanged,
+): void {
+  const keep = (): void =>
+    log.warn("a version that was replaced just now is kept", {
+      file: `.p4cache/lost+found/${displayPath(kept.slice(kept.lastIndexOf("/") + 1))}`,
+    });
   let before: bigint | null = null;
   let put = posix.lstat(kept)!.ino;
   for (;;) {
@@ -231,12 +238,13 @@ function putBack({ posix }: EngineContext, { kept, target, markerIno }: Exchange
       posix.exchange(kept, target);
     } catch (error) {
       // The marker was renamed or removed: what is in lost+found stays there.
-      if (error instanceof PosixError && error.code === "ENOENT") return;
+      if (error instanceof PosixError && error.code === "ENOENT") return keep();
       throw error;
     }
-    const out = posix.lstat(kept)!.ino;
-    if (out === markerIno) return void posix.unlink(kept);
-    if (out === before) return;
-    [before, put] = [put, out];
+    const out = posix.lstat(kept)!;
+    // A marker that a rename removed may have left its inode's number to a file.
+    if (out.kind === "socket" && out.ino === markerIno) return void posix.unlink(kept);
+    if (out.ino === before) return keep();
+    [before, put] = [put, out.ino];
   }
 }

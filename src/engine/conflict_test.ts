@@ -96,7 +96,7 @@ Deno.test("restoreStored() changes nothing while the store does not have its ver
   ok(fixture.manifest.get(path)!.flags.conflict);
 });
 
-Deno.test("restoreStored() leaves a file that is open for writing, and one that took the name meanwhile", async () => {
+Deno.test("restoreStored() leaves a file that is open for writing", async () => {
   await using fixture = await openEngineFixture();
   await inConflict(fixture);
   const path = fixture.path("d/a,v");
@@ -107,31 +107,47 @@ Deno.test("restoreStored() leaves a file that is open for writing, and one that 
     isDone: false,
     why: "it is being written just now: try again",
   });
-  // p4d renames a newer file over the name in the moment before the exchange.
-  const { posix } = fixture.context;
-  const racing: EngineContext = {
-    ...fixture.context,
-    posix: new Proxy(posix, {
-      get(target, name): unknown {
-        if (name === "exchange") {
-          return (a: string, b: string): void => {
-            Deno.writeTextFileSync(`${fixture.root}/newer`, "newest of all");
-            Deno.renameSync(`${fixture.root}/newer`, b);
-            racing.posix.exchange = target.exchange.bind(target);
-            target.exchange(a, b);
-          };
-        }
-        const value = Reflect.get(target, name, target);
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-      set: (target, name, value) =>
-        Reflect.defineProperty(target, name, { value, configurable: true }),
-    }),
-  };
-  const raced = await restoreStored(racing, path, false);
-  ok(!raced.isDone);
-  strictEqual(await fixture.read("d/a,v"), "newest of all");
 });
+
+for (const races of [1, 2, 3]) {
+  Deno.test(`restoreStored() gives way to a writer who takes the name ${races} times at the exchange`, async () => {
+    await using fixture = await openEngineFixture();
+    await inConflict(fixture);
+    const path = fixture.path("d/a,v");
+    let raced = 0;
+    const racing = withExchange(fixture, (target) => {
+      if (raced === races) return;
+      raced += 1;
+      Deno.writeTextFileSync(`${fixture.root}/newer`, `newer ${raced}`);
+      Deno.renameSync(`${fixture.root}/newer`, target);
+    });
+    ok(!(await restoreStored(racing, path, false)).isDone);
+    strictEqual(raced, races);
+    strictEqual(await fixture.read("d/a,v"), `newer ${races}`);
+    // What a rename did not remove itself is in its place or in lost+found.
+    for (const name of keptFiles(fixture)) match(name, /^newer \d$/);
+  });
+}
+
+/** The same engine where `before` runs right before each exchange. */
+function withExchange(
+  fixture: EngineFixture,
+  before: (target: string) => void,
+): EngineContext {
+  const posix = new Proxy(fixture.context.posix, {
+    get(target, name): unknown {
+      if (name === "exchange") {
+        return (a: string, b: string): void => {
+          before(b);
+          target.exchange(a, b);
+        };
+      }
+      const value = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  return { ...fixture.context, posix };
+}
 
 for (const kind of ["vanished", "attributes", "flagged"] as const) {
   Deno.test(`restoreStored() that dies before "${kind}" is durable can be done again, and both versions are there`, async () => {
