@@ -32,6 +32,8 @@ export interface WorkloadOptions {
 export class Workload {
   readonly verdicts: Verdict[] = [];
   versionsWritten = 0;
+  /** Names whose marker somebody removed: absent while no daemon runs. */
+  readonly mayBeAbsent = new Set<string>();
   reads = 0;
   readonly #rig: Rig;
   readonly #random: Random;
@@ -40,8 +42,11 @@ export class Workload {
   readonly #versions = new Map<string, Version[]>();
   /** Names about which more than their last version may be true: renamed away. */
   readonly #loose = new Set<string>();
+  /** Where a file went, and where it came from. */
+  readonly #renamed = new Map<string, string>();
   readonly #writable: string[] = [];
   readonly #clients: Client[];
+  #areRenamesKnown = true;
   #isGoing = false;
   #failure: unknown = null;
   #loops: Promise<unknown> = Promise.resolve();
@@ -190,6 +195,7 @@ export class Workload {
     this.#loose.add(from);
     this.#publish(`${this.#rig.depot}/${from}`, to, this.#current(from));
     this.#became(from, null);
+    this.#renamed.set(to, from);
     const at = this.#writable.indexOf(from);
     if (at >= 0) this.#writable.splice(at, 1);
     await this.#record({ op: "rename", path: to, from });
@@ -215,7 +221,11 @@ export class Workload {
   async check(client: Client, path: string): Promise<void> {
     const versions = this.#versions.get(path)!;
     const first = Math.max(0, versions.length - 1);
-    const reply = await client.ask("read", `${this.#rig.depot}/${path}`);
+    let reply = await client.ask("read", `${this.#rig.depot}/${path}`);
+    const from = this.#areRenamesKnown ? undefined : this.#renamed.get(path);
+    if ("errno" in reply && reply.errno === "ENOENT" && from !== undefined) {
+      reply = await client.ask("read", `${this.#rig.depot}/${from}`);
+    }
     this.reads += 1;
     this.#compare(path, reply, versions.slice(first));
   }
@@ -223,7 +233,8 @@ export class Workload {
   #compare(path: string, reply: Reply, possible: readonly Version[]): void {
     const isLoose = this.#loose.has(path);
     if ("errno" in reply) {
-      const mayBeAbsent = isLoose || possible.includes(null);
+      const mayBeAbsent = isLoose || possible.includes(null) ||
+        this.mayBeAbsent.has(path);
       if (reply.errno !== "ENOENT" || !mayBeAbsent) {
         this.#judge(path, "lost", reply.errno);
       }
@@ -243,6 +254,14 @@ export class Workload {
     this.verdicts.push({ path, kind, detail: `${detail} at ${at}` });
     // deno-lint-ignore no-console -- as it happens, to be found in the daemon's log
     console.log(`${kind}: ${path}: ${detail} at ${at}`);
+  }
+
+  /**
+   * From here on a file that was renamed after its upload may stand under its first name,
+   * after which its object is named: of the rename only the manifest and the disk knew.
+   */
+  forgetRenames(): void {
+    this.#areRenamesKnown = false;
   }
 
   /** Every name, once; the workload must not be going. */
