@@ -107,6 +107,12 @@ bench-verify: build
 bench-shim: build
 	@tests/shim/bench.sh $(BUILD)
 
+crash: build
+	@$(DENO) run --allow-all tests/crash/crash.ts --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+
+model: toolchain
+	@$(DENO) run --allow-all tests/model/model.ts --ops $(OPS) $(if $(SEED),--seed $(SEED))
+
 fuzz: packages
 	@$(MAKE) --no-print-directory -C shim fuzz BUILD=$(BUILD) SECS=$(SECS)
 	@$(MAKE) --no-print-directory -C helpers fuzz BUILD=$(BUILD) FUZZ_SECONDS=$(SECS)

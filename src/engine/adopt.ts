@@ -24,10 +24,21 @@ export async function adoptFromStore(
   context: EngineContext,
   path: DepotPath,
 ): Promise<FileEntry | null> {
-  const { manifest, primary, secondary, signal } = context;
   if (!context.settings().storeLookupOnMiss) return null;
-  if (manifest.tombstonesOf(path).length > 0) return null;
   const key = firstKey(path);
+  // The sweeper removes objects under the same lock.
+  return await context.locks.run(`key:${key}`, () => adoptLocked(context, path, key));
+}
+
+async function adoptLocked(
+  context: EngineContext,
+  path: DepotPath,
+  key: ObjectKey,
+): Promise<FileEntry | null> {
+  const { manifest, primary, secondary, signal } = context;
+  if (manifest.tombstonesOf(path).length > 0) return null;
+  // The content of a file that was renamed keeps its key: it is another file's now.
+  if (manifest.isNamed(key)) return null;
   const inPrimary = await primary.head(key, signal);
   const info = inPrimary ?? (await secondary?.head(key, signal)) ?? null;
   if (info === null) return null;

@@ -7,6 +7,7 @@
 
 import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
+import { ManifestError } from "../manifest/manifest.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { LocalStat } from "../manifest/manifest.ts";
 import { acceptLocal, restoreStored, type RestoreVerdict } from "./conflict.ts";
@@ -281,19 +282,33 @@ export class Engine {
   async #sweepLoop(): Promise<void> {
     const { signal, clock, log } = this.#context;
     while (!signal.aborted) {
-      const removed = await this.#sweeper.runPass();
-      if (removed > 0) log.info("removed objects of deleted files", { objects: removed });
+      try {
+        const removed = await this.#sweeper.runPass();
+        if (removed > 0) {
+          log.info("removed objects of deleted files", { objects: removed });
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof Error) || error.name === "InvariantError") throw error;
+        log.error(`a pass over deleted files failed: ${error.message}`);
+      }
       await clock.sleep(SWEEP_MS, signal).catch(() => {});
     }
   }
 
   async #feedAccessTimes(): Promise<void> {
-    const { signal, clock, manifest } = this.#context;
+    const { signal, clock, manifest, log } = this.#context;
     while (!signal.aborted) {
       await clock.sleep(ACCESS_FLUSH_MS, signal).catch(() => {});
       const batch = this.#accessed;
       this.#accessed = new Map();
-      if (batch.size > 0) await manifest.accessed(batch);
+      try {
+        if (batch.size > 0) await manifest.accessed(batch);
+      } catch (error) {
+        // Only the order of eviction suffers.
+        if (!(error instanceof ManifestError)) throw error;
+        log.warn(`cannot record access times: ${error.message}`);
+      }
     }
   }
 }

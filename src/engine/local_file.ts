@@ -6,12 +6,22 @@
 
 import { type DepotPath } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
-import type { FileStat, Posix } from "../posix/posix.ts";
+import { type FileStat, type Posix, PosixError } from "../posix/posix.ts";
 import { createContentHasher } from "../storage/hashing.ts";
 import { absolute, type EngineContext, localStatOf } from "./engine_context.ts";
 import type { Look } from "./observe_plan.ts";
 
 const HASH_CHUNK_BYTES = 1_048_576;
+
+/** What openRead() says of a name at which no regular file is (any more). */
+const NOT_A_FILE: readonly string[] = [
+  "ENOENT",
+  "ENOTDIR",
+  "ENXIO",
+  "ELOOP",
+  "EISDIR",
+  "EINVAL",
+];
 
 /** What lies at `path` now. */
 export function lookAt(context: EngineContext, path: DepotPath): Look {
@@ -57,7 +67,9 @@ export async function hashFile(
   let fd: number;
   try {
     fd = posix.openRead(absolute(context, path));
-  } catch {
+  } catch (error) {
+    // Too many open files, an I/O error: not knowing the hash is not another hash.
+    if (!(error instanceof PosixError) || !NOT_A_FILE.includes(error.code)) throw error;
     return null;
   }
   try {

@@ -14,12 +14,11 @@ export function fromFileUrl(relative: string, base: string): string {
   return fileURLToPath(new URL(relative, base));
 }
 
-/** A directory on the file system of the source tree: /tmp may be a tmpfs. */
+/** A directory that every user can reach, on a disk: /tmp may be a tmpfs. */
 export async function withDirectory(
   run: (directory: string) => Promise<void>,
 ): Promise<void> {
-  const parent = fromFileUrl("../../build", import.meta.url);
-  const directory = await Deno.makeTempDir({ dir: parent, prefix: "root-test-" });
+  const directory = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "p4cache-root-" });
   await Deno.chmod(directory, 0o777);
   try {
     await run(directory);
