@@ -78,7 +78,6 @@ N ?= 10000
 OPS ?= 200000
 SECS ?= 60
 SEED ?=
-PROCS ?= 4
 
 .PHONY: help conformance differential fuzz real-programs crash power-cut faults model burst \
 	bench-shim bench-manifest bench-storage bench-verify
@@ -86,9 +85,9 @@ PROCS ?= 4
 help:
 	@echo "make [build] | demo | check | test | clean       (FEATURES=all|nfs|s3|azure|gcs)"
 	@echo "make conformance                                  every store against real servers or emulators"
-	@echo "make differential OPS=n SEED=s PROCS=p            random operations against a plain directory"
+	@echo "make differential OPS=n SEED=s                    random operations, evicted tree against plain directory"
 	@echo "make fuzz SECS=n                                  parsers of the shim and the helpers, sanitized"
-	@echo "make real-programs                                RCS, CVS, git, tar, ... on evicted trees"
+	@echo "make real-programs                                RCS, git, tar, rsync, sqlite, ... on evicted trees"
 	@echo "make crash|power-cut|faults RUNS=n, burst N=n, model OPS=n"
 	@echo "make bench-shim | bench-manifest | bench-storage | bench-verify"
 
@@ -112,6 +111,22 @@ crash: build
 
 model: toolchain
 	@$(DENO) run --allow-all tests/model/model.ts --ops $(OPS) $(if $(SEED),--seed $(SEED))
+
+power-cut: build
+	@$(DENO) run --allow-all tests/crash/power_cut.ts --runs $(RUNS)
+
+burst: build
+	@$(DENO) run --allow-all tests/crash/burst.ts --files $(N)
+	@$(DENO) run --allow-all tests/crash/burst.ts --files $(N) --small-queue
+
+faults: build
+	@$(DENO) run --allow-all tests/faults/faults.ts
+
+differential: native
+	@P4SHIM_OPS=$(OPS) P4SHIM_SEED=$(SEED) tests/shim/run.sh $(BUILD) "random operations"
+
+real-programs: native
+	@tests/shim/run.sh $(BUILD) "on an evicted tree"
 
 fuzz: packages
 	@$(MAKE) --no-print-directory -C shim fuzz BUILD=$(BUILD) SECS=$(SECS)
