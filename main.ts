@@ -11,7 +11,13 @@ const encoder = new TextEncoder();
 function writerTo(stream: typeof Deno.stdout): (text: string) => void {
   return (text) => {
     const bytes = encoder.encode(text);
-    for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
+    try {
+      for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
+    } catch (error) {
+      // The reader has left (`| head`): nobody is there to be told, as with SIGPIPE.
+      if (error instanceof Deno.errors.BrokenPipe) Deno.exit(141);
+      throw error;
+    }
   };
 }
 

@@ -16,8 +16,8 @@ passed=0 failed=0
 # Adds up what the runners print: "ok | 3 passed | 0 failed" and "shim: 3 passed, 0 failed".
 take_counts() { # log
   local p f
-  p=$(grep -oE '[0-9]+ passed' "$1" | tail -n 1 | cut -d' ' -f1)
-  f=$(grep -oE '[0-9]+ failed' "$1" | tail -n 1 | cut -d' ' -f1)
+  p=$(grep -oE '(^|[ |,])[0-9]+ passed' "$1" | tail -n 1 | grep -oE '[0-9]+')
+  f=$(grep -oE '(^|[ |,])[0-9]+ failed' "$1" | tail -n 1 | grep -oE '[0-9]+')
   passed=$(( passed + ${p:-0} ))
   failed=$(( failed + ${f:-0} ))
   [ -n "$p" ] && [ "$p" -gt 0 ]
@@ -31,7 +31,7 @@ stage() { # name, command...
   "$@" > "$log" 2>&1
   status=$?
   if ! take_counts "$log" || [ "$status" -ne 0 ]; then
-    [ "$status" -eq 0 ] || grep -qE '[1-9][0-9]* failed' "$log" || failed=$(( failed + 1 ))
+    [ "$status" -eq 0 ] || grep -qE '(^|[ |,])[1-9][0-9]* failed' "$log" || failed=$(( failed + 1 ))
     [ "$status" -ne 0 ] || failed=$(( failed + 1 ))
     printf '%-12s FAILED (status %d, %d s); the end of %s:\n' "$name" "$status" \
       "$(( $(date +%s) - started ))" "build/test-logs/$name.log"

@@ -5,7 +5,7 @@ set -euo pipefail
 
 declare -A needed=(
   [gcc]=gcc [make]=make [npm]=npm [cppcheck]=cppcheck [ci]=rcs [co]=rcs [python3]=python3
-  [setpriv]=util-linux [strace]=strace [setcap]=libcap2-bin
+  [setpriv]=util-linux [setcap]=libcap2-bin [git]=git [rsync]=rsync [sqlite3]=sqlite3 [zip]=zip
 )
 missing=()
 for program in "${!needed[@]}"; do
