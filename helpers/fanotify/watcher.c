@@ -101,7 +101,7 @@ static bool is_unsupported(int error) {
 _Noreturn static void refuse(const struct watcher *watcher, int error) {
     if (error == EPERM || error == EACCES) {
         output_fatal(error, "Cannot watch \"%s\": p4-cache-fanotify needs the capabilities "
-                            "CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH (setcap, or p4-cache setup)",
+                            "CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH (see setcap(8) and docs/operations.md)",
                      watcher->roots.root[0].real);
     }
     output_fatal(error, "Cannot watch \"%s\": %s", watcher->roots.root[0].real, strerror(error));
