@@ -53,7 +53,7 @@ async function makeTree(
   const files = Math.ceil(records / perFile);
   for (let index = 0; index < files; index++) {
     const path = `project${index % 97}/src/component${index % 1009}/file${index}.cpp`;
-    await makeArchive(`${root}/root/depot`, path);
+    await makeArchive(`${root}/server/depot`, path);
     for (let rev = Math.min(perFile, records - index * perFile); rev > 0; rev--) {
       const digest = createHash("md5").update(`${index}/${rev}`).digest("hex");
       text +=
@@ -114,7 +114,7 @@ if (import.meta.main) {
       const run = await measure([
         "--verify",
         `${directory}/${name}`,
-        `${directory}/root`,
+        `${directory}/server`,
         String(options.records),
       ]);
       report({ what: `verify --depth exists, ${name}`, ...run });

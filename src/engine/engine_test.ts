@@ -187,6 +187,36 @@ Deno.test("eviction refuses when the store lost the object, and uploads it again
   strictEqual(await evict(fixture.context, path), "evicted");
 });
 
+Deno.test("eviction reads an object whose recorded hash is gone, and refuses other bytes of that size", async () => {
+  for (
+    const [content, outcome] of [["evil", "unconfirmed"], ["good", "evicted"]] as const
+  ) {
+    await using fixture = await openEngineFixture();
+    const path = fixture.path("a,v");
+    await stored(fixture, "a,v", "good");
+    const { key } = fixture.manifest.get(path)!.stored!;
+    await fixture.primary.delete({ key });
+    const bytes = new TextEncoder().encode(content);
+    await fixture.primary.upload({
+      key,
+      source: {
+        sizeBytes: 4,
+        read: (buffer) => (buffer.set(bytes), Promise.resolve(4)),
+      },
+      metadata: {
+        hash: null,
+        mtimeNs: null,
+        mode: null,
+        uid: null,
+        gid: null,
+        path: null,
+      },
+    });
+    strictEqual(await evict(fixture.context, path), outcome);
+    if (outcome === "unconfirmed") strictEqual(await fixture.read("a,v"), "good");
+  }
+});
+
 Deno.test("eviction leaves a file alone that somebody holds open for writing", async () => {
   await using fixture = await openEngineFixture();
   await stored(fixture, "a,v", "one");

@@ -67,7 +67,10 @@ export function evict(
   });
 }
 
-/** Whether the store has the object, by size and hash; `full`: by its very bytes. */
+/**
+ * Whether the store has the object, by size and hash; `full`: by its very bytes. An object
+ * whose recorded hash is gone is read too: its size alone says nothing about its bytes.
+ */
 export async function objectShown(
   context: EngineContext,
   store: StorageBackend,
@@ -78,7 +81,7 @@ export async function objectShown(
   const hash = info?.metadata?.hash ?? null;
   const isGood = info !== null && info.sizeBytes === stored.sizeBytes &&
     (hash === null || hash === stored.hash);
-  if (!isGood || verify === "head") return isGood;
+  if (!isGood || (verify === "head" && hash !== null)) return isGood;
   const result = await store.download({
     key: stored.key,
     sizeBytes: stored.sizeBytes,
