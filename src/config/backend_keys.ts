@@ -6,6 +6,7 @@
 
 import { type FieldsOf, type KeyTable, readObject, restart } from "./key_spec.ts";
 import { type ConfigProblem, describeValue } from "./problem.ts";
+import { schemaOfTable } from "./schema.ts";
 import type { Secret } from "./secret.ts";
 import {
   absolutePath,
@@ -14,7 +15,6 @@ import {
   fixed,
   integer,
   isObject,
-  type JsonSchema,
   keyPrefix,
   nullable,
   oneOf,
@@ -260,19 +260,4 @@ export function completeBackend(
   if (fields.type !== "s3") return { ...fields, ...tuned };
   const forcePathStyle = fields.forcePathStyle ?? fields.endpoint !== null;
   return { ...fields, ...tuned, forcePathStyle };
-}
-
-/** JSON Schema of an object with these keys and no others. */
-export function schemaOfTable(table: KeyTable): JsonSchema {
-  const properties: Record<string, JsonSchema> = {};
-  for (const [key, spec] of Object.entries(table)) {
-    const description = { description: spec.help };
-    properties[key] = { ...spec.kind.schema, ...description };
-    if (spec.alias) properties[spec.alias] = { ...spec.kind.schema, deprecated: true };
-    if (spec.gigabytes) {
-      properties[spec.gigabytes] = { type: "number", minimum: 0, ...description };
-    }
-  }
-  const required = Object.keys(table).filter((key) => table[key]!.default === undefined);
-  return { type: "object", properties, required, additionalProperties: false };
 }

@@ -11,6 +11,7 @@
 import { GIB } from "../core/units.ts";
 import { backend, type BackendConfig } from "./backend_keys.ts";
 import { type FieldsOf, live, restart } from "./key_spec.ts";
+import { schedule } from "./schedule_key.ts";
 import {
   absolutePath,
   boolean,
@@ -109,6 +110,11 @@ const TRANSFER_KEYS = {
   bandwidth_download_mbps: live(number(0, 1_000_000), 0, {
     help: "Limit in megabits (10^6) a second. 0: no limit. Readers wait for it.",
     defaultNote: "no limit",
+  }),
+  bandwidth_schedule: live(schedule(), [], {
+    help: "Other limits for hours of the week. See " +
+      "[Windows](#windows-of-bandwidth_schedule).",
+    defaultNote: "the same limits always",
   }),
   retry_max_attempts: live(integer(0, 20), 3, { help: "Retries after the first try." }),
   retry_base_ms: live(integer(1, 60_000), 500, {

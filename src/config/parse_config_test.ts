@@ -57,6 +57,7 @@ Deno.test("parseConfig() needs a depot and a store, and knows a default for the 
     restoreChunkThreads: 4,
     bandwidthUploadMbps: 0,
     bandwidthDownloadMbps: 0,
+    bandwidthSchedule: [],
     retryMaxAttempts: 3,
     retryBaseMs: 500,
     retryMaxMs: 30_000,
@@ -117,6 +118,42 @@ Deno.test("parseConfig() takes the cache's sizes in bytes or in units of 2^30", 
   for (const [keys, max, low] of cases) {
     const { maxCacheBytes, lowWatermarkBytes } = configOf(keys);
     deepStrictEqual([maxCacheBytes, lowWatermarkBytes], [max, low]);
+  }
+});
+
+Deno.test("parseConfig() reads the hours of bandwidth_schedule as minutes", () => {
+  const { bandwidthSchedule } = configOf({
+    "bandwidth_schedule": [
+      { "from": "08:30", "to": "18:00", "days": ["mon", "fri"], "upload_mbps": 100 },
+      { "from": "22:00", "to": "06:00" },
+      { "from": "00:00", "to": "24:00", "download_mbps": 1.5 },
+    ],
+  });
+  const open = { days: null, uploadMbps: 0, downloadMbps: 0 };
+  deepStrictEqual(bandwidthSchedule, [
+    { ...open, from: 510, to: 1_080, days: ["mon", "fri"], uploadMbps: 100 },
+    { ...open, from: 1_320, to: 360 },
+    { ...open, from: 0, to: 1_440, downloadMbps: 1.5 },
+  ]);
+});
+
+Deno.test("parseConfig() says which hour of bandwidth_schedule is wrong", () => {
+  const window = { "from": "08:00", "to": "18:00" };
+  const cases: readonly (readonly [unknown, string])[] = [
+    ["08:00-18:00", "bandwidth_schedule"],
+    [["08:00"], "bandwidth_schedule[0]"],
+    [[window, { "from": "08:00" }], "bandwidth_schedule[1].to"],
+    [[{ ...window, "to": "08:00" }], "bandwidth_schedule[0].to"],
+    [[{ ...window, "from": "24:00" }], "bandwidth_schedule[0].from"],
+    [[{ ...window, "from": "8:00" }], "bandwidth_schedule[0].from"],
+    [[{ ...window, "days": [] }], "bandwidth_schedule[0].days"],
+    [[{ ...window, "days": ["Mon"] }], "bandwidth_schedule[0].days[0]"],
+    [[{ ...window, "upload_mbps": -1 }], "bandwidth_schedule[0].upload_mbps"],
+    [[{ ...window, "upload": 1 }], "bandwidth_schedule[0].upload"],
+  ];
+  for (const [value, key] of cases) {
+    const parsed = parseConfig({ ...LEAST, "bandwidth_schedule": value }, NO_SECRETS);
+    deepStrictEqual("problems" in parsed && parsed.problems.map((it) => it.key), [key]);
   }
 });
 

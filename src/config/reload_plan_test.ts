@@ -54,6 +54,15 @@ Deno.test("planReload() finds nothing to do in an equal configuration", () => {
   });
 });
 
+Deno.test("planReload() sees another hour in bandwidth_schedule, and applies it", () => {
+  const scheduled = (to: string): Config =>
+    configOf({ "bandwidth_schedule": [{ "from": "08:00", to, "days": ["mon"] }] });
+  deepStrictEqual(planReload(scheduled("18:00"), scheduled("18:00")).applied, []);
+  const plan = planReload(scheduled("18:00"), scheduled("19:00"));
+  deepStrictEqual(plan.applied, ["bandwidth_schedule"]);
+  strictEqual(plan.config.bandwidthSchedule[0]?.to, 1_140);
+});
+
 Deno.test("planReload() applies live keys and keeps what needs a restart", () => {
   const running = configOf({ "shim_allowed_uids": [1] });
   const wanted = configOf({

@@ -4,9 +4,11 @@
  * @module
  */
 
-import { BACKEND_KEYS, schemaOfTable } from "./backend_keys.ts";
+import { BACKEND_KEYS } from "./backend_keys.ts";
 import type { KeySpec, KeyTable } from "./key_spec.ts";
 import { KEYS, SECTIONS } from "./key_table.ts";
+import { WINDOW_KEYS } from "./schedule_key.ts";
+import { schemaOfTable } from "./schema.ts";
 import type { JsonSchema } from "./value_kinds.ts";
 
 /** `docs/config.md` */
@@ -29,6 +31,10 @@ export function renderConfigDocs(): string {
     lines.push("", ...sectionOf(`## ${title}`, table));
   }
   lines.push(
+    "",
+    ...sectionOf("### Windows of `bandwidth_schedule`", WINDOW_KEYS),
+    "",
+    "The first window that the moment lies in counts, for both directions.",
     "",
     "## Stores",
     "",

@@ -144,6 +144,20 @@ export function socketMode(): ValueKind<string> {
   );
 }
 
+/** A time of day, as minutes since midnight: 0 to 1440. */
+export function dayTime(): ValueKind<number> {
+  return kind(
+    'a time from "00:00" to "24:00"',
+    { type: "string", pattern: "^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$" },
+    (value) => {
+      if (typeof value !== "string") return undefined;
+      const match = /^([01]\d|2[0-3]):([0-5]\d)$|^(24):(00)$/.exec(value);
+      if (match === null) return undefined;
+      return Number(match[1] ?? match[3]) * 60 + Number(match[2] ?? match[4]);
+    },
+  );
+}
+
 export function logLevel(): ValueKind<string> {
   return kind(
     'debug, info, warn or error, and exceptions for modules: "info,engine=debug"',

@@ -11,7 +11,12 @@ import { revealSecrets } from "../config/secret.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import type { StorageBackend } from "../storage/backend.ts";
-import type { BandwidthLimits } from "../storage/bandwidth.ts";
+import { WEEK_DAYS } from "../config/schedule_key.ts";
+import {
+  type BandwidthLimits,
+  planBandwidth,
+  weekMinuteOf,
+} from "../storage/bandwidth.ts";
 import { openBackend } from "../storage/open_backend.ts";
 import { withConcurrency } from "../storage/limiting_backend.ts";
 import { withMetering } from "../storage/metered_backend.ts";
@@ -73,7 +78,7 @@ async function openStore(
         }),
     }, clock);
     return withRetry(
-      withBandwidth(metered, bandwidthOf(config), clock),
+      withBandwidth(metered, bandwidthOf(config, clock), clock),
       policy,
       clock,
       Math.random,
@@ -107,11 +112,28 @@ function retryPolicy({ config, metrics, log }: StoreTools): RetryPolicy {
   };
 }
 
-function bandwidthOf(config: () => Config): () => BandwidthLimits {
+/** Asked again for each chunk: a new configuration or another hour counts at once. */
+function bandwidthOf(config: () => Config, clock: Clock): () => BandwidthLimits {
+  return () => {
+    const { bandwidthUploadMbps, bandwidthDownloadMbps, bandwidthSchedule } = config();
+    const windows = bandwidthSchedule.map((window) => ({
+      days: window.days?.map((day) => WEEK_DAYS.indexOf(day)) ?? null,
+      fromMinute: window.from,
+      toMinute: window.to,
+      ...limitsOf(window.uploadMbps, window.downloadMbps),
+    }));
+    const otherwise = limitsOf(bandwidthUploadMbps, bandwidthDownloadMbps);
+    if (windows.length === 0) return otherwise;
+    return planBandwidth({ windows, otherwise }, weekMinuteOf(clock.nowMs()));
+  };
+}
+
+/** 0: no limit. */
+function limitsOf(uploadMbps: number, downloadMbps: number): BandwidthLimits {
   const bytesPerSecond = (megabits: number): number | null =>
     megabits === 0 ? null : megabits * 125_000;
-  return () => ({
-    uploadBytesPerSecond: bytesPerSecond(config().bandwidthUploadMbps),
-    downloadBytesPerSecond: bytesPerSecond(config().bandwidthDownloadMbps),
-  });
+  return {
+    uploadBytesPerSecond: bytesPerSecond(uploadMbps),
+    downloadBytesPerSecond: bytesPerSecond(downloadMbps),
+  };
 }

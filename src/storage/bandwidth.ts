@@ -1,5 +1,5 @@
 /**
- * How many bytes a second may go up and down, by the hour of the day.
+ * How many bytes a second may go up and down, by the hour of the week.
  *
  * @module
  */
@@ -12,11 +12,13 @@ export interface BandwidthLimits {
   readonly downloadBytesPerSecond: number | null;
 }
 
-/** Limits for part of each day. */
+/** Limits for part of a day. */
 export interface BandwidthWindow extends BandwidthLimits {
+  /** Days on which it begins, 0 for Sunday to 6; null: every day. */
+  readonly days: readonly number[] | null;
   /** Minute of the local day, 0 to 1439, the first one in the window. */
   readonly fromMinute: number;
-  /** The first one after it. Before `fromMinute`: the window goes past midnight. */
+  /** The first one after it, to 1440. Before `fromMinute`: the window goes past midnight. */
   readonly toMinute: number;
 }
 
@@ -26,19 +28,37 @@ export interface BandwidthSchedule {
   readonly otherwise: BandwidthLimits;
 }
 
-/** The limits at a minute of the local day. */
+/** A moment of the local week. */
+export interface WeekMinute {
+  /** 0 for Sunday to 6. */
+  readonly day: number;
+  /** 0 to 1439. */
+  readonly minute: number;
+}
+
+/** What the machine's own clock and time zone show at `nowMs`. */
+export function weekMinuteOf(nowMs: number): WeekMinute {
+  const local = new Date(nowMs);
+  return { day: local.getDay(), minute: local.getHours() * 60 + local.getMinutes() };
+}
+
+/** The limits at a moment of the local week. */
 export function planBandwidth(
   schedule: BandwidthSchedule,
-  minuteOfDay: number,
+  moment: WeekMinute,
 ): BandwidthLimits {
-  return schedule.windows.find((window) => isWithin(window, minuteOfDay)) ??
+  return schedule.windows.find((window) => isWithin(window, moment)) ??
     schedule.otherwise;
 }
 
-function isWithin(window: BandwidthWindow, minute: number): boolean {
-  const { fromMinute, toMinute } = window;
-  if (fromMinute <= toMinute) return minute >= fromMinute && minute < toMinute;
-  return minute >= fromMinute || minute < toMinute;
+function isWithin(window: BandwidthWindow, { day, minute }: WeekMinute): boolean {
+  const { days, fromMinute, toMinute } = window;
+  const beginsOn = (begin: number): boolean => days === null || days.includes(begin);
+  if (fromMinute <= toMinute) {
+    return beginsOn(day) && minute >= fromMinute && minute < toMinute;
+  }
+  return (beginsOn(day) && minute >= fromMinute) ||
+    (beginsOn((day + 6) % 7) && minute < toMinute);
 }
 
 /**
