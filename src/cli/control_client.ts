@@ -68,6 +68,13 @@ function failure(code: string, why: string): StartError {
   );
 }
 
+/** Whether `error` says that no daemon listens, and nothing else is wrong. */
+export function isNobodyThere(error: unknown): boolean {
+  return error instanceof StartError &&
+    (error.cause instanceof Deno.errors.NotFound ||
+      error.cause instanceof Deno.errors.ConnectionRefused);
+}
+
 /** What a failed connection means. Anything else stays what it is. */
 export function unreachableBy(error: unknown, socketPath: string): unknown {
   if (!(error instanceof Error)) return error;

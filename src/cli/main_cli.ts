@@ -81,6 +81,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     () => import("./cmd_prestage.ts"),
     (module) => module.runPrestageCommand,
   ),
+  migrate: operatorCommand(
+    "copy to the primary store what only the secondary has",
+    () => import("./cmd_migrate.ts"),
+    (module) => module.runMigrate,
+  ),
   verify: {
     summary: "check every archive against a checkpoint, without p4d and without recalls",
     help: async () => (await import("./cmd_verify.ts")).HELP,

@@ -44,6 +44,7 @@ export interface ControlDeps {
   readonly engine: Engine;
   readonly manifest: Manifest;
   readonly isReadOnly: () => boolean;
+  readonly hasSecondary: boolean;
   readonly status: () => ControlAnswer;
   /** Resolves when every write before the call is in the manifest; false if it cannot be told. */
   readonly catchUp: (signal: AbortSignal) => Promise<boolean>;
@@ -62,6 +63,8 @@ class CommandError extends Error {
     this.code = code;
   }
 }
+
+type ControlSelection = { readonly selection: string; readonly dryRun: boolean };
 
 interface Running {
   readonly signal: AbortSignal;
@@ -165,6 +168,8 @@ export class ControlServer {
         return Promise.resolve(this.#conflicts(request.cursor));
       case "evict":
         return this.#evict(request, running);
+      case "migrate":
+        return this.#migrate(request, running);
       case "pin":
         return this.#pin(request, running);
       case "undelete":
@@ -184,12 +189,11 @@ export class ControlServer {
   }
 
   async #evict(
-    { selection, dryRun }: Extract<ControlRequest, { op: "evict" }>,
+    { selection, dryRun }: ControlSelection,
     { signal, progress }: Running,
   ): Promise<ControlAnswer> {
     this.#mayChange();
-    const { cleanFiles, dirtyFiles, uploadingFiles } = this.#deps.manifest.counters();
-    const all = cleanFiles + dirtyFiles + uploadingFiles;
+    const all = this.#fileCount();
     const { kept, ...report } = await this.#deps.engine.evictSelected({
       selection,
       dryRun,
@@ -197,6 +201,30 @@ export class ControlServer {
       onProgress: (done) => progress(done, selection === "" ? all : 0),
     });
     return { ...report, ...prefixed("kept", kept) };
+  }
+
+  async #migrate(
+    { selection, dryRun }: ControlSelection,
+    { signal, progress }: Running,
+  ): Promise<ControlAnswer> {
+    this.#mayChange();
+    const { engine, hasSecondary } = this.#deps;
+    if (!hasSecondary) {
+      throw new CommandError("DENIED", "this daemon has no secondary store to copy from");
+    }
+    const all = selection === "" ? this.#fileCount() : 0;
+    const { objects, copiedBytes } = await engine.migrate({
+      selection,
+      dryRun,
+      signal,
+      onProgress: (done) => progress(Math.min(done, all), all),
+    });
+    return { ...suffixed("Objects", objects), copiedBytes };
+  }
+
+  #fileCount(): number {
+    const { cleanFiles, dirtyFiles, uploadingFiles } = this.#deps.manifest.counters();
+    return cleanFiles + dirtyFiles + uploadingFiles;
   }
 
   async #pin(
@@ -310,6 +338,16 @@ function prefixed(
       `${prefix}${name[0]!.toUpperCase()}${name.slice(1)}`,
       count,
     ]),
+  );
+}
+
+/** `copied` with "Objects" is `copiedObjects`. */
+export function suffixed(
+  suffix: string,
+  counts: Readonly<Record<string, number>>,
+): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(counts).map(([name, count]) => [name + suffix, count]),
   );
 }
 

@@ -32,6 +32,7 @@ function talkTo(
     engine: new Engine(fixture.context),
     manifest: fixture.manifest,
     isReadOnly: () => options.isReadOnly ?? false,
+    hasSecondary: fixture.context.secondary !== null,
     status: () => ({ version: "1" }),
     catchUp: options.catchUp ?? (() => Promise.resolve(true)),
     clock: fixture.context.clock,

@@ -115,7 +115,7 @@ class Daemon {
     const stores = await this.#openStores();
     const context = this.#engineContext(stores);
     const engine = new Engine(context);
-    await settleDepot(this.#parts, stores.primary, this.#config);
+    await settleDepot(this.#parts, stores, this.#config);
     const watch = this.#config.readOnly ? null : this.#depotWatch(engine);
     this.#watch = watch;
     const gate = this.#gateService(engine);
@@ -281,6 +281,7 @@ class Daemon {
       engine,
       manifest,
       isReadOnly: () => this.#config.readOnly,
+      hasSecondary: this.#config.secondary !== null,
       status: () => this.#statusAnswer(engine),
       catchUp: (signal) => this.#seeAllWrites(signal),
       clock: SYSTEM_CLOCK,

@@ -17,8 +17,7 @@ import { type Ledger, openLedger } from "../obs/jsonl_ledger.ts";
 import type { Logger, OpenLogger, openLogger } from "../obs/logger.ts";
 import { nativeFile } from "../posix/native_files.ts";
 import { openPosix, type Posix } from "../posix/posix.ts";
-import type { StorageBackend } from "../storage/backend.ts";
-import { settleInstance } from "./instance.ts";
+import { settleInstance, type StoresOfInstance } from "./instance.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf, openStateDirectory, type StateDirectory } from "./state_directory.ts";
 
@@ -70,10 +69,10 @@ async function openManifestOrExplain(directory: string): Promise<Manifest> {
 /** Instance, device and what a crash left; nothing of the depot is touched before. */
 export async function settleDepot(
   { manifest, posix, state, log }: Foundation,
-  primary: StorageBackend,
+  stores: StoresOfInstance,
   config: Config,
 ): Promise<void> {
-  await settleInstance(manifest, primary, config.readOnly, newId);
+  await settleInstance(manifest, stores, config.readOnly, newId);
   const device = String(state.device);
   const known = manifest.meta("depot_device");
   if (known !== null && known !== device) {

@@ -19,6 +19,8 @@ export const INSTANCE_KEY = objectKeyOf(".p4cache-meta/instance");
 export interface InstanceFacts {
   readonly inManifest: string | null;
   readonly inStore: string | null;
+  /** Of the secondary store; null also where it need not be asked. */
+  readonly inSecondary: string | null;
   readonly manifestIsEmpty: boolean;
   readonly storeIsEmpty: boolean;
   readonly isReadOnly: boolean;
@@ -31,6 +33,15 @@ export type InstancePlan =
   /** The id is in the manifest only: finish what a crash cut short. */
   | { readonly action: "write-store"; readonly id: string }
   | { readonly action: "refuse"; readonly why: string };
+
+/**
+ * The primary is new, and the store that was the primary before is the secondary now:
+ * what is read from there until it is migrated is this instance's own.
+ */
+function isMoved(facts: InstanceFacts): boolean {
+  return facts.storeIsEmpty && facts.inSecondary !== null &&
+    facts.inSecondary === facts.inManifest;
+}
 
 const HELP_EMPTY =
   "If the depot's disk is not mounted, mount it. If the manifest was lost, " +
@@ -50,12 +61,14 @@ export function planInstance(facts: InstanceFacts): InstancePlan {
     };
   }
   if (inManifest !== null) {
-    return manifestIsEmpty && storeIsEmpty ? { action: "write-store", id: inManifest } : {
+    const isNew = (manifestIsEmpty && storeIsEmpty) || isMoved(facts);
+    return isNew ? { action: "write-store", id: inManifest } : {
       action: "refuse",
       why:
         "The store has no instance marker (.p4cache-meta/instance), but this manifest " +
         "is in use: is it another bucket, prefix or export than before, or is it not " +
-        "mounted? Correct that, or put the marker back with this content: " + inManifest,
+        "mounted? Correct that, or put the marker back with this content: " + inManifest +
+        ". If the depot moves to a new store, name the old one as secondary",
     };
   }
   if (manifestIsEmpty && storeIsEmpty && inStore === null) return { action: "create" };
@@ -72,6 +85,11 @@ export function planInstance(facts: InstanceFacts): InstancePlan {
   };
 }
 
+export interface StoresOfInstance {
+  readonly primary: StorageBackend;
+  readonly secondary: StorageBackend | null;
+}
+
 /**
  * Checks, and writes what is missing.
  *
@@ -79,14 +97,18 @@ export function planInstance(facts: InstanceFacts): InstancePlan {
  */
 export async function settleInstance(
   manifest: Manifest,
-  store: StorageBackend,
+  { primary: store, secondary }: StoresOfInstance,
   isReadOnly: boolean,
   newId: () => string,
 ): Promise<void> {
   try {
+    const inManifest = manifest.meta("instance_id");
+    const inStore = await readInstance(store);
+    const mayBeMoved = inManifest !== null && inStore === null && secondary !== null;
     const plan = planInstance({
-      inManifest: manifest.meta("instance_id"),
-      inStore: await readInstance(store),
+      inManifest,
+      inStore,
+      inSecondary: mayBeMoved ? await readInstance(secondary) : null,
       manifestIsEmpty: manifest.entries("", null, 1).length === 0,
       storeIsEmpty: await isEmpty(store),
       isReadOnly,

@@ -4,6 +4,7 @@ import { type InstanceFacts, planInstance } from "./instance.ts";
 const NEW: InstanceFacts = {
   inManifest: null,
   inStore: null,
+  inSecondary: null,
   manifestIsEmpty: true,
   storeIsEmpty: true,
   isReadOnly: false,
@@ -16,6 +17,22 @@ const CASES: readonly [string, Partial<InstanceFacts>, string][] = [
   ["a crash kept the id from the store", { inManifest: "a" }, "write-store"],
   ["the store is empty under a manifest with rows", {
     inManifest: "a",
+    manifestIsEmpty: false,
+  }, "refuse"],
+  ["the store that was the primary is the secondary now, and the new one is empty", {
+    inManifest: "a",
+    inSecondary: "a",
+    manifestIsEmpty: false,
+  }, "write-store"],
+  ["the new store is not empty", {
+    inManifest: "a",
+    inSecondary: "a",
+    manifestIsEmpty: false,
+    storeIsEmpty: false,
+  }, "refuse"],
+  ["the secondary is another instance's", {
+    inManifest: "a",
+    inSecondary: "b",
     manifestIsEmpty: false,
   }, "refuse"],
   ["the marker is missing among objects, and rows exist", {

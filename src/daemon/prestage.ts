@@ -6,28 +6,15 @@
  * @module
  */
 
-import { SYSTEM_CLOCK } from "../core/clock.ts";
 import type { Config } from "../config/key_table.ts";
-import { KeyedLock } from "../core/keyed_lock.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
 import { scanDepot } from "../engine/scan.ts";
 import { UploadCoordinator } from "../engine/upload_coordinator.ts";
-import { developmentLicense } from "../license/policy.ts";
 import type { ManifestCounters } from "../manifest/manifest.ts";
 import type { OpenLogger } from "../obs/logger.ts";
-import { createMetrics } from "../obs/metrics.ts";
-import {
-  FAILED_OPS,
-  type Foundation,
-  newId,
-  openFailureLedger,
-  openFoundation,
-  readBootId,
-  settleDepot,
-} from "./foundation.ts";
-import { engineSettingsOf } from "./settings.ts";
+import { readBootId } from "./foundation.ts";
+import { openStandIn } from "./stand_in.ts";
 import { EXIT, StartError } from "./start_error.ts";
-import { openStores, type Stores } from "./stores.ts";
 
 const LOOK_MS = 100;
 
@@ -65,60 +52,11 @@ export async function runPrestage(prestage: Prestage): Promise<PrestageReport> {
     throw new StartError(EXIT.configuration, "read_only is set: nothing may be uploaded");
   }
   await using cleanup = new AsyncDisposableStack();
-  const foundation = await openFoundation(config, log, cleanup);
-  const license = developmentLicense();
-  const metrics = createMetrics();
-  const stores = await openStores({
-    config: () => config,
-    clock: SYSTEM_CLOCK,
-    log,
-    metrics,
-    watermark: license.watermark,
-    userAgent: `p4-cache/${version}`,
-  });
-  cleanup.defer(() => stores.primary.close());
-  cleanup.defer(() => stores.secondary?.close());
-  await settleDepot(foundation, stores.primary, config);
   const ended = new AbortController();
-  const context: EngineContext = {
-    ...contextOf(foundation, stores, config),
-    metrics,
-    refuseUpload: () => {
-      const answer = license.mayUpload(foundation.manifest.counters().totalBytes);
-      return answer.allowed ? null : answer.why;
-    },
-    signal: AbortSignal.any([prestage.signal, ended.signal]),
-  };
+  const signal = AbortSignal.any([prestage.signal, ended.signal]);
+  const { context } = await openStandIn({ config, log, version, signal }, cleanup);
   await compare(context, prestage);
   return await uploadAll(context, prestage, ended);
-}
-
-function contextOf(
-  foundation: Foundation,
-  { primary, secondary }: Stores,
-  config: Config,
-): Omit<EngineContext, "metrics" | "refuseUpload" | "signal"> {
-  const { state, posix, manifest, log } = foundation;
-  const settings = engineSettingsOf(config, posix.statvfs(state.root).totalBytes);
-  const ledger = (name: string): EngineContext["failedOps"] =>
-    openFailureLedger(foundation, name, config.failedLogRotateMaxMb);
-  return {
-    root: state.root,
-    device: state.device,
-    posix,
-    manifest,
-    primary,
-    secondary,
-    settings: () => settings,
-    locks: new KeyedLock(),
-    // Nobody watches: the scan is all that is known.
-    eventsUntilNow: () => Promise.resolve(),
-    clock: SYSTEM_CLOCK,
-    newId,
-    log: log.child({ module: "engine" }),
-    failedOps: ledger(FAILED_OPS),
-    failedUploads: ledger("p4-cache-failed-uploads.log"),
-  };
 }
 
 /** The same look as the daemon's first: what differs after a power cut is a conflict. */

@@ -136,7 +136,9 @@ export class TombstoneSweeper {
       if (storeNowMs !== null && storeNowMs - tombstone.atMs < graceMs) return false;
       crashPoint("sweep/object-found");
       if (info !== null) {
-        await primary.delete({ key, versionId, ifMatch: info.etag, signal });
+        // Of an object that was migrated, the row has the version of the store before.
+        const known = info.versionId === versionId ? versionId : null;
+        await primary.delete({ key, versionId: known, ifMatch: info.etag, signal });
         this.#removedInHour += 1;
       }
       crashPoint("sweep/object-removed");

@@ -22,6 +22,7 @@ import {
   type HandEvictionReport,
 } from "./evict_by_hand.ts";
 import { lookAt } from "./local_file.ts";
+import { migrateSelected, type Migration, type MigrationReport } from "./migrate.ts";
 import type { LookReason } from "./observe_plan.ts";
 import { MET, observe, type Observed, REPORTED } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
@@ -229,6 +230,10 @@ export class Engine {
   async retryFailed(): Promise<void> {
     await this.#context.manifest.retryNow();
     this.#coordinator.wake();
+  }
+
+  migrate(migration: Migration): Promise<MigrationReport> {
+    return migrateSelected(this.#context, this.#space, migration);
   }
 
   drain(options: Drain): Promise<DrainState> {

@@ -274,14 +274,14 @@ async function storedEntry(
   );
 }
 
-interface Temporary {
+export interface Temporary {
   readonly temporary: BytePath;
   readonly fd: number;
   readonly ino: bigint;
 }
 
 /** A new file whose name tells its inode, so that a restart knows it from any other. */
-function openTemporary({ posix, root, newId }: EngineContext): Temporary {
+export function openTemporary({ posix, root, newId }: EngineContext): Temporary {
   const first = `${temporaryDirectory(root)}/${newId()}`;
   const fd = posix.createTemp(first, 0o600);
   crashPoint("restore/temporary-made");

@@ -248,9 +248,10 @@ export interface Manifest {
   /**
    * Up to `limit` tombstones made at or before `beforeMs` whose object may be removed: it
    * is ours, not yet removed, and no row names it (a file that was moved or that got its
-   * old content back may: such a tombstone is never due while that lasts).
+   * old content back may: such a tombstone is never due while that lasts). Oldest first,
+   * after `after` if given.
    */
-  tombstonesDue(beforeMs: number, limit: number): Tombstone[];
+  tombstonesDue(beforeMs: number, limit: number, after?: Tombstone): Tombstone[];
   /** The object is gone from the store. A whiteout stays, everything else of it goes. */
   tombstoneRemoved(tombstone: Tombstone): Promise<void>;
   /**

@@ -239,16 +239,15 @@ export class ManifestStore implements Manifest {
     return this.#reader.tombstones(rangeOfPrefix(`${path}\0`, Number.MAX_SAFE_INTEGER));
   }
 
-  tombstonesDue(beforeMs: number, limit: number): Tombstone[] {
+  tombstonesDue(beforeMs: number, limit: number, after?: Tombstone): Tombstone[] {
     const due: Tombstone[] = [];
-    let from = FROM_START;
+    let from = after === undefined ? FROM_START : keyAfter(after);
     while (due.length < limit) {
       const range = { from, before: u64Key(beforeMs + 1), limit };
       const page = this.#reader.tombstonesByTime(range);
       due.push(...page.filter(({ stored }) => !this.isNamed(stored.key)));
       if (page.length < limit) break;
-      const last = page.at(-1)!;
-      from = `${u64Key(last.atMs)}${u64Key(last.id)}\0`;
+      from = keyAfter(page.at(-1)!);
     }
     return due.slice(0, limit);
   }
@@ -375,4 +374,9 @@ function moveRow(
       ? null
       : { row: target, change: planOverwritten(target, nowMs) },
   });
+}
+
+/** In the table of tombstones by time, the first key behind that of `tombstone`. */
+function keyAfter({ atMs, id }: Tombstone): string {
+  return `${u64Key(atMs)}${u64Key(id)}\0`;
 }

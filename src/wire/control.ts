@@ -14,7 +14,11 @@ import { WireError } from "./wire_error.ts";
 /** `selection`: a file, else a directory, else ("") everything. */
 export type ControlRequest =
   | { readonly op: "status" }
-  | { readonly op: "evict"; readonly selection: string; readonly dryRun: boolean }
+  | {
+    readonly op: "evict" | "migrate";
+    readonly selection: string;
+    readonly dryRun: boolean;
+  }
   | {
     readonly op: "pin";
     readonly selection: string;
@@ -34,6 +38,7 @@ export type ControlRequest =
 const OPERATIONS = [
   "status",
   "evict",
+  "migrate",
   "pin",
   "undelete",
   "accept",
@@ -62,6 +67,7 @@ export function parseControlRequest(text: string): ControlRequest {
     case "status":
       return { op };
     case "evict":
+    case "migrate":
       return { op, selection: m.text("selection"), dryRun: m.flag("dryRun") };
     case "pin":
       return {

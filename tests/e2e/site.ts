@@ -108,7 +108,7 @@ export class Site implements AsyncDisposable {
 
   async start(): Promise<void> {
     const ready = this.#readyCount();
-    this.#daemon = this.#spawn(["run", "--config", `${this.directory}/config.json`]);
+    this.#daemon = this.spawn(["run", "--config", `${this.directory}/config.json`]);
     await until("the daemon is ready", () => this.#readyCount() > ready);
   }
 
@@ -120,7 +120,8 @@ export class Site implements AsyncDisposable {
     }
   }
 
-  #spawn(args: string[]): Deno.ChildProcess {
+  /** Starts a command that runs until it is done, or killed. */
+  spawn(args: string[]): Deno.ChildProcess {
     const executable = this.#uid === null ? EXECUTABLE : `${this.directory}/p4-cache`;
     return new Deno.Command("setpriv", {
       args: [...this.#asUser(), executable, ...args],

@@ -1,0 +1,79 @@
+/**
+ * The engine without a daemon around it: for commands that take the daemon's place, lock and
+ * all, while none runs. Nobody watches the depot and nobody is served.
+ *
+ * @module
+ */
+
+import { SYSTEM_CLOCK } from "../core/clock.ts";
+import type { Config } from "../config/key_table.ts";
+import { KeyedLock } from "../core/keyed_lock.ts";
+import type { EngineContext } from "../engine/engine_context.ts";
+import { developmentLicense } from "../license/policy.ts";
+import type { OpenLogger } from "../obs/logger.ts";
+import { createMetrics } from "../obs/metrics.ts";
+import {
+  FAILED_OPS,
+  newId,
+  openFailureLedger,
+  openFoundation,
+  settleDepot,
+} from "./foundation.ts";
+import { engineSettingsOf } from "./settings.ts";
+import { openStores } from "./stores.ts";
+
+export interface StandInOptions {
+  readonly config: Config;
+  readonly version: string;
+  readonly log: OpenLogger;
+  /** Ends whatever is under way. */
+  readonly signal: AbortSignal;
+}
+
+/** @throws {StartError} Also while a daemon has the depot. */
+export async function openStandIn(
+  { config, log, version, signal }: StandInOptions,
+  cleanup: AsyncDisposableStack,
+): Promise<{ readonly context: EngineContext }> {
+  const foundation = await openFoundation(config, log, cleanup);
+  const { state, posix, manifest } = foundation;
+  const license = developmentLicense();
+  const metrics = createMetrics();
+  const stores = await openStores({
+    config: () => config,
+    clock: SYSTEM_CLOCK,
+    log,
+    metrics,
+    watermark: license.watermark,
+    userAgent: `p4-cache/${version}`,
+  });
+  cleanup.defer(() => stores.primary.close());
+  cleanup.defer(() => stores.secondary?.close());
+  await settleDepot(foundation, stores, config);
+  const settings = engineSettingsOf(config, posix.statvfs(state.root).totalBytes);
+  const ledger = (name: string): EngineContext["failedOps"] =>
+    openFailureLedger(foundation, name, config.failedLogRotateMaxMb);
+  const context: EngineContext = {
+    root: state.root,
+    device: state.device,
+    posix,
+    manifest,
+    ...stores,
+    settings: () => settings,
+    locks: new KeyedLock(),
+    // Nobody watches: a scan is all that is known.
+    eventsUntilNow: () => Promise.resolve(),
+    clock: SYSTEM_CLOCK,
+    newId,
+    log: log.child({ module: "engine" }),
+    metrics,
+    failedOps: ledger(FAILED_OPS),
+    failedUploads: ledger("p4-cache-failed-uploads.log"),
+    refuseUpload: () => {
+      const answer = license.mayUpload(manifest.counters().totalBytes);
+      return answer.allowed ? null : answer.why;
+    },
+    signal,
+  };
+  return { context };
+}
