@@ -48,6 +48,8 @@ function setGauges({ manifest, engine, metrics, config, clock }: ReporterDeps): 
   });
   metrics.set("p4cache_cache_bytes", counters.residentBytes);
   metrics.set("p4cache_cache_max_bytes", config().maxCacheBytes);
+  metrics.set("p4cache_read_once_bytes", counters.readOnceBytes);
+  metrics.set("p4cache_eviction_missing_bytes", engine.evictionMissingBytes);
   metrics.set("p4cache_dirty_bytes", counters.dirtyBytes);
   metrics.set("p4cache_tombstones", counters.tombstones);
   metrics.set("p4cache_conflicts", counters.conflicts);
@@ -74,16 +76,5 @@ export async function logStats(deps: ReporterDeps): Promise<void> {
       dirtyBytes,
       restoresWaiting: engine.restoreWaitingCount,
     });
-    warnOfDirtyPressure(deps, dirtyBytes);
   }
-}
-
-/** Dirty bytes cannot be evicted; `p4d` is never throttled for them, so a person must know. */
-function warnOfDirtyPressure({ config, log }: ReporterDeps, dirtyBytes: number): void {
-  const { maxCacheBytes } = config();
-  if (maxCacheBytes === 0 || dirtyBytes <= maxCacheBytes) return;
-  log.warn("files that are not uploaded yet are larger than the whole cache limit", {
-    dirtyBytes,
-    maxCacheBytes,
-  });
 }

@@ -13,9 +13,10 @@ import type { LocalStat } from "../manifest/manifest.ts";
 import { acceptLocal, restoreStored, type RestoreVerdict } from "./conflict.ts";
 import { TombstoneSweeper } from "./delete.ts";
 import { deleteFile } from "./delete.ts";
+import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
-import { type EvictPass, runEvictPass } from "./evict.ts";
+import { type EvictPass, runEvictPass } from "./evict_pass.ts";
 import {
   evictSelected,
   type HandEviction,
@@ -263,7 +264,9 @@ export class Engine {
 
   async #evictLoop(): Promise<void> {
     const { signal, clock, log } = this.#context;
+    const pressure = new DirtyPressure(this.#context);
     while (!signal.aborted) {
+      pressure.look();
       try {
         const pass = await runEvictPass(this.#context, this.#space);
         this.#lastEvictPass = pass;

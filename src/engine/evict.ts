@@ -9,8 +9,7 @@
 
 import { crashPoint } from "../core/crash_point.ts";
 import type { DepotPath } from "../core/names.ts";
-import { Places } from "../core/limits.ts";
-import type { FileEntry, PathAndEntry, StoredVersion } from "../manifest/manifest.ts";
+import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
 import { isEvictable } from "../manifest/transitions.ts";
 import {
   absolute,
@@ -22,11 +21,10 @@ import {
   nowSeconds,
   shown,
 } from "./engine_context.ts";
-import { evictableFromS, type EvictLimits, planEvictBytes } from "./evict_plan.ts";
+import { evictableFromS, type EvictLimits } from "./evict_plan.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
 import type { StorageBackend } from "../storage/backend.ts";
-import type { SpaceLedger } from "./space.ts";
 
 /** evicted, or why not. `unconfirmed`: the store does not show the object as it should be. */
 export type EvictOutcome =
@@ -36,11 +34,6 @@ export type EvictOutcome =
   | "busy"
   | "changed"
   | "unconfirmed";
-
-const BATCH = 64;
-
-/** Evictions at a time: each is a request to the store and a few local system calls. */
-const CONCURRENCY = 8;
 
 /** Evicts one file, if nothing speaks against it. */
 export function evict(
@@ -161,56 +154,6 @@ async function putMarkerInPlace(
   // Written, renamed or deleted since: what lies there now decides.
   if (applied === "stale") await observe(context, path, MET);
   return "evicted";
-}
-
-/** What one pass did, and when the next one may do more. */
-export interface EvictPass {
-  readonly evictedFiles: number;
-  readonly evictedBytes: number;
-  /** Bytes that should still go. */
-  readonly missingBytes: number;
-  /** When the oldest file that is too young now may go, seconds since the epoch. */
-  readonly nextAtS: number | null;
-}
-
-/** Evicts, least recently used first, until the limits hold or nothing more may go. */
-export async function runEvictPass(
-  context: EngineContext,
-  space: SpaceLedger,
-): Promise<EvictPass> {
-  const limits = context.settings();
-  const free = context.posix.statvfs(context.root).freeBytes - space.reservedBytes;
-  const wantedBytes = planEvictBytes(limits, context.manifest.counters(), free);
-  let evictedFiles = 0;
-  let evictedBytes = 0;
-  let nextAtS: number | null = null;
-  let after: PathAndEntry | undefined;
-  const places = new Places(CONCURRENCY);
-  while (evictedBytes < wantedBytes && !context.signal.aborted) {
-    const batch = context.manifest.leastRecentlyUsed(BATCH, after);
-    if (batch.length === 0) break;
-    after = batch.at(-1)!;
-    let plannedBytes = evictedBytes;
-    const evictions: Promise<void>[] = [];
-    for (const { path, entry } of batch) {
-      if (plannedBytes >= wantedBytes) break;
-      const fromS = evictableFromS(entry, limits);
-      if (fromS === null) continue;
-      if (fromS > nowSeconds(context)) {
-        nextAtS = Math.min(nextAtS ?? fromS, fromS);
-        continue;
-      }
-      plannedBytes += entry.local.sizeBytes;
-      evictions.push(places.run(async () => {
-        if (await evictOrLog(context, path) !== "evicted") return;
-        evictedFiles += 1;
-        evictedBytes += entry.local.sizeBytes;
-      }));
-    }
-    await Promise.all(evictions);
-  }
-  const missingBytes = Math.max(0, wantedBytes - evictedBytes);
-  return { evictedFiles, evictedBytes, missingBytes, nextAtS };
 }
 
 /** A store that does not answer keeps the file here: logged, and tried in a later pass. */

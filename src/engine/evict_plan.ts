@@ -1,6 +1,11 @@
 /**
  * How much to evict, and which rows may go. Pure.
  *
+ * Files that were restored after a long rest and read once since (a `p4 verify`, a virus
+ * scan, a backup) go before all others, and as long as they alone bring the cache over its
+ * limit, they take a tenth of it at most from the others: the part that a new working set
+ * needs to be read a second time in.
+ *
  * @module
  */
 
@@ -15,23 +20,62 @@ export interface EvictLimits {
   readonly evictMinAgeSecs: number;
 }
 
+/** What one pass is to free. */
+export interface EvictPlan {
+  readonly bytes: number;
+  /** So many of them at most from files that are not read once. */
+  readonly ofOthersBytes: number;
+}
+
+type Sizes = Pick<ManifestCounters, "residentBytes" | "readOnceBytes">;
+
+/** What is kept for others while files that were read once come and go. */
+const OTHERS_SHARE = 0.9;
+
+/** What those are brought down to: below their tenth, so that not each of them is a pass. */
+const READ_ONCE_SHARE = 0.09;
+
 /**
- * Bytes to evict now. Over `maxCacheBytes` the cache is brought down to
+ * What to evict now. Over `maxCacheBytes` the cache is brought down to
  * max(1, 90 % of the low watermark); too little free space asks for the difference.
  *
  * @param freeBytes Free on the depot's disk, less what restores have reserved.
  */
-export function planEvictBytes(
+export function planEviction(
   limits: EvictLimits,
-  counters: Pick<ManifestCounters, "residentBytes">,
+  sizes: Sizes,
   freeBytes: number,
-): number {
-  const { maxCacheBytes, lowWatermarkBytes, minFreeBytes } = limits;
+): EvictPlan {
+  const over = planOverLimit(limits, sizes);
+  const missingBytes = Math.max(0, limits.minFreeBytes - freeBytes);
+  return {
+    bytes: Math.max(over.bytes, missingBytes),
+    ofOthersBytes: Math.max(over.ofOthersBytes, missingBytes),
+  };
+}
+
+function planOverLimit(
+  { maxCacheBytes, lowWatermarkBytes }: EvictLimits,
+  { residentBytes, readOnceBytes }: Sizes,
+): EvictPlan {
+  if (maxCacheBytes === 0 || residentBytes <= maxCacheBytes) {
+    return { bytes: 0, ofOthersBytes: 0 };
+  }
   const targetBytes = Math.max(1, Math.floor(lowWatermarkBytes * 0.9));
-  const overBytes = maxCacheBytes > 0 && counters.residentBytes > maxCacheBytes
-    ? counters.residentBytes - targetBytes
-    : 0;
-  return Math.max(0, overBytes, minFreeBytes - freeBytes);
+  const othersBytes = residentBytes - readOnceBytes;
+  if (othersBytes > maxCacheBytes) {
+    const bytes = residentBytes - targetBytes;
+    return { bytes, ofOthersBytes: bytes };
+  }
+  const othersKept = Math.min(othersBytes, Math.floor(maxCacheBytes * OTHERS_SHARE));
+  const readOnceKept = Math.max(
+    targetBytes - othersKept,
+    Math.floor(maxCacheBytes * READ_ONCE_SHARE),
+  );
+  return {
+    bytes: Math.max(0, residentBytes - othersKept - readOnceKept),
+    ofOthersBytes: othersBytes - othersKept,
+  };
 }
 
 /** When the row may be evicted by its age, in seconds since the epoch; null if never now. */

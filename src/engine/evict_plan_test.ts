@@ -1,5 +1,5 @@
-import { strictEqual } from "node:assert/strict";
-import { planEvictBytes } from "./evict_plan.ts";
+import { deepStrictEqual } from "node:assert/strict";
+import { planEviction } from "./evict_plan.ts";
 
 const LIMITS = {
   maxCacheBytes: 1_000,
@@ -8,25 +8,76 @@ const LIMITS = {
   evictMinAgeSecs: 60,
 };
 
-const CASES = [
-  ["a cache at its limit is left alone", 1_000, 500, 0],
-  ["one byte over it goes down to 90 % of the low watermark", 1_001, 500, 281],
-  ["too little free space asks for the difference", 10, 40, 60],
-  ["the larger of the two wins", 2_000, 40, 1_280],
-] as const;
+const CASES: readonly (readonly [
+  what: string,
+  sizes: { residentBytes: number; readOnceBytes: number; freeBytes: number },
+  bytes: number,
+  ofOthersBytes: number,
+])[] = [
+  [
+    "a cache at its limit is left alone",
+    { residentBytes: 1_000, readOnceBytes: 0, freeBytes: 500 },
+    0,
+    0,
+  ],
+  [
+    "one byte over it goes down to 90 % of the low watermark",
+    { residentBytes: 1_001, readOnceBytes: 0, freeBytes: 500 },
+    281,
+    281,
+  ],
+  [
+    "too little free space asks for the difference",
+    { residentBytes: 10, readOnceBytes: 0, freeBytes: 40 },
+    60,
+    60,
+  ],
+  [
+    "the larger of the two wins",
+    { residentBytes: 2_000, readOnceBytes: 0, freeBytes: 40 },
+    1_280,
+    1_280,
+  ],
+  [
+    "files that were read once go alone while the others fit",
+    { residentBytes: 1_001, readOnceBytes: 600, freeBytes: 500 },
+    281,
+    0,
+  ],
+  [
+    "they keep nearly a tenth, which the others make room for",
+    { residentBytes: 1_050, readOnceBytes: 90, freeBytes: 500 },
+    60,
+    60,
+  ],
+  [
+    "others that are over the limit by themselves go down as ever, after the rest",
+    { residentBytes: 1_200, readOnceBytes: 100, freeBytes: 500 },
+    480,
+    480,
+  ],
+];
 
-for (const [what, residentBytes, freeBytes, wanted] of CASES) {
-  Deno.test(`planEvictBytes(): ${what}`, () => {
-    strictEqual(planEvictBytes(LIMITS, { residentBytes }, freeBytes), wanted);
+for (const [what, { freeBytes, ...sizes }, bytes, ofOthersBytes] of CASES) {
+  Deno.test(`planEviction(): ${what}`, () => {
+    deepStrictEqual(planEviction(LIMITS, sizes, freeBytes), { bytes, ofOthersBytes });
   });
 }
 
-Deno.test("planEvictBytes() with a limit of 1 byte keeps a target of 1", () => {
+Deno.test("planEviction() with a limit of 1 byte keeps a target of 1", () => {
   const limits = { ...LIMITS, maxCacheBytes: 1, lowWatermarkBytes: 0 };
-  strictEqual(planEvictBytes(limits, { residentBytes: 5_000 }, 500), 4_999);
+  for (const readOnceBytes of [0, 5_000]) {
+    const { bytes } = planEviction(
+      limits,
+      { residentBytes: 5_000, readOnceBytes },
+      500,
+    );
+    deepStrictEqual(bytes, 4_999);
+  }
 });
 
-Deno.test("planEvictBytes() without a limit looks at free space only", () => {
+Deno.test("planEviction() without a limit looks at free space only", () => {
   const limits = { ...LIMITS, maxCacheBytes: 0 };
-  strictEqual(planEvictBytes(limits, { residentBytes: 10 ** 12 }, 500), 0);
+  const sizes = { residentBytes: 10 ** 12, readOnceBytes: 10 ** 11 };
+  deepStrictEqual(planEviction(limits, sizes, 500), { bytes: 0, ofOthersBytes: 0 });
 });

@@ -19,8 +19,8 @@
  *          6     1  bit 0 resident, 1 has a stored version, 2 foreign, 3 conflict,
  *                   4 borrowed, 5 secondary only, 6 pinned, 7 may have tombstones
  *          7     1  bit 0 stored hash is there, 1 stored size and mtime are the local ones
- *                   and not repeated, 2 version id is there, 3 retry deadline is there;
- *                   the others are zero, and a reader rejects anything else
+ *                   and not repeated, 2 version id is there, 3 retry deadline is there,
+ *                   4 read once; the others are zero, and a reader rejects anything else
  *          8     8  local size                       56     8  local mtime, ns, i64
  *         16     8  last access, s                   64     8  local ctime, ns, i64
  *         24     8  created at, s                    72     8  local inode
@@ -86,7 +86,8 @@ const HAS_HASH = 1;
 const SAME_AS_LOCAL = 2;
 const HAS_VERSION_ID = 4;
 const HAS_RETRY = 8;
-const LAYOUT_BITS = HAS_HASH | SAME_AS_LOCAL | HAS_VERSION_ID | HAS_RETRY;
+const READ_ONCE = 16;
+const LAYOUT_BITS = HAS_HASH | SAME_AS_LOCAL | HAS_VERSION_ID | HAS_RETRY | READ_ONCE;
 
 const scratch = new ByteWriter(ROW_BYTES_MAX);
 
@@ -182,6 +183,7 @@ function flagBitsOf(row: Row): number {
 function layoutBitsOf(row: Row): number {
   const { stored, queue } = row;
   let bits = queue !== null && queue.retryAtMs !== null ? HAS_RETRY : 0;
+  if (row.flags.readOnce) bits |= READ_ONCE;
   if (stored === null) return bits;
   if (stored.hash !== null) bits |= HAS_HASH;
   if (sharesLocal(stored, row.local)) bits |= SAME_AS_LOCAL;
@@ -246,7 +248,7 @@ function readV2(path: DepotPath, bytes: Uint8Array): Row {
   const state = stateOf(reader.u8());
   const flagBits = reader.u8();
   const layoutBits = reader.u8();
-  const row = readFixed(reader, state, flagBits);
+  const row = readFixed(reader, state, { flagBits, layoutBits });
   const queue = state === "clean" ? null : readQueue(reader, layoutBits);
   const stored = (flagBits & HAS_STORED) === 0
     ? null
@@ -258,7 +260,7 @@ function readV2(path: DepotPath, bytes: Uint8Array): Row {
 function readFixed(
   reader: ByteReader,
   state: FileState,
-  flagBits: number,
+  { flagBits, layoutBits }: { readonly flagBits: number; readonly layoutBits: number },
 ): Omit<Row, "queue" | "stored"> {
   const sizeBytes = reader.u64();
   const lastAccessS = reader.u64();
@@ -289,6 +291,7 @@ function readFixed(
       borrowed: (flagBits & BORROWED) !== 0,
       secondaryOnly: (flagBits & SECONDARY_ONLY) !== 0,
       pinned: (flagBits & PINNED) !== 0,
+      readOnce: (layoutBits & READ_ONCE) !== 0,
     },
     id,
     tombstoned: (flagBits & TOMBSTONED) !== 0,
@@ -340,7 +343,7 @@ function checkConsistent(
   if (row.queue === null && (layoutBits & HAS_RETRY) !== 0) {
     throw new FormatError("damaged", "it is clean and has a retry deadline");
   }
-  if (row.stored === null && (layoutBits & ~HAS_RETRY) !== 0) {
+  if (row.stored === null && (layoutBits & ~(HAS_RETRY | READ_ONCE)) !== 0) {
     throw new FormatError("damaged", "it has parts of a stored version");
   }
   if (row.stored === null && row.state === "clean") {

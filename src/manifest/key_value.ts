@@ -12,7 +12,7 @@ export const TABLES = [
   "dirty_queue", //        sequence: id, of dirty rows that are due
   "dirty_since", //        ms, id: of every row that is not clean
   "retry_deadlines", //    ms, id: of dirty rows that wait
-  "lru_by_timestamp", //   last access s, id: of resident clean rows
+  "lru_by_timestamp", //   eviction rank, id: of resident clean rows
   "conflicts", //          id: of rows with the flag conflict or foreign
   "keys_elsewhere", //     key, NUL, id: of rows whose object is named after another path
   "tombstones", //         path, NUL, tombstone id: tombstone (tombstone_codec.ts)

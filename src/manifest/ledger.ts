@@ -39,6 +39,7 @@ export const EMPTY_LEDGER: Ledger = {
   uploadingFiles: 0,
   residentFiles: 0,
   residentBytes: 0,
+  readOnceBytes: 0,
   dirtyBytes: 0,
   totalBytes: 0,
   tombstones: 0,
@@ -62,7 +63,8 @@ export function decodeLedger(text: string): Ledger {
   if (typeof parsed !== "object" || parsed === null) {
     throw new FormatError("damaged", "the counters are no object");
   }
-  const values = parsed as Record<string, unknown>;
+  // Manifests of before have no such row, and no such counter.
+  const values: Record<string, unknown> = { readOnceBytes: 0, ...parsed };
   for (const name of NAMES) {
     const value = values[name];
     if (!Number.isSafeInteger(value) || (value as number) < 0) {

@@ -49,6 +49,8 @@ export interface FileFlags {
   readonly secondaryOnly: boolean;
   /** Never evicted, by the operator's wish. */
   readonly pinned: boolean;
+  /** Restored after a long rest, and not read again since: evicted before all others. */
+  readonly readOnce: boolean;
 }
 
 /** A row. */
@@ -169,6 +171,8 @@ export interface ManifestCounters {
   readonly uploadingFiles: number;
   readonly residentFiles: number;
   readonly residentBytes: number;
+  /** Of resident clean rows with the flag `readOnce`. */
+  readonly readOnceBytes: number;
   /** Of dirty and uploading rows. */
   readonly dirtyBytes: number;
   readonly totalBytes: number;
@@ -210,7 +214,10 @@ export interface Manifest {
   /** The same for each row below the directory `from`. Resolves with the number of rows. */
   moveTree(from: DepotPath, to: DepotPath, nowMs: number): Promise<number>;
 
-  /** Latest access per path, in seconds. Paths without a row are skipped. */
+  /**
+   * Latest access per path, in seconds. Paths without a row are skipped. One that comes well
+   * after the restore of a row is its second read: the flag `readOnce` goes.
+   */
   accessed(batch: ReadonlyMap<DepotPath, number>): Promise<void>;
 
   /**
@@ -231,7 +238,10 @@ export interface Manifest {
   /** When the oldest dirty row was queued, in milliseconds since the epoch; null if none. */
   oldestDirtyAtMs(): number | null;
 
-  /** Up to `limit` resident clean rows, least recently used first, after `after` if given. */
+  /**
+   * Up to `limit` resident clean rows, after `after` if given: first those with the flag
+   * `readOnce`, the longest restored first; then the others, least recently used first.
+   */
   leastRecentlyUsed(limit: number, after?: PathAndEntry): PathAndEntry[];
 
   /** Up to `limit` rows in byte order of their paths, with the prefix, after `after`. */

@@ -34,6 +34,7 @@ export const NO_FLAGS: FileFlags = {
   borrowed: false,
   secondaryOnly: false,
   pinned: false,
+  readOnce: false,
 };
 
 /** What others than the manifest get to see of `row`. */

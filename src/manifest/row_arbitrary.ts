@@ -65,6 +65,7 @@ export const FLAGS: fc.Arbitrary<FileFlags> = plainRecord({
   borrowed: fc.boolean(),
   secondaryOnly: fc.boolean(),
   pinned: fc.boolean(),
+  readOnce: fc.boolean(),
 });
 
 const QUEUE: fc.Arbitrary<QueuePlace> = plainRecord({

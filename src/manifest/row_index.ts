@@ -49,7 +49,7 @@ export function indexKeyOf(
         : null;
     case "lru_by_timestamp":
       return row.state === "clean" && row.resident
-        ? u64Key(row.lastAccessS) + u64Key(row.id)
+        ? u64Key(evictionRank(row)) + u64Key(row.id)
         : null;
     case "conflicts":
       return isParked(row) ? u64Key(row.id) : null;
@@ -58,6 +58,14 @@ export function indexKeyOf(
         ? null
         : keyElsewherePrefix(row.stored.key) + u64Key(row.id);
   }
+}
+
+/**
+ * Rows that were read once stand before all others, by the time of their restore: a 16th of
+ * a time of this century is smaller than any such time.
+ */
+function evictionRank(row: Row): number {
+  return row.flags.readOnce ? Math.floor(row.settledAtS / 16) : row.lastAccessS;
 }
 
 /** In the queue, or waiting for a retry: dirty, and nobody has to decide first. */
@@ -112,6 +120,7 @@ export function countRow(row: Row | null): Omit<ManifestCounters, "tombstones"> 
     uploadingFiles: row?.state === "uploading" ? 1 : 0,
     residentFiles: isResident ? 1 : 0,
     residentBytes: isResident ? size : 0,
+    readOnceBytes: isResident && !isOpen && row.flags.readOnce ? size : 0,
     dirtyBytes: isOpen ? size : 0,
     totalBytes: size,
     conflicts: row !== null && isParked(row) ? 1 : 0,

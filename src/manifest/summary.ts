@@ -168,6 +168,7 @@ class Tally {
     borrowed: 0,
     secondaryOnly: 0,
     pinned: 0,
+    readOnce: 0,
   };
   readonly ages: Amount[] = AGES_SECS.map(() => ({ files: 0, bytes: 0 }));
   unhashed = 0;

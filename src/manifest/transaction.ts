@@ -16,7 +16,7 @@ import type { FileEntry, ManifestCounters, Tombstone } from "./manifest.ts";
 import { type ManifestReader, rangeOfPrefix, tombstoneKey } from "./reader.ts";
 import type { QueuePlace, Row } from "./row.ts";
 import { countRow, planIndexWrites } from "./row_index.ts";
-import type { Change, QueueChange } from "./transitions.ts";
+import { type Change, planTouch, type QueueChange } from "./transitions.ts";
 import { encodeTombstone } from "./tombstone_codec.ts";
 import { WriteList } from "./write_list.ts";
 
@@ -79,11 +79,12 @@ export class Transaction {
     return this.row(path);
   }
 
-  /** The last access alone: no generation, no queue. */
+  /** The last access, and whether it is a second read: no generation, no queue. */
   touch(path: DepotPath, lastAccessS: number): void {
     const row = this.row(path);
-    if (row === null || row.lastAccessS >= lastAccessS) return;
-    this.#replace(path, row, { ...row, lastAccessS });
+    if (row === null) return;
+    const now = planTouch(row, lastAccessS);
+    if (now !== row) this.#replace(path, row, now);
   }
 
   /** A row that waits for a retry is due; no event of the file, so no new generation. */
@@ -270,6 +271,7 @@ export function countersOf(ledger: Ledger): ManifestCounters {
     uploadingFiles: ledger.uploadingFiles,
     residentFiles: ledger.residentFiles,
     residentBytes: ledger.residentBytes,
+    readOnceBytes: ledger.readOnceBytes,
     dirtyBytes: ledger.dirtyBytes,
     totalBytes: ledger.totalBytes,
     tombstones: ledger.tombstones,

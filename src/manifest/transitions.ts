@@ -115,13 +115,7 @@ export function planChange(current: FileEntry | null, event: ManifestEvent): Cha
       assert(isEvictable(current), "Only a clean, hashed, free row is evicted");
       return unqueued({ ...current, resident: false, local: event.marker });
     case "restored":
-      return unqueued({
-        ...current,
-        resident: true,
-        local: event.stat,
-        settledAtS: event.nowS,
-        lastAccessS: Math.max(current.lastAccessS, event.nowS),
-      });
+      return planRestored(current, event);
     case "adopted":
       return planAdopted(current, event);
     case "deleted":
@@ -213,13 +207,46 @@ function planWritten(current: FileEntry, event: EventOf<"written">): Change {
       local: event.stat,
       lastAccessS: Math.max(current.lastAccessS, event.nowS),
       settledAtS: event.nowS,
-      flags: { ...current.flags, ...event.flags },
+      flags: { ...current.flags, readOnce: false, ...event.flags },
     },
     // What made the upload of the content before fail may not hold for this one.
     current.state === "dirty"
       ? { kind: "due" }
       : { kind: "last", sinceMs: isNewlyDirty ? event.nowS * 1000 : null },
   );
+}
+
+/** Whether anybody read or wrote it within the last hour says whether this is one read. */
+function planRestored(current: FileEntry, event: EventOf<"restored">): Change {
+  const usedAtS = Math.max(current.lastAccessS, current.settledAtS);
+  return unqueued({
+    ...current,
+    resident: true,
+    local: event.stat,
+    settledAtS: event.nowS,
+    lastAccessS: Math.max(current.lastAccessS, event.nowS),
+    flags: {
+      ...current.flags,
+      readOnce: !current.resident && event.nowS - usedAtS > REUSE_SECS,
+    },
+  });
+}
+
+/** A file that is used again within this time is no file of a scan, even if it was evicted. */
+const REUSE_SECS = 3_600;
+
+/** Opens within this time of a restore belong to the read that asked for it. */
+const SAME_READ_SECS = 120;
+
+/** The row after an access at `atS`; the same object if that changes nothing. */
+export function planTouch<R extends FileEntry>(row: R, atS: number): R {
+  const isSecondRead = row.flags.readOnce && atS - row.settledAtS > SAME_READ_SECS;
+  if (row.lastAccessS >= atS && !isSecondRead) return row;
+  return {
+    ...row,
+    lastAccessS: Math.max(row.lastAccessS, atS),
+    flags: isSecondRead ? { ...row.flags, readOnce: false } : row.flags,
+  };
 }
 
 function planUploaded(current: FileEntry, event: EventOf<"uploaded">): Change {

@@ -108,6 +108,23 @@ export const METRICS = {
     kind: "gauge",
     help: "Limit of the cache; 0 is no limit.",
   },
+  p4cache_read_once_bytes: {
+    kind: "gauge",
+    help:
+      "Bytes of resident files that were restored and read once since: they are evicted first.",
+  },
+  p4cache_eviction_missing_bytes: {
+    kind: "gauge",
+    help:
+      "Bytes that the last eviction pass wanted gone and could not let go: not uploaded " +
+      "yet, too young, pinned, in use, or not confirmed by the store.",
+  },
+  p4cache_dirty_over_limit_bytes: {
+    kind: "gauge",
+    help:
+      "Bytes by which files that are not uploaded yet exceed max_cache_bytes by themselves: " +
+      "uploads are too slow, or stand still. p4d is not throttled: the disk fills.",
+  },
   p4cache_dirty_bytes: {
     kind: "gauge",
     help: "Bytes that only the local disk has: what its loss would cost.",

@@ -154,7 +154,7 @@ export class ManifestModel {
 
   lruPaths(): DepotPath[] {
     return this.#sorted((row) =>
-      row.entry.state === "clean" && row.entry.resident ? row.entry.lastAccessS : null
+      row.entry.state === "clean" && row.entry.resident ? evictionOrder(row.entry) : null
     );
   }
 
@@ -193,10 +193,18 @@ export class ManifestModel {
       uploadingFiles: open.filter(({ state }) => state === "uploading").length,
       residentFiles: resident.length,
       residentBytes: sum(resident),
+      readOnceBytes: sum(
+        resident.filter(({ state, flags }) => state === "clean" && flags.readOnce),
+      ),
       dirtyBytes: sum(open),
       totalBytes: sum(entries),
       tombstones: this.tombstones.length,
       conflicts: entries.filter(isParked).length,
     };
   }
+}
+
+/** Files that were read once go first, by the time of their restore. */
+function evictionOrder({ flags, settledAtS, lastAccessS }: FileEntry): number {
+  return flags.readOnce ? Math.floor(settledAtS / 16) : lastAccessS;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { setImmediate } from "node:timers";
 import type { Clock } from "../../src/core/clock.ts";
 
 interface Sleeper {
@@ -55,7 +56,14 @@ export class ManualClock implements Clock {
   }
 }
 
-/** All microtasks that are waiting have run: a macrotask comes after them. */
-function settled(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
+/**
+ * All microtasks that are waiting have run, and the turn that the manifest's group commit
+ * takes: an immediate comes after those that were asked for before it.
+ */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) {
+    await new Promise<void>((resolve) => {
+      setImmediate(resolve);
+    });
+  }
 }
