@@ -110,16 +110,18 @@ static int commit(const struct eviction *e) {
         result = result_of(unlink(e->aside));
     }
     if (result == EVICTED) {
+        end_exchange(e->aside);
         return EVICTED;
     }
-    const int back = put_back(e->aside, e->target, &e->marker.st);
+    const int back = put_back(e->aside, e->target, &e->marker.st, 0);
     const int synced = back < 0 ? back : fsync_parent(e->target);
-    if (synced < 0) {
-        return synced;
+    if (synced < 0 || back == PUT_BACK_NEWER) {
+        return synced < 0 ? synced : result;
     }
     if (unlink(e->aside) != 0 && errno != ENOENT) {
         return failure();
     }
+    end_exchange(e->aside);
     return result;
 }
 
@@ -130,7 +132,12 @@ static int exchange_for_marker(struct eviction *e, const struct p4posix_marker *
     }
     result = pin(e->aside, &e->marker);
     if (result == 0) {
-        result = exchange_names(e->aside, e->target);
+        const struct identity put = identity_of(&e->marker.st);
+        const struct identity wanted = {.type = S_IFREG,
+                                        .ino = e->expect->ino,
+                                        .size_bytes = e->expect->size_bytes,
+                                        .mtime_ns = e->expect->mtime_ns};
+        result = begin_exchange(e->aside, e->target, &put, &wanted);
     }
     if (result < 0) {
         unlink(e->aside);
@@ -160,7 +167,7 @@ static int evict_under_lease(struct eviction *e, const struct p4posix_marker *ma
 
 /*
  * EVICTED: the marker is at `target`, durably, and nothing is at `aside`. BUSY, CHANGED: `target` is
- * as its writers have it and nothing is at `aside`. -errno: what is at `aside` must be kept, unless it
+ * as its writers have it, and nothing is at `aside` but a version that recover.c is to keep. -errno: what is at `aside` must be kept, unless it
  * is a marker. Both names on one file system; `aside` must be free and no one else's.
  */
 P4POSIX_EXPORT int p4posix_put_marker(const char *target, const char *aside,

@@ -26,7 +26,7 @@
 #define P4POSIX_EXPORT __attribute__((visibility("default")))
 
 /* Counts changes of the layouts or of a function's meaning. */
-#define P4POSIX_ABI_VERSION 1
+#define P4POSIX_ABI_VERSION 2
 
 /* Leaves a time as it is, where a function says that it takes it. */
 #define P4POSIX_TIME_KEEP INT64_MIN
@@ -110,6 +110,22 @@ static inline bool is_same_inode(const struct stat *a, const struct stat *b) {
     return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
 }
 
+/* A file, or a marker, as rename leaves it. */
+struct identity {
+    unsigned type; /* S_IFMT */
+    uint64_t ino;
+    int64_t size_bytes;
+    int64_t mtime_ns;
+};
+
+/* An exchange of names: `put` goes to `target`, and `wanted` is to come out of it. */
+struct note {
+    int stage; /* 0: the first; from then on, each takes the one before back */
+    struct identity put;
+    struct identity wanted;
+    char target[PATH_MAX];
+};
+
 /* names.c */
 void fill_stat(struct p4posix_stat *out, const struct stat *st);
 int open_for_read(const char *path);
@@ -120,7 +136,21 @@ int pin(const char *path, struct pinned *out);
 void unpin(struct pinned *held);
 int exchange_names(const char *a, const char *b);
 int rename_no_replace(const char *from, const char *to);
-int put_back(const char *aside, const char *target, const struct stat *put);
+int begin_exchange(const char *aside, const char *target, const struct identity *put,
+                   const struct identity *wanted);
+void end_exchange(const char *aside);
+enum { PUT_BACK = 0, PUT_BACK_NEWER = 1 };
+int put_back(const char *aside, const char *target, const struct stat *put, int stage);
+
+/* note.c */
+struct identity identity_of(const struct stat *st);
+bool is_identical(const struct stat *st, const struct identity *known);
+int note_write(const char *aside, const struct note *note);
+int note_read(const char *aside, struct note *out);
+void note_remove(const char *aside);
+
+/* evict.c */
+int p4posix_has_writer(const char *path);
 
 /* marker.c */
 int create_marker(const char *path, const struct p4posix_marker *marker);

@@ -32,7 +32,9 @@ static bool is_expected_marker(const struct stat *st, uint64_t ino) {
 /* `marker` is pinned: what comes out of `target` is it, and lies at `temp`; or it is put back. */
 static int exchange_with(const struct stat *marker, const char *temp, const char *target,
                          const struct stat *file) {
-    int result = exchange_names(temp, target);
+    const struct identity put = identity_of(file);
+    const struct identity wanted = identity_of(marker);
+    int result = begin_exchange(temp, target, &put, &wanted);
     if (result < 0) {
         return result == -ENOENT ? CHANGED : result;
     }
@@ -41,10 +43,13 @@ static int exchange_with(const struct stat *marker, const char *temp, const char
     if (result == 0 && is_same_inode(&out, marker)) {
         return PUBLISHED;
     }
-    const int back = put_back(temp, target, file);
+    const int back = put_back(temp, target, file, 0);
     const int synced = back < 0 ? back : fsync_parent(target);
     if (synced < 0) {
         return synced;
+    }
+    if (back == PUT_BACK) {
+        end_exchange(temp);
     }
     return result < 0 ? result : CHANGED;
 }
@@ -80,6 +85,7 @@ static int settle(const char *temp, const char *target) {
     if (unlink(temp) != 0 && errno != ENOENT) {
         return failure();
     }
+    end_exchange(temp);
     struct stat st;
     if (lstat(target, &st) != 0) {
         return errno == ENOENT || errno == ENOTDIR ? CHANGED : failure();
@@ -89,8 +95,8 @@ static int settle(const char *temp, const char *target) {
 
 /*
  * `expect_ino`: the marker's, or 0 when nothing is expected at `target`. PUBLISHED: nothing is left
- * at `temp`. OCCUPIED, CHANGED: what is at `temp`, if anything, may be removed. -errno: `temp`
- * must be looked at before it is removed; it is the caller's own file iff its inode is that of `fd`.
+ * at `temp`. Else `temp` must be looked at before it is removed: it is the caller's own file iff its
+ * inode is that of `fd`, and else for recover.c to judge.
  */
 P4POSIX_EXPORT int p4posix_publish(const char *temp, const char *target, int fd,
                                    const struct p4posix_attributes *attributes,
@@ -104,6 +110,9 @@ P4POSIX_EXPORT int p4posix_publish(const char *temp, const char *target, int fd,
         return -ESTALE;
     }
     int result = set_attributes(fd, &file, attributes);
+    if (result == 0 && fstat(fd, &file) != 0) {
+        result = failure();
+    }
     if (result < 0) {
         return result;
     }

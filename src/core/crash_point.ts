@@ -37,6 +37,7 @@ export const CRASH_POINTS = [
   "scan/finished", //            done, and not written down as done
   "scan/recorded",
   "recovery/entry-removed", //   some leftovers of a crash are gone, not all
+  "recovery/file-returned", //   a file of p4d's has its name again; its row knows nothing
   "recovery/file-kept", //       one file is in lost+found, not flushed
   "recovery/finished",
   "start/probe-made", //         a marker of the file system's probe lies in tmp/

@@ -91,9 +91,11 @@ export async function settleDepot(
   // before the first scan ends and after a crash of this daemon.
   const isNew = manifest.entries("", null, 1).length === 0;
   if (isNew && !config.readOnly) await manifest.setMeta("boot_id", await readBootId());
-  const { removed, kept } = await recoverDirectories(posix, state.root, log);
+  const { removed, returned, kept } = await recoverDirectories(posix, state.root, log);
   crashPoint("recovery/finished");
-  if (removed + kept > 0) log.info("recovered after a crash", { removed, kept });
+  if (removed + returned + kept > 0) {
+    log.info("recovered after a crash", { removed, returned, kept });
+  }
 }
 
 /** A ledger in the state directory, which never fails whoever writes to it. */

@@ -419,8 +419,49 @@ Deno.test("recovery keeps a file that an interrupted exchange took out of the de
   posix.close(posix.createTemp(own, 0o600));
   await Deno.rename(own, `${own}.${posix.lstat(own)!.ino}`);
   const report = await recoverDirectories(posix, context.root, context.log);
-  deepStrictEqual(report, { removed: 1, kept: 2 });
+  deepStrictEqual(report, { removed: 1, returned: 0, kept: 2 });
   strictEqual(countFiles(`${root}/.p4cache/lost+found`), 2);
+});
+
+/** The disk as a crash leaves it: `p4d` took the name right before an eviction's exchange. */
+async function cutShort(fixture: EngineFixture, text: string): Promise<string> {
+  const { root, posix } = fixture;
+  await evicted(fixture, "a,v", "one");
+  const { ino, mtimeNs } = posix.lstat(`${root}/a,v`)!;
+  const aside = `${root}/.p4cache/evicting/id1.1.3.5`;
+  await Deno.writeTextFile(aside, text);
+  // As helpers/posix/note.c writes it: the marker was put, file 1 of 3 bytes was wanted.
+  const note = `1 0 140000 ${ino} 0 ${mtimeNs} 100000 1 3 5 ${root}/a,v`;
+  await Deno.symlink(note, `${aside}.note`);
+  return aside;
+}
+
+Deno.test("a file that a crash left aside goes back to its name, and is the newest version", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, posix, root } = fixture;
+  await cutShort(fixture, "written by p4d");
+  const report = await recoverDirectories(posix, context.root, context.log);
+  deepStrictEqual(report, { removed: 0, returned: 1, kept: 0 });
+  strictEqual(await fixture.read("a,v"), "written by p4d");
+  strictEqual(countFiles(`${root}/.p4cache/evicting`), 0);
+  await scanDepot(context, SAME_BOOT);
+  strictEqual(fixture.manifest.get(fixture.path("a,v"))?.state, "dirty");
+});
+
+Deno.test("a file that a crash left aside is kept where its name was written since", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, posix, root } = fixture;
+  await cutShort(fixture, "written by p4d");
+  await Deno.writeTextFile(`${root}/new`, "written after the crash");
+  await Deno.rename(`${root}/new`, `${root}/a,v`);
+  const report = await recoverDirectories(posix, context.root, context.log);
+  deepStrictEqual(report, { removed: 0, returned: 0, kept: 1 });
+  strictEqual(await fixture.read("a,v"), "written after the crash");
+  strictEqual(
+    await Deno.readTextFile(`${root}/.p4cache/lost+found/id1.1.3.5`),
+    "written by p4d",
+  );
+  strictEqual(countFiles(`${root}/.p4cache/evicting`), 0);
 });
 
 Deno.test("STAT stamps a marker whose times somebody changed", async () => {

@@ -85,10 +85,10 @@ Deno.test("a file renamed over a stray marker while it is removed stays", async 
   const target = bytePathOf(`${fixture.root}/a,v`);
   await evicted(fixture, "a,v", "one");
   await Deno.writeTextFile(`${fixture.root}/new`, "two");
-  const original = posix.rename.bind(posix);
-  posix.rename = (from, to): void => {
-    if (from === target) original(bytePathOf(`${fixture.root}/new`), target);
-    original(from, to);
+  const original = posix.takeOut.bind(posix);
+  posix.takeOut = (removal) => {
+    posix.rename(bytePathOf(`${fixture.root}/new`), target);
+    return original(removal);
   };
   posix.unlink(target);
   const deleted = deleteFile(context, path);

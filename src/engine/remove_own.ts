@@ -9,6 +9,7 @@
 import type { DepotPath } from "../core/names.ts";
 import type { FileStat } from "../posix/posix.ts";
 import { absolute, type EngineContext, temporaryDirectory } from "./engine_context.ts";
+import { recoverEntry } from "./recovery.ts";
 
 /** Whether what lay at `path` was ours, and went. */
 export function removeOwn(
@@ -16,17 +17,14 @@ export function removeOwn(
   path: DepotPath,
   isOwn: (stat: FileStat) => boolean,
 ): boolean {
-  const { posix, root, newId } = context;
+  const { posix, root, newId, log } = context;
   const target = absolute(context, path);
   const there = posix.lstat(target);
   if (there === null || !isOwn(there)) return false;
   // Not the name of a download: what a crash leaves under it is kept, if it is a file.
   const aside = `${temporaryDirectory(root)}/${newId()}.stray`;
-  posix.rename(target, aside);
-  const out = posix.lstat(aside);
-  const isGone = out === null || isOwn(out);
-  // Where p4d wrote the name once more meanwhile, it replaced what is aside.
-  if (!isGone && posix.renameNoReplace(aside, target)) return false;
-  posix.unlink(aside);
-  return isGone;
+  const result = posix.takeOut({ target, aside, expect: there });
+  // p4d wrote the name while it was empty: what it wrote before may be in no other place.
+  if (result === "kept") recoverEntry({ posix, root, log }, aside, () => false);
+  return result === "gone";
 }

@@ -54,10 +54,15 @@ export interface ExpectedFile {
 /** In the order of enum p4posix_kind. */
 const KINDS: readonly FileKind[] = ["other", "file", "directory", "symlink", "socket"];
 
+/** As libp4posix.so counts them. */
+export function kindNumber(kind: FileKind): number {
+  return KINDS.indexOf(kind);
+}
+
 export const STAT_BYTES = 96;
 
 /** The kernel's PATH_MAX, with the NUL. */
-const PATH_BYTES_MAX = 4096;
+export const PATH_BYTES_MAX = 4096;
 
 export function decodeStat(view: DataView, at: number): FileStat {
   const kind = KINDS[view.getUint32(at, true)];

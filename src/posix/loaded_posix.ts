@@ -5,6 +5,7 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import { assert } from "../core/assert.ts";
 import type { BytePath } from "../core/names.ts";
 import { EEXIST, ENOENT, ENOTDIR } from "./errno.ts";
@@ -16,7 +17,9 @@ import {
   encodeMarker,
   encodePath,
   type FileStat,
+  kindNumber,
   type MarkerAttributes,
+  PATH_BYTES_MAX,
   PathScratch,
   STAT_BYTES,
 } from "./layouts.ts";
@@ -37,6 +40,9 @@ import type {
   Posix,
   Publication,
   PublishResult,
+  RecoveredExchange,
+  Removal,
+  RemovalResult,
   SpaceInfo,
 } from "./posix.ts";
 
@@ -47,6 +53,8 @@ const TIME_KEEP = -(2n ** 63n);
 const IO_BYTES_MAX = 0x7fff_f000;
 
 const PUBLISH_RESULTS: readonly PublishResult[] = ["published", "occupied", "changed"];
+const REMOVAL_RESULTS: readonly RemovalResult[] = ["gone", "left", "kept"];
+const RECOVERED = ["nothing-left", "has-its-name", "to-be-kept", "no-note"] as const;
 const EVICT_RESULTS: readonly EvictResult[] = ["evicted", "busy", "changed"];
 
 export class LoadedPosix implements Posix {
@@ -274,6 +282,27 @@ export class LoadedPosix implements Posix {
     ] as const;
     const done = this.#calls.putMarkerLater(...given);
     return EVICT_RESULTS[checked(op, target, await this.#held.until(done, given))]!;
+  }
+
+  takeOut({ target, aside, expect }: Removal): RemovalResult {
+    const op = "take out";
+    const result = this.#calls.p4posix_take_out(
+      ...this.#two(op, target, aside),
+      kindNumber(expect.kind),
+      encodeExpected(expect),
+    );
+    return REMOVAL_RESULTS[checked(op, target, result)]!;
+  }
+
+  recoverExchange(aside: BytePath): RecoveredExchange {
+    const op = "recover";
+    const out = new Uint8Array(PATH_BYTES_MAX);
+    const name = this.#pathA.encode(op, aside);
+    const result = checked(op, aside, this.#calls.p4posix_recover_exchange(name, out));
+    const outcome = RECOVERED[result]!;
+    if (outcome === "no-note") return { outcome };
+    const target = Buffer.from(out.buffer).toString("latin1", 0, out.indexOf(0));
+    return { outcome, target };
   }
 
   openWalk(root: BytePath, options: WalkOptions = {}): Walk {

@@ -44,11 +44,14 @@ export interface Publication {
   readonly expect: { readonly ino: bigint } | null;
 }
 
+/** Of what is written beside a file or marker while names are exchanged. */
+export const NOTE_SUFFIX = ".note";
+
 /**
  * published: the file has the name, durably; nothing is left at `temp`.
  * occupied: nothing was expected at `target`, and there is something. `temp` is left.
- * changed: `target` is not what was expected, and is left as its writer has it. What is at
- * `temp`, if anything, may be removed.
+ * changed: `target` is not what was expected, and is left as its writer has it. `temp` must
+ * be looked at before it is removed: it is ours only if it still has `tempFd`'s inode.
  */
 export type PublishResult = "published" | "occupied" | "changed";
 
@@ -64,9 +67,36 @@ export interface Eviction {
 /**
  * evicted: the marker has the name, durably; nothing is left at `aside`.
  * busy: somebody writes the file, or is about to. changed: it is not the expected file.
- * After both, `target` is as its writers have it, and nothing is left at `aside`.
+ * After both, `target` is as its writers have it, and nothing is left at `aside`, or what
+ * {@linkcode Posix.recoverExchange} is to keep.
  */
 export type EvictResult = "evicted" | "busy" | "changed";
+
+/** What is to leave its name, if it still is there as it was looked at. */
+export interface Removal {
+  readonly target: BytePath;
+  /** A free name in a directory of our own, on the file system of `target`. */
+  readonly aside: BytePath;
+  readonly expect: FileStat;
+}
+
+/**
+ * gone: it was removed. left: `target` is as its writers have it. kept: so too, but a
+ * version that was out for a moment is at `aside`, for {@linkcode Posix.recoverExchange}.
+ */
+export type RemovalResult = "gone" | "left" | "kept";
+
+/**
+ * nothing-left: what was aside was ours and is gone. has-its-name: what was aside is somebody
+ * else's and is at `target` again. to-be-kept: `target` has something newer, which may have
+ * been made without knowing what is aside; that is left. no-note: no exchange had begun.
+ */
+export type RecoveredExchange =
+  | {
+    readonly outcome: "nothing-left" | "has-its-name" | "to-be-kept";
+    readonly target: BytePath;
+  }
+  | { readonly outcome: "no-note" };
 
 /** Every method throws {@linkcode PosixError}, or rejects with it. */
 export interface Posix extends Disposable {
@@ -129,6 +159,15 @@ export interface Posix extends Disposable {
    * unless that is a marker.
    */
   putMarker(eviction: Eviction): Promise<EvictResult>;
+
+  /** Removes what is under a name that `p4d` may take at any moment. */
+  takeOut(removal: Removal): RemovalResult;
+  /**
+   * Goes on with what a crash cut short: `aside` is a name that was given to
+   * {@linkcode publish}, {@linkcode putMarker} or {@linkcode takeOut}, with
+   * {@linkcode NOTE_SUFFIX} left out.
+   */
+  recoverExchange(aside: BytePath): RecoveredExchange;
 
   openWalk(root: BytePath, options?: WalkOptions): Walk;
   /** Keeps other processes of this user from reading our memory. */

@@ -8,7 +8,7 @@
  */
 
 /** Must equal P4POSIX_ABI_VERSION. */
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 /** `p4posix_abi(index)` gives these: version, then the bytes of each shared layout. */
 export const ABI: readonly number[] = [ABI_VERSION, 96, 32, 40, 32, 112];
@@ -32,6 +32,9 @@ export const SYMBOLS = {
   p4posix_set_times: { parameters: ["buffer", "i64", "i64"], result: "i32" },
   p4posix_make_marker: { parameters: ["buffer", "buffer"], result: "i32" },
   p4posix_has_writer: { parameters: ["buffer"], result: "i32" },
+
+  p4posix_take_out: { parameters: ["buffer", "buffer", "i32", "buffer"], result: "i32" },
+  p4posix_recover_exchange: { parameters: ["buffer", "buffer"], result: "i32" },
 
   p4posix_open_read: { parameters: ["buffer"], result: "i32" },
   p4posix_create_temp: { parameters: ["buffer", "i32"], result: "i32" },

@@ -21,6 +21,8 @@ export interface Preparation {
   readonly losesMarkers?: true;
   /** While no daemon runs: a file of nobody's lies where evictions put theirs aside. */
   readonly plantsFile?: true;
+  /** While no daemon runs: a crash has left a file of `p4d` outside of its name. */
+  readonly hidesVersion?: true;
   /** Only a depot that never had a daemon gets there. */
   readonly isFirstStart?: true;
 }
@@ -30,6 +32,7 @@ export const PREPARATIONS: Readonly<Partial<Record<CrashPoint, Preparation>>> = 
   "observe/row-vanished": { diedAt: "evict/marker-in-place" },
   "observe/marker-put": { losesMarkers: true },
   "recovery/entry-removed": { diedAt: "restore/temporary-named" },
+  "recovery/file-returned": { hidesVersion: true },
   "recovery/file-kept": { plantsFile: true },
   "start/instance-in-manifest": { isFirstStart: true },
   "start/instance-in-store": { isFirstStart: true },

@@ -140,7 +140,7 @@ class CrashRun {
       );
       this.#result.kills += 1;
     } else {
-      this.#prepare(death.step);
+      await this.#prepare(death.step);
       await rig.start({ crashAt: `${death.step}:${death.visit}` });
       const wasHit = await rig.endsWithin(STEP_MS_MAX);
       const { signal } = await rig.end("SIGKILL");
@@ -163,8 +163,9 @@ class CrashRun {
   }
 
   /** While no daemon runs. */
-  #prepare(step: CrashPoint): void {
-    const { losesMarkers, plantsFile } = PREPARATIONS[step] ?? {};
+  async #prepare(step: CrashPoint): Promise<void> {
+    const { losesMarkers, plantsFile, hidesVersion } = PREPARATIONS[step] ?? {};
+    if (hidesVersion) await this.#workload.hideNewVersion(this.#markers());
     // Taken out of the very place that an update of a `,v` may fill now: by unlink, which
     // takes whatever is there. So only of files that are written once.
     if (losesMarkers) {

@@ -161,6 +161,28 @@ export class Workload {
     this.#became(path, digest);
   }
 
+  /**
+   * As a daemon leaves it that is killed in the middle of an eviction's exchange, when a new
+   * version took the name right before: that version aside, the marker under the name, and
+   * the note of helpers/posix/note.c. In one turn; nobody else has seen the name meanwhile.
+   */
+  async hideNewVersion(markers: readonly string[]): Promise<void> {
+    const path = this.#random.pick(markers.filter((it) => this.#writable.includes(it)));
+    const { depot } = this.#rig;
+    const bytes = this.#random.bytes(this.#random.between(1, 10_000));
+    const digest = createHash("sha256").update(bytes).digest("hex");
+    const stat = new Deno.Command("stat", {
+      args: ["--format=%i %.9Y", `${depot}/${path}`],
+    }).outputSync();
+    const [ino, mtime] = new TextDecoder().decode(stat.stdout).trim().split(" ");
+    const aside = `${depot}/.p4cache/evicting/hidden${this.versionsWritten++}.1.1.1`;
+    Deno.writeFileSync(aside, bytes);
+    const put = `140000 ${ino} 0 ${mtime!.replace(".", "")}`;
+    Deno.symlinkSync(`1 0 ${put} 100000 1 1 1 ${depot}/${path}`, `${aside}.note`);
+    this.#became(path, digest);
+    await this.#record({ op: "write", path, sha256: digest, size: bytes.length });
+  }
+
   #unlinkSome(client: Client): void {
     // Not the hot ones, which the rewriting needs.
     const candidates = this.names.filter((path) =>

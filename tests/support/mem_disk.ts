@@ -11,6 +11,7 @@
 
 import type { BytePath } from "../../src/core/names.ts";
 import { type FileStat, PosixError } from "../../src/posix/posix.ts";
+import type { Note } from "./mem_exchange.ts";
 
 export const ERRNO = {
   ENOENT: 2,
@@ -61,6 +62,8 @@ const NO_BYTES = new Uint8Array(0);
 const DEVICE = 2049n;
 
 export class MemDisk {
+  /** By the name beside which they lie (mem_exchange.ts). */
+  readonly notes = new Map<BytePath, Note>();
   readonly capacityBytes: number;
   readonly #nowNs: () => bigint;
   readonly #names = new Map<BytePath, Inode>();

@@ -22,12 +22,16 @@ import {
   PosixError,
   type Publication,
   type PublishResult,
+  type RecoveredExchange,
+  type Removal,
+  type RemovalResult,
   type SpaceInfo,
   type Walk,
   type WalkEntry,
   type WalkOptions,
 } from "../../src/posix/posix.ts";
 import { ERRNO, errorOf, type Inode, type MemDisk } from "./mem_disk.ts";
+import { identityOf, recoverExchange } from "./mem_exchange.ts";
 
 export interface PosixHooks {
   /** Before each step; what it throws is the step's failure. */
@@ -276,11 +280,13 @@ export class MemPosix implements Posix {
     if (marker?.kind !== "socket" || marker.ino !== ino) return "changed";
     this.#disk.open(marker, false);
     try {
+      await this.#note(temp, target, { stage: 0, put: file, wanted: marker });
       const isGone = await this.#away(
         "publish: exchange",
         target,
         () => fails("ENOENT", () => this.#disk.exchange("exchange", temp, target)),
       );
+      if (isGone) this.#disk.notes.delete(temp);
       if (isGone) return "changed";
       const out = await this.#away(
         "publish: look",
@@ -288,8 +294,9 @@ export class MemPosix implements Posix {
         () => this.#disk.get("publish", temp),
       );
       if (out === marker) return "published";
-      await this.#putBack(temp, target, file);
+      const isDone = await this.#putBack(temp, target, file);
       await this.#fsyncParent(target);
+      if (isDone) this.#disk.notes.delete(temp);
       return "changed";
     } finally {
       this.#disk.close(marker, false);
@@ -300,6 +307,7 @@ export class MemPosix implements Posix {
     await this.#fsyncParent(target);
     await this.#away("publish: unlink", temp, () => {
       fails("ENOENT", () => this.#disk.unlink("publish", temp));
+      this.#disk.notes.delete(temp);
     });
     return await this.#away(
       "publish: check",
@@ -344,6 +352,7 @@ export class MemPosix implements Posix {
     if (!isExpected) return "changed";
     await this.#away("evict: marker", aside, () => this.makeMarker(aside, attributes));
     const marker = this.#disk.get("evict", aside);
+    await this.#note(aside, target, { stage: 0, put: marker, wanted: inode });
     try {
       await this.#away(
         "evict: exchange",
@@ -352,6 +361,7 @@ export class MemPosix implements Posix {
       );
     } catch (error) {
       fails("ENOENT", () => this.#disk.unlink("evict", aside));
+      this.#disk.notes.delete(aside);
       if (error instanceof PosixError && error.code === "ENOENT") return "changed";
       throw error;
     }
@@ -380,25 +390,31 @@ export class MemPosix implements Posix {
       if (result === "evicted") {
         await this.#away("evict: unlink", aside, () => {
           this.#disk.unlink("evict", aside);
+          this.#disk.notes.delete(aside);
         });
         return this.#disk.find(target) === marker ? "evicted" : "changed";
       }
     } catch (error) {
       failure = error;
     }
-    await this.#putBack(aside, target, marker);
+    const isDone = await this.#putBack(aside, target, marker);
     await this.#fsyncParent(target);
-    await this.#away("evict: unlink", aside, () => {
-      fails("ENOENT", () => this.#disk.unlink("evict", aside));
-    });
+    if (isDone) {
+      await this.#away("evict: unlink", aside, () => {
+        fails("ENOENT", () => this.#disk.unlink("evict", aside));
+        this.#disk.notes.delete(aside);
+      });
+    }
     if (failure !== null) throw failure;
     return result;
   }
 
-  /** put_back of exchange.c. */
-  async #putBack(aside: BytePath, target: BytePath, put: Inode): Promise<void> {
-    for (let last = put;;) {
+  /** put_back of exchange.c. False if what is at `aside` is to be kept. */
+  async #putBack(aside: BytePath, target: BytePath, put: Inode): Promise<boolean> {
+    let last = put;
+    for (let stage = 1;;) {
       const next = this.#disk.get("put back", aside);
+      await this.#note(aside, target, { stage, put: next, wanted: last });
       const isGone = await this.#away(
         "put back: exchange",
         target,
@@ -412,16 +428,58 @@ export class MemPosix implements Posix {
             fails("EEXIST", () => this.#disk.renameNoReplace("put back", aside, target)),
         );
         if (isTaken) continue;
-        return;
+        return true;
       }
       const out = await this.#away(
         "put back: look",
         aside,
         () => this.#disk.get("put back", aside),
       );
-      if (out === last) return;
+      if (out === last) return stage === 1;
       last = next;
+      stage += 1;
     }
+  }
+
+  /** note_write of note.c; a full disk does not stop an exchange. */
+  #note(
+    aside: BytePath,
+    target: BytePath,
+    { stage, put, wanted }: {
+      readonly stage: number;
+      readonly put: Inode;
+      readonly wanted: Inode;
+    },
+  ): Promise<void> {
+    const ids = { put: identityOf(put), wanted: identityOf(wanted) };
+    return this.#away("note", aside, () => {
+      this.#disk.notes.set(aside, { stage, target, ...ids });
+    });
+  }
+
+  takeOut({ target, aside, expect }: Removal): RemovalResult {
+    this.#hooks.before("takeOut", target);
+    const disk = this.#disk;
+    const there = disk.find(target);
+    if (there === null) return "left";
+    const { ino, sizeBytes, mtimeNs, kind } = disk.statOf(there);
+    const isExpected = kind === expect.kind && ino === expect.ino &&
+      sizeBytes === expect.sizeBytes && mtimeNs === expect.mtimeNs;
+    const wanted = isExpected ? identityOf(there) : null;
+    disk.notes.set(aside, { stage: 0, put: null, wanted, target });
+    disk.rename("takeOut", target, aside);
+    this.#hooks.before("takeOut: judge", target);
+    if (isExpected) disk.unlink("takeOut", aside);
+    else if (fails("EEXIST", () => disk.renameNoReplace("takeOut", aside, target))) {
+      return "kept";
+    }
+    disk.notes.delete(aside);
+    return isExpected ? "gone" : "left";
+  }
+
+  recoverExchange(aside: BytePath): RecoveredExchange {
+    this.#hooks.before("recover", aside);
+    return recoverExchange(this.#disk, aside);
   }
 
   #fsyncParent(path: BytePath): Promise<void> {

@@ -9,6 +9,8 @@
 struct p4posix_marker marker_of_1 = {.attributes = {.mode = 0640, .mtime_ns = 7},
                                      .size_bytes = 1};
 
+bool has_short_symlinks;
+
 static char scratch[] = "/tmp/p4cache-posix.XXXXXX";
 
 void enter_scratch(void) {
@@ -69,6 +71,24 @@ int __wrap_unlink(const char *path);
 int __wrap_unlink(const char *path) {
     before_call("unlink");
     return __real_unlink(path);
+}
+
+int __real_symlink(const char *text, const char *path);
+int __wrap_symlink(const char *text, const char *path);
+int __wrap_symlink(const char *text, const char *path) {
+    before_call("symlink");
+    if (has_short_symlinks) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return __real_symlink(text, path);
+}
+
+int __real_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to) {
+    before_call("rename");
+    return __real_rename(from, to);
 }
 
 int __real_open(const char *path, int flags, ...);

@@ -31,6 +31,9 @@ void before_call(const char *name);
 /* Ours, once enter_scratch() was called. */
 extern struct p4posix_marker marker_of_1;
 
+/* As XFS, which keeps 1024 bytes in one. */
+extern bool has_short_symlinks;
+
 /* A directory of its own with depot/ and own/, which must be empty in the end. */
 void enter_scratch(void);
 void leave_scratch(void);
