@@ -8,21 +8,24 @@
 #   radosgw.sh stop DIR     ends it and removes DIR
 #
 # Needs the Debian packages that install.sh names. Settings, as shell assignments:
-# P4CACHE_TEST_S3_{ENDPOINT,BUCKET,ACCESS_KEY,SECRET_KEY}.
+# P4CACHE_TEST_S3_{ENDPOINT,BUCKET,ACCESS_KEY,SECRET_KEY}. The port is a free one, kept in
+# DIR/port.
 set -euo pipefail
 
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/ports.sh"
 command=${1:?start, clean or stop}
 dir=$(realpath -m "${2:?directory}")
-port=${P4CACHE_RADOSGW_PORT:-17480}
-mon_port=$((port + 1))
 conf="$dir/ceph.conf"
+port=$(cat "$dir/port" 2>/dev/null || true)
 access_key=P4CACHETESTACCESSKEY
 secret_key=p4cacheTestSecretKeyOfFortyCharacters000
 bucket=p4cache-test
 
 ceph_() { ceph --conf "$conf" --connect-timeout 20 "$@"; }
 admin() { radosgw-admin --conf "$conf" -n client.rgw "$@"; }
-answers() { curl -sf -m 2 -o /dev/null "http://127.0.0.1:$port/"; }
+answers() { [ -n "$port" ] && curl -sf -m 2 -o /dev/null "http://127.0.0.1:$port/"; }
+is_running() { runs_as "$(cat "$dir/run/client.rgw.pid" 2>/dev/null)" "--conf $conf" && answers; }
 
 settings() {
   echo "P4CACHE_TEST_S3_ENDPOINT=http://127.0.0.1:$port"
@@ -31,13 +34,13 @@ settings() {
   echo "P4CACHE_TEST_S3_SECRET_KEY=$secret_key"
 }
 
-write_conf() {
+write_conf() { # port of the monitor
   # Messenger version 2 cannot do without signatures; crc mode and no cephx can, and the
   # ports are closed to everybody but this machine. SSE without TLS: the key is a test's.
   cat > "$conf" <<EOF
 [global]
 fsid = $(cat /proc/sys/kernel/random/uuid)
-mon host = v2:127.0.0.1:$mon_port
+mon host = v2:127.0.0.1:$1
 public addr = 127.0.0.1
 cluster addr = 127.0.0.1
 auth cluster required = none
@@ -81,31 +84,44 @@ EOF
 }
 
 start() {
-  if answers && [ -f "$conf" ]; then settings; return; fi
-  stop
+  if ! is_running; then
+    # A port may have been taken in the meantime.
+    for attempt in 1 2 3; do
+      stop
+      if "$here/radosgw.sh" boot "$dir"; then break; fi
+      [ "$attempt" -lt 3 ] || exit 1
+      echo "radosgw: trying again at another port" >&2
+    done
+    port=$(cat "$dir/port")
+  fi
+  settings
+}
+
+boot() {
+  local mon_port fsid uuid
   mkdir -p "$dir"/{log,run,mon,mgr,osd}
   # A Unix socket's path has at most 107 bytes.
   [ ${#dir} -le 80 ] || { echo "radosgw: $dir is too long a path" >&2; exit 1; }
-  write_conf
+  port=$(free_port)
+  mon_port=$(free_port)
+  echo "$port" > "$dir/port"
+  write_conf "$mon_port"
   : > "$dir/keyring"
-  local fsid
   fsid=$(sed -n 's/^fsid = //p' "$conf")
   monmaptool --create --clobber --fsid "$fsid" --addv a "[v2:127.0.0.1:$mon_port]" \
     "$dir/monmap" >/dev/null
   ceph-mon --conf "$conf" -i a --mkfs --monmap "$dir/monmap" --keyring "$dir/keyring"
   ceph-mon --conf "$conf" -i a
   ceph-mgr --conf "$conf" -i x
-  local uuid
   uuid=$(cat /proc/sys/kernel/random/uuid)
   ceph_ osd new "$uuid" >/dev/null
   ceph-osd --conf "$conf" -i 0 --mkfs --osd-uuid "$uuid" 2>"$dir/log/mkfs.log"
   ceph-osd --conf "$conf" -i 0 2>>"$dir/log/mkfs.log" >/dev/null
   radosgw --conf "$conf" -n client.rgw 2>>"$dir/log/rgw.stderr"
-  for _ in $(seq 240); do answers && break; sleep 0.25; done
-  answers || { echo "radosgw: no answer on port $port; see $dir/log" >&2; exit 1; }
+  for _ in $(seq 240); do is_running && break; sleep 0.25; done
+  is_running || { echo "radosgw: no answer on port $port; see $dir/log" >&2; exit 1; }
   admin user create --uid p4cache --display-name p4cache --access-key "$access_key" \
     --secret-key "$secret_key" >/dev/null 2>>"$dir/log/admin.log"
-  settings
 }
 
 stop() {
@@ -114,17 +130,15 @@ stop() {
   for file in "$dir"/run/*.pid; do
     [ -f "$file" ] || continue
     pid=$(cat "$file")
-    # Only a process that runs with our configuration: the number may be another's by now.
-    if tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "--conf $conf"; then
-      kill -9 "$pid" 2>/dev/null || true
-    fi
+    if runs_as "$pid" "--conf $conf"; then kill -9 "$pid" 2>/dev/null || true; fi
   done
   rm -rf "$dir"
 }
 
 case "$command" in
   start) start ;;
-  running) answers && [ -f "$conf" ] ;;
+  boot) boot ;; # of start
+  running) is_running ;;
   clean) admin gc process --include-all >/dev/null 2>&1 ;;
   stop) stop ;;
   *) echo "usage: radosgw.sh start|running|clean|stop DIR" >&2; exit 2 ;;
