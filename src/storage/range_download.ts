@@ -4,8 +4,8 @@
  * The shared driver of the cloud stores: they only open a range. It pins every request
  * after the first to the ETag of the first, so that all bytes are of one object; fetches
  * a range that broke again from where it broke, as long as each try brings bytes; and
- * gathers what comes into writes of 1 MiB. Memory: about 2 MiB for each range in flight;
- * one for each download, and so many more for all together as the caller has places.
+ * gathers what comes into writes of 1 MiB, one of which is under way while the next fills.
+ * Memory: about 3 MiB for each range in flight; one for each download, and so many more for all together as the caller has places.
  *
  * @module
  */
@@ -192,6 +192,7 @@ class RangeDownload {
   ): Promise<void> {
     let offset = range.start;
     let answer = opened;
+    let writing = Promise.resolve();
     for (let resumeCount = 0;; resumeCount++) {
       const from = offset;
       try {
@@ -205,17 +206,20 @@ class RangeDownload {
               `more bytes came than ${range.end - range.start}`,
             );
           }
-          await this.#request.target.write(bytes, offset);
-          this.#hash!.wrote(index, bytes, offset);
+          await writing;
+          writing = this.#write(index, bytes, offset);
+          // Waited for in each case: above, below, or after a failure of the body.
+          writing.catch(() => {});
           offset += bytes.length;
-          this.#progress(bytes.length);
         }
+        await writing;
         if (offset === range.end) return;
         throw this.#error(
           "unavailable",
           `the answer ended at byte ${offset} of ${range.end}`,
         );
       } catch (error) {
+        await writing;
         const mayResume = error instanceof StorageError &&
           error.fault === "unavailable" &&
           offset > from && resumeCount < RESUMES_MAX;
@@ -223,6 +227,12 @@ class RangeDownload {
         answer = null;
       }
     }
+  }
+
+  async #write(index: number, bytes: Uint8Array, offset: number): Promise<void> {
+    await this.#request.target.write(bytes, offset);
+    this.#hash!.wrote(index, bytes, offset);
+    this.#progress(bytes.length);
   }
 
   async #openAgain(range: ByteRange): Promise<RangeAnswer> {
@@ -256,6 +266,7 @@ class RangeDownload {
 /**
  * The body in pieces of 1 MiB, because each piece costs a hash call and a write. A body
  * that breaks is first given as far as it came, so that a resume need not fetch it again.
+ * A piece's memory is used again for the one after the next.
  */
 async function* gathered(
   body: Body,
@@ -263,7 +274,8 @@ async function* gathered(
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   const bufferBytes = Math.max(1, Math.min(TRANSFER_CHUNK_BYTES, bytesWanted));
-  let buffer: Uint8Array | null = null;
+  let buffer = new Uint8Array(bufferBytes);
+  let other: Uint8Array<ArrayBuffer> | null = null;
   let filled = 0;
   try {
     for (;;) {
@@ -271,24 +283,24 @@ async function* gathered(
       try {
         bytes = await body.read();
       } catch (error) {
-        if (filled > 0) yield buffer!.subarray(0, filled);
+        if (filled > 0) yield buffer.subarray(0, filled);
         throw error;
       }
       if (bytes === null) break;
       signal.throwIfAborted();
       for (let rest = bytes; rest.length > 0;) {
-        buffer ??= new Uint8Array(bufferBytes);
         const taken = rest.subarray(0, buffer.length - filled);
         buffer.set(taken, filled);
         filled += taken.length;
         rest = rest.subarray(taken.length);
-        if (filled === buffer.length) {
-          yield buffer;
-          filled = 0;
-        }
+        if (filled < buffer.length) continue;
+        yield buffer;
+        filled = 0;
+        const next: Uint8Array<ArrayBuffer> = other ?? new Uint8Array(bufferBytes);
+        [buffer, other] = [next, buffer];
       }
     }
-    if (filled > 0) yield buffer!.subarray(0, filled);
+    if (filled > 0) yield buffer.subarray(0, filled);
   } finally {
     body.cancel();
   }

@@ -8,7 +8,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
 export interface Body {
-  /** The next bytes; null at the end. */
+  /** The next bytes, in memory that is used again by the next call; null at the end. */
   read(): Promise<Uint8Array<ArrayBuffer> | null>;
   /** No more is wanted. Does not wait for the peer. */
   cancel(): void;
@@ -36,7 +36,7 @@ export function streamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
     async pull(controller): Promise<void> {
       const bytes = await body.read();
       if (bytes === null) controller.close();
-      else controller.enqueue(bytes);
+      else controller.enqueue(bytes.slice());
     },
     cancel: () => body.cancel(),
   }, { highWaterMark: 0 });
@@ -50,7 +50,7 @@ export async function readAll(
   const chunks: Uint8Array[] = [];
   let count = 0;
   for (let bytes = await body.read(); bytes !== null; bytes = await body.read()) {
-    chunks.push(bytes);
+    chunks.push(bytes.slice());
     count += bytes.length;
     if (count <= bytesMax) continue;
     body.cancel();
