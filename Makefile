@@ -79,7 +79,7 @@ OPS ?= 200000
 SECS ?= 60
 SEED ?=
 
-.PHONY: help conformance differential fuzz real-programs crash power-cut faults model burst \
+.PHONY: help aarch64 conformance differential fuzz real-programs crash power-cut faults model burst \
 	bench-shim bench-manifest bench-storage bench-verify
 
 help:
@@ -87,6 +87,7 @@ help:
 	@echo "make conformance                                  every store against real servers or emulators"
 	@echo "make differential OPS=n SEED=s                    random operations, evicted tree against plain directory"
 	@echo "make fuzz SECS=n                                  parsers of the shim and the helpers, sanitized"
+	@echo "make aarch64                                      shim and helpers for it; the shim's tests emulated"
 	@echo "make real-programs                                RCS, git, tar, rsync, sqlite, ... on evicted trees"
 	@echo "make crash|power-cut|faults RUNS=n, burst N=n, model OPS=n"
 	@echo "make bench-shim | bench-manifest | bench-storage | bench-verify"
@@ -124,6 +125,15 @@ faults: build
 
 differential: native
 	@P4SHIM_OPS=$(OPS) P4SHIM_SEED=$(SEED) tests/shim/run.sh $(BUILD) "random operations"
+
+# Compiled by Debian's cross compiler; the shim's tests run on an emulated processor.
+aarch64:
+	@scripts/toolchain/packages.sh aarch64
+	@mkdir -p $(BUILD)/aarch64
+	@$(MAKE) --no-print-directory -C shim BUILD=$(BUILD)/aarch64 CC=aarch64-linux-gnu-gcc
+	@$(MAKE) --no-print-directory -C helpers BUILD=$(BUILD)/aarch64 CC=aarch64-linux-gnu-gcc
+	@CC=aarch64-linux-gnu-gcc P4SHIM_EMULATOR="qemu-aarch64-static -L /usr/aarch64-linux-gnu" \
+	  tests/shim/run.sh $(BUILD)/aarch64
 
 real-programs: native
 	@tests/shim/run.sh $(BUILD) "on an evicted tree"

@@ -23,10 +23,14 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "../helpers/old_glibc.h"
 #include "buffer.h"
 #include "shim.h"
 #include "socket.h"
 #include "sys.h"
+
+P4CACHE_OLD_GLIBC(pthread_key_create);
+P4CACHE_OLD_GLIBC(pthread_setspecific);
 
 static struct p4shim_buffer *all;
 unsigned p4shim_lost; /* lines that were not sent and not yet told of */

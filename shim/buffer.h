@@ -24,6 +24,7 @@ struct p4shim_buffer {
     struct p4cache_event_buffer *events; /* shared with the gate once it has been given to it */
     struct p4shim_gate gate;             /* that has it; zeroes: none */
     uint64_t nonce; /* of this thread in this process; 0: not drawn yet */
+    long pid;       /* that it was drawn in: a child of clone() runs no handler of fork */
     uint64_t count;
     char who[64];  /* `,"pid":1,"uid":2,"op":"`, the same for a batch */
     char name[40]; /* `,"id":"<nonce>-` */

@@ -92,6 +92,12 @@ static bool is_renamable(int from_dirfd, const char *from, int to_dirfd, const c
     return verdict <= 0;
 }
 
+static bool is_exchangeable(int from_dirfd, const char *from, int to_dirfd, const char *to,
+                            unsigned flags) {
+    return is_renamable(from_dirfd, from, to_dirfd, to) &&
+           ((flags & RENAME_EXCHANGE) == 0 || is_renamable(to_dirfd, to, from_dirfd, from));
+}
+
 #define MAKE_RENAME(name) \
     P4SHIM_HOOK(RENAME, name) { \
         return is_renamable(AT_FDCWD, from, AT_FDCWD, to) ? p4shim_real.name(from, to) : -1; \
@@ -106,7 +112,7 @@ static bool is_renamable(int from_dirfd, const char *from, int to_dirfd, const c
 
 #define MAKE_RENAMEAT2(name) \
     P4SHIM_HOOK(RENAMEAT2, name) { \
-        return is_renamable(from_dirfd, from, to_dirfd, to) \
+        return is_exchangeable(from_dirfd, from, to_dirfd, to, flags) \
                    ? p4shim_real.name(from_dirfd, from, to_dirfd, to, flags) \
                    : -1; \
     }

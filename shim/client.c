@@ -65,7 +65,7 @@ static bool address_of(const char *path, struct sockaddr_un *address, struct p4s
     memcpy(directory, path, (size_t)(slash - path));
     directory[slash - path] = '\0';
     via->fd = sys_openat(AT_FDCWD, directory, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-    if (via->fd < 0 || !p4shim_own(via)) {
+    if (via->fd < 0 || !p4shim_own(via, P4SHIM_PATH)) {
         return false;
     }
     char link[P4SHIM_FD_LINK_MAX];
@@ -85,16 +85,14 @@ static bool address_of(const char *path, struct sockaddr_un *address, struct p4s
 bool p4shim_socket(int type, const char *path, struct p4shim_fd *own,
                    struct sockaddr_un *address, struct p4shim_fd *via) {
     own->fd = (int)p4shim_syscall(SYS_socket, AF_UNIX, type | SOCK_CLOEXEC, 0);
-    if (own->fd < 0) {
+    if (own->fd < 0 || !p4shim_own(own, P4SHIM_SOCKET)) {
         return false;
     }
-    const int high = (int)p4shim_syscall(SYS_fcntl, own->fd, F_DUPFD_CLOEXEC, FD_FLOOR);
-    if (high >= 0) {
-        p4shim_syscall(SYS_close, own->fd);
-        own->fd = high;
-    }
-    if (!p4shim_own(own)) {
-        return false;
+    struct p4shim_fd high = *own;
+    high.fd = (int)p4shim_syscall(SYS_fcntl, own->fd, F_DUPFD_CLOEXEC, FD_FLOOR);
+    if (high.fd >= 0) {
+        p4shim_close(own);
+        *own = high;
     }
     if (!address_of(path, address, via)) {
         p4shim_close(own);
@@ -133,11 +131,12 @@ static size_t put(char *out, size_t at, const char *text, size_t bytes) {
     return at + bytes;
 }
 
-/* "P4CACHE/1 <verb> <path>\n" to s->line; 0 when it does not fit. */
+/* "P4CACHE/1 <verb> <path>\n" to s->line; 0 when it does not fit, or would be two lines. */
 static size_t compose(struct p4shim_scratch *s, const char *verb) {
     static const char version[] = "P4CACHE/1 ";
     const size_t verb_bytes = strlen(verb);
-    if (sizeof version + verb_bytes + 1 + s->rel_bytes + 1 > sizeof s->line) {
+    if (sizeof version + verb_bytes + 1 + s->rel_bytes + 1 > sizeof s->line ||
+        memchr(s->rel, '\n', s->rel_bytes) != NULL) {
         return 0;
     }
     size_t n = put(s->line, 0, version, sizeof version - 1);
@@ -250,8 +249,8 @@ enum p4shim_contact p4shim_ask(struct p4shim_scratch *s, const char *verb,
     x->was_connected = false;
     x->made_progress = false;
     if (bytes == 0) {
-        errno = ENAMETOOLONG;
-        return P4SHIM_FORBIDDEN;
+        errno = EINVAL;
+        return P4SHIM_HELPLESS;
     }
     struct p4shim_fd own;
     int slot = -1;

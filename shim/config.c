@@ -97,7 +97,7 @@ static bool read_environment(struct p4shim_config *c) {
 static bool ask_for_real_depot(struct p4shim_root *real) {
     struct p4shim_fd root = {.fd = sys_openat(AT_FDCWD, p4shim_config.depot.path,
                                               O_PATH | O_DIRECTORY | O_CLOEXEC, 0)};
-    if (root.fd < 0 || !p4shim_own(&root)) {
+    if (root.fd < 0 || !p4shim_own(&root, P4SHIM_PATH)) {
         return false;
     }
     char link[P4SHIM_FD_LINK_MAX];
@@ -153,6 +153,9 @@ bool p4shim_configure(void) {
 }
 
 static void forked(void) {
+    int asking = ASKING; /* the thread that asked is not in this process */
+    (void)__atomic_compare_exchange_n(&real_depot_state, &asking, UNASKED, false,
+                                      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
     if (p4shim_is_on()) {
         p4shim_client_forked();
         p4shim_events_forked();

@@ -32,11 +32,23 @@ static void dress_entry(int dirfd, struct dirent *entry) {
     }
 }
 
+/* Another thread of the host may write into its buffer meanwhile: no length is trusted. */
+static void dress_entries(int fd, void *buffer, ssize_t filled) {
+    const ssize_t least = (ssize_t)offsetof(struct dirent, d_name) + 1;
+    for (ssize_t at = 0; filled - at >= least;) {
+        struct dirent *entry = (struct dirent *)(void *)((char *)buffer + at);
+        const ssize_t bytes = entry->d_reclen;
+        if (bytes < least || bytes > filled - at) {
+            return;
+        }
+        dress_entry(fd, entry);
+        at += bytes;
+    }
+}
+
 #define MAKE_READDIR(name) \
     P4SHIM_HOOK(READDIR, name) { \
-        if (p4shim_real.name == NULL) { \
-            p4shim_resolve(); \
-        } \
+        P4SHIM_FIND_OR(name, NULL) \
         struct dirent *entry = p4shim_real.name(dir); \
         if (P4SHIM_LIKELY(entry != NULL)) { \
             dress_entry(dirfd(dir), entry); \
@@ -46,9 +58,7 @@ static void dress_entry(int dirfd, struct dirent *entry) {
 
 #define MAKE_READDIR_R(name) \
     P4SHIM_HOOK(READDIR_R, name) { \
-        if (p4shim_real.name == NULL) { \
-            p4shim_resolve(); \
-        } \
+        P4SHIM_FIND_OR(name, ENOSYS) \
         const int rc = p4shim_real.name(dir, entry, result); \
         if (rc == 0 && *result != NULL) { \
             dress_entry(dirfd(dir), *result); \
@@ -59,11 +69,7 @@ static void dress_entry(int dirfd, struct dirent *entry) {
 #define MAKE_GETDENTS(name) \
     P4SHIM_HOOK(GETDENTS, name) { \
         const ssize_t filled = p4shim_real.name(fd, buffer, bytes); \
-        for (ssize_t at = 0; at < filled;) { \
-            struct dirent *entry = (struct dirent *)(void *)((char *)buffer + at); \
-            dress_entry(fd, entry); \
-            at += entry->d_reclen; \
-        } \
+        dress_entries(fd, buffer, filled); \
         return filled; \
     }
 
@@ -155,9 +161,7 @@ static DIR *open_list(int dirfd, const char *path) {
             DIR *dir = open_list(AT_FDCWD, path); \
             return dir == NULL ? -1 : scan(dir, list, select, order); \
         } \
-        if (p4shim_real.name == NULL) { \
-            p4shim_resolve(); \
-        } \
+        P4SHIM_FIND_OR(name, -1) \
         return p4shim_real.name(path, list, select, order); \
     }
 
@@ -167,9 +171,7 @@ static DIR *open_list(int dirfd, const char *path) {
             DIR *dir = open_list(dirfd, path); \
             return dir == NULL ? -1 : scan(dir, list, select, order); \
         } \
-        if (p4shim_real.name == NULL) { \
-            p4shim_resolve(); \
-        } \
+        P4SHIM_FIND_OR(name, -1) \
         return p4shim_real.name(dirfd, path, list, select, order); \
     }
 

@@ -28,7 +28,9 @@ void p4shim_cwd_changed(void) {
 static void start_batch(struct p4shim_buffer *b, int64_t now_ms) {
     const long pid = p4shim_syscall(SYS_getpid);
     b->events->oldest_ms = now_ms;
-    if (b->nonce == 0 &&
+    const bool is_drawn = b->nonce != 0 && b->pid == pid;
+    b->pid = pid;
+    if (!is_drawn &&
         p4shim_syscall(SYS_getrandom, &b->nonce, sizeof b->nonce, GRND_NONBLOCK) !=
             (long)sizeof b->nonce) {
         struct timespec t = {0, 0};

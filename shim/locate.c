@@ -65,7 +65,7 @@ enum p4shim_place p4shim_locate(struct p4shim_scratch *s, int dirfd, const char 
     if (file.fd < 0) {
         return errno == ENOENT ? P4SHIM_GONE : P4SHIM_NOWHERE;
     }
-    if (!p4shim_own(&file)) {
+    if (!p4shim_own(&file, P4SHIM_PATH)) {
         return P4SHIM_NOWHERE;
     }
     const enum p4shim_place place = place_of_fd(s, file.fd);
@@ -127,7 +127,7 @@ enum p4shim_place p4shim_locate_name(struct p4shim_scratch *s, int dirfd, const 
         cut = shorter;
         dir.fd = open_directory(s, dirfd, path, cut);
     }
-    if (!p4shim_own(&dir)) {
+    if (!p4shim_own(&dir, P4SHIM_PATH)) {
         return P4SHIM_NOWHERE;
     }
     enum p4shim_place place = P4SHIM_NOWHERE;
@@ -174,21 +174,7 @@ bool p4shim_is_cwd_inside(const char *path) {
     return rel != NULL && strncmp(rel, own_directory, sizeof own_directory - 1) != 0;
 }
 
-/* The last directory that was asked for: a listing asks for each of its entries. */
-static __thread struct {
-    dev_t dev;
-    ino_t ino;
-    bool is_inside;
-} last_directory __attribute__((tls_model("initial-exec")));
-
-bool p4shim_is_directory_inside(int dirfd) {
-    struct stat st;
-    if (sys_fstat(dirfd, &st) != 0) {
-        return false;
-    }
-    if (last_directory.ino == st.st_ino && last_directory.dev == st.st_dev) {
-        return last_directory.is_inside;
-    }
+static bool ask_for_directory(int dirfd) {
     struct p4shim_scratch *s = p4shim_scratch_take();
     if (s == NULL) {
         return false;
@@ -198,10 +184,31 @@ bool p4shim_is_directory_inside(int dirfd) {
         place == P4SHIM_INSIDE ||
         (place == P4SHIM_OUTSIDE && strcmp(s->text, p4shim_real_depot()->path) == 0);
     p4shim_scratch_release(s);
-    if (place == P4SHIM_INSIDE || place == P4SHIM_OUTSIDE) {
-        last_directory.dev = st.st_dev;
-        last_directory.ino = st.st_ino;
-        last_directory.is_inside = is_inside;
+    return is_inside;
+}
+
+/* The last directory that was found inside: a listing asks for each of its entries. One that was
+ * outside is not kept: its inode number may be a new directory's of the depot next. */
+static __thread struct {
+    bool is_in_use; /* a signal handler that comes in between goes without */
+    dev_t dev;
+    ino_t ino;
+} last_inside __attribute__((tls_model("initial-exec")));
+
+bool p4shim_is_directory_inside(int dirfd) {
+    struct stat st;
+    if (last_inside.is_in_use || sys_fstat(dirfd, &st) != 0) {
+        return ask_for_directory(dirfd);
     }
+    last_inside.is_in_use = true;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    bool is_inside = last_inside.ino == st.st_ino && last_inside.dev == st.st_dev;
+    if (!is_inside && ask_for_directory(dirfd)) {
+        last_inside.dev = st.st_dev;
+        last_inside.ino = st.st_ino;
+        is_inside = true;
+    }
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    last_inside.is_in_use = false;
     return is_inside;
 }

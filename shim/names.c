@@ -1,7 +1,7 @@
 /*
  * names.c - which names are managed, and paths as text. Pure: no system call, no state.
  *
- * The rules are those of isManaged() in src/core/names.ts; tests/shim/names.c holds the cases.
+ * The rules are those of isManaged() in src/core/names.ts; tests/shim/units.c holds the cases.
  */
 #define _GNU_SOURCE
 #include <string.h>

@@ -153,11 +153,6 @@ static int flags_of_mode(const char *mode) {
     return flags;
 }
 
-static FILE *no_stream(void) {
-    errno = ENOSYS;
-    return NULL;
-}
-
 /* fopen opens inside libc, past our open; so it is tried again as a whole. */
 static FILE *fopen_watched(FILE *(*real)(const char *, const char *), const char *path,
                            const char *mode) {
@@ -198,12 +193,7 @@ static FILE *fopen_watched(FILE *(*real)(const char *, const char *), const char
 
 #define MAKE_FOPEN(name) \
     P4SHIM_HOOK(FOPEN, name) { \
-        if (p4shim_real.name == NULL) { \
-            p4shim_resolve(); \
-        } \
-        if (p4shim_real.name == NULL) { \
-            return no_stream(); \
-        } \
+        P4SHIM_FIND_OR(name, NULL) \
         return p4shim_is_on() ? fopen_watched(p4shim_real.name, path, mode) \
                               : p4shim_real.name(path, mode); \
     }
@@ -216,12 +206,7 @@ static void before_freopen(const char *path, const char *mode) {
 
 #define MAKE_FREOPEN(name) \
     P4SHIM_HOOK(FREOPEN, name) { \
-        if (p4shim_real.name == NULL) { \
-            p4shim_resolve(); \
-        } \
-        if (p4shim_real.name == NULL) { \
-            return no_stream(); \
-        } \
+        P4SHIM_FIND_OR(name, NULL) \
         if (path != NULL && p4shim_is_on()) { \
             before_freopen(path, mode); \
         } \

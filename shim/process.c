@@ -34,32 +34,23 @@ static int ready_to_run(int dirfd, const char *path, int at_flags) {
         return -1; \
     }
 
-#define FIND_OR(name, otherwise) \
-    if (p4shim_real.name == NULL) { \
-        p4shim_resolve(); \
-    } \
-    if (p4shim_real.name == NULL) { \
-        errno = ENOSYS; \
-        return otherwise; \
-    }
-
 #define MAKE_EXECVE(name) \
     P4SHIM_HOOK(EXECVE, name) { \
-        FIND_OR(name, -1) \
+        P4SHIM_FIND_OR(name, -1) \
         FAIL_UNLESS_READY(AT_FDCWD, 0) \
         return p4shim_real.name(path, argv, envp); \
     }
 
 #define MAKE_EXECV(name) \
     P4SHIM_HOOK(EXECV, name) { \
-        FIND_OR(name, -1) \
+        P4SHIM_FIND_OR(name, -1) \
         FAIL_UNLESS_READY(AT_FDCWD, 0) \
         return p4shim_real.name(path, argv); \
     }
 
 #define MAKE_EXECVEAT(name) \
     P4SHIM_HOOK(EXECVEAT, name) { \
-        FIND_OR(name, -1) \
+        P4SHIM_FIND_OR(name, -1) \
         FAIL_UNLESS_READY(dirfd, flags & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) \
         return p4shim_real.name(dirfd, path, argv, envp, flags); \
     }
@@ -96,7 +87,7 @@ static size_t count_arguments(const char *first, va_list *list) {
 #define MAKE_EXECL(name) \
     P4SHIM_HOOK(EXECL, name) { \
         TAKE_ARGUMENTS((void)0) \
-        FIND_OR(name, -1) \
+        P4SHIM_FIND_OR(name, -1) \
         FAIL_UNLESS_READY(AT_FDCWD, 0) \
         return VECTOR_FORM(name)(path, argv); \
     }
@@ -104,14 +95,14 @@ static size_t count_arguments(const char *first, va_list *list) {
 #define MAKE_EXECLE(name) \
     P4SHIM_HOOK(EXECLE, name) { \
         TAKE_ARGUMENTS(char *const *envp = va_arg(list, char *const *)) \
-        FIND_OR(name, -1) \
+        P4SHIM_FIND_OR(name, -1) \
         FAIL_UNLESS_READY(AT_FDCWD, 0) \
         return VECTOR_FORM(name)(path, argv, envp); \
     }
 
 #define MAKE_SPAWN(name) \
     P4SHIM_HOOK(SPAWN, name) { \
-        FIND_OR(name, ENOSYS) \
+        P4SHIM_FIND_OR(name, ENOSYS) \
         const int why = ready_to_run(AT_FDCWD, path, 0); \
         return why != 0 ? why : p4shim_real.name(pid, path, actions, attributes, argv, envp); \
     }
@@ -126,9 +117,7 @@ static __attribute__((noinline)) void before_dlopen(const char *path) {
  * return address, which must stay the caller's. */
 #define MAKE_DLOPEN(name) \
     __attribute__((optimize("no-stack-protector"))) P4SHIM_HOOK(DLOPEN, name) { \
-        if (p4shim_real.name == NULL) { \
-            p4shim_resolve(); \
-        } \
+        P4SHIM_FIND_OR(name, NULL) \
         before_dlopen(path); \
         return p4shim_real.name(path, mode); \
     }

@@ -9,9 +9,12 @@
 #include <dlfcn.h>
 #include <stdarg.h>
 
+#include "../helpers/old_glibc.h"
 #include "real.h"
 #include "shim.h"
 #include "sys.h"
+
+P4CACHE_OLD_GLIBC(dlsym);
 
 /* The mode is harmless where the flags do not ask for it: the hook passes 0 then. */
 static int raw_open(const char *path, int flags, ...) {
@@ -256,7 +259,7 @@ static const struct symbol symbols[] = {P4SHIM_HOOKS(SYMBOL)};
 void p4shim_resolve(void) {
     const int saved = errno;
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
-        void *found = dlsym(RTLD_NEXT, symbols[i].name);
+        void *found = p4shim_find(symbols[i].name);
         if (found != NULL) {
             __atomic_store_n(symbols[i].slot, found, __ATOMIC_RELAXED);
         }

@@ -8,6 +8,7 @@
 #define P4SHIM_REAL_H
 
 #include <dirent.h>
+#include <errno.h>
 #include <fts.h>
 #include <ftw.h>
 #include <spawn.h>
@@ -146,9 +147,18 @@ struct p4shim_real {
 /*
  * Never NULL for a call that the kernel can answer: until libc's function is found, and where
  * libc has none of that name, the raw system call stands there. NULL for what lives in libc
- * alone (streams, walkers, dlopen); P4SHIM_REAL looks once more, and the hook gives ENOSYS.
+ * alone (streams, walkers, dlopen): P4SHIM_FIND_OR looks once more, and gives ENOSYS.
  */
 extern struct p4shim_real p4shim_real;
+
+#define P4SHIM_FIND_OR(name, otherwise) \
+    if (P4SHIM_UNLIKELY(p4shim_real.name == NULL)) { \
+        p4shim_resolve(); \
+    } \
+    if (P4SHIM_UNLIKELY(p4shim_real.name == NULL)) { \
+        errno = ENOSYS; \
+        return otherwise; \
+    }
 
 /* Looks up every name in the libraries after this one. Idempotent; safe from any thread. */
 void p4shim_resolve(void);

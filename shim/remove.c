@@ -37,7 +37,7 @@ static void log_failed_delete(struct p4shim_scratch *s, const char *why) {
         .fd = sys_openat(AT_FDCWD, s->text,
                          O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
                          0660)};
-    if (log.fd < 0 || !p4shim_own(&log)) {
+    if (log.fd < 0 || !p4shim_own(&log, P4SHIM_LOG)) {
         return;
     }
     if (p4shim_is_ours(&log)) {

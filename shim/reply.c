@@ -1,5 +1,5 @@
 /*
- * reply.c - one line of the daemon, read strictly. Pure; fuzzed (tests/shim/fuzz_reply.c).
+ * reply.c - one line of the daemon, read strictly. Pure; fuzzed (tests/shim/fuzz.c).
  *
  * A number has no sign but the mtime's, no leading space, and fits its type. What does not
  * parse is no reply: the caller treats the daemon as confused, never guesses.

@@ -163,8 +163,8 @@ bool p4shim_is_textually_inside(struct p4shim_scratch *s, int dirfd, const char 
 /* Whether a relative path without `..` starts in the depot. Cheaper than to locate it. */
 bool p4shim_is_cwd_inside(const char *path);
 
-/* Whether the names in an open directory are in the depot. The last answer is kept by the
- * directory's identity: one that moves out of the depot within a listing is not noticed. */
+/* Whether the names in an open directory are in the depot. The last one that was is kept by its
+ * identity: one that moves out of the depot within a listing is not noticed. */
 bool p4shim_is_directory_inside(int dirfd);
 
 /* ---- client.c ---- */

@@ -171,8 +171,14 @@ static int amend(int dirfd, const char *path, int at_flags, struct stat *st, boo
     return P4SHIM_AGAIN;
 }
 
+/* Linux 6.11 takes NULL for the empty path of a descriptor. */
+static const char *named(const char *path, int at_flags) {
+    return path == NULL && (at_flags & AT_EMPTY_PATH) != 0 ? "" : path;
+}
+
 static int stat_slowly(int rc, int dirfd, const char *path, int at_flags, struct stat *st) {
     const int why = errno;
+    path = named(path, at_flags);
     if (!p4shim_is_on() || path == NULL) {
         return rc;
     }
@@ -264,6 +270,7 @@ static int statx_slowly(int rc, int dirfd, const char *path, int flags, struct s
     struct stat st;
     const int why = errno;
     const int at_flags = flags & AT_FLAGS_OF_PATH;
+    path = named(path, flags);
     if (!p4shim_is_on() || path == NULL ||
         (rc == 0 && sys_fstatat(dirfd, path, &st, at_flags) != 0)) {
         errno = why;

@@ -8,17 +8,33 @@
 #include "shim.h"
 #include "sys.h"
 
-bool p4shim_own(struct p4shim_fd *own) {
+static bool is_of_kind(int fd, const struct stat *st, enum p4shim_fd_kind kind) {
+    if (kind == P4SHIM_SOCKET) {
+        return S_ISSOCK(st->st_mode);
+    }
+    const long flags = p4shim_syscall(SYS_fcntl, fd, F_GETFL);
+    if (flags < 0) {
+        return errno != EBADF; /* a filter that does not let us ask */
+    }
+    return (flags & (kind == P4SHIM_PATH ? O_PATH : O_APPEND)) != 0;
+}
+
+bool p4shim_own(struct p4shim_fd *own, enum p4shim_fd_kind kind) {
     struct stat st;
     if (sys_fstat(own->fd, &st) != 0) {
-        const int saved = errno;
-        p4shim_syscall(SYS_close, own->fd);
-        errno = saved;
-        own->fd = -1;
+        const int why = errno;
+        if (why != EBADF) { /* a filter that does not let us ask: it is ours, for all we know */
+            p4shim_syscall(SYS_close, own->fd);
+        }
+        errno = why;
         return false;
     }
     own->dev = st.st_dev;
     own->ino = st.st_ino;
+    if (!is_of_kind(own->fd, &st, kind)) {
+        errno = EBADF;
+        return false;
+    }
     return true;
 }
 

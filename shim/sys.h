@@ -18,8 +18,10 @@
 
 #ifdef P4SHIM_FAULTS
 long p4shim_syscall(long number, ...);
+void *p4shim_find(const char *name);
 #else
 #define p4shim_syscall syscall
+#define p4shim_find(name) dlsym(RTLD_NEXT, name)
 #endif
 
 static inline int sys_openat(int dirfd, const char *path, int flags, mode_t mode) {
@@ -51,8 +53,12 @@ struct p4shim_fd {
     ino_t ino;
 };
 
-/* Fills in the identity. False, with the descriptor closed, when the kernel does not tell it. */
-bool p4shim_own(struct p4shim_fd *own);
+/* What the shim opens. Anything else under its number was opened by the host in that moment. */
+enum p4shim_fd_kind { P4SHIM_PATH, P4SHIM_SOCKET, P4SHIM_LOG };
+
+/* Fills in the identity of a descriptor that was just opened. False with errno when it is not of
+ * that kind any more: then it is the host's, and stays open. */
+bool p4shim_own(struct p4shim_fd *own, enum p4shim_fd_kind kind);
 
 /* The same open file still? The host may have closed all its descriptors and opened its own. */
 bool p4shim_is_ours(const struct p4shim_fd *own);

@@ -47,18 +47,9 @@ static int ftw_step(const char *path, const struct stat *st, int type) {
     return walk.ftw(path, type == FTW_F ? dressed(path, 0, st, &copy) : st, type);
 }
 
-#define FIND_OR(name, otherwise) \
-    if (p4shim_real.name == NULL) { \
-        p4shim_resolve(); \
-    } \
-    if (p4shim_real.name == NULL) { \
-        errno = ENOSYS; \
-        return otherwise; \
-    }
-
 #define MAKE_NFTW(name) \
     P4SHIM_HOOK(NFTW, name) { \
-        FIND_OR(name, -1) \
+        P4SHIM_FIND_OR(name, -1) \
         if (!p4shim_is_on()) { \
             return p4shim_real.name(path, fn, fds, flags); \
         } \
@@ -73,7 +64,7 @@ static int ftw_step(const char *path, const struct stat *st, int type) {
 
 #define MAKE_FTW(name) \
     P4SHIM_HOOK(FTW, name) { \
-        FIND_OR(name, -1) \
+        P4SHIM_FIND_OR(name, -1) \
         if (!p4shim_is_on()) { \
             return p4shim_real.name(path, fn, fds); \
         } \
@@ -96,7 +87,7 @@ static void dress_visit(FTSENT *entry) {
 
 #define MAKE_FTS_READ(name) \
     P4SHIM_HOOK(FTS_READ, name) { \
-        FIND_OR(name, NULL) \
+        P4SHIM_FIND_OR(name, NULL) \
         FTSENT *entry = p4shim_real.name(fts); \
         if (p4shim_is_on()) { \
             p4shim_cwd_changed(); \
@@ -109,7 +100,7 @@ static void dress_visit(FTSENT *entry) {
 
 #define MAKE_FTS_CHILDREN(name) \
     P4SHIM_HOOK(FTS_CHILDREN, name) { \
-        FIND_OR(name, NULL) \
+        P4SHIM_FIND_OR(name, NULL) \
         FTSENT *first = p4shim_real.name(fts, flags); \
         for (FTSENT *entry = first; p4shim_is_on() && entry != NULL; entry = entry->fts_link) { \
             dress_visit(entry); \

@@ -17,7 +17,18 @@ import tempfile
 import threading
 
 SIZE_MASK = (1 << 64) - 1
+# What runs the probe where it is of another machine: make aarch64.
+EMULATOR = os.environ.get("P4SHIM_EMULATOR", "").split()
 MTIME_NS = 1_400_000_000_123_456_789
+
+
+class Skip(Exception):
+    """Raised with the reason."""
+
+
+def native_only():
+    if EMULATOR:
+        raise Skip("it starts programs of this machine, and the shim is another's")
 
 
 def marker_atime_ns(size):
@@ -223,6 +234,7 @@ class Depot:
             os.makedirs(path)
         self.library = os.path.join(out, "libp4shim.so")
         self.probe_program = os.path.join(out, "probe")
+        self.build = build
         self.out = out
         self.daemon = Daemon(self)
 
@@ -274,7 +286,8 @@ class Depot:
         return {k: v for k, v in env.items() if v is not None}
 
     def start(self, call, path, **extra):
-        return subprocess.Popen([self.probe_program, call, path], env=self.environment(**extra),
+        return subprocess.Popen([*EMULATOR, self.probe_program, call, path],
+                                env=self.environment(**extra),
                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, errors="surrogateescape")
 
@@ -286,12 +299,14 @@ class Depot:
         return output
 
     def run(self, *argv, **extra):
+        native_only()
         done = subprocess.run(argv, env=self.environment(**extra), capture_output=True,
                               text=True, timeout=60)
         return done.returncode, done.stdout, done.stderr
 
     def host(self, path):
         """A program that opens `path` as often as each line of its input says, then answers."""
+        native_only()  # the segment is in the emulator's memory at another place
         return subprocess.Popen([self.probe_program, "on_command", path], env=self.environment(),
                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

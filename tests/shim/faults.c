@@ -3,20 +3,41 @@
  * calls fail: FAULT_AT=n the n-th alone, FAULT_NUMBER=n each one of that number (as seccomp
  * would), with FAULT_ERRNO. FAULT_STEAL=n: just before the n-th call another thread of the host
  * has closed every descriptor of a kind that the shim uses, and opened its database,
- * FAULT_DATABASE, under its number. FAULT_COUNT=file: appends a byte a call, to learn how many there are.
+ * FAULT_DATABASE, under its number. FAULT_COUNT=file: appends a byte a call, to learn how many
+ * there are. FAULT_MISSING="name name": libc has no such names.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ipc.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 long p4shim_syscall(long number, ...);
+void *p4shim_find(const char *name);
+
+/* Whether `word` is one of the words of `list`, which spaces part. */
+static bool has_word(const char *list, const char *word) {
+    const size_t bytes = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)) != NULL; at += bytes) {
+        if ((at == list || at[-1] == ' ') && (at[bytes] == '\0' || at[bytes] == ' ')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void *p4shim_find(const char *name) {
+    const char *missing = getenv("FAULT_MISSING");
+    return missing != NULL && has_word(missing, name) ? NULL : dlsym(RTLD_NEXT, name);
+}
 
 static long setting(const char *name) {
     const char *value = getenv(name);
@@ -32,7 +53,21 @@ static void count_call(void) {
     }
 }
 
-static void steal_descriptors(void) {
+static int stolen[1024];
+static size_t stolen_count;
+
+/* What another thread of the host holds now is its own: none of it may be closed by us. */
+__attribute__((destructor)) static void look_after_stolen(void) {
+    for (size_t i = 0; i < stolen_count; i++) {
+        struct stat st;
+        if (syscall(SYS_fstat, stolen[i], &st) != 0) {
+            static const char text[] = "the host's descriptor was closed\n";
+            syscall(SYS_write, STDOUT_FILENO, text, sizeof text - 1);
+        }
+    }
+}
+
+static void steal_descriptors(long number) {
     const char *database = getenv("FAULT_DATABASE");
     const int own = (int)syscall(SYS_openat, AT_FDCWD, database, O_RDWR | O_CREAT, 0600);
     for (int fd = 3; fd < 1024; fd++) {
@@ -41,6 +76,9 @@ static void steal_descriptors(void) {
         if (fd != own && flags != -1 && syscall(SYS_fstat, fd, &st) == 0 &&
             (S_ISSOCK(st.st_mode) || (flags & (O_PATH | O_WRONLY)) != 0)) {
             dup3(own, fd, 0);
+            if (number != SYS_close) { /* from the look to the close nobody can help */
+                stolen[stolen_count++] = fd;
+            }
         }
     }
 }
@@ -50,7 +88,7 @@ long p4shim_syscall(long number, ...) {
     const long call = atomic_fetch_add(&calls, 1) + 1;
     count_call();
     if (call == setting("FAULT_STEAL")) {
-        steal_descriptors();
+        steal_descriptors(number);
     }
     va_list list;
     long arg[6];

@@ -4,15 +4,11 @@ removed afterwards; it fails by an exception, and is skipped by Skip with its re
 
 import traceback
 
-from depot import Depot
+from depot import Depot, Skip
 
 TESTS = []
 FILE = "main/jam/a,v"
 GRACE_MS = "300"  # where a test waits for it to pass
-
-
-class Skip(Exception):
-    """Raised with the reason."""
 
 
 def test(name):

@@ -43,7 +43,7 @@ void probe_show_fd(int fd) {
     close(fd);
 }
 
-static void show_stat(const char *what, int rc, const struct stat *st) {
+void probe_show_stat(const char *what, int rc, const struct stat *st) {
     if (rc != 0) {
         probe_show(what, rc);
         return;
@@ -135,8 +135,8 @@ static void probe_open_path(const char *path) {
     struct stat st;
     const int fd = open(path, O_PATH);
     probe_show("open", fd >= 0 ? 0 : -1);
-    show_stat("fstat", fstat(fd, &st), &st);
-    show_stat("fstatat", fstatat(fd, "", &st, AT_EMPTY_PATH), &st);
+    probe_show_stat("fstat", fstat(fd, &st), &st);
+    probe_show_stat("fstatat", fstatat(fd, "", &st, AT_EMPTY_PATH), &st);
 }
 static void probe_open_by_dirfd(const char *path) {
     char copy[4096];
@@ -145,7 +145,7 @@ static void probe_open_by_dirfd(const char *path) {
     *slash = '\0';
     const int dir = open(copy, O_RDONLY | O_DIRECTORY);
     struct stat st;
-    show_stat("fstatat", fstatat(dir, slash + 1, &st, 0), &st);
+    probe_show_stat("fstatat", fstatat(dir, slash + 1, &st, 0), &st);
     probe_show_fd(openat(dir, slash + 1, O_RDONLY));
     close(dir);
 }
@@ -159,7 +159,7 @@ static void probe_open_relative(const char *path) {
         return;
     }
     struct stat st;
-    show_stat("stat", stat(slash + 1, &st), &st);
+    probe_show_stat("stat", stat(slash + 1, &st), &st);
     probe_show_fd(open(slash + 1, O_RDONLY));
 }
 
@@ -191,13 +191,13 @@ static void probe_freopen(const char *path) {
 
 static void probe_stat(const char *path) {
     struct stat st;
-    show_stat("stat", stat(path, &st), &st);
-    show_stat("lstat", lstat(path, &st), &st);
-    show_stat("fstatat", fstatat(AT_FDCWD, path, &st, 0), &st);
-    show_stat("fstatat_nofollow", fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW), &st);
+    probe_show_stat("stat", stat(path, &st), &st);
+    probe_show_stat("lstat", lstat(path, &st), &st);
+    probe_show_stat("fstatat", fstatat(AT_FDCWD, path, &st, 0), &st);
+    probe_show_stat("fstatat_nofollow", fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW), &st);
     struct stat64 st64;
-    show_stat("stat64", stat64(path, &st64), (struct stat *)&st64);
-    show_stat("lstat64", lstat64(path, &st64), (struct stat *)&st64);
+    probe_show_stat("stat64", stat64(path, &st64), (struct stat *)&st64);
+    probe_show_stat("lstat64", lstat64(path, &st64), (struct stat *)&st64);
 }
 static void probe_xstat(const char *path) {
     typedef int (*xstat)(int, const char *, struct stat *);
@@ -207,12 +207,12 @@ static void probe_xstat(const char *path) {
     for (size_t i = 0; i < 4; i++) {
         xstat call = (xstat)find(names[i]);
         if (call != NULL) {
-            show_stat(names[i], call(1, path, &st), &st);
+            probe_show_stat(names[i], call(1, path, &st), &st);
         }
     }
     fxstatat at = (fxstatat)find("__fxstatat64");
     if (at != NULL) {
-        show_stat("__fxstatat64", at(1, AT_FDCWD, path, &st, 0), &st);
+        probe_show_stat("__fxstatat64", at(1, AT_FDCWD, path, &st, 0), &st);
     }
 }
 static void probe_statx(const char *path) {
@@ -268,7 +268,7 @@ static void probe_link(const char *path) {
     probe_show_fd(open(other, O_RDONLY));
     probe_show_fd(open(path, O_RDONLY));
     struct stat st;
-    show_stat("stat", stat(other, &st), &st);
+    probe_show_stat("stat", stat(other, &st), &st);
 }
 static void probe_rename_out(const char *path) {
     probe_show("rename", rename(path, getenv("PROBE_TO")));
@@ -278,14 +278,14 @@ static void probe_times(const char *path) {
     struct stat st;
     const struct timespec spec[2] = {{1000, 1}, {1234567890, 123456789}};
     probe_show("utimensat", utimensat(AT_FDCWD, path, spec, 0));
-    show_stat("stat", stat(path, &st), &st);
+    probe_show_stat("stat", stat(path, &st), &st);
     const struct timeval val[2] = {{1000, 1}, {1234567891, 5}};
     probe_show("utimes", utimes(path, val));
-    show_stat("stat", stat(path, &st), &st);
+    probe_show_stat("stat", stat(path, &st), &st);
     probe_show("lutimes", lutimes(path, val));
     const struct utimbuf buf = {5, 1234567892};
     probe_show("utime", utime(path, &buf));
-    show_stat("stat", stat(path, &st), &st);
+    probe_show_stat("stat", stat(path, &st), &st);
     const struct timeval bad[2] = {{1, 1}, {1, 1000000}};
     probe_show("utimes_bad", utimes(path, bad));
     probe_show("touch", utimensat(AT_FDCWD, path, NULL, 0));
@@ -293,14 +293,14 @@ static void probe_times(const char *path) {
     printf("touched=%d\n", st.st_mtim.tv_sec > 1600000000);
     const struct timespec back[2] = {{0, UTIME_NOW}, {1500000000, 7}};
     probe_show("utimensat", utimensat(AT_FDCWD, path, back, 0));
-    show_stat("stat", stat(path, &st), &st);
+    probe_show_stat("stat", stat(path, &st), &st);
     probe_show_fd(open(path, O_RDONLY));
-    show_stat("stat", stat(path, &st), &st);
+    probe_show_stat("stat", stat(path, &st), &st);
 }
 static void probe_chmod(const char *path) {
     struct stat st;
     probe_show("chmod", chmod(path, 0640));
-    show_stat("stat", stat(path, &st), &st);
+    probe_show_stat("stat", stat(path, &st), &st);
 }
 
 #define PROBE(name) {#name, probe_##name}
@@ -313,7 +313,7 @@ static const struct {
     PROBE(open_append), PROBE(open_trunc), PROBE(open_excl), PROBE(open_nofollow),
     PROBE(open_directory), PROBE(creat), PROBE(open_path), PROBE(open_by_dirfd),
     PROBE(open_relative), PROBE(fopen), PROBE(fopen64), PROBE(fopen_append), PROBE(freopen),
-    PROBE(stat), PROBE(xstat), PROBE(statx), PROBE(access), PROBE(mmap), PROBE(unlink),
+    PROBE(stat), PROBE(xstat), PROBE(old_stat), PROBE(statx), PROBE(access), PROBE(mmap), PROBE(unlink),
     PROBE(unlinkat), PROBE(remove), PROBE(truncate), PROBE(link), PROBE(rename_out),
     PROBE(times), PROBE(chmod), PROBE(readdir), PROBE(walk), PROBE(exec), PROBE(vfork_exec),
     PROBE(spawn), PROBE(dlopen), PROBE(fork_while_waiting), PROBE(closes_all), PROBE(signals),

@@ -5,8 +5,15 @@
 /* Prints a return, and its errno when it is -1. */
 void probe_show(const char *what, long rc);
 
+/* Prints the fields of stat that are in the contract, or the errno. */
+struct stat;
+void probe_show_stat(const char *what, int rc, const struct stat *st);
+
 /* Prints and closes a descriptor's content, or the errno. */
 void probe_show_fd(int fd);
+
+/* old_calls.c */
+void probe_old_stat(const char *path);
 
 /* listing.c */
 void probe_readdir(const char *path);

@@ -14,12 +14,12 @@ cp "$build/libp4shim.so" "$out/"
 cc=${CC:-gcc}
 flags="-std=gnu11 -O1 -g -Wall -Wextra -Werror"
 $cc $flags -o "$out/probe" "$here/probe.c" "$here/hostile.c" \
-  "$here/listing.c" -ldl -lpthread
+  "$here/listing.c" "$here/old_calls.c" -ldl -lpthread
 $cc $flags -I "$here/../../shim" -o "$out/units" "$here/units.c" \
   "$here/../../shim/names.c" "$here/../../shim/reply.c" "$here/../../shim/json.c"
 $cc $flags -O2 -fPIC -shared -fvisibility=hidden -DP4SHIM_FAULTS -fsanitize=undefined \
   -fno-sanitize-recover=all -static-libubsan -Wl,--version-script="$build/shim/libp4shim.map" \
-  -o "$out/libp4shim-faults.so" "$here/faults.c" "$here"/../../shim/*.c -ldl -lpthread
+  -o "$out/libp4shim-faults.so" "$here/faults.c" "$here"/../../shim/*.c
 printf 'int answer(void) { return 42; }\n' | $cc -shared -fPIC -x c -o "$out/evictable.so" -
 
 # The PATH's python3 may be a wrapper that starts slowly; the system's is enough.

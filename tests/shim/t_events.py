@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+from depot import native_only
 from harness import FILE, equal, test
 
 
@@ -227,6 +228,7 @@ def _(make):
 
 @test("events that nobody takes are counted and told later; p4d is not held up")
 def _(make):
+    native_only()
     depot = make()
     path = depot.write(FILE)
     equal(depot.probe("opens", path), "opened\n")

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 
-from depot import MTIME_NS
+from depot import EMULATOR, MTIME_NS
 from harness import FILE, contains, equal, silent, test
 
 
 @test("pure parts: names, paths, replies, markers, JSON")
 def _(make):
-    done = subprocess.run([os.path.join(make().out, "units")], capture_output=True, text=True)
+    done = subprocess.run([*EMULATOR, os.path.join(make().out, "units")], capture_output=True, text=True)
     equal((done.returncode, done.stdout), (0, ""))
 
 
@@ -179,6 +179,60 @@ def _(make):
     assert depot.is_marker("main/moved,v") and not os.path.lexists(depot.path(FILE))
     contains(depot.probe("stat", target), "stat mode=100444 size=1000 mtime=1400000000.123456789")
     equal(depot.daemon.verbs(), [])
+
+
+EXCHANGE = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.renameat2(-100, sys.argv[1].encode(), -100, sys.argv[2].encode(), 2),
+      ctypes.get_errno())
+"""
+
+
+@test("an exchange that takes a marker out of the depot restores it, whichever name comes first")
+def _(make):
+    for is_first in (True, False):
+        depot = make()
+        depot.daemon.start()
+        path = depot.write(FILE)
+        depot.evict(FILE)
+        outside = os.path.join(depot.scratch, "outside")
+        with open(outside, "w") as f:
+            f.write("from outside")
+        names = (path, outside) if is_first else (outside, path)
+        equal(depot.run(sys.executable, "-c", EXCHANGE, *names), (0, "0 0\n", ""))
+        equal((os.path.getsize(outside), os.path.getsize(path)), (1000, 12))
+
+
+NULL_PATH = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+fd = os.open(sys.argv[1], os.O_PATH)
+out = ctypes.create_string_buffer(512)
+rc = libc.statx(fd, None, 0x1000, 0x7ff, out)
+print(rc, oct(struct.unpack_from("H", out, 28)[0]) if rc == 0 else ctypes.get_errno())
+"""
+
+
+@test("statx of a descriptor without a path is the file's, where the kernel knows that call")
+def _(make):
+    depot = make()
+    path = depot.write(FILE)
+    wanted = depot.run(sys.executable, "-c", NULL_PATH, path)
+    depot.evict(FILE)
+    equal(depot.run(sys.executable, "-c", NULL_PATH, path), wanted)
+
+
+@test("a marker whose name holds a line feed is EIO, and no request is cut in two by it")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    for rel in ("a\nP4CACHE,v", "main/b\n"):
+        path = depot.write(rel)
+        depot.evict(rel)
+        equal(depot.probe("open", path), "open=-1 errno=EIO\n")
+        contains(depot.probe("stat", path), "stat mode=100444 size=1000")
+    equal(depot.daemon.requests, [])
 
 
 @test("with P4CACHE_STAT=restore stat brings the file back")

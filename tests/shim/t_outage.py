@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 
+from depot import EMULATOR
 from harness import FILE, GRACE_MS, TESTS, contains, equal, silent, test
 
 
@@ -84,7 +85,7 @@ def outage(name, prepare, **extra):
             os.lchown(depot.path(FILE), uid, uid)
         env = depot.environment(P4CACHE_RESTART_GRACE_MS=GRACE_MS,
                                 P4CACHE_FETCH_TIMEOUT_MS="300", **extra)
-        done = subprocess.run([depot.probe_program, "rcs_update", depot.path(FILE)], env=env,
+        done = subprocess.run([*EMULATOR, depot.probe_program, "rcs_update", depot.path(FILE)], env=env,
                               capture_output=True, text=True, timeout=60, user=uid, group=uid,
                               extra_groups=[])
         contains(done.stdout, "refused: it exists")

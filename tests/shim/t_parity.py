@@ -43,7 +43,7 @@ for call in ("open", "open64", "openat", "openat64", "open_2", "open64_2", "open
 for call in ("open_rdwr", "open_creat", "open_append", "open_trunc", "fopen_append", "truncate",
              "creat"):
     parity(call, ["FETCH"], mode=0o644)
-for call in ("open_excl", "open_directory", "open_path", "stat", "xstat", "statx", "access",
+for call in ("open_excl", "open_directory", "open_path", "stat", "xstat", "old_stat", "statx", "access",
              "chmod"):
     parity(call, [])
 for call in ("unlink", "unlinkat", "remove"):
