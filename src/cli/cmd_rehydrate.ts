@@ -10,12 +10,7 @@
 
 import { parseArgs } from "node:util";
 import type { Config } from "../config/key_table.ts";
-import {
-  bytePathOf,
-  type DepotPath,
-  depotPathOrNull,
-  displayPath,
-} from "../core/names.ts";
+import { bytePathOf, displayPath } from "../core/names.ts";
 import { formatBytes } from "../core/units.ts";
 import { engineSettingsOf } from "../daemon/settings.ts";
 import { EXIT, StartError } from "../daemon/start_error.ts";
@@ -24,6 +19,7 @@ import type { Manifest, PathAndEntry } from "../manifest/manifest.ts";
 import { loadConfig } from "../config/load_config.ts";
 import { UsageError } from "./command.ts";
 import { shimSocketOf, unreachableBy } from "./control_client.ts";
+import { evictedRows } from "./evicted_rows.ts";
 import {
   CONFIG_HELP,
   CONFIG_OPTION,
@@ -59,7 +55,6 @@ no daemon answers, 74 the manifest is damaged, 77 permission, 78 configuration.
 `;
 
 const JOBS_MAX = 256;
-const ROW_BATCH = 1_000;
 
 /** Failures that are named; the rest is counted. */
 const SHOWN_FAILURES_MAX = 100;
@@ -118,25 +113,6 @@ export async function runRehydrate(
     return outcome.failedFiles === 0 ? 0 : 1;
   } finally {
     await manifest.close();
-  }
-}
-
-/** Rows of evicted files: of that name, else below that directory. */
-function* evictedRows(manifest: Manifest, selection: string): Generator<PathAndEntry> {
-  const isEvicted = ({ entry }: PathAndEntry): boolean =>
-    entry.state === "clean" && !entry.resident;
-  const path = depotPathOrNull(selection);
-  const entry = path === null ? null : manifest.get(path);
-  if (path !== null && entry !== null) {
-    if (isEvicted({ path, entry })) yield { path, entry };
-    return;
-  }
-  const prefix = selection === "" ? "" : `${selection}/`;
-  for (let after: DepotPath | null = null;;) {
-    const batch = manifest.entries(prefix, after, ROW_BATCH);
-    if (batch.length === 0) return;
-    after = batch.at(-1)!.path;
-    for (const row of batch) if (isEvicted(row)) yield row;
   }
 }
 

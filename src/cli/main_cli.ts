@@ -86,6 +86,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     () => import("./cmd_migrate.ts"),
     (module) => module.runMigrate,
   ),
+  "restore-archived": operatorCommand(
+    "ask the store for objects that an archive class holds",
+    () => import("./cmd_restore_archived.ts"),
+    (module) => module.runRestoreArchived,
+  ),
   verify: {
     summary: "check every archive against a checkpoint, without p4d and without recalls",
     help: async () => (await import("./cmd_verify.ts")).HELP,

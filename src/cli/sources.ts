@@ -16,7 +16,7 @@ import {
 } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
 import { readInstance } from "../daemon/instance.ts";
-import { openStores } from "../daemon/stores.ts";
+import { openStores, type Stores } from "../daemon/stores.ts";
 import { openManifest } from "../manifest/lmdb_manifest.ts";
 import type { LocalThing, RebuildDepot } from "../manifest/rebuild.ts";
 import { NULL_LOGGER } from "../obs/logger.ts";
@@ -37,9 +37,9 @@ export function openLocalPosix(): Posix {
   return openPosix(nativeFile("libp4posix.so"));
 }
 
-/** The primary store of a configuration, with its retries, for a command. */
-export async function openPrimary(config: Config): Promise<StorageBackend> {
-  const { primary, secondary } = await openStores({
+/** The stores of a configuration, with their retries, for a command. */
+export function openConfiguredStores(config: Config): Promise<Stores> {
+  return openStores({
     config: () => config,
     clock: SYSTEM_CLOCK,
     log: NULL_LOGGER,
@@ -47,6 +47,11 @@ export async function openPrimary(config: Config): Promise<StorageBackend> {
     watermark: {},
     userAgent: `p4-cache/${BUILD.version}`,
   });
+}
+
+/** The primary alone. */
+export async function openPrimary(config: Config): Promise<StorageBackend> {
+  const { primary, secondary } = await openConfiguredStores(config);
   await secondary?.close();
   return primary;
 }

@@ -131,6 +131,8 @@ export class Restorer {
           op: "restore",
           ...shown(path),
           fault: failure.fault,
+          // What the store itself said: archived objects are asked for by this.
+          storeFault: failure.cause instanceof StorageError ? failure.cause.fault : null,
           error: failure.message,
         });
         log.error(`restore failed: ${failure.message}`, shown(path));

@@ -218,7 +218,7 @@ export const METRICS = {
     help: "Requests to a store, each attempt by itself, by how they ended.",
     labels: {
       backend: ["s3", "azure", "gcs", "nfs", "mem"],
-      operation: ["upload", "download", "head", "delete", "list"],
+      operation: ["upload", "download", "head", "delete", "list", "retrieve"],
       outcome: [
         "ok",
         "aborted",

@@ -21,6 +21,8 @@
  * - `list()` yields each object once, in any order, in bounded memory.
  * - `upload()` hashes what it reads. A source that is shorter than it said, or hashes to
  *   another value than `metadata.hash`, is `corrupt`, and no object appears.
+ * - `retrieve()` may be asked again at any time: it begins at most one retrieval, and leaves
+ *   an object alone that can be read.
  * - Every failure is a StorageError, but for an abort, which throws the signal's reason
  *   and leaves nothing behind but an unfinished upload that the store never shows, and
  *   for what the caller's own source or target throws, which comes back as it is.
@@ -63,6 +65,13 @@ export interface ObjectMetadata {
   readonly path: string | null;
 }
 
+/**
+ * How an object of an archive class stands. archived: it cannot be read, and nobody has
+ * asked for it. retrieving: asked for, which takes minutes to days. retrieved: it can be
+ * read, for as long as was asked.
+ */
+export type ArchiveState = "archived" | "retrieving" | "retrieved";
+
 /** What the store says about one object. */
 export interface ObjectInfo {
   readonly key: ObjectKey;
@@ -77,6 +86,8 @@ export interface ObjectInfo {
   readonly metadata: ObjectMetadata | null;
   /** The store's own clock at the answer (its Date header), in milliseconds, where it has one. */
   readonly storeNowMs: number | null;
+  /** From `head()` only, and only of an object that an archive class holds. */
+  readonly archive?: ArchiveState;
 }
 
 /** Bytes to upload: a local file that the caller keeps open and unchanged. */
@@ -136,6 +147,20 @@ export interface DeleteRequest {
   readonly signal?: AbortSignal;
 }
 
+/** How soon, and at what price; each vendor's folder says what it makes of it. */
+export type RetrieveSpeed = "bulk" | "standard" | "expedited";
+
+export interface RetrieveRequest {
+  readonly key: ObjectKey;
+  readonly speed: RetrieveSpeed;
+  /** How long the object shall be readable, where the store takes it back by itself. */
+  readonly days: number;
+  readonly signal?: AbortSignal;
+}
+
+/** readable: nothing has to be waited for. retrieving: `head()` tells when it is there. */
+export type RetrieveState = "readable" | "retrieving";
+
 /** A remote store of immutable objects. */
 export interface StorageBackend {
   /** `s3`, `azure`, `gcs`, `nfs` or `mem`: for logs and metric labels. */
@@ -153,6 +178,9 @@ export interface StorageBackend {
   head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null>;
 
   delete(request: DeleteRequest): Promise<void>;
+
+  /** Asks that an archived object be made readable. @throws {StorageError} `not-found` */
+  retrieve(request: RetrieveRequest): Promise<RetrieveState>;
 
   /** Every object whose key begins with `prefix` ("" for all). */
   list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo>;

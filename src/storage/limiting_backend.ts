@@ -14,6 +14,8 @@ import type {
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
+  RetrieveRequest,
+  RetrieveState,
   StorageBackend,
   StorageCapabilities,
   UploadRequest,
@@ -100,6 +102,10 @@ class LimitingBackend implements StorageBackend {
 
   head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
     return this.#places.run(() => this.#inner.head(key, signal), signal);
+  }
+
+  retrieve(request: RetrieveRequest): Promise<RetrieveState> {
+    return this.#places.run(() => this.#inner.retrieve(request), request.signal);
   }
 
   delete(request: DeleteRequest): Promise<void> {

@@ -13,6 +13,8 @@ import type {
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
+  RetrieveRequest,
+  RetrieveState,
   StorageBackend,
   StorageCapabilities,
   UploadRequest,
@@ -100,6 +102,11 @@ class MeteredBackend implements StorageBackend {
 
   head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
     return this.#observed("head", signal, () => this.#inner.head(key, signal));
+  }
+
+  retrieve(request: RetrieveRequest): Promise<RetrieveState> {
+    const { signal } = request;
+    return this.#observed("retrieve", signal, () => this.#inner.retrieve(request));
   }
 
   delete(request: DeleteRequest): Promise<void> {

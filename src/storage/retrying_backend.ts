@@ -14,6 +14,8 @@ import type {
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
+  RetrieveRequest,
+  RetrieveState,
   StorageBackend,
   StorageCapabilities,
   UploadRequest,
@@ -151,6 +153,14 @@ class RetryingBackend implements StorageBackend {
 
   head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
     return retryTransient(this.#tools, () => this.#inner.head(key, signal), signal);
+  }
+
+  retrieve(request: RetrieveRequest): Promise<RetrieveState> {
+    return retryTransient(
+      this.#tools,
+      () => this.#inner.retrieve(request),
+      request.signal,
+    );
   }
 
   delete(request: DeleteRequest): Promise<void> {

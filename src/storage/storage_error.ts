@@ -36,7 +36,13 @@ const IS_TRANSIENT: Readonly<Record<StorageFault, boolean>> = {
   "invalid": false,
 };
 
-export type StorageOperation = "upload" | "download" | "head" | "delete" | "list";
+export type StorageOperation =
+  | "upload"
+  | "download"
+  | "head"
+  | "delete"
+  | "list"
+  | "retrieve";
 
 export interface StorageErrorOptions {
   readonly operation: StorageOperation;

@@ -12,6 +12,8 @@ import type {
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
+  RetrieveRequest,
+  RetrieveState,
   StorageBackend,
   StorageCapabilities,
   UploadRequest,
@@ -75,6 +77,10 @@ class ThrottlingBackend implements StorageBackend {
 
   head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
     return this.#inner.head(key, signal);
+  }
+
+  retrieve(request: RetrieveRequest): Promise<RetrieveState> {
+    return this.#inner.retrieve(request);
   }
 
   delete(request: DeleteRequest): Promise<void> {

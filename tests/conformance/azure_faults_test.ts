@@ -264,3 +264,64 @@ test("an upload in blocks whose answer got lost is found to have succeeded", asy
     await expectContent(patient, bytes);
   });
 });
+
+test("a blob in the tier Archive is asked for, and can be read in the end", async () => {
+  const backend = await open();
+  const bytes = patternBytes(1_000, 31);
+  await put(backend, bytes);
+  const blob = new BlobServiceClient(
+    endpoint!,
+    new StorageSharedKeyCredential(accountName, accountKey),
+  ).getContainerClient(container).getBlobClient(
+    `faults-${Deno.pid}-${openCount}/${KEY}`,
+  );
+  await blob.setAccessTier("Archive");
+  strictEqual((await backend.head(KEY))?.archive, "archived");
+  await rejectsAs("archived", () => expectContent(backend, bytes));
+  const request = { key: KEY, speed: "standard", days: 1 } as const;
+  // The emulator needs no hours for it.
+  strictEqual(await backend.retrieve(request), "readable");
+  strictEqual((await backend.head(KEY))?.storageClass, "Hot");
+  strictEqual(await backend.retrieve(request), "readable");
+  await expectContent(backend, bytes);
+  await backend.close();
+});
+
+test("what Azure says of an archived blob is told as it is", async () => {
+  let headers: Record<string, string> = { "x-ms-access-tier": "Archive" };
+  const tiers: (string | null)[] = [];
+  const plan: ProxyPlan = ({ method, target, headers: asked }) => {
+    if (target.includes("comp=tier")) {
+      tiers.push(
+        `${asked.get("x-ms-access-tier")} ${asked.get("x-ms-rehydrate-priority")}`,
+      );
+      headers = { ...headers, "x-ms-archive-status": "rehydrate-pending-to-hot" };
+      return { kind: "answer", status: 202 };
+    }
+    if (method === "HEAD") return { kind: "answer", status: 200, headers };
+    if (method !== "GET") return null;
+    const code = headers["x-ms-archive-status"] === undefined
+      ? "BlobArchived"
+      : "BlobBeingRehydrated";
+    const body = `<?xml version="1.0" encoding="utf-8"?><Error><Code>${code}</Code>` +
+      "<Message>This operation is not permitted on an archived blob.</Message></Error>";
+    const answer = { "content-type": "application/xml", "x-ms-error-code": code };
+    return { kind: "answer", status: 409, headers: answer, body };
+  };
+  await throughProxy(plan, async (backend) => {
+    const read = (): Promise<unknown> =>
+      backend.download({ key: KEY, target: new MemoryTarget(), sizeBytes: 10 });
+    strictEqual((await backend.head(KEY))?.archive, "archived");
+    await rejects(read, /p4-cache restore-archived/);
+    await rejectsAs("archived", read);
+    const request = { key: KEY, speed: "expedited", days: 1 } as const;
+    strictEqual(await backend.retrieve(request), "retrieving");
+    strictEqual((await backend.head(KEY))?.archive, "retrieving");
+    strictEqual(await backend.retrieve(request), "retrieving");
+    deepStrictEqual(tiers, ["Hot High"], "asked once");
+    await rejects(read, /restore-archived --wait/);
+    headers = { "x-ms-access-tier": "Hot" };
+    strictEqual((await backend.head(KEY))?.archive, undefined);
+    strictEqual(await backend.retrieve(request), "readable");
+  });
+});

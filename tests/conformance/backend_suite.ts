@@ -9,6 +9,7 @@
  */
 
 import type { StorageBackend } from "../../src/storage/backend.ts";
+import { testArchive } from "./contract_archive.ts";
 import { testConditions } from "./contract_conditions.ts";
 import { testAborts, testDamage } from "./contract_failures.ts";
 import { testKeys, testListing } from "./contract_keys.ts";
@@ -66,5 +67,6 @@ export function testBackend(fixture: BackendFixture): void {
   testDamage(test);
   testAborts(test, fixture.largeBytes ?? 3 * MIB + 17);
   testKeys(test);
+  testArchive(test);
   testListing(test, fixture.listedCount ?? 40);
 }

@@ -14,6 +14,8 @@ import type {
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
+  RetrieveRequest,
+  RetrieveState,
   StorageBackend,
   StorageCapabilities,
   UploadRequest,
@@ -87,6 +89,10 @@ class FaultyBackend implements StorageBackend {
 
   head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
     return this.#request("head", key, () => this.#inner.head(key, signal));
+  }
+
+  retrieve(request: RetrieveRequest): Promise<RetrieveState> {
+    return this.#request("retrieve", request.key, () => this.#inner.retrieve(request));
   }
 
   delete(request: DeleteRequest): Promise<void> {

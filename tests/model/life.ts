@@ -141,6 +141,7 @@ export class Life {
       download: (asked) => request("download", () => inner.download(asked)),
       head: (key) => request("head", () => inner.head(key)),
       delete: (asked) => request("delete", () => inner.delete(asked)),
+      retrieve: (asked) => request("retrieve", () => inner.retrieve(asked)),
       list: (prefix) => inner.list(prefix),
       close: () => inner.close(),
     };

@@ -124,6 +124,7 @@ export class World {
         await inner.delete(request);
         this.objects.delete(request.key);
       },
+      retrieve: (request) => inner.retrieve(request),
       list: (prefix) => inner.list(prefix),
       close: () => inner.close(),
     };

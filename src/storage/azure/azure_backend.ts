@@ -14,11 +14,15 @@ import type {
   ContainerListBlobFlatSegmentResponse,
 } from "@azure/storage-blob";
 import { type ObjectKey, objectKeyOf } from "../../core/names.ts";
+import { absent } from "../archive.ts";
 import type {
+  ArchiveState,
   DeleteRequest,
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
+  RetrieveRequest,
+  RetrieveState,
   StorageBackend,
   StorageCapabilities,
   UploadRequest,
@@ -134,6 +138,7 @@ class AzureBackend implements StorageBackend {
   readonly name = "azure";
   readonly #container: ContainerClient;
   readonly #settings: CloudSettings;
+  readonly #storageClass: string | null;
   readonly #tools: BackendTools;
   readonly #upload: AzureUpload;
   readonly #downloads: DownloadTools;
@@ -142,6 +147,7 @@ class AzureBackend implements StorageBackend {
   constructor(container: ContainerClient, context: AzureContext, close: () => void) {
     this.#container = container;
     this.#settings = context.settings;
+    this.#storageClass = context.options.storageClass ?? null;
     this.#tools = context.tools;
     this.#close = close;
     this.#downloads = downloadTools(context.tools.clock);
@@ -181,6 +187,10 @@ class AzureBackend implements StorageBackend {
       if (error instanceof StorageError && error.fault === "not-found") return null;
       throw error;
     }
+  }
+
+  retrieve(request: RetrieveRequest): Promise<RetrieveState> {
+    return translated("retrieve", request, () => this.#retrieve(request));
   }
 
   async delete(request: DeleteRequest): Promise<void> {
@@ -228,6 +238,21 @@ class AzureBackend implements StorageBackend {
   close(): Promise<void> {
     this.#close();
     return Promise.resolve();
+  }
+
+  async #retrieve({ key, speed, signal }: RetrieveRequest): Promise<RetrieveState> {
+    const info = await this.head(key, signal);
+    if (info === null) throw absent(key);
+    if (info.archive === undefined) return "readable";
+    if (info.archive === "retrieving") return "retrieving";
+    // Azure moves the blob for good; there is no copy for some days.
+    await this.#blob(key).setAccessTier(onlineTierOf(this.#storageClass), {
+      rehydratePriority: speed === "expedited" ? "High" : "Standard",
+      ...(signal === undefined ? {} : { abortSignal: signal }),
+    });
+    return (await this.head(key, signal))?.archive === undefined
+      ? "readable"
+      : "retrieving";
   }
 
   async #page(
@@ -302,6 +327,7 @@ type Described = {
       | "date"
       | "versionId"
       | "accessTier"
+      | "archiveStatus"
       | "metadata"
   ]?: BlobGetPropertiesResponse[Field] | undefined;
 };
@@ -310,6 +336,7 @@ function infoOf(
   key: ObjectKey,
   output: Described,
 ): ObjectInfo {
+  const archive = archiveStateOf(output);
   return {
     key,
     sizeBytes: output.contentLength ?? 0,
@@ -319,7 +346,19 @@ function infoOf(
     storageClass: output.accessTier ?? null,
     metadata: decodeMetadata(output.metadata ?? {}, "_"),
     storeNowMs: output.date?.getTime() ?? null,
+    ...(archive === null ? {} : { archive }),
   };
+}
+
+/** Null: it can be read. Until it can, it stays in the tier Archive. */
+function archiveStateOf({ accessTier, archiveStatus }: Described): ArchiveState | null {
+  if (accessTier !== "Archive") return null;
+  return archiveStatus?.startsWith("rehydrate-pending") ? "retrieving" : "archived";
+}
+
+/** Where a blob goes that leaves Archive: where new ones go, if they can be read there. */
+function onlineTierOf(storageClass: string | null): "Hot" | "Cool" | "Cold" {
+  return storageClass === "Cool" || storageClass === "Cold" ? storageClass : "Hot";
 }
 
 /** Listings leave out the quotes that every other answer has. */

@@ -67,6 +67,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   AuthenticationFailed:
     "account_key or sas_token is wrong or has expired, or this machine's clock is wrong",
   BlobArchived: "the object is archived; `p4-cache restore-archived` asks for it",
+  BlobBeingRehydrated:
+    "the object is on its way; `p4-cache restore-archived --wait` tells when it is there",
 };
 
 /** As far as the SDK's errors tell. */

@@ -5,11 +5,14 @@
  */
 
 import { type ObjectKey, objectKeyOf } from "../../core/names.ts";
+import { readableAtOnce } from "../archive.ts";
 import type {
   DeleteRequest,
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
+  RetrieveRequest,
+  RetrieveState,
   StorageBackend,
   StorageCapabilities,
   UploadRequest,
@@ -137,6 +140,11 @@ class GcsBackend implements StorageBackend {
       if (error instanceof StorageError && error.fault === "not-found") return null;
       throw error;
     }
+  }
+
+  /** Every class of Google can be read at once, Archive too. */
+  retrieve(request: RetrieveRequest): Promise<RetrieveState> {
+    return readableAtOnce(this, request);
   }
 
   async delete(request: DeleteRequest): Promise<void> {

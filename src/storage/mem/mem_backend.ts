@@ -8,12 +8,15 @@
  */
 
 import type { ObjectKey } from "../../core/names.ts";
+import { readableAtOnce } from "../archive.ts";
 import type {
   DeleteRequest,
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
   ObjectMetadata,
+  RetrieveRequest,
+  RetrieveState,
   StorageBackend,
   StorageCapabilities,
   UploadRequest,
@@ -119,6 +122,10 @@ class MemBackend implements StorageBackend {
       const stored = this.#objects.get(key);
       return stored === undefined ? null : this.#fresh(stored.info);
     });
+  }
+
+  retrieve(request: RetrieveRequest): Promise<RetrieveState> {
+    return readableAtOnce(this, request);
   }
 
   delete(request: DeleteRequest): Promise<void> {

@@ -10,12 +10,15 @@
 
 import { type Clock, SYSTEM_CLOCK } from "../../core/clock.ts";
 import type { ObjectKey } from "../../core/names.ts";
+import { readableAtOnce } from "../archive.ts";
 import type {
   DeleteRequest,
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
   ObjectMetadata,
+  RetrieveRequest,
+  RetrieveState,
   StorageBackend,
   StorageCapabilities,
   UploadRequest,
@@ -126,6 +129,10 @@ class NfsBackend implements StorageBackend {
 
   head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
     return translated("head", key, () => this.#describe("head", key, signal));
+  }
+
+  retrieve(request: RetrieveRequest): Promise<RetrieveState> {
+    return readableAtOnce(this, request);
   }
 
   delete(request: DeleteRequest): Promise<void> {

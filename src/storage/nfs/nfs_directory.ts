@@ -9,7 +9,7 @@
  * @module
  */
 
-import { StorageError } from "../storage_error.ts";
+import { StorageError, type StorageOperation } from "../storage_error.ts";
 import type { MountCalls } from "./mount_calls.ts";
 import { errnoCode, isAbsence } from "./nfs_errors.ts";
 import { SIDECAR_DIRECTORY, TEMPORARY_DIRECTORY } from "./nfs_keys.ts";
@@ -93,7 +93,7 @@ export class NfsDirectory {
    * an export that was unmounted leaves an empty directory that answers every question.
    */
   async checkMounted(
-    operation: "upload" | "download" | "head" | "delete" | "list",
+    operation: StorageOperation,
     key: string,
     signal?: AbortSignal,
   ): Promise<void> {

@@ -8,11 +8,14 @@
  */
 
 import type { ObjectKey } from "../../core/names.ts";
+import { absent } from "../archive.ts";
 import type {
   DeleteRequest,
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
+  RetrieveRequest,
+  RetrieveState,
   StorageBackend,
   StorageCapabilities,
   UploadRequest,
@@ -132,6 +135,10 @@ class S3Backend implements StorageBackend {
     return translated("head", { key, signal }, () => this.#look(key, signal));
   }
 
+  retrieve(request: RetrieveRequest): Promise<RetrieveState> {
+    return translated("retrieve", request, () => this.#retrieve(request));
+  }
+
   delete(request: DeleteRequest): Promise<void> {
     const { key, signal, ifMatch = null, versionId = null } = request;
     return translated("delete", request, async () => {
@@ -173,6 +180,15 @@ class S3Backend implements StorageBackend {
   close(): Promise<void> {
     this.#close();
     return Promise.resolve();
+  }
+
+  async #retrieve({ key, speed, days, signal }: RetrieveRequest): Promise<RetrieveState> {
+    const info = await this.#look(key, signal);
+    if (info === null) throw absent(key);
+    const { archive } = info;
+    if (archive === undefined || archive === "retrieved") return "readable";
+    if (archive === "retrieving") return "retrieving";
+    return await this.#requests.restore(info, { speed, days, signal });
   }
 
   async #look(

@@ -54,6 +54,9 @@ const FAULT_OF_CODE: Readonly<Record<string, StorageFault>> = {
   IncompleteBody: "unavailable",
 
   InvalidObjectState: "archived",
+  RestoreAlreadyInProgress: "archived",
+  // No capacity for this speed just now; another speed, or later.
+  GlacierExpeditedRetrievalNotAvailable: "throttled",
   QuotaExceeded: "full",
   XMinioStorageFull: "full",
   ServiceQuotaExceeded: "full",

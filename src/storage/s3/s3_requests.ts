@@ -17,14 +17,21 @@ import {
   HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
+  RestoreObjectCommand,
   type S3Client,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import { type ObjectKey, objectKeyOf } from "../../core/names.ts";
-import type { ObjectInfo, UploadRequest } from "../backend.ts";
+import type {
+  ObjectInfo,
+  RetrieveSpeed,
+  RetrieveState,
+  UploadRequest,
+} from "../backend.ts";
 import type { S3Options } from "../backend_options.ts";
 import { type Body, takeBody } from "../http/body.ts";
 import { dateMsOf } from "../http/http_fault.ts";
+import { archiveStateOf, isUnderWay, restoreRequestOf } from "./s3_archive.ts";
 import { decodeMetadata, encodeMetadata } from "../object_metadata.ts";
 import type { ByteRange } from "../plan_ranges.ts";
 
@@ -140,7 +147,30 @@ export class S3Requests {
 
   async head(key: ObjectKey, signal: AbortSignal | undefined): Promise<ObjectInfo> {
     const output = await this.#send(new HeadObjectCommand(this.#place(key)), signal);
-    return infoOf(key, output, output.ContentLength ?? 0);
+    const archive = archiveStateOf(output);
+    const info = infoOf(key, output, output.ContentLength ?? 0);
+    return archive === null ? info : { ...info, archive };
+  }
+
+  /** Asks for an archived object. */
+  async restore(
+    { key, storageClass }: ObjectInfo,
+    { speed, days, signal }: {
+      readonly speed: RetrieveSpeed;
+      readonly days: number;
+      readonly signal: AbortSignal | undefined;
+    },
+  ): Promise<RetrieveState> {
+    const command = new RestoreObjectCommand({
+      ...this.#place(key),
+      RestoreRequest: restoreRequestOf(storageClass, speed, days),
+    });
+    try {
+      await this.#send(command, signal);
+    } catch (error) {
+      if (!isUnderWay(error)) throw error;
+    }
+    return "retrieving";
   }
 
   async headBucket(signal: AbortSignal | undefined): Promise<void> {

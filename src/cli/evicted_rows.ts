@@ -1,0 +1,32 @@
+/**
+ * The evicted files that a command speaks of.
+ *
+ * @module
+ */
+
+import { type DepotPath, depotPathOrNull } from "../core/names.ts";
+import type { Manifest, PathAndEntry } from "../manifest/manifest.ts";
+
+const ROW_BATCH = 1_000;
+
+/** Rows of evicted files: of that name, else below that directory. */
+export function* evictedRows(
+  manifest: Manifest,
+  selection: string,
+): Generator<PathAndEntry> {
+  const isEvicted = ({ entry }: PathAndEntry): boolean =>
+    entry.state === "clean" && !entry.resident;
+  const path = depotPathOrNull(selection);
+  const entry = path === null ? null : manifest.get(path);
+  if (path !== null && entry !== null) {
+    if (isEvicted({ path, entry })) yield { path, entry };
+    return;
+  }
+  const prefix = selection === "" ? "" : `${selection}/`;
+  for (let after: DepotPath | null = null;;) {
+    const batch = manifest.entries(prefix, after, ROW_BATCH);
+    if (batch.length === 0) return;
+    after = batch.at(-1)!.path;
+    for (const row of batch) if (isEvicted(row)) yield row;
+  }
+}
