@@ -40,7 +40,7 @@ export async function runStatus(
   const status = await controlOf(values.config, deps.signal).ask({ op: "status" });
   if (values.json) deps.print(JSON.stringify(status.object));
   else for (const line of renderStatus(status, deps.clock.nowMs())) deps.print(line);
-  return concernsOf(status).length === 0 ? 0 : 1;
+  return concernsOf(status, deps.clock.nowMs()).length === 0 ? 0 : 1;
 }
 
 /** One line a subject, then what a person has to do. */
@@ -69,9 +69,12 @@ export function renderStatus(status: Members, nowMs: number): string[] {
     `helpers   watcher started again ${n("watcherRestarts")} times, gate ${
       n("gateRestarts")
     } times`,
-    ...concernsOf(status).map((concern) => `ATTENTION ${concern}`),
+    ...concernsOf(status, nowMs).map((concern) => `ATTENTION ${concern}`),
   ];
 }
+
+/** Credentials that end sooner are worth a line; the log begins to warn at the same time. */
+const CREDENTIALS_WARNING_MS = 14 * 86_400_000;
 
 function scanText(status: Members, nowMs: number): string {
   const atMs = status.countOrNull("scannedAtMs");
@@ -90,7 +93,7 @@ function scanText(status: Members, nowMs: number): string {
   }
 }
 
-function concernsOf(status: Members): string[] {
+function concernsOf(status: Members, nowMs: number): string[] {
   const concerns: string[] = [];
   const undecided = status.count("undecidedFiles");
   if (undecided > 0) {
@@ -105,6 +108,13 @@ function concernsOf(status: Members): string[] {
   const missing = status.count("evictionMissingBytes");
   if (missing > 0) {
     concerns.push(`${formatBytes(missing)} should be evicted and cannot be yet`);
+  }
+  for (const store of ["primary", "secondary"] as const) {
+    const endMs = status.countOrNull(`${store}CredentialsEndMs`);
+    if (endMs === null || endMs - nowMs > CREDENTIALS_WARNING_MS) continue;
+    const end = new Date(endMs).toISOString();
+    const ends = endMs <= nowMs ? "ended" : "end";
+    concerns.push(`the ${store} store's credentials ${ends} at ${end}: replace them`);
   }
   const trouble = status.textOrNull("manifestTrouble");
   if (trouble !== null) concerns.push(`the manifest cannot be written: ${trouble}`);

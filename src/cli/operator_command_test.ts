@@ -61,6 +61,8 @@ const CALM = {
   scannedAtMs: 5_000,
   watcherRestarts: 0,
   gateRestarts: 1,
+  primaryCredentialsEndMs: null,
+  secondaryCredentialsEndMs: null,
   manifestTrouble: null,
 };
 
@@ -81,6 +83,20 @@ Deno.test("renderStatus() shows a calm daemon in a screen", () => {
     "deleted   4 versions are kept for now",
     "scan      done, last 1 min 0 s ago",
     "helpers   watcher started again 0 times, gate 1 times",
+  ]);
+});
+
+Deno.test("renderStatus() warns of credentials two weeks before their end", () => {
+  const day = 86_400_000;
+  deepStrictEqual(rendered({ primaryCredentialsEndMs: 65_000 + 15 * day }).length, 11);
+  const lines = rendered({
+    primaryCredentialsEndMs: 65_000 + 13 * day,
+    secondaryCredentialsEndMs: 65_000,
+  });
+  deepStrictEqual(lines.slice(11), [
+    "ATTENTION the primary store's credentials end at 1970-01-14T00:01:05.000Z: replace them",
+    "ATTENTION the secondary store's credentials ended at 1970-01-01T00:01:05.000Z: " +
+    "replace them",
   ]);
 });
 

@@ -99,6 +99,7 @@ class Daemon {
   #watch: DepotWatch | null = null;
   #gate: GateService | null = null;
   #scan: ScanState = "unscanned";
+  #credentialEnds: Stores["credentialEnds"] = { primary: null, secondary: null };
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -194,6 +195,7 @@ class Daemon {
       watermark: this.#license.watermark,
       userAgent: `p4-cache/${options.version}`,
     });
+    this.#credentialEnds = stores.credentialEnds;
     cleanup.defer(() => stores.primary.close());
     cleanup.defer(() => stores.secondary?.close());
     return stores;
@@ -304,6 +306,7 @@ class Daemon {
       settings: engineSettingsOf(this.#config, totalBytes),
       manifest,
       engine,
+      credentialEnds: this.#credentialEnds,
       clock: SYSTEM_CLOCK,
       startedMs: this.#startedMs,
       freeBytes,
@@ -318,6 +321,7 @@ class Daemon {
       config: () => this.#config,
       manifest: this.#parts.manifest,
       engine,
+      credentialEnds: this.#credentialEnds,
       metrics: this.#metrics,
       log: this.#parts.log,
       clock: SYSTEM_CLOCK,

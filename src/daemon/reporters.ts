@@ -12,11 +12,13 @@ import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import { writeMetricsFile } from "../obs/textfile.ts";
 import { messageOf } from "./state_directory.ts";
+import type { Stores } from "./stores.ts";
 
 export interface ReporterDeps {
   readonly config: () => Config;
   readonly manifest: Manifest;
   readonly engine: Engine;
+  readonly credentialEnds: Stores["credentialEnds"];
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly clock: Clock;
@@ -37,7 +39,14 @@ export async function reportMetrics(deps: ReporterDeps): Promise<void> {
   }
 }
 
-function setGauges({ manifest, engine, metrics, config, clock }: ReporterDeps): void {
+function setGauges(deps: ReporterDeps): void {
+  const { manifest, engine, metrics, config, clock, credentialEnds } = deps;
+  for (const store of ["primary", "secondary"] as const) {
+    const endMs = credentialEnds[store];
+    if (endMs === null) continue;
+    const left = (endMs - clock.nowMs()) / 1000;
+    metrics.set("p4cache_credentials_left_seconds", left, { store });
+  }
   const counters = manifest.counters();
   const { cleanFiles, dirtyFiles, uploadingFiles } = counters;
   metrics.set("p4cache_files", cleanFiles, { state: "clean" });

@@ -58,7 +58,8 @@ export async function openStandIn(
     device: state.device,
     posix,
     manifest,
-    ...stores,
+    primary: stores.primary,
+    secondary: stores.secondary,
     settings: () => settings,
     locks: new KeyedLock(),
     // Nobody watches: a scan is all that is known.

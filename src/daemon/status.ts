@@ -10,6 +10,7 @@ import type { Engine } from "../engine/engine.ts";
 import type { EngineSettings } from "../engine/engine_context.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import type { ControlAnswer } from "../wire/control.ts";
+import type { Stores } from "./stores.ts";
 
 /**
  * How much of the depot this daemon has compared with the manifest. unscanned: the start
@@ -26,6 +27,7 @@ export interface StatusFacts {
   readonly settings: EngineSettings;
   readonly manifest: Manifest;
   readonly engine: Engine;
+  readonly credentialEnds: Stores["credentialEnds"];
   readonly clock: Clock;
   readonly startedMs: number;
   readonly freeBytes: number;
@@ -68,6 +70,8 @@ export function statusOf(facts: StatusFacts): ControlAnswer {
     undecidedFiles: counters.conflicts,
     tombstones: counters.tombstones,
     restoresWaiting: engine.restoreWaitingCount,
+    primaryCredentialsEndMs: facts.credentialEnds.primary,
+    secondaryCredentialsEndMs: facts.credentialEnds.secondary,
     scan: facts.scan,
     scannedAtMs: scannedMs === null ? null : Number(scannedMs),
     watcherRestarts: facts.watcherRestarts,

@@ -7,7 +7,7 @@
 
 import type { Clock } from "../core/clock.ts";
 import type { Config } from "../config/key_table.ts";
-import { revealSecrets } from "../config/secret.ts";
+import { revealSecrets, Secret } from "../config/secret.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import type { StorageBackend } from "../storage/backend.ts";
@@ -20,6 +20,7 @@ import {
 import { openBackend } from "../storage/open_backend.ts";
 import { withConcurrency } from "../storage/limiting_backend.ts";
 import { withMetering } from "../storage/metered_backend.ts";
+import { withRenewal } from "../storage/renewing_backend.ts";
 import { type RetryPolicy, withRetry } from "../storage/retrying_backend.ts";
 import { withBandwidth } from "../storage/throttling_backend.ts";
 import { EXIT, StartError } from "./start_error.ts";
@@ -36,35 +37,61 @@ export interface StoreTools {
 
 type BackendName = "s3" | "azure" | "gcs" | "nfs" | "mem";
 
+export type StoreRole = "primary" | "secondary";
+
 export interface Stores {
   readonly primary: StorageBackend;
   readonly secondary: StorageBackend | null;
+  /**
+   * When the credentials of each end, in milliseconds since the epoch; null: they do not, or
+   * renew themselves. Another one after they were replaced.
+   */
+  readonly credentialEnds: Readonly<Record<StoreRole, number | null>>;
 }
 
 /** @throws {StartError} 69 or 78, naming the store. */
 export async function openStores(tools: StoreTools): Promise<Stores> {
   const { primary, secondary } = tools.config();
+  const ends: Record<StoreRole, number | null> = { primary: null, secondary: null };
   return {
-    primary: await openStore(tools, "primary", primary),
-    secondary: secondary === null ? null : await openStore(tools, "secondary", secondary),
+    primary: await openStore(tools, ends, "primary", primary),
+    secondary: secondary === null
+      ? null
+      : await openStore(tools, ends, "secondary", secondary),
+    credentialEnds: ends,
   };
+}
+
+/** Another text whenever a secret is another; null if the store has none of ours. */
+function fingerprintOf(options: Config["primary"]): string | null {
+  const secrets = Object.values(options).filter((it) => it instanceof Secret);
+  if (secrets.length === 0) return null;
+  return JSON.stringify(secrets.map((it) => it.reveal()));
 }
 
 async function openStore(
   tools: StoreTools,
-  role: "primary" | "secondary",
+  ends: Record<StoreRole, number | null>,
+  role: StoreRole,
   options: Config["primary"],
 ): Promise<StorageBackend> {
   const { clock, metrics, log, config, watermark, userAgent } = tools;
   const policy = retryPolicy(tools);
   try {
-    const backend = await openBackend(revealSecrets(options), {
-      clock,
-      retry: { policy, clock, random: Math.random },
-      watermark,
-      userAgent,
-      onWarning: (message) => log.warn(message, { store: role }),
-    });
+    const onWarning = (message: string): void => log.warn(message, { store: role });
+    const open = (): Promise<StorageBackend> =>
+      openBackend(revealSecrets(options), {
+        clock,
+        retry: { policy, clock, random: Math.random },
+        watermark,
+        userAgent,
+        onWarning,
+        onExpiry: (endMs) => void (ends[role] = endMs),
+      });
+    const fingerprint = (): string | null => fingerprintOf(options);
+    const backend = options.type === "nfs"
+      ? await open()
+      : await withRenewal({ open, fingerprint, onWarning, clock });
     const limited = withConcurrency(
       backend,
       config().uploadConcurrency + config().restoreThreads,

@@ -235,6 +235,12 @@ export const METRICS = {
       ],
     },
   },
+  p4cache_credentials_left_seconds: {
+    kind: "gauge",
+    help: "Time until the credentials of a store end (a SAS), below 0 once they have; " +
+      "absent if they do not end, or renew themselves.",
+    labels: { store: ["primary", "secondary"] },
+  },
   p4cache_retries_total: {
     kind: "counter",
     help: "Requests to a store that were tried again.",

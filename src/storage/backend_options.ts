@@ -94,4 +94,9 @@ export interface BackendTools {
   readonly userAgent: string;
   /** Told what an operator should know, such as credentials that end soon. */
   readonly onWarning: (message: string) => void;
+  /**
+   * Told at the opening when the credentials end, in milliseconds since the epoch; null if
+   * they do not say, or renew themselves.
+   */
+  readonly onExpiry?: (endMs: number | null) => void;
 }

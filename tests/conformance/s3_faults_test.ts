@@ -5,6 +5,7 @@
 
 import {
   CreateBucketCommand,
+  CreateMultipartUploadCommand,
   ListMultipartUploadsCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
@@ -13,6 +14,11 @@ import { objectKeyOf } from "../../src/core/names.ts";
 import type { StorageBackend } from "../../src/storage/backend.ts";
 import type { S3Options } from "../../src/storage/backend_options.ts";
 import { DEFAULT_RETRY_POLICY, withRetry } from "../../src/storage/retrying_backend.ts";
+import { hostRuleFor, planCloudSettings } from "../../src/storage/cloud_settings.ts";
+import { openTransport } from "../../src/storage/http/transport.ts";
+import { abortAbandoned, type BegunPage } from "../../src/storage/s3/s3_abandoned.ts";
+import { createS3Client } from "../../src/storage/s3/s3_client.ts";
+import { S3Requests } from "../../src/storage/s3/s3_requests.ts";
 import { openS3Backend } from "../../src/storage/s3/s3_backend.ts";
 import { StorageError, type StorageFault } from "../../src/storage/storage_error.ts";
 import { emptied, testTools } from "./cloud_fixture.ts";
@@ -427,4 +433,57 @@ test("a server that answers early and closes TLS in an upload is survived", asyn
   await backend.close();
   await front.close();
   await authority.remove();
+});
+
+test("uploads that a crash left are found in pages and aborted, a stranger's are not", async () => {
+  const raw = client();
+  const prefix = `abandoned-${Deno.pid}`;
+  const keys = ["d/a,v", "d/b.bin,d/1.1.gz", "backup.tar"];
+  for (const key of keys) {
+    await raw.send(
+      new CreateMultipartUploadCommand({ Bucket: bucket, Key: `${prefix}/${key}` }),
+    );
+  }
+  const options: S3Options = {
+    ...{ type: "s3", endpoint, endpointPin: true, bucket, accessKey, secretKey },
+    pathPrefix: prefix,
+  };
+  const settings = planCloudSettings(options);
+  const { clock } = testTools();
+  const transport = await openTransport({
+    caCertPath: null,
+    hosts: hostRuleFor(settings.endpoint, bucket, /^$/),
+    clock,
+    stallMs: 60_000,
+    idleConnectionsMax: 1,
+  });
+  const transports = { store: transport, credentials: transport };
+  const sdk = createS3Client(options, settings, transports, "");
+  const requests = new S3Requests(sdk, options, settings.prefix, {});
+  const { signal } = new AbortController();
+  const run = (ageMs: number): Promise<number> =>
+    abortAbandoned({
+      abortParts: (upload) => requests.abortParts(upload),
+      // The server is as old as this test.
+      async begunUploads(from): Promise<BegunPage> {
+        const page = await requests.begunUploads(from, signal);
+        const uploads = page.uploads.map((begun) => ({
+          ...begun,
+          begunAtMs: begun.begunAtMs! - ageMs,
+        }));
+        return { ...page, uploads };
+      },
+    }, { nowMs: () => clock.nowMs(), active: new Set(), signal });
+  const left = async (): Promise<(string | undefined)[]> => {
+    const listed = await raw.send(
+      new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: `${prefix}/` }),
+    );
+    return (listed.Uploads ?? []).map(({ Key }) => Key?.slice(prefix.length + 1));
+  };
+  strictEqual(await run(0), 0, "a day is not over");
+  deepStrictEqual((await left()).toSorted(), keys.toSorted());
+  strictEqual(await run(2 * 86_400_000), 2);
+  deepStrictEqual(await left(), ["backup.tar"]);
+  transport.close();
+  raw.destroy();
 });

@@ -113,6 +113,7 @@ export async function openAzureBackend(
 /** Says once a day that the SAS ends soon, or did. Told of each request. */
 function expiryWatch(options: AzureOptions, tools: BackendTools): () => void {
   const endMs = sasExpiryMsOf(options.sasToken ?? "");
+  tools.onExpiry?.(endMs);
   if (endMs === null) return () => {};
   const end = new Date(endMs).toISOString();
   let nextMs = endMs - SAS_WARNING_MS;

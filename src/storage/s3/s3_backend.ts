@@ -28,7 +28,7 @@ import {
   SettingsError,
 } from "../cloud_settings.ts";
 import { mappedBody } from "../http/body.ts";
-import { openTransport } from "../http/transport.ts";
+import { type HostRule, openTransport, type Transport } from "../http/transport.ts";
 import {
   downloadInRanges,
   type DownloadTools,
@@ -68,22 +68,26 @@ export async function openS3Backend(
     throw new SettingsError("kms_key_id needs server_side_encryption = true");
   }
   const settings = planCloudSettings(options);
-  const transport = await openTransport({
-    caCertPath: settings.caCertPath,
-    hosts: hostRuleFor(
-      settings.endpoint,
-      options.bucket,
-      /\.amazonaws\.com(?:\.cn)?(?::443)?$/,
-    ),
-    clock: tools.clock,
-    stallMs: settings.stallMs,
-    idleConnectionsMax: 64,
-  });
-  const client = createS3Client(options, settings, transport, tools.userAgent);
+  const transportTo = (hosts: HostRule): Promise<Transport> =>
+    openTransport({
+      caCertPath: settings.caCertPath,
+      hosts,
+      clock: tools.clock,
+      stallMs: settings.stallMs,
+      idleConnectionsMax: 64,
+    });
+  const vendor = /\.amazonaws\.com(?:\.cn)?(?::443)?$/;
+  const transports = {
+    store: await transportTo(hostRuleFor(settings.endpoint, options.bucket, vendor)),
+    // Where credentials come from is said by the machine's own environment.
+    credentials: await transportTo({ allows: () => true, description: "any host" }),
+  };
+  const client = createS3Client(options, settings, transports, tools.userAgent);
   const requests = new S3Requests(client, options, settings.prefix, tools.watermark);
   const close = (): void => {
     client.destroy();
-    transport.close();
+    transports.store.close();
+    transports.credentials.close();
   };
   return new S3Backend(requests, settings, tools, close);
 }
@@ -110,7 +114,9 @@ class S3Backend implements StorageBackend {
     this.#close = close;
     this.#downloads = downloadTools(tools.clock);
     const look = this.#look.bind(this);
-    this.#upload = new S3Upload({ requests, settings, look, onWarning: tools.onWarning });
+    const { onWarning, clock } = tools;
+    const nowMs = (): number => clock.nowMs();
+    this.#upload = new S3Upload({ requests, settings, look, onWarning, nowMs });
   }
 
   capabilities(): StorageCapabilities {
@@ -178,6 +184,7 @@ class S3Backend implements StorageBackend {
   }
 
   close(): Promise<void> {
+    this.#upload.close();
     this.#close();
     return Promise.resolve();
   }

@@ -8,6 +8,10 @@
  */
 
 import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
+import {
+  defaultProvider,
+  type DefaultProviderInit,
+} from "@aws-sdk/credential-provider-node";
 import type { S3Options } from "../backend_options.ts";
 import type { CloudSettings } from "../cloud_settings.ts";
 import { SettingsError } from "../cloud_settings.ts";
@@ -32,11 +36,18 @@ interface SdkResponse {
   readonly body: unknown;
 }
 
+export interface S3Transports {
+  /** To the store, and nowhere else. */
+  readonly store: Transport;
+  /** To STS and whatever else the default chain asks for credentials. */
+  readonly credentials: Transport;
+}
+
 /** @throws {SettingsError} If one key of the pair is missing. */
 export function createS3Client(
   options: S3Options,
   settings: CloudSettings,
-  transport: Transport,
+  transports: S3Transports,
   userAgent: string,
 ): S3Client {
   const { accessKey = null, secretKey = null, sessionToken = null } = options;
@@ -57,6 +68,17 @@ export function createS3Client(
       },
     }),
     ...(userAgent === "" ? {} : { customUserAgent: userAgent }),
+    credentialDefaultProvider: (init: DefaultProviderInit = {}) =>
+      defaultProvider({
+        ...init,
+        // Files are read anew: a new client is to see what is in them now.
+        ignoreCache: true,
+        // Clients for credentials would take over this one's handler, and its pin with it.
+        parentClientConfig: {
+          ...init.parentClientConfig,
+          requestHandler: requestHandlerFor(transports.credentials),
+        },
+      }),
     forcePathStyle: options.forcePathStyle ?? settings.endpoint !== null,
     maxAttempts: 1,
     followRegionRedirects: false,
@@ -64,7 +86,7 @@ export function createS3Client(
     // do not know it; the signed SHA-256 of each body is verified by all of them.
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
-    requestHandler: requestHandlerFor(transport),
+    requestHandler: requestHandlerFor(transports.store),
     streamCollector: collect,
   };
   return new S3Client(config);

@@ -15,6 +15,7 @@ import {
   GetObjectCommand,
   HeadBucketCommand,
   HeadObjectCommand,
+  ListMultipartUploadsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
   RestoreObjectCommand,
@@ -31,6 +32,7 @@ import type {
 import type { S3Options } from "../backend_options.ts";
 import { type Body, takeBody } from "../http/body.ts";
 import { dateMsOf } from "../http/http_fault.ts";
+import type { BegunPage } from "./s3_abandoned.ts";
 import { archiveStateOf, isUnderWay, restoreRequestOf } from "./s3_archive.ts";
 import { decodeMetadata, encodeMetadata } from "../object_metadata.ts";
 import type { ByteRange } from "../plan_ranges.ts";
@@ -143,6 +145,26 @@ export class S3Requests {
 
   async abortParts(upload: PartsUpload): Promise<void> {
     await this.#send(new AbortMultipartUploadCommand(upload), undefined);
+  }
+
+  /** Multipart uploads under our prefix that were neither completed nor aborted. */
+  async begunUploads(from: BegunPage["next"], signal: AbortSignal): Promise<BegunPage> {
+    const Bucket = this.#options.bucket;
+    const command = new ListMultipartUploadsCommand({
+      Bucket,
+      Prefix: this.#prefix,
+      ...(from === null ? {} : { KeyMarker: from.key, UploadIdMarker: from.uploadId }),
+    });
+    const output = await this.#send(command, signal);
+    const uploads = (output.Uploads ?? []).map(({ Key = "", UploadId, Initiated }) => ({
+      upload: { Bucket, Key, UploadId },
+      key: Key.slice(this.#prefix.length),
+      begunAtMs: Initiated?.getTime() ?? null,
+    }));
+    const { NextKeyMarker: key, NextUploadIdMarker: uploadId } = output;
+    const isMore = output.IsTruncated === true && key !== undefined;
+    const next = isMore ? { key, uploadId: uploadId ?? "" } : null;
+    return { uploads, next, nowMs: output.dateMs };
   }
 
   async head(key: ObjectKey, signal: AbortSignal | undefined): Promise<ObjectInfo> {

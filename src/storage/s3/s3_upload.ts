@@ -12,6 +12,7 @@ import { sendParts } from "../part_upload.ts";
 import { planPartBytes } from "../plan_ranges.ts";
 import { openSourceReader, type SourceReader } from "../source_reader.ts";
 import { StorageError } from "../storage_error.ts";
+import { abortAbandoned } from "./s3_abandoned.ts";
 import { KeyTurns, probeConditionalPut } from "./conditional_writes.ts";
 import { s3Error } from "./s3_errors.ts";
 import type { S3Requests } from "./s3_requests.ts";
@@ -41,6 +42,7 @@ export interface S3UploadParts {
     signal: AbortSignal | undefined,
   ) => Promise<ObjectInfo | null>;
   readonly onWarning: (message: string) => void;
+  readonly nowMs: () => number;
 }
 
 export class S3Upload {
@@ -48,6 +50,11 @@ export class S3Upload {
   readonly #settings: CloudSettings;
   readonly #look: S3UploadParts["look"];
   readonly #onWarning: (message: string) => void;
+  readonly #nowMs: () => number;
+  /** Multipart uploads that are under way here. */
+  readonly #active = new Set<string>();
+  readonly #closed = new AbortController();
+  #hasLookedForAbandoned = false;
   readonly #memory = new Places(PARTS_IN_MEMORY);
   readonly #turns = new KeyTurns();
   #probe: Promise<boolean> | null = null;
@@ -57,9 +64,17 @@ export class S3Upload {
     this.#settings = parts.settings;
     this.#look = parts.look;
     this.#onWarning = parts.onWarning;
+    this.#nowMs = parts.nowMs;
+  }
+
+  /** Nothing that runs beside the uploads goes on. */
+  close(): void {
+    this.#closed.abort(new Error("the store is closed"));
   }
 
   async run(request: UploadRequest): Promise<ObjectInfo> {
+    // Who uploads is the writer of the prefix; a reader must not abort anything.
+    if (!this.#hasLookedForAbandoned) this.#abortAbandoned();
     const reader = openSourceReader(request);
     if (request.source.sizeBytes > this.#settings.partBytes) {
       return await this.#inParts(request, reader);
@@ -81,6 +96,8 @@ export class S3Upload {
     const requests = this.#requests;
     const partBytes = this.#partBytes(request);
     const upload = await requests.beginParts(request);
+    const uploadId = upload.UploadId ?? "";
+    this.#active.add(uploadId);
     try {
       const parts = await sendParts({
         totalBytes: request.source.sizeBytes,
@@ -99,6 +116,28 @@ export class S3Upload {
       // Not under the signal, and whatever it says: the parts cost money until they go.
       await requests.abortParts(upload).catch(() => {});
       throw error;
+    } finally {
+      this.#active.delete(uploadId);
+    }
+  }
+
+  /** Once, beside the first upload, which does not wait for it. */
+  async #abortAbandoned(): Promise<void> {
+    this.#hasLookedForAbandoned = true;
+    const { signal } = this.#closed;
+    const options = { nowMs: this.#nowMs, active: this.#active, signal };
+    try {
+      const count = await abortAbandoned(this.#requests, options);
+      if (count > 0) {
+        this.#onWarning(`aborted ${count} uploads that were begun over a day ago`);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      const why = error instanceof Error ? error.message : String(error);
+      this.#onWarning(
+        `cannot look for uploads that a crash left (${why}); they are billed: allow ` +
+          "s3:ListBucketMultipartUploads, or let a lifecycle rule abort them",
+      );
     }
   }
 

@@ -1,0 +1,74 @@
+/**
+ * Multipart uploads that a crash left: nobody sees them, and they are billed until somebody
+ * aborts them.
+ *
+ * Taken for ours is what lies under our own prefix, which has one writer, is named as `p4d`
+ * names an archive or as we name objects, was begun over a day ago, and is not under way in
+ * this process. Anything else is left to the bucket's lifecycle rule.
+ *
+ * @module
+ */
+
+import type { PartsUpload } from "./s3_requests.ts";
+
+export const ABANDONED_AFTER_MS = 86_400_000;
+
+/** One that the service lists. */
+export interface BegunUpload {
+  readonly upload: PartsUpload;
+  /** Without the prefix. */
+  readonly key: string;
+  readonly begunAtMs: number | null;
+}
+
+export interface BegunPage {
+  readonly uploads: readonly BegunUpload[];
+  /** Where the next page begins; null: this was the last one. */
+  readonly next: { readonly key: string; readonly uploadId: string } | null;
+  /** The store's clock. */
+  readonly nowMs: number | null;
+}
+
+/** The requests that it takes. */
+export interface AbandonedRequests {
+  begunUploads(from: BegunPage["next"], signal: AbortSignal): Promise<BegunPage>;
+  abortParts(upload: PartsUpload): Promise<void>;
+}
+
+/** Names of archives, of their versions, and of objects whose path is no key. */
+const OURS = /,v$|,d\/[^/]+$|\.p4cv-[0-9a-f]{16}$|^\.p4cache-(?:bytes|long|meta)\//;
+
+/** Whether `begun` may be aborted. Pure. */
+export function isAbandoned(
+  { key, begunAtMs, upload }: BegunUpload,
+  nowMs: number,
+  active: ReadonlySet<string>,
+): boolean {
+  return begunAtMs !== null && nowMs - begunAtMs > ABANDONED_AFTER_MS &&
+    upload.UploadId !== undefined && !active.has(upload.UploadId) && OURS.test(key);
+}
+
+/** Aborts all of them. Returns how many there were. */
+export async function abortAbandoned(
+  requests: AbandonedRequests,
+  { nowMs, active, signal }: {
+    /** Our own clock: both have to say that a day is over. */
+    readonly nowMs: () => number;
+    readonly active: ReadonlySet<string>;
+    readonly signal: AbortSignal;
+  },
+): Promise<number> {
+  let abortedCount = 0;
+  for (let from: BegunPage["next"] = null;;) {
+    const page: BegunPage = await requests.begunUploads(from, signal);
+    const agreedMs = Math.min(nowMs(), page.nowMs ?? Infinity);
+    for (const begun of page.uploads) {
+      if (!isAbandoned(begun, agreedMs, active)) continue;
+      signal.throwIfAborted();
+      await requests.abortParts(begun.upload);
+      abortedCount += 1;
+    }
+    from = page.next;
+    if (from === null) return abortedCount;
+  }
+}
