@@ -82,8 +82,9 @@ static bool parse_err(struct cursor *c, struct p4shim_reply *reply) {
     static const char *const codes[] = {
         [P4SHIM_NOTFOUND] = "NOTFOUND", [P4SHIM_DENIED] = "DENIED",
         [P4SHIM_CORRUPT] = "CORRUPT",   [P4SHIM_UNAVAILABLE] = "UNAVAILABLE",
-        [P4SHIM_FULL] = "FULL",         [P4SHIM_BUSY] = "BUSY",
-        [P4SHIM_BADREQ] = "BADREQ",     [P4SHIM_RESERVED] = "RESERVED",
+        [P4SHIM_FULL] = "FULL",         [P4SHIM_QUOTA] = "QUOTA",
+        [P4SHIM_BUSY] = "BUSY",         [P4SHIM_BADREQ] = "BADREQ",
+        [P4SHIM_RESERVED] = "RESERVED",
     };
     const char *space = memchr(c->at, ' ', (size_t)(c->end - c->at));
     const size_t bytes = (size_t)((space == NULL ? c->end : space) - c->at);

@@ -9,6 +9,7 @@
  *   ERR NOTFOUND     EIO (see below)           ENOENT
  *   ERR DENIED       EACCES                    EACCES
  *   ERR FULL         ENOSPC                    ENOSPC
+ *   ERR QUOTA        EDQUOT                    EDQUOT
  *   ERR BUSY         asked again until the limit, then EIO
  *   any other ERR    EIO                       EIO (BADREQ, RESERVED: ENOENT)
  *
@@ -71,6 +72,8 @@ static int verdict_of_error(enum p4shim_code code, enum p4shim_presence presence
         return EACCES;
     case P4SHIM_FULL:
         return ENOSPC;
+    case P4SHIM_QUOTA:
+        return EDQUOT;
     default:
         return EIO;
     }

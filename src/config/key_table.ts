@@ -17,6 +17,7 @@ import {
   boolean,
   fixed,
   integer,
+  keyPrefix,
   listOf,
   logLevel,
   nullable,
@@ -43,11 +44,22 @@ const DEPOT_KEYS = {
   secondary: restart(nullable(backend()), null, {
     help: "A store that is asked for what the primary does not have. Never written.",
   }),
+  read_prefixes: restart(listOf(keyPrefix()), [], {
+    help:
+      "Prefixes of other instances in the primary's bucket, container or export, asked in " +
+      "this order for what this instance does not have. Never written. Files from there " +
+      "are borrowed: their owner is asked again at each restore.",
+  }),
+  borrowed_ttl_secs: live(integer(0, 31_536_000), 3_600, {
+    help:
+      "A borrowed `,v` that is local is evicted after this, so that the next open sees " +
+      "what its owner has written since. 0: never.",
+  }),
   store_lookup_on_miss: live(nullable(boolean()), null, {
     help:
       "Ask the store for a file that the manifest does not know, such as one that was " +
       "staged by another tool. Costs a request for each file that is really absent.",
-    defaultNote: "the same as `read_only`",
+    defaultNote: "true with `read_only` or `read_prefixes`, else false",
   }),
   enforce_content_hash: live(boolean(), true, {
     help:
@@ -76,6 +88,20 @@ const CACHE_KEYS = {
   }),
   evict_min_age_secs: live(integer(5, 31_536_000), 60, {
     help: "A file stays local for this long after it was written, uploaded or restored.",
+  }),
+  recall_max_bytes_per_day: live(integer(0), 0, {
+    gigabytes: "recall_max_gb_per_day",
+    help:
+      "Bytes that are restored in a day (UTC) at most. Beyond, opens of evicted files fail " +
+      "with EDQUOT until midnight or until this is raised. A `p4d` is one user: to it this " +
+      "is a wall for everybody, so set it far above a busy day. 0: no limit.",
+    defaultNote: "no limit",
+  }),
+  recall_uid_share_percent: live(integer(1, 100), 100, {
+    help:
+      "What one user may have of `recall_max_bytes_per_day`. Counts the user of the process " +
+      "that opens, not the Perforce user: it bounds a backup or a scanner that runs under a " +
+      "user of its own.",
   }),
   evict_verify: live(oneOf("head", "full"), "head", {
     help:

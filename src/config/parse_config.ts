@@ -49,6 +49,7 @@ function problemsBetween(fields: Partial<ConfigFields>): ConfigProblem[] {
     ...cacheProblems(fields),
     ...retryProblems(fields),
     ...placeProblems(fields),
+    ...prefixProblems(fields),
     ...accessProblems(fields),
   ];
 }
@@ -67,6 +68,21 @@ function retryProblems(fields: Partial<ConfigFields>): ConfigProblem[] {
   if (base === undefined || max === undefined || base <= max) return [];
   const wanted = `at least retry_base_ms, which is ${base}`;
   return [{ key: "retry_max_ms", value: String(max), wanted }];
+}
+
+/** A prefix that is also written would borrow from itself. */
+function prefixProblems(
+  { primary, readPrefixes }: Partial<ConfigFields>,
+): ConfigProblem[] {
+  if (primary === undefined || readPrefixes === undefined) return [];
+  const own = primary.pathPrefix;
+  return readPrefixes
+    .filter((it) => it === "" || own === "" || isWithin(it, own) || isWithin(own, it))
+    .map((prefix) => ({
+      key: "read_prefixes",
+      value: describeValue(prefix),
+      wanted: `prefixes neither in nor above primary.path_prefix, which is "${own}"`,
+    }));
 }
 
 function accessProblems(fields: Partial<ConfigFields>): ConfigProblem[] {

@@ -198,10 +198,11 @@ class Daemon {
     this.#credentialEnds = stores.credentialEnds;
     cleanup.defer(() => stores.primary.close());
     cleanup.defer(() => stores.secondary?.close());
+    for (const store of stores.readStores) cleanup.defer(() => store.close());
     return stores;
   }
 
-  #engineContext({ primary, secondary }: Stores): EngineContext {
+  #engineContext({ primary, secondary, readStores }: Stores): EngineContext {
     const { posix, state, manifest, log } = this.#parts;
     const disk = posix.statvfs(state.root).totalBytes;
     return {
@@ -211,6 +212,7 @@ class Daemon {
       manifest,
       primary,
       secondary,
+      readStores,
       settings: () => engineSettingsOf(this.#config, disk),
       locks: new KeyedLock(),
       eventsUntilNow: () => this.#watch?.eventsUntilNow() ?? Promise.resolve(),

@@ -57,6 +57,8 @@ function setGauges(deps: ReporterDeps): void {
   });
   metrics.set("p4cache_cache_bytes", counters.residentBytes);
   metrics.set("p4cache_cache_max_bytes", config().maxCacheBytes);
+  metrics.set("p4cache_recalled_bytes_today", engine.recalledBytes);
+  metrics.set("p4cache_recall_limit_bytes", config().recallMaxBytesPerDay);
   metrics.set("p4cache_read_once_bytes", counters.readOnceBytes);
   metrics.set("p4cache_eviction_missing_bytes", engine.evictionMissingBytes);
   metrics.set("p4cache_dirty_bytes", counters.dirtyBytes);

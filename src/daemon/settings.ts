@@ -25,9 +25,13 @@ export function engineSettingsOf(config: Config, diskBytes: number): EngineSetti
     restoreThreads: config.restoreThreads,
     slowRetrySecs: config.slowRetrySecs,
     enforceContentHash: config.enforceContentHash,
-    storeLookupOnMiss: config.storeLookupOnMiss ?? config.readOnly,
+    storeLookupOnMiss: config.storeLookupOnMiss ??
+      (config.readOnly || config.readPrefixes.length > 0),
     deleteGraceSecs: config.deleteGraceSecs,
     deleteMaxPerHour: config.deleteMaxPerHour,
+    borrowedTtlSecs: config.borrowedTtlSecs,
+    recallMaxBytesPerDay: config.recallMaxBytesPerDay,
+    recallUidSharePercent: config.recallUidSharePercent,
     watcherAllowedUids: new Set([...own, ...config.watcherAllowedUids]),
   };
 }

@@ -9,7 +9,7 @@ import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
 import { unreachable } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Engine } from "../engine/engine.ts";
-import { RestoreError } from "../engine/restore.ts";
+import { RestoreError } from "../engine/restore_error.ts";
 import type { EngineSettings } from "../engine/engine_context.ts";
 import type { Gate, GateRequest } from "../gate/gate.ts";
 import type { Logger } from "../obs/logger.ts";
@@ -19,7 +19,7 @@ import type { Metrics } from "../obs/metrics.ts";
 const WAIT_MS = 2_000;
 
 /** Reply codes of the protocol that the daemon itself gives. */
-type ReplyCode = "NOTFOUND" | "DENIED" | "CORRUPT" | "UNAVAILABLE" | "FULL";
+type ReplyCode = "NOTFOUND" | "DENIED" | "CORRUPT" | "UNAVAILABLE" | "FULL" | "QUOTA";
 
 export interface ShimServerDeps {
   readonly engine: Engine;
@@ -62,7 +62,7 @@ function replyTo(
   }
   switch (request.op) {
     case "FETCH":
-      return fetch(deps, gate, request.id, path);
+      return fetch(deps, gate, request, path);
     case "STAT":
       return stat(deps, path);
     case "DELETE":
@@ -75,7 +75,7 @@ function replyTo(
 async function fetch(
   { engine, clock }: ShimServerDeps,
   gate: Gate,
-  id: number,
+  { id, uid, pid }: GateRequest,
   path: DepotPath,
 ): Promise<string> {
   let done = 0;
@@ -89,8 +89,11 @@ async function fetch(
   };
   const waiting = keepWaiting();
   try {
-    const { sizeBytes } = await engine.restore(path, (doneBytes, totalBytes) => {
-      [done, total] = [doneBytes, totalBytes];
+    const { sizeBytes } = await engine.restore(path, {
+      client: { uid, pid },
+      onProgress: (doneBytes, totalBytes) => {
+        [done, total] = [doneBytes, totalBytes];
+      },
     });
     return `OK ${sizeBytes}`;
   } finally {

@@ -49,6 +49,7 @@ export async function openStandIn(
   });
   cleanup.defer(() => stores.primary.close());
   cleanup.defer(() => stores.secondary?.close());
+  for (const store of stores.readStores) cleanup.defer(() => store.close());
   await settleDepot(foundation, stores, config);
   const settings = engineSettingsOf(config, posix.statvfs(state.root).totalBytes);
   const ledger = (name: string): EngineContext["failedOps"] =>

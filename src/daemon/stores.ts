@@ -47,19 +47,29 @@ export interface Stores {
    * renew themselves. Another one after they were replaced.
    */
   readonly credentialEnds: Readonly<Record<StoreRole, number | null>>;
+  /** One for each of `read_prefixes`, in their order, with the primary's credentials. */
+  readonly readStores: readonly StorageBackend[];
 }
 
 /** @throws {StartError} 69 or 78, naming the store. */
 export async function openStores(tools: StoreTools): Promise<Stores> {
-  const { primary, secondary } = tools.config();
+  const { primary, secondary, readPrefixes } = tools.config();
   const ends: Record<StoreRole, number | null> = { primary: null, secondary: null };
-  return {
+  const stores = {
     primary: await openStore(tools, ends, "primary", primary),
     secondary: secondary === null
       ? null
       : await openStore(tools, ends, "secondary", secondary),
     credentialEnds: ends,
   };
+  const readStores: StorageBackend[] = [];
+  for (const pathPrefix of readPrefixes) {
+    const options = primary.type === "nfs"
+      ? { ...primary, pathPrefix, initialize: false }
+      : { ...primary, pathPrefix };
+    readStores.push(await openStore(tools, ends, "primary", options));
+  }
+  return { ...stores, readStores };
 }
 
 /** Another text whenever a secret is another; null if the store has none of ours. */

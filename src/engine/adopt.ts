@@ -6,19 +6,21 @@
  */
 
 import { type DepotPath, firstVersionOf, type ObjectKey } from "../core/names.ts";
-import type { FileEntry } from "../manifest/manifest.ts";
+import type { FileEntry, ManifestEvent } from "../manifest/manifest.ts";
 import type { ObjectInfo, StorageBackend } from "../storage/backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
+import { lookUpBorrowed } from "./borrowed.ts";
 import { type EngineContext, firstKey, nowSeconds, shown } from "./engine_context.ts";
 
 /** Owner-read-only, as `p4d` leaves an archive, where the object does not say. */
 const DEFAULT_MODE = 0o444;
 
 /**
- * The new row of `path`, or null if the store has no first version of it, if the lookup is
- * switched off, or if the file was deleted: a delete outlives what stores still hold.
+ * The new row of `path`, or null if no store has a first version of it, if the lookup is
+ * switched off, or if the file was deleted: a delete outlives what stores still hold. The
+ * primary is asked first, then the secondary, then the prefixes of other instances.
  *
- * @throws {StorageError} `corrupt` if the store has later versions too.
+ * @throws {StorageError} `corrupt` if the primary or the secondary has later versions too.
  */
 export async function adoptFromStore(
   context: EngineContext,
@@ -35,40 +37,66 @@ async function adoptLocked(
   path: DepotPath,
   key: ObjectKey,
 ): Promise<FileEntry | null> {
-  const { manifest, primary, secondary, signal } = context;
+  const { manifest } = context;
+  // Before anything is asked: what was deleted here is not there, whatever stores hold.
   if (manifest.tombstonesOf(path).length > 0) return null;
   // The content of a file that was renamed keeps its key: it is another file's now.
   if (manifest.isNamed(key)) return null;
-  const inPrimary = await primary.head(key, signal);
-  const info = inPrimary ?? (await secondary?.head(key, signal)) ?? null;
-  if (info === null) return null;
-  await refuseLaterVersions(context, inPrimary === null ? secondary! : primary, key);
+  const found = await findObject(context, path, key);
+  if (found === null) return null;
+  const { outcome, entry } = await manifest.apply(
+    path,
+    "absent",
+    adoption(context, found),
+  );
+  if (outcome === "applied") {
+    context.log.info("adopted from the store", { ...shown(path), from: found.from });
+  }
+  return entry;
+}
+
+interface Found {
+  readonly info: ObjectInfo;
+  readonly from: "primary" | "secondary" | "read prefix";
+}
+
+async function findObject(
+  context: EngineContext,
+  path: DepotPath,
+  key: ObjectKey,
+): Promise<Found | null> {
+  const { primary, secondary, signal } = context;
+  for (const [from, store] of [["primary", primary], ["secondary", secondary]] as const) {
+    const info = await store?.head(key, signal) ?? null;
+    if (info === null) continue;
+    await refuseLaterVersions(context, store!, key);
+    return { info, from };
+  }
+  const borrowed = await lookUpBorrowed(context, path);
+  return borrowed === null ? null : { info: borrowed.info, from: "read prefix" };
+}
+
+function adoption(context: EngineContext, { info, from }: Found): ManifestEvent {
   const nowS = nowSeconds(context);
-  const { outcome, entry } = await manifest.apply(path, "absent", {
+  const { key, sizeBytes, versionId, metadata } = info;
+  const mtimeNs = mtimeNsOf(info, nowS);
+  return {
     kind: "adopted",
-    stored: {
-      key,
-      hash: info.metadata?.hash ?? null,
-      sizeBytes: info.sizeBytes,
-      mtimeNs: mtimeNsOf(info, nowS),
-      versionId: info.versionId,
-    },
+    stored: { key, hash: metadata?.hash ?? null, sizeBytes, mtimeNs, versionId },
     stat: {
-      sizeBytes: info.sizeBytes,
-      mtimeNs: mtimeNsOf(info, nowS),
+      sizeBytes,
+      mtimeNs,
       ctimeNs: 0n,
-      mode: info.metadata?.mode ?? DEFAULT_MODE,
-      uid: info.metadata?.uid ?? Deno.uid() ?? 0,
-      gid: info.metadata?.gid ?? Deno.gid() ?? 0,
+      mode: metadata?.mode ?? DEFAULT_MODE,
+      uid: metadata?.uid ?? Deno.uid() ?? 0,
+      gid: metadata?.gid ?? Deno.gid() ?? 0,
       ino: 0n,
       dev: context.device,
     },
     resident: false,
-    flags: { secondaryOnly: inPrimary === null },
+    flags: { secondaryOnly: from === "secondary", borrowed: from === "read prefix" },
     nowS,
-  });
-  if (outcome === "applied") context.log.info("adopted from the store", shown(path));
-  return entry;
+  };
 }
 
 /**

@@ -12,7 +12,8 @@
 import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, firstVersionOf } from "../core/names.ts";
 import type { Tombstone } from "../manifest/manifest.ts";
-import { type EngineContext, shown } from "./engine_context.ts";
+import type { ObjectInfo } from "../storage/backend.ts";
+import { type EngineContext, firstKey, shown } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
 import { removeOwn } from "./remove_own.ts";
@@ -42,7 +43,8 @@ export async function deleteFile(
     const { outcome } = await context.manifest.apply(path, entry.generation, {
       kind: "deleted",
       nowMs: context.clock.nowMs(),
-      whiteout: context.secondary !== null,
+      firstKey: firstKey(path),
+      whiteout: context.secondary !== null || context.readStores.length > 0,
     });
     if (outcome === "applied") break;
   }
@@ -135,7 +137,8 @@ export class TombstoneSweeper {
       // The store's clock says that the grace is not over.
       if (storeNowMs !== null && storeNowMs - tombstone.atMs < graceMs) return false;
       crashPoint("sweep/object-found");
-      if (info !== null) {
+      const isRemoved = info !== null && isOfFile(info, tombstone);
+      if (isRemoved) {
         // Of an object that was migrated, the row has the version of the store before.
         const known = info.versionId === versionId ? versionId : null;
         await primary.delete({ key, versionId: known, ifMatch: info.etag, signal });
@@ -144,7 +147,20 @@ export class TombstoneSweeper {
       crashPoint("sweep/object-removed");
       await manifest.tombstoneRemoved(tombstone);
       crashPoint("sweep/tombstone-removed");
-      return info !== null;
+      return isRemoved;
     });
   }
+}
+
+/** Between the store's clock and that of the depot's disk. */
+const CLOCKS_APART_MS_MAX = 60_000;
+
+/**
+ * What lies where an upload may have left an object was there before the file was written:
+ * then somebody else put it. An object that a row once named is what it is.
+ */
+function isOfFile({ storedAtMs }: ObjectInfo, { stored, local }: Tombstone): boolean {
+  if (stored.hash !== null) return true;
+  const writtenMs = Number(local.mtimeNs / 1_000_000n);
+  return storedAtMs !== null && storedAtMs >= writtenMs - CLOCKS_APART_MS_MAX;
 }

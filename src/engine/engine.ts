@@ -22,13 +22,15 @@ import {
   type HandEviction,
   type HandEvictionReport,
 } from "./evict_by_hand.ts";
+import { expireBorrowed } from "./expire_borrowed.ts";
 import { lookAt } from "./local_file.ts";
 import { migrateSelected, type Migration, type MigrationReport } from "./migrate.ts";
 import type { LookReason } from "./observe_plan.ts";
 import { MET, observe, type Observed, REPORTED } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
 import { removeOwn } from "./remove_own.ts";
-import { type OnProgress, type Restored, Restorer } from "./restore.ts";
+import { RecallBudget } from "./recall_budget.ts";
+import { type Restored, type RestoreOptions, Restorer } from "./restore.ts";
 import { scanDepot, type ScanReport } from "./scan.ts";
 import { SpaceLedger } from "./space.ts";
 import { type StatAnswer, statFile } from "./stat.ts";
@@ -39,6 +41,7 @@ import type { Verdict } from "./verdict.ts";
 const EVICT_IDLE_MS = 10_000;
 const SWEEP_MS = 60_000;
 const ACCESS_FLUSH_MS = 5_000;
+const EXPIRE_MS = 60_000;
 
 /** A file that disappeared gets this long to turn up again, or for its DELETE to arrive. */
 const VANISH_GRACE_MS = 5_000;
@@ -47,6 +50,7 @@ const VANISH_LOOK_MS = 1_000;
 export class Engine {
   readonly #context: EngineContext;
   readonly #space: SpaceLedger;
+  readonly #recall: RecallBudget;
   readonly #restorer: Restorer;
   readonly #coordinator: UploadCoordinator;
   readonly #sweeper: TombstoneSweeper;
@@ -61,7 +65,11 @@ export class Engine {
     this.#evictWakeUp = new WakeUp(context.clock);
     const wakeEviction = (): void => this.#evictWakeUp.wake();
     this.#space = new SpaceLedger(context, wakeEviction);
-    this.#restorer = new Restorer(context, this.#space, wakeEviction);
+    this.#recall = new RecallBudget(context);
+    this.#restorer = new Restorer(
+      { context, space: this.#space, recall: this.#recall },
+      wakeEviction,
+    );
     this.#coordinator = new UploadCoordinator(context, wakeEviction);
     this.#sweeper = new TombstoneSweeper(context);
   }
@@ -75,8 +83,13 @@ export class Engine {
     return this.#lastEvictPass?.missingBytes ?? 0;
   }
 
-  restore(path: DepotPath, onProgress?: OnProgress): Promise<Restored> {
-    return this.#restorer.restore(path, onProgress);
+  /** Bytes that were brought back from the stores today (UTC). */
+  get recalledBytes(): number {
+    return this.#recall.usedBytes;
+  }
+
+  restore(path: DepotPath, options?: RestoreOptions): Promise<Restored> {
+    return this.#restorer.restore(path, options);
   }
 
   stat(path: DepotPath): Promise<StatAnswer | null> {
@@ -256,6 +269,7 @@ export class Engine {
         this.#evictLoop(),
         this.#sweepLoop(),
         this.#vanishLoop(),
+        this.#expireLoop(),
       );
     }
     await Promise.all(loops);
@@ -304,6 +318,21 @@ export class Engine {
     }
   }
 
+  async #expireLoop(): Promise<void> {
+    const { signal, clock, log } = this.#context;
+    while (!signal.aborted) {
+      try {
+        const expired = await expireBorrowed(this.#context);
+        if (expired > 0) log.info("borrowed files expired", { files: expired });
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof Error) || error.name === "InvariantError") throw error;
+        log.error(`a pass over borrowed files failed: ${error.message}`);
+      }
+      await clock.sleep(EXPIRE_MS, signal).catch(() => {});
+    }
+  }
+
   async #feedAccessTimes(): Promise<void> {
     const { signal, clock, manifest, log } = this.#context;
     while (!signal.aborted) {
@@ -312,10 +341,11 @@ export class Engine {
       this.#accessed = new Map();
       try {
         if (batch.size > 0) await manifest.accessed(batch);
+        await this.#recall.save();
       } catch (error) {
-        // Only the order of eviction suffers.
+        // Only the order of eviction and the count of the day suffer.
         if (!(error instanceof ManifestError)) throw error;
-        log.warn(`cannot record access times: ${error.message}`);
+        log.warn(`cannot record access times and recalls: ${error.message}`);
       }
     }
   }

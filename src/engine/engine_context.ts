@@ -45,6 +45,12 @@ export interface EngineSettings {
   readonly deleteGraceSecs: number;
   readonly deleteMaxPerHour: number;
   readonly watcherAllowedUids: ReadonlySet<number>;
+  /** A resident borrowed `,v` is asked for again after this; 0: never. */
+  readonly borrowedTtlSecs: number;
+  /** 0: no limit. */
+  readonly recallMaxBytesPerDay: number;
+  /** What one user may have of it, in percent. */
+  readonly recallUidSharePercent: number;
 }
 
 /** Terminal failures, one JSON record each, for the operator. */
@@ -62,6 +68,8 @@ export interface EngineContext {
   readonly primary: StorageBackend;
   /** Read on not-found of the primary only. */
   readonly secondary: StorageBackend | null;
+  /** Prefixes of other instances, in the order in which they are asked. Never written. */
+  readonly readStores: readonly StorageBackend[];
   readonly settings: () => EngineSettings;
   readonly locks: KeyedLock;
   /**

@@ -11,6 +11,7 @@ import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
 import { observe, REPORTED } from "./observe.ts";
 import { recoverDirectories } from "./recovery.ts";
+import { RecallBudget } from "./recall_budget.ts";
 import { Restorer } from "./restore.ts";
 import { scanDepot } from "./scan.ts";
 import { SpaceLedger } from "./space.ts";
@@ -243,7 +244,9 @@ Deno.test("a file that was renamed a moment ago is not restored under its old na
   const renamed = (): Promise<void> =>
     engine.renamed(fixture.path("a,v"), fixture.path("b,v"), false, 0);
   const context = { ...fixture.context, eventsUntilNow: renamed };
-  const restorer = new Restorer(context, new SpaceLedger(context, () => {}), () => {});
+  const space = new SpaceLedger(context, () => {});
+  const recall = new RecallBudget(context);
+  const restorer = new Restorer({ context, space, recall }, () => {});
   await rejects(restorer.restore(fixture.path("a,v")), { fault: "NOTFOUND" });
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
   strictEqual((await restorer.restore(fixture.path("b,v"))).wasEvicted, true);

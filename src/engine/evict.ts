@@ -10,6 +10,7 @@
 import { crashPoint } from "../core/crash_point.ts";
 import type { DepotPath } from "../core/names.ts";
 import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
+import { lookUpBorrowed, storeOfBorrowed } from "./borrowed.ts";
 import { isEvictable } from "../manifest/transitions.ts";
 import {
   absolute,
@@ -54,7 +55,7 @@ export function evict(
       await observe(context, path, MET);
       return "changed";
     }
-    if (!await isConfirmed(context, path, entry.stored)) return "unconfirmed";
+    if (!await isConfirmed(context, path, entry)) return "unconfirmed";
     crashPoint("evict/confirmed");
     return await putMarkerInPlace(context, path, entry);
   });
@@ -79,6 +80,7 @@ export async function objectShown(
     key: stored.key,
     sizeBytes: stored.sizeBytes,
     target: NOWHERE,
+    inOrder: true,
     signal: context.signal,
   });
   return result.hash === stored.hash;
@@ -88,8 +90,10 @@ export async function objectShown(
 async function isConfirmed(
   context: EngineContext,
   path: DepotPath,
-  stored: StoredVersion,
+  entry: FileEntry,
 ): Promise<boolean> {
+  if (entry.flags.borrowed) return await isOwnedElsewhere(context, path, entry);
+  const stored = entry.stored!;
   const { evictVerify } = context.settings();
   const isGood = await objectShown(context, context.primary, stored, evictVerify);
   if (isGood) return true;
@@ -103,7 +107,27 @@ async function isConfirmed(
   return false;
 }
 
-/** A target of bytes that only their hash is wanted of; serial downloads never read back. */
+/**
+ * Its owner has these bytes, or newer ones that take their place. A file that the owner has
+ * no more stays here; it is not ours to upload.
+ */
+async function isOwnedElsewhere(
+  context: EngineContext,
+  path: DepotPath,
+  { stored }: FileEntry,
+): Promise<boolean> {
+  const store = await storeOfBorrowed(context, stored!);
+  const { evictVerify } = context.settings();
+  if (store !== null) return await objectShown(context, store, stored!, evictVerify);
+  if (await lookUpBorrowed(context, path) !== null) return true;
+  context.metrics.count("p4cache_evict_refused_total");
+  context.log.warn("no prefix of read_prefixes has a borrowed file any more; it stays", {
+    ...shown(path),
+  });
+  return false;
+}
+
+/** A target of bytes that only their hash is wanted of. */
 const NOWHERE = {
   write: (): Promise<void> => Promise.resolve(),
   read: (): Promise<number> => Promise.reject(new Error("nothing was kept to be read")),
@@ -121,7 +145,8 @@ async function uploadAgain(context: EngineContext, path: DepotPath): Promise<voi
   });
 }
 
-async function putMarkerInPlace(
+/** The exchange with the marker, and the row. The caller holds the path's lock. */
+export async function putMarkerInPlace(
   context: EngineContext,
   path: DepotPath,
   entry: FileEntry,

@@ -1,10 +1,23 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import {
+  deepStrictEqual,
+  notStrictEqual,
+  rejects,
+  strictEqual,
+} from "node:assert/strict";
+import {
+  metadataOf,
+  patternBytes,
+  sourceOf,
+} from "../../tests/conformance/test_bytes.ts";
 import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
-import { bytePathOf } from "../core/names.ts";
-import { deleteFile } from "./delete.ts";
+import { InvariantError } from "../core/assert.ts";
+import { bytePathOf, objectKeyOf } from "../core/names.ts";
+import { openMemBackend } from "../storage/mem/mem_backend.ts";
+import { deleteFile, TombstoneSweeper } from "./delete.ts";
+import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
 import { observe, REPORTED } from "./observe.ts";
 import { upload } from "./upload.ts";
@@ -95,4 +108,178 @@ Deno.test("a file renamed over a stray marker while it is removed stays", async 
   posix.makeMarker(target, { sizeBytes: 3, mode: 0o444, uid: 0, gid: 0, mtimeNs: 1n });
   await deleted;
   strictEqual(await fixture.read("a,v"), "two");
+});
+
+for (const moment of ["sent", "sending"] as const) {
+  Deno.test(`a file that is deleted during its first upload, its bytes ${moment}, leaves no object behind`, async () => {
+    const primary = openMemBackend({ nowMs: () => Date.now() });
+    await using fixture = await openEngineFixture({
+      primary,
+      settings: { storeLookupOnMiss: true },
+    });
+    const { context } = fixture;
+    const path = fixture.path("a,v");
+    await written(fixture, "a,v", "content");
+    const original = primary.upload.bind(primary);
+    primary.upload = async (request) => {
+      const info = moment === "sent" ? await original(request) : null;
+      await Deno.remove(`${fixture.root}/a,v`);
+      strictEqual(await deleteFile(context, path), true);
+      return info ?? await original(request);
+    };
+    strictEqual(await upload(context, path), "changed");
+    notStrictEqual(await primary.head(objectKeyOf("a,v")), null);
+    // Not even a lookup in the store brings it back.
+    await rejects(fixture.restorer.restore(path), { fault: "NOTFOUND" });
+    strictEqual(await new TombstoneSweeper(context).runPass(), 1);
+    strictEqual(await primary.head(objectKeyOf("a,v")), null);
+    deepStrictEqual(fixture.manifest.tombstonesOf(path), []);
+  });
+}
+
+Deno.test("a file that is deleted after a crash during its first upload leaves no object behind", async () => {
+  const primary = openMemBackend({ nowMs: () => Date.now() });
+  await using fixture = await openEngineFixture({ primary });
+  const { context, manifest } = fixture;
+  const path = fixture.path("a,v");
+  await written(fixture, "a,v", "content");
+  const { apply } = manifest;
+  manifest.apply = (name, expected, event) =>
+    event.kind === "uploaded" || event.kind === "upload-failed"
+      ? Promise.reject(new InvariantError("killed"))
+      : apply.call(manifest, name, expected, event);
+  await rejects(upload(context, path));
+  manifest.apply = apply;
+  await Deno.remove(`${fixture.root}/a,v`);
+  strictEqual(await deleteFile(context, path), true);
+  strictEqual(await new TombstoneSweeper(context).runPass(), 1);
+  strictEqual(await primary.head(objectKeyOf("a,v")), null);
+});
+
+Deno.test("an object that lay under the key before the file was written is not the file's to remove", async () => {
+  let agoMs = 3_600_000;
+  const primary = openMemBackend({ nowMs: () => Date.now() - agoMs });
+  await using fixture = await openEngineFixture({ primary });
+  const { context } = fixture;
+  const key = objectKeyOf("a,v");
+  const bytes = patternBytes(10, 1);
+  await primary.upload({ key, source: sourceOf(bytes), metadata: metadataOf(bytes) });
+  agoMs = 0;
+  await written(fixture, "a,v", "content");
+  await Deno.remove(`${fixture.root}/a,v`);
+  strictEqual(await deleteFile(context, fixture.path("a,v")), true);
+  strictEqual(await new TombstoneSweeper(context).runPass(), 0);
+  notStrictEqual(await primary.head(key), null);
+  deepStrictEqual(fixture.manifest.tombstonesOf(fixture.path("a,v")), []);
+});
+
+Deno.test("a file that is renamed during its first upload leaves no object under its old name", async () => {
+  const primary = openMemBackend({ nowMs: () => Date.now() });
+  await using fixture = await openEngineFixture({ primary });
+  const { context, manifest } = fixture;
+  const [from, to] = [fixture.path("a,v"), fixture.path("b,v")];
+  const engine = new Engine(context);
+  await written(fixture, "a,v", "content");
+  const original = primary.upload.bind(primary);
+  primary.upload = async (request) => {
+    const info = await original(request);
+    await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
+    await engine.renamed(from, to, false, 0);
+    return info;
+  };
+  strictEqual(await upload(context, from), "changed");
+  primary.upload = original;
+  strictEqual(await upload(context, to), "uploaded");
+  strictEqual(manifest.get(to)?.stored?.key, "b,v");
+  strictEqual(await new TombstoneSweeper(context).runPass(), 1);
+  strictEqual(await primary.head(objectKeyOf("a,v")), null);
+  strictEqual(await evict(context, to), "evicted");
+  await fixture.restorer.restore(to);
+  strictEqual(await fixture.read("b,v"), "content");
+});
+
+for (const successor of ["a directory", "a symbolic link", "another file"] as const) {
+  Deno.test(`a file that ${successor} takes the place of during its upload is never clean with its bytes`, async () => {
+    await using fixture = await openEngineFixture();
+    const { context, manifest, primary } = fixture;
+    const path = fixture.path("a,v");
+    await written(fixture, "a,v", "content");
+    const original = primary.upload.bind(primary);
+    primary.upload = async (request) => {
+      await Deno.remove(`${fixture.root}/a,v`);
+      if (successor === "a directory") await Deno.mkdir(`${fixture.root}/a,v`);
+      else if (successor === "a symbolic link") {
+        await Deno.symlink("/etc/passwd", `${fixture.root}/a,v`);
+      } else await fixture.write("a,v", "CONTENT");
+      return await original(request);
+    };
+    strictEqual(await upload(context, path), "changed");
+    primary.upload = original;
+    if (successor === "another file") {
+      strictEqual(await upload(context, path), "uploaded");
+      strictEqual(await evict(context, path), "evicted");
+      await fixture.restorer.restore(path);
+      strictEqual(await fixture.read("a,v"), "CONTENT");
+    } else {strictEqual(
+        manifest.get(path),
+        null,
+        "what was written is nowhere: lost, told",
+      );}
+  });
+}
+
+Deno.test("a file that is deleted while it is restored is gone, and one deleted while it is evicted too", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, primary, manifest } = fixture;
+  const path = fixture.path("a,v");
+  await evicted(fixture, "a,v", "content");
+  const download = primary.download.bind(primary);
+  primary.download = async (request) => {
+    const result = await download(request);
+    await Deno.remove(`${fixture.root}/a,v`);
+    await deleteFile(context, path);
+    return result;
+  };
+  await rejects(fixture.restorer.restore(path), { fault: "NOTFOUND" });
+  primary.download = download;
+  strictEqual(fixture.posix.lstat(bytePathOf(`${fixture.root}/a,v`)), null);
+  strictEqual(manifest.tombstonesOf(path).length, 1);
+
+  await written(fixture, "b,v", "content");
+  strictEqual(await upload(context, fixture.path("b,v")), "uploaded");
+  const head = primary.head.bind(primary);
+  primary.head = async (key) => {
+    await Deno.remove(`${fixture.root}/b,v`);
+    await deleteFile(context, fixture.path("b,v"));
+    primary.head = head;
+    return await head(key);
+  };
+  notStrictEqual(await evict(context, fixture.path("b,v")), "evicted");
+  strictEqual(fixture.posix.lstat(bytePathOf(`${fixture.root}/b,v`)), null);
+  strictEqual(manifest.get(fixture.path("b,v")), null);
+});
+
+Deno.test("a file that is written again after its DELETE is a new one, and its old version goes after the grace", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest } = fixture;
+  const path = fixture.path("a,v");
+  await evicted(fixture, "a,v", "one");
+  await Deno.remove(`${fixture.root}/a,v`);
+  await deleteFile(context, path);
+  await evicted(fixture, "a,v", "two");
+  await new TombstoneSweeper(context).runPass();
+  deepStrictEqual(manifest.tombstonesOf(path), []);
+  await fixture.restorer.restore(path);
+  strictEqual(await fixture.read("a,v"), "two");
+});
+
+Deno.test("a hard link to a marker is told as a fault, never as absent, and the file itself opens", async () => {
+  await using fixture = await openEngineFixture();
+  await evicted(fixture, "a,v", "content");
+  const link = bytePathOf(`${fixture.root}/b,v`);
+  fixture.posix.link(bytePathOf(`${fixture.root}/a,v`), link);
+  await rejects(fixture.restorer.restore(fixture.path("b,v")), { fault: "CORRUPT" });
+  await fixture.restorer.restore(fixture.path("a,v"));
+  strictEqual(await fixture.read("a,v"), "content");
+  strictEqual(fixture.posix.lstat(link)?.kind, "socket");
 });

@@ -10,12 +10,11 @@
 
 import { InvariantError } from "../core/assert.ts";
 import { crashPoint } from "../core/crash_point.ts";
-import { Places } from "../core/limits.ts";
+import { type Client, FairPlaces } from "../core/fair_places.ts";
 import type { BytePath, DepotPath } from "../core/names.ts";
 import type { FileEntry, LocalStat, StoredVersion } from "../manifest/manifest.ts";
-import type { DownloadResult, StorageBackend } from "../storage/backend.ts";
-import { StorageError } from "../storage/storage_error.ts";
 import { adoptFromStore } from "./adopt.ts";
+import { followOwner } from "./borrowed.ts";
 import {
   absolute,
   type EngineContext,
@@ -26,25 +25,14 @@ import {
   temporaryDirectory,
   temporaryName,
 } from "./engine_context.ts";
+import { fetchContent, type Fetched, type OnProgress } from "./fetch_content.ts";
 import { lookAt } from "./local_file.ts";
 import type { Look } from "./observe_plan.ts";
 import { MET, observe } from "./observe.ts";
+import type { RecallBudget } from "./recall_budget.ts";
 import { removeOwn } from "./remove_own.ts";
-import { NoSpaceError, type SpaceLedger } from "./space.ts";
-
-/** Why a file cannot be had; the shim's codes. */
-export type RestoreFault = "NOTFOUND" | "CORRUPT" | "UNAVAILABLE" | "FULL" | "DENIED";
-
-/** A restore failed for good. Nothing changed, on the disk or in the manifest. */
-export class RestoreError extends Error {
-  override readonly name = "RestoreError";
-  readonly fault: RestoreFault;
-
-  constructor(fault: RestoreFault, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.fault = fault;
-  }
-}
+import { asRestoreError, RestoreError } from "./restore_error.ts";
+import type { SpaceLedger } from "./space.ts";
 
 export interface Restored {
   readonly sizeBytes: number;
@@ -52,8 +40,21 @@ export interface Restored {
   readonly wasEvicted: boolean;
 }
 
-/** Told of the bytes so far, for WAIT lines. */
-export type OnProgress = (doneBytes: number, totalBytes: number) => void;
+export interface RestoreOptions {
+  readonly onProgress?: OnProgress;
+  /** Who asked first; the daemon itself where nobody did. */
+  readonly client?: Client;
+}
+
+/** What all restores share. */
+interface Shares {
+  readonly context: EngineContext;
+  readonly space: SpaceLedger;
+  readonly recall: RecallBudget;
+  readonly places: FairPlaces;
+}
+
+const OWN: Client = { uid: Deno.uid() ?? 0, pid: 0 };
 
 interface Flight {
   readonly result: Promise<Restored>;
@@ -61,21 +62,21 @@ interface Flight {
 }
 
 export class Restorer {
-  readonly #context: EngineContext;
-  readonly #space: SpaceLedger;
-  readonly #places: Places;
+  readonly #shares: Shares;
   readonly #flights = new Map<DepotPath, Flight>();
   readonly #onRestored: () => void;
 
-  constructor(context: EngineContext, space: SpaceLedger, onRestored: () => void) {
-    this.#context = context;
-    this.#space = space;
-    this.#places = new Places(context.settings().restoreThreads);
+  constructor(
+    shares: Omit<Shares, "places">,
+    onRestored: () => void,
+  ) {
+    const { restoreThreads } = shares.context.settings();
+    this.#shares = { ...shares, places: new FairPlaces(restoreThreads) };
     this.#onRestored = onRestored;
   }
 
   get waitingCount(): number {
-    return this.#places.waitingCount;
+    return this.#shares.places.waitingCount;
   }
 
   /**
@@ -84,8 +85,11 @@ export class Restorer {
    *
    * @throws {RestoreError}
    */
-  async restore(path: DepotPath, onProgress?: OnProgress): Promise<Restored> {
-    const flight = this.#flights.get(path) ?? this.#takeOff(path);
+  async restore(
+    path: DepotPath,
+    { onProgress, client = OWN }: RestoreOptions = {},
+  ): Promise<Restored> {
+    const flight = this.#flights.get(path) ?? this.#takeOff(path, client);
     if (onProgress !== undefined) flight.listeners.add(onProgress);
     try {
       return await flight.result;
@@ -94,26 +98,24 @@ export class Restorer {
     }
   }
 
-  #takeOff(path: DepotPath): Flight {
+  #takeOff(path: DepotPath, client: Client): Flight {
     const listeners = new Set<OnProgress>();
     const onProgress: OnProgress = (done, total) => {
       for (const listener of listeners) listener(done, total);
     };
-    const result = this.#measured(path, onProgress)
+    const result = this.#measured({ path, client, onProgress })
       .finally(() => this.#flights.delete(path));
     const flight = { result, listeners };
     this.#flights.set(path, flight);
     return flight;
   }
 
-  async #measured(path: DepotPath, onProgress: OnProgress): Promise<Restored> {
-    const { metrics, clock, log, failedOps } = this.#context;
+  async #measured(asked: Asked): Promise<Restored> {
+    const { path } = asked;
+    const { metrics, clock, log, failedOps, locks } = this.#shares.context;
     const startedMs = clock.monotonicMs();
     try {
-      const restored = await this.#context.locks.run(
-        path,
-        () => restoreLocked(this.#context, this.#space, this.#places, path, onProgress),
-      );
+      const restored = await locks.run(path, () => restoreLocked(this.#shares, asked));
       if (restored.wasEvicted) {
         const seconds = (clock.monotonicMs() - startedMs) / 1000;
         metrics.count("p4cache_restores_total", { result: "success" });
@@ -142,38 +144,18 @@ export class Restorer {
   }
 }
 
-function asRestoreError(error: unknown): RestoreError {
-  if (error instanceof RestoreError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  const options = { cause: error };
-  if (error instanceof NoSpaceError) return new RestoreError("FULL", message, options);
-  if (error instanceof StorageError) {
-    const fault = error.fault === "corrupt" || error.fault === "not-found"
-      ? "CORRUPT" // the row says that the store has it: its absence is damage, not an answer
-      : error.fault === "full"
-      ? "FULL"
-      : "UNAVAILABLE";
-    return new RestoreError(fault, message, options);
-  }
-  const code = error instanceof Error && "code" in error ? error.code : null;
-  if (code === "ENOSPC" || code === "EDQUOT") {
-    return new RestoreError("FULL", message, options);
-  }
-  return new RestoreError("UNAVAILABLE", message, options);
+interface Asked {
+  readonly path: DepotPath;
+  readonly client: Client;
+  readonly onProgress: OnProgress;
 }
 
 /** The name of a file that is restored may get its marker back, or another, meanwhile. */
 const ATTEMPTS_MAX = 5;
 
-async function restoreLocked(
-  context: EngineContext,
-  space: SpaceLedger,
-  places: Places,
-  path: DepotPath,
-  onProgress: OnProgress,
-): Promise<Restored> {
+async function restoreLocked(shares: Shares, asked: Asked): Promise<Restored> {
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
-    const restored = await restoreAsItIs(context, space, places, path, onProgress);
+    const restored = await restoreAsItIs(shares, asked);
     if (restored !== null) return restored;
   }
   throw new RestoreError(
@@ -184,11 +166,8 @@ async function restoreLocked(
 
 /** Null if something else was at the name in the end than at the beginning. */
 async function restoreAsItIs(
-  context: EngineContext,
-  space: SpaceLedger,
-  places: Places,
-  path: DepotPath,
-  onProgress: OnProgress,
+  { context, space, recall, places }: Shares,
+  { path, client, onProgress }: Asked,
 ): Promise<Restored | null> {
   const look = lookAt(context, path);
   if (look.kind === "file") {
@@ -222,13 +201,14 @@ async function restoreAsItIs(
       "the local file is gone and it was never uploaded; see p4-cache-failed-ops.log",
     );
   }
-  return await places.run(() =>
-    space.reserve(stored.sizeBytes, async () => {
-      const wanted = { entry, stored, look };
-      const isBack = await bringBack(context, path, wanted, onProgress);
-      return isBack ? { sizeBytes: stored.sizeBytes, wasEvicted: true } : null;
-    })
-  );
+  const { sizeBytes } = stored;
+  const bring = (): Promise<boolean> =>
+    space.reserve(
+      sizeBytes,
+      () => bringBack(context, { path, entry, stored, look }, onProgress),
+    );
+  const isBack = await places.run(client, () => recall.run(client.uid, sizeBytes, bring));
+  return isBack ? { sizeBytes, wasEvicted: true } : null;
 }
 
 /** Whether the row knows the marker by its inode; one that was put back it does not. */
@@ -243,8 +223,11 @@ function refuseOtherMarker(
   path: DepotPath,
   { stat, sizeBytes }: Look & { readonly kind: "marker" },
 ): void {
-  const stored = context.manifest.get(path)?.stored ?? null;
+  const entry = context.manifest.get(path);
+  const stored = entry?.stored ?? null;
   if (stored === null || sizeBytes === stored.sizeBytes) return;
+  // Its owner may have written it since its marker was made.
+  if (entry!.flags.borrowed) return;
   if (isMarkerOf(context, path, stat)) return;
   throw new RestoreError(
     "CORRUPT",
@@ -265,6 +248,7 @@ async function storedEntry(
     await observe(context, path, MET);
     entry = context.manifest.get(path);
   }
+  if (entry?.flags.borrowed) return await borrowedEntry(context, path, entry);
   if (entry !== null) return entry;
   const adopted = await adoptFromStore(context, path);
   if (adopted !== null) return adopted;
@@ -273,6 +257,20 @@ async function storedEntry(
     "CORRUPT",
     "the file is evicted, but neither the manifest nor the store knows it; see " +
       "p4-cache rebuild-manifest",
+  );
+}
+
+/** What its owner has now: it is asked at each restore. */
+async function borrowedEntry(
+  context: EngineContext,
+  path: DepotPath,
+  entry: FileEntry,
+): Promise<FileEntry> {
+  const now = await followOwner(context, path, entry);
+  if (now !== null) return now;
+  throw new RestoreError(
+    "CORRUPT",
+    "it was read from another instance's prefix (read_prefixes), where it is not any more",
   );
 }
 
@@ -295,23 +293,24 @@ export function openTemporary({ posix, root, newId }: EngineContext): Temporary 
 }
 
 interface Wanted {
+  readonly path: DepotPath;
   readonly entry: FileEntry;
   readonly stored: StoredVersion;
   readonly look: Look;
 }
 
+/** False if something else took the name. */
 async function bringBack(
   context: EngineContext,
-  path: DepotPath,
   wanted: Wanted,
   onProgress: OnProgress,
 ): Promise<boolean> {
   const { posix } = context;
   const { temporary, fd, ino } = openTemporary(context);
   try {
-    await fetchChecked(context, wanted.stored, fd, onProgress);
+    const fetched = await fetchContent(context, wanted, fd, onProgress);
     crashPoint("restore/fetched");
-    return await publish(context, path, wanted, { temporary, fd });
+    return await publish(context, wanted, { temporary, fd, fetched });
   } finally {
     posix.close(fd);
     // Only what we wrote ourselves: an exchange may have left somebody else's file there.
@@ -320,84 +319,23 @@ async function bringBack(
   }
 }
 
-/** Downloads and checks; from the secondary if the primary does not have it. */
-async function fetchChecked(
-  context: EngineContext,
-  stored: StoredVersion,
-  fd: number,
-  onProgress: OnProgress,
-): Promise<void> {
-  const { primary, secondary, metrics } = context;
-  try {
-    checkContent(context, stored, await fetch(context, primary, stored, fd, onProgress));
-    return;
-  } catch (error) {
-    const isElsewhere = error instanceof StorageError &&
-      (error.fault === "not-found" || error.fault === "corrupt");
-    if (!isElsewhere || secondary === null) throw error;
-    context.log.warn(`the primary store cannot serve it: ${error.message}`);
-  }
-  context.posix.truncate(fd, 0);
-  try {
-    checkContent(
-      context,
-      stored,
-      await fetch(context, secondary, stored, fd, onProgress),
-    );
-    metrics.count("p4cache_secondary_restores_total", { result: "success" });
-  } catch (error) {
-    metrics.count("p4cache_secondary_restores_total", { result: "failure" });
-    throw error;
-  }
-}
-
-function fetch(
-  context: EngineContext,
-  backend: StorageBackend,
-  stored: StoredVersion,
-  fd: number,
-  onProgress: OnProgress,
-): Promise<DownloadResult> {
-  const { posix, signal } = context;
-  return backend.download({
-    key: stored.key,
-    sizeBytes: stored.sizeBytes,
-    target: {
-      write: (bytes, offset) => posix.write(fd, bytes as Uint8Array<ArrayBuffer>, offset),
-      read: (buffer, offset) => posix.read(fd, buffer as Uint8Array<ArrayBuffer>, offset),
-    },
-    onProgress,
-    signal,
-  });
-}
-
-function checkContent(
-  context: EngineContext,
-  stored: StoredVersion,
-  result: DownloadResult,
-): void {
-  const corrupt = (detail: string): StorageError =>
-    new StorageError("corrupt", { operation: "download", key: stored.key, detail });
-  if (stored.hash === null) {
-    if (!context.settings().enforceContentHash) return;
-    throw corrupt("the manifest has no hash of it, and enforce_content_hash is on");
-  }
-  if (result.hash !== stored.hash) {
-    throw corrupt(`its bytes hash to ${result.hash}, the manifest has ${stored.hash}`);
-  }
-}
-
 /** False if something else took the name. */
 async function publish(
   context: EngineContext,
-  path: DepotPath,
-  { entry, stored, look }: Wanted,
-  { temporary, fd }: { temporary: string; fd: number },
+  { path, entry, stored, look }: Wanted,
+  { temporary, fd, fetched }: {
+    readonly temporary: BytePath;
+    readonly fd: number;
+    readonly fetched: Fetched;
+  },
 ): Promise<boolean> {
   const { posix, manifest } = context;
   const target = absolute(context, path);
   // What p4d did to the marker by chmod, chown or utime is what the file is to have.
-  const { mode, uid, gid, mtimeNs } = look.kind === "marker" ? look.stat : entry.local;
+  const { mode, uid, gid } = look.kind === "marker" ? look.stat : entry.local;
+  // A version that its owner has written since the marker was made has a time of its own.
+  const isOfMarker = look.kind === "marker" && !entry.flags.borrowed;
+  const { mtimeNs } = isOfMarker ? look.stat : entry.local;
   if (look.kind !== "marker") posix.makeDirs(parentOf(target), 0o755);
   const published = await posix.publish({
     temp: temporary,
@@ -421,6 +359,8 @@ async function publish(
   const { outcome } = await manifest.apply(path, entry.generation, {
     kind: "restored",
     stat,
+    hash: fetched.hash,
+    toUpload: fetched.source === "row" ? null : fetched.source,
     nowS: nowSeconds(context),
   });
   crashPoint("restore/row-resident");

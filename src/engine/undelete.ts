@@ -6,6 +6,7 @@
 
 import { type DepotPath, firstVersionOf } from "../core/names.ts";
 import type { Tombstone } from "../manifest/manifest.ts";
+import { storeOfBorrowed } from "./borrowed.ts";
 import { type EngineContext, nowSeconds } from "./engine_context.ts";
 import { objectShown } from "./evict.ts";
 import { lookAt } from "./local_file.ts";
@@ -48,7 +49,11 @@ async function bringBack(
   if (newestDeleted(context, path)?.id !== newest.id) {
     return refused("its grace is over just now");
   }
-  const store = newest.secondaryOnly ? context.secondary : context.primary;
+  const store = newest.secondaryOnly
+    ? context.secondary
+    : newest.borrowed
+    ? await storeOfBorrowed(context, newest.stored)
+    : context.primary;
   if (store === null || !await objectShown(context, store, newest.stored)) {
     return refused("the store does not have its object any more");
   }

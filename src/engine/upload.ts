@@ -75,6 +75,10 @@ async function uploadStarted(
       const seconds = (context.clock.monotonicMs() - startedMs) / 1000;
       context.metrics.count("p4cache_uploads_total", { result: "success" });
       context.metrics.observe("p4cache_upload_seconds", seconds, { result: "success" });
+      if (entry.flags.secondaryOnly) {
+        context.metrics.count("p4cache_secondary_copies_total");
+        context.log.info("copied from the secondary to the primary store", shown(path));
+      }
     }
     return outcome;
   } catch (error) {
@@ -145,7 +149,10 @@ async function attempt(
         await send(context, path, content);
       crashPoint("upload/stored");
       const after = localStatOf(posix.fstat(fd));
-      if (!isUnchanged(after, before)) return "changed";
+      if (!isUnchanged(after, before)) {
+        await context.manifest.orphaned(path, stored, before);
+        return "changed";
+      }
       const { outcome } = await context.manifest.apply(path, entry.generation, {
         kind: "uploaded",
         stored,
@@ -153,7 +160,9 @@ async function attempt(
         nowMs: context.clock.nowMs(),
       });
       crashPoint("upload/row-clean");
-      return outcome === "applied" ? "uploaded" : "changed";
+      if (outcome === "applied") return "uploaded";
+      await context.manifest.orphaned(path, stored, before);
+      return "changed";
     });
   } finally {
     posix.close(fd);

@@ -83,6 +83,7 @@ export interface Tombstone {
   /** Names it; never used twice. Grows with time. */
   readonly id: number;
   readonly path: DepotPath;
+  /** Without a hash: an object that may be there, and then is of an upload of this file. */
   readonly stored: StoredVersion;
   /** deleted: `p4d` unlinked the file. replaced: a newer version took its place. */
   readonly reason: "deleted" | "replaced";
@@ -124,8 +125,19 @@ export type ManifestEvent =
   | { readonly kind: "upload-failed"; readonly retryAtMs: number | null }
   /** A clean resident row loses its bytes to a marker. */
   | { readonly kind: "evicted"; readonly marker: LocalStat }
-  /** A clean row gets its bytes back. */
-  | { readonly kind: "restored"; readonly stat: LocalStat; readonly nowS: number }
+  /**
+   * A clean row gets its bytes back. `hash`: of what came, kept where nobody had one.
+   * `toUpload`: they came from elsewhere than the object that the row names, in the primary
+   * or not, and are to be uploaded before they may be evicted: the row becomes dirty. So it
+   * does, whatever this says, if only the secondary has the object.
+   */
+  | {
+    readonly kind: "restored";
+    readonly stat: LocalStat;
+    readonly nowS: number;
+    readonly hash?: string;
+    readonly toUpload?: "elsewhere" | "secondary" | null;
+  }
   /** A row for an object that the store has; `stat` of the local file if it is resident. */
   | {
     readonly kind: "adopted";
@@ -135,8 +147,17 @@ export type ManifestEvent =
     readonly flags: Partial<FileFlags>;
     readonly nowS: number;
   }
-  /** `p4d` unlinked the file: the row goes, its stored version becomes a tombstone. */
-  | { readonly kind: "deleted"; readonly nowMs: number; readonly whiteout: boolean }
+  /**
+   * `p4d` unlinked the file: the row goes, its stored version becomes a tombstone. With none
+   * it is one of `firstKey` without a hash, if that is given: an upload that was cut short,
+   * or is under way, may have left its object there.
+   */
+  | {
+    readonly kind: "deleted";
+    readonly nowMs: number;
+    readonly whiteout: boolean;
+    readonly firstKey?: ObjectKey;
+  }
   /**
    * The file is gone from the disk and nobody asked for it. Clean: evicted. Dirty or
    * uploading: back to the stored version, or with none the row goes (outcome "lost").
@@ -187,6 +208,7 @@ export type MetaName =
   | "depot_device" //       st_dev of the depot root
   | "scan_finished_ms" //   the last whole scan
   | "boot_id" //            of the machine, at the last session
+  | "recalls" //          bytes that users had restored today
   | "failed_deletes_drained"; // position in shim-failed-deletes.log
 
 export interface ManifestTrouble {
@@ -264,6 +286,11 @@ export interface Manifest {
   tombstonesDue(beforeMs: number, limit: number, after?: Tombstone): Tombstone[];
   /** The object is gone from the store. A whiteout stays, everything else of it goes. */
   tombstoneRemoved(tombstone: Tombstone): Promise<void>;
+  /**
+   * An upload put `stored`, and its row had changed meanwhile: a tombstone like that of a
+   * version that was replaced, unless the row names the object all the same.
+   */
+  orphaned(path: DepotPath, stored: StoredVersion, local: LocalStat): Promise<void>;
   /**
    * Each tombstone counts as made at `nowMs`: after a rebuild from a copy, what was true
    * of the copy may not be true any more, and nothing is removed on its word alone.

@@ -19,6 +19,7 @@ import {
   type ApplyOutcome,
   type Expectation,
   type FileEntry,
+  type LocalStat,
   type Manifest,
   type ManifestCounters,
   ManifestError,
@@ -26,6 +27,7 @@ import {
   type ManifestTrouble,
   type MetaName,
   type PathAndEntry,
+  type StoredVersion,
   type Tombstone,
 } from "./manifest.ts";
 import { damaged, decoded, ManifestReader, rangeOfPrefix } from "./reader.ts";
@@ -271,6 +273,10 @@ export class ManifestStore implements Manifest {
       if (isNeeded) group.replaceTombstone({ ...current, removed: true });
       else group.removeTombstone(current);
     });
+  }
+
+  orphaned(path: DepotPath, stored: StoredVersion, local: LocalStat): Promise<void> {
+    return this.#change((group) => group.bury(path, stored, local));
   }
 
   async postponeTombstones(nowMs: number): Promise<void> {

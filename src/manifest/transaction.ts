@@ -12,7 +12,13 @@ import { u64Key } from "./byte_keys.ts";
 import type { Write } from "./key_value.ts";
 import { encodeRow } from "./file_entry_codec.ts";
 import { encodeLedger, encodeMeta, type Ledger } from "./ledger.ts";
-import type { FileEntry, ManifestCounters, Tombstone } from "./manifest.ts";
+import type {
+  FileEntry,
+  LocalStat,
+  ManifestCounters,
+  StoredVersion,
+  Tombstone,
+} from "./manifest.ts";
 import { type ManifestReader, rangeOfPrefix, tombstoneKey } from "./reader.ts";
 import type { QueuePlace, Row } from "./row.ts";
 import { countRow, planIndexWrites } from "./row_index.ts";
@@ -183,6 +189,25 @@ export class Transaction {
       else found.set(key, tombstone);
     }
     return [...found.values()].sort((a, b) => a.id - b.id);
+  }
+
+  /** The object of an upload that no row took. */
+  bury(path: DepotPath, stored: StoredVersion, local: LocalStat): void {
+    if (this.row(path)?.stored?.key === stored.key) return;
+    const known = this.tombstonesOf(path);
+    if (known.some((tombstone) => tombstone.stored.key === stored.key)) return;
+    this.#addTombstone({
+      id: this.#numbers.nextTombstoneId++,
+      path,
+      stored,
+      local,
+      reason: "replaced",
+      atMs: this.#nowMs,
+      whiteout: false,
+      removed: false,
+      borrowed: false,
+      secondaryOnly: false,
+    });
   }
 
   #addTombstone(tombstone: Tombstone): void {

@@ -9,6 +9,7 @@
  */
 
 import { assert, InvariantError } from "../core/assert.ts";
+import type { ObjectKey } from "../core/names.ts";
 import type {
   FileEntry,
   FileFlags,
@@ -219,17 +220,28 @@ function planWritten(current: FileEntry, event: EventOf<"written">): Change {
 /** Whether anybody read or wrote it within the last hour says whether this is one read. */
 function planRestored(current: FileEntry, event: EventOf<"restored">): Change {
   const usedAtS = Math.max(current.lastAccessS, current.settledAtS);
-  return unqueued({
+  const { stored, flags } = current;
+  const isFromSecondary = flags.secondaryOnly || event.toUpload === "secondary";
+  const entry: Entry = {
     ...current,
     resident: true,
     local: event.stat,
     settledAtS: event.nowS,
     lastAccessS: Math.max(current.lastAccessS, event.nowS),
+    stored: stored!.hash === null && event.hash !== undefined
+      ? { ...stored!, hash: event.hash }
+      : stored,
     flags: {
-      ...current.flags,
+      ...flags,
+      secondaryOnly: isFromSecondary,
       readOnce: !current.resident && event.nowS - usedAtS > REUSE_SECS,
     },
-  });
+  };
+  if (!isFromSecondary && (event.toUpload ?? null) === null) return unqueued(entry);
+  return changed(
+    { ...entry, state: "dirty" },
+    { kind: "last", sinceMs: event.nowS * 1000 },
+  );
 }
 
 /** A file that is used again within this time is no file of a scan, even if it was evicted. */
@@ -286,7 +298,7 @@ function planAdopted(current: FileEntry, event: EventOf<"adopted">): Change {
 }
 
 function planDeleted(current: FileEntry, event: EventOf<"deleted">): Change {
-  const { stored } = current;
+  const stored = current.stored ?? unknownVersion(current, event.firstKey);
   return {
     ...NOTHING,
     tombstone: stored === null ? null : tombstoneOf(current, stored, {
@@ -296,6 +308,14 @@ function planDeleted(current: FileEntry, event: EventOf<"deleted">): Change {
       whiteout: event.whiteout || !isOurs(current.flags),
     }),
   };
+}
+
+function unknownVersion(
+  { local: { sizeBytes, mtimeNs } }: FileEntry,
+  key: ObjectKey | undefined,
+): StoredVersion | null {
+  if (key === undefined) return null;
+  return { key, hash: null, sizeBytes, mtimeNs, versionId: null };
 }
 
 function planVanished(current: FileEntry): Change {

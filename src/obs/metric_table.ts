@@ -73,6 +73,29 @@ export const METRICS = {
       "Restores asked of the secondary store, because the primary has no such object.",
     labels: { result: RESULT },
   },
+  p4cache_secondary_copies_total: {
+    kind: "counter",
+    help: "Files that came from the secondary store and were uploaded to the primary.",
+  },
+  p4cache_other_copy_restores_total: {
+    kind: "counter",
+    help:
+      "Restores asked of another object of the primary with the same hash, because the one " +
+      "that the manifest names is gone or damaged. Each one is a reason to look at the store.",
+    labels: { result: RESULT },
+  },
+  p4cache_recalled_bytes_today: {
+    kind: "gauge",
+    help: "Bytes that were restored since 00:00 UTC.",
+  },
+  p4cache_recall_limit_bytes: {
+    kind: "gauge",
+    help: "Limit of such bytes in a day (recall_max_bytes_per_day); 0 is no limit.",
+  },
+  p4cache_recall_refused_total: {
+    kind: "counter",
+    help: "Restores refused because a recall limit is reached: programs got EDQUOT.",
+  },
   p4cache_deletes_total: {
     kind: "counter",
     help: "Deletions by p4d that the manifest recorded, or failed to.",
@@ -167,6 +190,7 @@ export const METRICS = {
         "CORRUPT",
         "UNAVAILABLE",
         "FULL",
+        "QUOTA",
         "BUSY",
         "BADREQ",
         "RESERVED",

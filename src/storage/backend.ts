@@ -129,6 +129,8 @@ export interface DownloadRequest {
   /** Fail with `precondition` unless the object is this one. */
   readonly ifMatch?: string | null;
   readonly versionId?: string | null;
+  /** Bytes come in their order, and the target is never read: for one that keeps nothing. */
+  readonly inOrder?: boolean;
   /** Called with the bytes written so far, at most once a second or so. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
   readonly signal?: AbortSignal;

@@ -77,14 +77,18 @@ export async function downloadInRanges(
     : AbortSignal.any([request.signal, stop.signal]);
   const download = new RangeDownload(request, openRange, tools, stop, signal);
   try {
-    return await download.run(planFor(request.sizeBytes, tuning), tuning.chunkThreads);
+    return await download.run(planFor(request, tuning), tuning.chunkThreads);
   } finally {
     stop.abort();
   }
 }
 
-/** Null: not in ranges, because it is small, or its size is not known. */
-function planFor(sizeBytes: number | null, tuning: DownloadTuning): ByteRange[] | null {
+/** Null: not in ranges, because it is small, its size not known, or its order wanted. */
+function planFor(
+  { sizeBytes, inOrder = false }: DownloadRequest,
+  tuning: DownloadTuning,
+): ByteRange[] | null {
+  if (inOrder) return null;
   const { chunkThresholdBytes, chunkThreads, rangeBytes } = tuning;
   const isLarge = sizeBytes !== null && chunkThresholdBytes > 0 &&
     sizeBytes >= chunkThresholdBytes && sizeBytes > rangeBytes;

@@ -16,6 +16,7 @@ export type ShimErrorCode =
   | "CORRUPT" //     what the store has is not what was stored
   | "UNAVAILABLE" // the store cannot be reached, or the daemon is ending
   | "FULL" //        no room to restore into
+  | "QUOTA" //       a recall limit of the day is reached
   | "BUSY" //        ask again
   | "BADREQ" //      not a request
   | "RESERVED"; //   the daemon's own directory
@@ -60,7 +61,7 @@ const OK = /^OK (\d{1,15})$/;
 const STAT =
   /^OK (\d{1,15}) (-?\d{1,19}) ([0-7]{1,4}) (\d{1,10}) (\d{1,10}) (resident|evicted)$/;
 const ERROR =
-  /^ERR (NOTFOUND|DENIED|CORRUPT|UNAVAILABLE|FULL|BUSY|BADREQ|RESERVED) (.*)$/s;
+  /^ERR (NOTFOUND|DENIED|CORRUPT|UNAVAILABLE|FULL|QUOTA|BUSY|BADREQ|RESERVED) (.*)$/s;
 
 /** The inverse of {@linkcode encodeShimReply}. @throws {WireError} */
 export function parseShimReply(line: string): ShimReply {

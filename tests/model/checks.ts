@@ -5,7 +5,7 @@
  */
 
 import { parseDepotPath } from "../../src/core/names.ts";
-import { RestoreError } from "../../src/engine/restore.ts";
+import { RestoreError } from "../../src/engine/restore_error.ts";
 import { upload } from "../../src/engine/upload.ts";
 import type { PathAndEntry } from "../../src/manifest/manifest.ts";
 import type { Random } from "../verify/random.ts";

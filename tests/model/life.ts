@@ -78,6 +78,7 @@ export class Life {
       manifest: this.manifest,
       primary: this.#slow(deps.primary),
       secondary: null,
+      readStores: [],
       settings: () => deps.settings,
       locks: new KeyedLock(),
       eventsUntilNow: () => deps.eventsUntilNow(this),

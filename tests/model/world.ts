@@ -10,7 +10,7 @@ import { parseDepotPath } from "../../src/core/names.ts";
 import type { EngineSettings } from "../../src/engine/engine_context.ts";
 import { evict } from "../../src/engine/evict.ts";
 import { recoverDirectories } from "../../src/engine/recovery.ts";
-import { RestoreError } from "../../src/engine/restore.ts";
+import { RestoreError } from "../../src/engine/restore_error.ts";
 import { upload } from "../../src/engine/upload.ts";
 import type { FileEntry } from "../../src/manifest/manifest.ts";
 import { MemKeyValue } from "../../src/manifest/mem_key_value.ts";

@@ -255,10 +255,11 @@ def _(make):
     equal(depot.daemon.verbs(), [])
 
 
-@test("ERR codes become EIO, EACCES or ENOSPC for a marker, and never ENOENT")
+@test("ERR codes become EIO, EACCES, ENOSPC or EDQUOT for a marker, and never ENOENT")
 def _(make):
     for code, name in (("CORRUPT", "EIO"), ("UNAVAILABLE", "EIO"), ("DENIED", "EACCES"),
-                       ("FULL", "ENOSPC"), ("BADREQ", "EIO"), ("RESERVED", "EIO"),
+                       ("FULL", "ENOSPC"), ("QUOTA", "EDQUOT"),
+                       ("BADREQ", "EIO"), ("RESERVED", "EIO"),
                        ("NEWCODE", "EIO"), ("NOTFOUND", "EIO")):
         depot = make()
         depot.write(FILE)

@@ -10,6 +10,7 @@ import { KeyedLock } from "../../src/core/keyed_lock.ts";
 import { bytePathOf, type DepotPath, parseDepotPath } from "../../src/core/names.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
 import { SpaceLedger } from "../../src/engine/space.ts";
+import { RecallBudget } from "../../src/engine/recall_budget.ts";
 import { Restorer } from "../../src/engine/restore.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
@@ -37,6 +38,9 @@ export const SETTINGS: EngineSettings = {
   deleteGraceSecs: 0,
   deleteMaxPerHour: 1000,
   watcherAllowedUids: new Set([0]),
+  borrowedTtlSecs: 0,
+  recallMaxBytesPerDay: 0,
+  recallUidSharePercent: 100,
 };
 
 export interface EngineFixture extends AsyncDisposable {
@@ -58,6 +62,7 @@ export interface FixtureOptions {
   readonly settings?: Partial<EngineSettings>;
   readonly primary?: StorageBackend;
   readonly secondary?: StorageBackend;
+  readonly readStores?: readonly StorageBackend[];
 }
 
 export async function openEngineFixture(
@@ -81,6 +86,7 @@ export async function openEngineFixture(
     manifest,
     primary,
     secondary: options.secondary ?? null,
+    readStores: options.readStores ?? [],
     settings: () => settings,
     locks: new KeyedLock(),
     clock: SYSTEM_CLOCK,
@@ -93,7 +99,9 @@ export async function openEngineFixture(
     refuseUpload: () => null,
     signal: new AbortController().signal,
   };
-  const restorer = new Restorer(context, new SpaceLedger(context, () => {}), () => {});
+  const space = new SpaceLedger(context, () => {});
+  const recall = new RecallBudget(context);
+  const restorer = new Restorer({ context, space, recall }, () => {});
   return {
     context,
     manifest,

@@ -37,8 +37,9 @@ export interface SimEngine extends AsyncDisposable {
 
 export async function openSimEngine(
   changes: Partial<EngineSettings> = {},
+  start?: string,
 ): Promise<SimEngine> {
-  const clock = new ManualClock();
+  const clock = new ManualClock(start);
   const disk = new MemDisk(() => BigInt(clock.nowMs()) * 1_000_000n);
   for (const name of ["", "/.p4cache", "/.p4cache/tmp", "/.p4cache/evicting"]) {
     disk.create("mkdir", `${ROOT}${name}`, "directory", 0o755);
@@ -55,6 +56,7 @@ export async function openSimEngine(
     manifest,
     primary: openMemBackend({ nowMs: () => clock.nowMs() }),
     secondary: null,
+    readStores: [],
     settings: () => settings,
     locks: new KeyedLock(),
     eventsUntilNow: () => Promise.resolve(),

@@ -1,0 +1,141 @@
+/**
+ * A bound on what runs at the same time, shared fairly: first between users, then between
+ * the processes of a user. Who has the fewest places gets the next one, and of those whoever
+ * was served longest ago, so that somebody who asks now and then never waits behind somebody
+ * who asks for everything. One user never has all places.
+ *
+ * A process is a hint for fairness and nothing else: whoever wants more places than his due
+ * can fork.
+ *
+ * @module
+ */
+
+import { assert } from "./assert.ts";
+
+/** Who asks, by the kernel's word. */
+export interface Client {
+  readonly uid: number;
+  readonly pid: number;
+}
+
+interface Turn {
+  runningCount: number;
+  /** Grows with each place given; 0: never. */
+  servedAt: number;
+}
+
+interface ProcessTurn extends Turn {
+  readonly waiting: (() => void)[];
+}
+
+interface UserTurn extends Turn {
+  readonly processes: Map<number, ProcessTurn>;
+  waitingCount: number;
+}
+
+/** Processes of a user that are remembered while they wait for nothing. */
+const IDLE_REMEMBERED = 1_024;
+
+export class FairPlaces {
+  readonly #perUserMax: number;
+  readonly #users = new Map<number, UserTurn>();
+  #freeCount: number;
+  #waitingCount = 0;
+  #served = 0;
+
+  constructor(count: number) {
+    assert(Number.isInteger(count) && count > 0, "a bound must be positive");
+    this.#freeCount = count;
+    this.#perUserMax = count - Math.floor(count / 4);
+  }
+
+  get waitingCount(): number {
+    return this.#waitingCount;
+  }
+
+  async run<T>(client: Client, work: () => Promise<T>): Promise<T> {
+    const user = this.#userOf(client.uid);
+    const process = processOf(user, client.pid);
+    await this.#wait(user, process);
+    try {
+      return await work();
+    } finally {
+      this.#freeCount += 1;
+      user.runningCount -= 1;
+      process.runningCount -= 1;
+      this.#give();
+      forgetIdle(user);
+    }
+  }
+
+  #userOf(uid: number): UserTurn {
+    const known = this.#users.get(uid);
+    if (known !== undefined) return known;
+    const user = { runningCount: 0, servedAt: 0, waitingCount: 0, processes: new Map() };
+    this.#users.set(uid, user);
+    return user;
+  }
+
+  #wait(user: UserTurn, process: ProcessTurn): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    process.waiting.push(resolve);
+    user.waitingCount += 1;
+    this.#waitingCount += 1;
+    this.#give();
+    return promise;
+  }
+
+  /** Gives away what is free. */
+  #give(): void {
+    while (this.#freeCount > 0) {
+      const user = nextOf(
+        this.#users.values(),
+        (it) => it.waitingCount > 0 && it.runningCount < this.#perUserMax,
+      );
+      if (user === null) return;
+      const process = nextOf(user.processes.values(), (it) => it.waiting.length > 0)!;
+      this.#freeCount -= 1;
+      this.#waitingCount -= 1;
+      user.waitingCount -= 1;
+      for (const turn of [user, process]) {
+        turn.runningCount += 1;
+        turn.servedAt = ++this.#served;
+      }
+      process.waiting.shift()!();
+    }
+  }
+}
+
+function processOf({ processes }: UserTurn, pid: number): ProcessTurn {
+  const known = processes.get(pid);
+  if (known !== undefined) return known;
+  const process = { runningCount: 0, servedAt: 0, waiting: [] };
+  processes.set(pid, process);
+  return process;
+}
+
+/** Fewest places, then longest not served, then first come. */
+function nextOf<T extends Turn>(
+  turns: Iterable<T>,
+  isWaiting: (turn: T) => boolean,
+): T | null {
+  let next: T | null = null;
+  for (const turn of turns) {
+    if (!isWaiting(turn)) continue;
+    const isBefore = next === null || turn.runningCount < next.runningCount ||
+      (turn.runningCount === next.runningCount && turn.servedAt < next.servedAt);
+    if (isBefore) next = turn;
+  }
+  return next;
+}
+
+/** Keeps memory bounded; who is forgotten counts as new when it comes again. */
+function forgetIdle({ processes }: UserTurn): void {
+  if (processes.size <= 2 * IDLE_REMEMBERED) return;
+  const idle = [...processes]
+    .filter(([, { runningCount, waiting }]) => runningCount === 0 && waiting.length === 0)
+    .sort(([, a], [, b]) => a.servedAt - b.servedAt);
+  for (const [pid] of idle.slice(0, Math.max(0, idle.length - IDLE_REMEMBERED))) {
+    processes.delete(pid);
+  }
+}

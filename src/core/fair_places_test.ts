@@ -1,0 +1,65 @@
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { type Client, FairPlaces } from "./fair_places.ts";
+
+/** Runs work that ends when it is told; says who began, in order. */
+class Stage {
+  readonly began: string[] = [];
+  readonly #ends = new Map<string, () => void>();
+  readonly #places: FairPlaces;
+
+  constructor(places: FairPlaces) {
+    this.#places = places;
+  }
+
+  ask(name: string, client: Client): void {
+    void this.#places.run(client, async () => {
+      this.began.push(name);
+      await new Promise<void>((end) => this.#ends.set(name, end));
+    });
+  }
+
+  async end(name: string): Promise<void> {
+    this.#ends.get(name)!();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+}
+
+const VERIFY = { uid: 100, pid: 1 };
+
+Deno.test("FairPlaces lets another user in at once, whatever one user asks for", async () => {
+  const places = new FairPlaces(4);
+  const stage = new Stage(places);
+  for (let i = 0; i < 50; i++) stage.ask(`v${i}`, { uid: 100, pid: i });
+  stage.ask("other", { uid: 200, pid: 1 });
+  await Promise.resolve();
+  deepStrictEqual(stage.began, ["v0", "v1", "v2", "other"]);
+  strictEqual(places.waitingCount, 47);
+});
+
+Deno.test("FairPlaces gives the next place to the process that was served longest ago", async () => {
+  const stage = new Stage(new FairPlaces(1));
+  for (let i = 0; i < 5; i++) stage.ask(`v${i}`, VERIFY);
+  stage.ask("sync", { uid: 100, pid: 2 });
+  await Promise.resolve();
+  await stage.end("v0");
+  await stage.end("sync");
+  // A process that asks for one after another waits its turn like one that asks for all.
+  stage.ask("sync again", { uid: 100, pid: 2 });
+  await stage.end("v1");
+  await stage.end("sync again");
+  deepStrictEqual(stage.began, ["v0", "sync", "v1", "sync again", "v2"]);
+});
+
+Deno.test("FairPlaces serves the requests of one process in their order, and frees a place after a failure", async () => {
+  const places = new FairPlaces(1);
+  const order: number[] = [];
+  const all = [1, 2, 3].map((i) =>
+    places.run(VERIFY, () => {
+      order.push(i);
+      return i === 1 ? Promise.reject(new Error("failed")) : Promise.resolve();
+    })
+  );
+  await Promise.allSettled(all);
+  deepStrictEqual(order, [1, 2, 3]);
+  strictEqual(places.waitingCount, 0);
+});

@@ -1,0 +1,176 @@
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { metadataOf, sourceOf } from "../../tests/conformance/test_bytes.ts";
+import {
+  type EngineFixture,
+  openEngineFixture,
+} from "../../tests/support/engine_fixture.ts";
+import { objectKeyOf } from "../core/names.ts";
+import type { StorageBackend } from "../storage/backend.ts";
+import { openMemBackend } from "../storage/mem/mem_backend.ts";
+import { deleteFile, TombstoneSweeper } from "./delete.ts";
+import { evict } from "./evict.ts";
+import { expireBorrowed } from "./expire_borrowed.ts";
+import { observe, REPORTED } from "./observe.ts";
+import { undeleteFile } from "./undelete.ts";
+import { upload } from "./upload.ts";
+
+const BORROWING = { storeLookupOnMiss: true, borrowedTtlSecs: 60 };
+
+interface Borrower extends AsyncDisposable {
+  readonly fixture: EngineFixture;
+  readonly owner: StorageBackend;
+}
+
+async function openBorrower(settings: object = {}): Promise<Borrower> {
+  const owner = openMemBackend();
+  const fixture = await openEngineFixture({
+    settings: { ...BORROWING, ...settings },
+    readStores: [openMemBackend(), owner],
+  });
+  return { fixture, owner, [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
+}
+
+/** As the owner uploads it: the version's own key, and when the file was written. */
+async function put(
+  owner: StorageBackend,
+  key: string,
+  content: string,
+  writtenS: number,
+): Promise<void> {
+  const bytes = new TextEncoder().encode(content);
+  await owner.upload({
+    key: objectKeyOf(key),
+    source: sourceOf(bytes),
+    metadata: {
+      ...metadataOf(bytes),
+      mtimeNs: BigInt(writtenS) * 1_000_000_000n,
+      mode: 0o444,
+    },
+  });
+}
+
+async function read({ fixture }: Borrower, name: string): Promise<string> {
+  await fixture.restorer.restore(fixture.path(name));
+  return await fixture.read(name);
+}
+
+async function keysOf(store: StorageBackend): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list("")) keys.push(key);
+  return keys.sort();
+}
+
+const VERSION = "a,v.p4cv-0123456789abcdef";
+
+Deno.test("a borrowed file is the version that its owner wrote last, asked again at each restore", async () => {
+  await using borrower = await openBorrower();
+  const { fixture, owner } = borrower;
+  const path = fixture.path("a,v");
+  await put(owner, "a,v", "1.1", 100);
+  strictEqual(await read(borrower, "a,v"), "1.1");
+  strictEqual(fixture.manifest.get(path)?.flags.borrowed, true);
+  strictEqual(await evict(fixture.context, path), "evicted");
+
+  await put(owner, VERSION, "1.1 1.2", 200);
+  strictEqual(await read(borrower, "a,v"), "1.1 1.2");
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.mtimeNs, 200_000_000_000n);
+  // The version before is swept by its owner some day; that changes nothing here.
+  await owner.delete({ key: objectKeyOf("a,v") });
+  strictEqual(await evict(fixture.context, path), "evicted");
+  strictEqual(await read(borrower, "a,v"), "1.1 1.2");
+  deepStrictEqual(await keysOf(fixture.primary), [], "nothing borrowed is uploaded");
+});
+
+Deno.test("a borrowed file that its owner does not have any more fails loudly, and a local one stays", async () => {
+  await using borrower = await openBorrower();
+  const { fixture, owner } = borrower;
+  const path = fixture.path("a,v");
+  await put(owner, "a,v", "1.1", 100);
+  await read(borrower, "a,v");
+  await owner.delete({ key: objectKeyOf("a,v") });
+  strictEqual(await evict(fixture.context, path), "unconfirmed");
+  strictEqual(fixture.manifest.get(path)?.state, "clean", "it is not ours to upload");
+  await put(owner, "a,v", "1.1", 100);
+  strictEqual(await evict(fixture.context, path), "evicted");
+  await owner.delete({ key: objectKeyOf("a,v") });
+  await rejects(fixture.restorer.restore(path), { fault: "CORRUPT" });
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.kind, "socket");
+});
+
+Deno.test("a resident borrowed archive expires, a pinned one, a written one and one that cannot change do not", async () => {
+  await using borrower = await openBorrower();
+  const { fixture, owner } = borrower;
+  const names = ["a,v", "pinned,v", "mine,v", "b,d/1.1", "gone,v"];
+  for (const name of names) {
+    await put(owner, name, name, 100);
+    await read(borrower, name);
+  }
+  const { context, manifest } = fixture;
+  await manifest.apply(fixture.path("pinned,v"), "any", {
+    kind: "flagged",
+    flags: { pinned: true },
+  });
+  await fixture.write("mine,v", "written here");
+  await observe(context, fixture.path("mine,v"), REPORTED);
+  await owner.delete({ key: objectKeyOf("gone,v") });
+  strictEqual(await expireBorrowed(context), 0, "they are younger than their time");
+  const later = {
+    ...context,
+    clock: { ...context.clock, nowMs: () => Date.now() + 120_000 },
+  };
+  strictEqual(await expireBorrowed(later), 1);
+  const resident = names.filter((name) => manifest.get(fixture.path(name))!.resident);
+  deepStrictEqual(resident, ["pinned,v", "mine,v", "b,d/1.1", "gone,v"]);
+});
+
+Deno.test("what is written over a borrowed file is ours, and its owner's object is left alone", async () => {
+  await using borrower = await openBorrower({ deleteGraceSecs: 0 });
+  const { fixture, owner } = borrower;
+  const { context, manifest } = fixture;
+  const path = fixture.path("a,v");
+  await put(owner, "a,v", "1.1", 100);
+  await read(borrower, "a,v");
+  await fixture.write("a,v", "1.1 mine");
+  await observe(context, path, REPORTED);
+  strictEqual(await upload(context, path), "uploaded");
+  strictEqual(manifest.get(path)?.flags.borrowed, false);
+  await put(owner, VERSION, "1.1 theirs", 10 ** 10);
+  strictEqual(await evict(context, path), "evicted");
+  strictEqual(await read(borrower, "a,v"), "1.1 mine");
+  await new TombstoneSweeper(context).runPass();
+  deepStrictEqual(await keysOf(owner), ["a,v", VERSION]);
+});
+
+for (const from of ["a read prefix", "the secondary"] as const) {
+  Deno.test(`a deleted file stays deleted while ${from} has it, also after the grace, and undelete brings it back before`, async () => {
+    const other = openMemBackend();
+    await using fixture = await openEngineFixture({
+      settings: BORROWING,
+      ...(from === "the secondary" ? { secondary: other } : { readStores: [other] }),
+    });
+    const { context, manifest, restorer } = fixture;
+    for (const name of ["a,v", "own,v", "new,v"]) await put(other, name, name, 100);
+    const path = fixture.path("a,v");
+    await restorer.restore(path);
+    await fixture.write("own,v", "uploaded here");
+    await observe(context, fixture.path("own,v"), REPORTED);
+    strictEqual(await upload(context, fixture.path("own,v")), "uploaded");
+    // Deleted before anything of it was stored here.
+    await fixture.write("new,v", "never uploaded");
+    await observe(context, fixture.path("new,v"), REPORTED);
+    for (const name of ["a,v", "own,v", "new,v"]) {
+      await Deno.remove(`${fixture.root}/${name}`);
+      strictEqual(await deleteFile(context, fixture.path(name)), true);
+    }
+    for (let pass = 0; pass < 3; pass++) await new TombstoneSweeper(context).runPass();
+    for (const name of ["a,v", "own,v", "new,v"]) {
+      await rejects(restorer.restore(fixture.path(name)), { fault: "NOTFOUND" });
+    }
+    deepStrictEqual(await keysOf(fixture.primary), []);
+    deepStrictEqual(await keysOf(other), ["a,v", "new,v", "own,v"]);
+    ok((await undeleteFile(context, path, false)).isDone);
+    await restorer.restore(path);
+    strictEqual(await fixture.read("a,v"), "a,v");
+    strictEqual(manifest.get(path)?.flags.borrowed, from === "a read prefix");
+  });
+}

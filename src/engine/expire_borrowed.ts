@@ -1,0 +1,62 @@
+/**
+ * Lets resident borrowed archives go after a while, so that the next open asks their owner.
+ *
+ * @module
+ */
+
+import type { DepotPath } from "../core/names.ts";
+import type { FileEntry } from "../manifest/manifest.ts";
+import { lookUpBorrowed } from "./borrowed.ts";
+import { type EngineContext, isUnchanged, nowSeconds, shown } from "./engine_context.ts";
+import { putMarkerInPlace } from "./evict.ts";
+import { lookAt } from "./local_file.ts";
+import { MET, observe } from "./observe.ts";
+
+/** Rows looked at between two turns for others. */
+const BATCH = 256;
+
+/** Takes those that are older than `borrowed_ttl_secs`. Returns how many went. */
+export async function expireBorrowed(context: EngineContext): Promise<number> {
+  const { manifest, settings, signal, clock } = context;
+  const { borrowedTtlSecs } = settings();
+  if (borrowedTtlSecs === 0 || context.readStores.length === 0) return 0;
+  let expired = 0;
+  for (let after: DepotPath | null = null;;) {
+    const batch = manifest.entries("", after, BATCH);
+    if (batch.length === 0) return expired;
+    after = batch.at(-1)!.path;
+    for (const { path, entry } of batch) {
+      signal.throwIfAborted();
+      if (!mayExpire(path, entry, nowSeconds(context) - borrowedTtlSecs)) continue;
+      if (await expire(context, path)) expired += 1;
+    }
+    await clock.sleep(0, signal);
+  }
+}
+
+/** Only RCS archives change: a file of a `,d` directory is written once. */
+function mayExpire(path: DepotPath, entry: FileEntry, beforeS: number): boolean {
+  return entry.flags.borrowed && !entry.flags.pinned && entry.resident &&
+    entry.state === "clean" && path.endsWith(",v") && entry.settledAtS <= beforeS;
+}
+
+/** Not while the owner's prefix shows nothing: the local copy may be the last one. */
+function expire(context: EngineContext, path: DepotPath): Promise<boolean> {
+  return context.locks.run(path, async () => {
+    const entry = context.manifest.get(path);
+    if (entry === null || !entry.flags.borrowed || entry.state !== "clean") return false;
+    const look = lookAt(context, path);
+    if (!entry.resident || look.kind !== "file") return false;
+    if (!isUnchanged(look.stat, entry.local)) {
+      await observe(context, path, MET);
+      return false;
+    }
+    if (await lookUpBorrowed(context, path) === null) {
+      context.log.warn("a borrowed file is not with its owner any more; kept here", {
+        ...shown(path),
+      });
+      return false;
+    }
+    return await putMarkerInPlace(context, path, entry) === "evicted";
+  });
+}

@@ -1,0 +1,162 @@
+/**
+ * Gets the bytes of a stored version, from wherever they still are, and checks them.
+ *
+ * The row's own object comes first. Where it is gone or damaged, other objects that show the
+ * same hash are asked (older versions of the path, the store's own version of the key), then
+ * the secondary. What comes from anywhere but the row's object must be uploaded again before
+ * the local copy may go: the caller is told.
+ *
+ * @module
+ */
+
+import { type DepotPath, type ObjectKey, versionKeyFor } from "../core/names.ts";
+import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
+import type { StorageBackend } from "../storage/backend.ts";
+import { StorageError } from "../storage/storage_error.ts";
+import { storeOfBorrowed } from "./borrowed.ts";
+import { type EngineContext, firstKey, shown } from "./engine_context.ts";
+
+/** Told of the bytes so far, for WAIT lines. */
+export type OnProgress = (doneBytes: number, totalBytes: number) => void;
+
+/** row: the object that the row names. elsewhere: another one in the primary. */
+export type ContentSource = "row" | "elsewhere" | "secondary";
+
+export interface Fetched {
+  /** BLAKE3-256 of the bytes as they were written. */
+  readonly hash: string;
+  readonly source: ContentSource;
+}
+
+export interface Wanted {
+  readonly path: DepotPath;
+  readonly entry: FileEntry;
+  readonly stored: StoredVersion;
+}
+
+/** One object that may have the bytes. */
+interface Place {
+  readonly source: ContentSource;
+  readonly store: StorageBackend;
+  readonly key: ObjectKey;
+  readonly versionId: string | null;
+}
+
+/** Writes the content to `fd`. @throws {StorageError} That of the row's own object. */
+export async function fetchContent(
+  context: EngineContext,
+  wanted: Wanted,
+  fd: number,
+  onProgress: OnProgress,
+): Promise<Fetched> {
+  let first: StorageError | null = null;
+  for await (const place of placesOf(context, wanted)) {
+    try {
+      if (first !== null) context.posix.truncate(fd, 0);
+      const hash = await fetchFrom(context, place, { wanted, fd, onProgress });
+      countSecondary(context, place, "success");
+      return { hash, source: place.source };
+    } catch (error) {
+      countSecondary(context, place, "failure");
+      const mayBeElsewhere = error instanceof StorageError &&
+        (error.fault === "not-found" || error.fault === "corrupt");
+      if (!mayBeElsewhere) throw error;
+      first ??= error;
+      const { source, key } = place;
+      context.log.warn(`a store cannot serve a file: ${error.message}`, {
+        ...shown(wanted.path),
+        key,
+        source,
+      });
+    }
+  }
+  throw first!;
+}
+
+/** In the order in which they are asked; a later one only once all before have failed. */
+async function* placesOf(
+  context: EngineContext,
+  { path, entry, stored }: Wanted,
+): AsyncGenerator<Place> {
+  const { primary, secondary } = context;
+  const { key, versionId } = stored;
+  const place = { source: "row", store: primary, key, versionId: null } as const;
+  if (entry.flags.borrowed) {
+    const store = await storeOfBorrowed(context, stored);
+    return yield { ...place, store: store ?? primary };
+  }
+  yield place;
+  if (stored.hash !== null) {
+    if (versionId !== null && primary.capabilities().versions) {
+      yield { ...place, source: "elsewhere", versionId };
+    }
+    for (const other of otherKeys(context, path, stored)) {
+      const info = await primary.head(other, context.signal);
+      const isSame = info !== null && info.sizeBytes === stored.sizeBytes &&
+        info.metadata?.hash === stored.hash;
+      if (isSame) yield { ...place, source: "elsewhere", key: other };
+    }
+  }
+  if (secondary !== null) yield { ...place, source: "secondary", store: secondary };
+}
+
+/** Keys under which the same bytes may stand: each version of the path with this hash. */
+function otherKeys(
+  { manifest }: EngineContext,
+  path: DepotPath,
+  { key, hash }: StoredVersion,
+): Set<ObjectKey> {
+  const first = firstKey(path);
+  const keys = new Set([first, versionKeyFor(first, hash!)]);
+  for (const { stored, removed } of manifest.tombstonesOf(path)) {
+    if (stored.hash === hash && !removed) keys.add(stored.key);
+  }
+  keys.delete(key);
+  return keys;
+}
+
+interface Fetch {
+  readonly wanted: Wanted;
+  readonly fd: number;
+  readonly onProgress: OnProgress;
+}
+
+async function fetchFrom(
+  context: EngineContext,
+  { store, key, versionId }: Place,
+  { wanted: { stored }, fd, onProgress }: Fetch,
+): Promise<string> {
+  const { posix, signal, settings } = context;
+  const corrupt = (detail: string): StorageError =>
+    new StorageError("corrupt", { operation: "download", key, detail });
+  if (stored.hash === null && settings().enforceContentHash) {
+    throw corrupt("the manifest has no hash of it, and enforce_content_hash is on");
+  }
+  const { hash } = await store.download({
+    key,
+    versionId,
+    sizeBytes: stored.sizeBytes,
+    target: {
+      write: (bytes, offset) => posix.write(fd, bytes as Uint8Array<ArrayBuffer>, offset),
+      read: (buffer, offset) => posix.read(fd, buffer as Uint8Array<ArrayBuffer>, offset),
+    },
+    onProgress,
+    signal,
+  });
+  if (stored.hash !== null && hash !== stored.hash) {
+    throw corrupt(`its bytes hash to ${hash}, the manifest has ${stored.hash}`);
+  }
+  return hash;
+}
+
+function countSecondary(
+  { metrics }: EngineContext,
+  { source }: Place,
+  result: "success" | "failure",
+): void {
+  if (source === "secondary") {
+    metrics.count("p4cache_secondary_restores_total", { result });
+  } else if (source === "elsewhere") {
+    metrics.count("p4cache_other_copy_restores_total", { result });
+  }
+}

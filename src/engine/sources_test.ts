@@ -1,0 +1,202 @@
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import {
+  metadataOf,
+  patternBytes,
+  sourceOf,
+} from "../../tests/conformance/test_bytes.ts";
+import {
+  type EngineFixture,
+  openEngineFixture,
+} from "../../tests/support/engine_fixture.ts";
+import { withRanges } from "../../tests/support/ranged_backend.ts";
+import { type ObjectKey, objectKeyOf } from "../core/names.ts";
+import type { StoredVersion } from "../manifest/manifest.ts";
+import type { StorageBackend } from "../storage/backend.ts";
+import { openMemBackend } from "../storage/mem/mem_backend.ts";
+import { evict } from "./evict.ts";
+import { observe, REPORTED } from "./observe.ts";
+import { scanDepot } from "./scan.ts";
+import { upload } from "./upload.ts";
+
+async function evicted(
+  fixture: EngineFixture,
+  name: string,
+  content: string,
+): Promise<StoredVersion> {
+  await fixture.write(name, content);
+  const path = fixture.path(name);
+  await observe(fixture.context, path, REPORTED);
+  strictEqual(await upload(fixture.context, path), "uploaded");
+  strictEqual(await evict(fixture.context, path), "evicted");
+  return fixture.manifest.get(path)!.stored!;
+}
+
+async function put(
+  store: StorageBackend,
+  key: ObjectKey,
+  content: string,
+  hashOf = content,
+): Promise<void> {
+  const bytes = new TextEncoder().encode(content);
+  const { hash } = metadataOf(new TextEncoder().encode(hashOf));
+  // As somebody else would write it: the hash in its metadata may be another content's.
+  const metadata = { ...metadataOf(bytes), hash: hashOf === content ? hash : null };
+  await store.upload({ key, source: sourceOf(bytes), metadata, ifAbsent: false });
+}
+
+for (const damage of ["gone", "other bytes"] as const) {
+  Deno.test(`a file that comes from the secondary (the primary's object: ${damage}) is evicted only after its upload`, async () => {
+    const secondary = openMemBackend();
+    await using fixture = await openEngineFixture({ secondary });
+    const { context, manifest, primary } = fixture;
+    const path = fixture.path("a,v");
+    const { key } = await evicted(fixture, "a,v", "content");
+    await put(secondary, key, "content");
+    await primary.delete({ key });
+    if (damage === "other bytes") await put(primary, key, "damaged");
+
+    await fixture.restorer.restore(path);
+    strictEqual(await fixture.read("a,v"), "content");
+    const restored = manifest.get(path)!;
+    deepStrictEqual([restored.state, restored.flags.secondaryOnly], ["dirty", true]);
+    strictEqual(await evict(context, path), "not-evictable");
+
+    strictEqual(await upload(context, path), "uploaded");
+    const copied = manifest.get(path)!;
+    deepStrictEqual([copied.state, copied.flags.secondaryOnly], ["clean", false]);
+    await secondary.delete({ key });
+    strictEqual(await evict(context, path), "evicted");
+    await fixture.restorer.restore(path);
+    strictEqual(await fixture.read("a,v"), "content");
+    const metrics = await context.metrics.render();
+    ok(metrics.includes('p4cache_secondary_restores_total{result="success"} 1'));
+    ok(metrics.includes("p4cache_secondary_copies_total 1"));
+  });
+}
+
+Deno.test("a restore from the secondary that a crash cut from the manifest is found dirty by the scan", async () => {
+  const secondary = openMemBackend();
+  await using fixture = await openEngineFixture({
+    secondary,
+    settings: { storeLookupOnMiss: true },
+  });
+  const path = fixture.path("a,v");
+  await put(secondary, objectKeyOf("a,v"), "content");
+  const { apply } = fixture.manifest;
+  fixture.manifest.apply = (name, expected, event) =>
+    event.kind === "restored"
+      ? Promise.reject(new Error("killed"))
+      : apply.call(fixture.manifest, name, expected, event);
+  await rejects(fixture.restorer.restore(path));
+  fixture.manifest.apply = apply;
+  strictEqual(await fixture.read("a,v"), "content");
+  await scanDepot(fixture.context, { source: "scan", trustsDifference: true });
+  strictEqual(fixture.manifest.get(path)?.state, "dirty");
+});
+
+Deno.test("a restore whose object is damaged takes another object of the same hash, and it is uploaded again", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest, primary } = fixture;
+  const path = fixture.path("a,v");
+  const stored = await evicted(fixture, "a,v", "content");
+  const older = objectKeyOf(`a,v.p4cv-${stored.hash!.slice(0, 16)}`);
+  await put(primary, older, "content");
+  await put(primary, stored.key, "damaged");
+  await fixture.restorer.restore(path);
+  strictEqual(await fixture.read("a,v"), "content");
+  strictEqual(manifest.get(path)?.state, "dirty");
+  strictEqual(await upload(context, path), "uploaded");
+  strictEqual(manifest.get(path)?.stored?.key, older);
+  strictEqual(await evict(context, path), "evicted");
+  await fixture.restorer.restore(path);
+  strictEqual(await fixture.read("a,v"), "content");
+});
+
+Deno.test("a restore fails with the primary's fault when every copy is damaged, and leaves the marker", async () => {
+  const secondary = openMemBackend();
+  await using fixture = await openEngineFixture({ secondary });
+  const { key } = await evicted(fixture, "a,v", "content");
+  await put(fixture.primary, key, "damaged");
+  await put(secondary, key, "DAMAGED");
+  await rejects(fixture.restorer.restore(fixture.path("a,v")), { fault: "CORRUPT" });
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.kind, "socket");
+});
+
+for (const enforceContentHash of [true, false]) {
+  Deno.test(`an object whose hash nobody recorded is ${enforceContentHash ? "refused" : "taken, and its hash kept"} with enforce_content_hash=${enforceContentHash}`, async () => {
+    await using fixture = await openEngineFixture({
+      settings: { enforceContentHash, storeLookupOnMiss: true },
+    });
+    const path = fixture.path("a,v");
+    await put(fixture.primary, objectKeyOf("a,v"), "content", "none");
+    const restored = fixture.restorer.restore(path);
+    if (enforceContentHash) return void await rejects(restored, { fault: "CORRUPT" });
+    await restored;
+    const { hash } = metadataOf(new TextEncoder().encode("content"));
+    strictEqual(fixture.manifest.get(path)?.stored?.hash, hash);
+    // Only with a hash it may be evicted, after the object was read.
+    strictEqual(await evict(fixture.context, path), "evicted");
+  });
+}
+
+Deno.test("a resident row without its file is restored, and an evicted one with its file is taken over", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest } = fixture;
+  const path = fixture.path("a,v");
+  await evicted(fixture, "a,v", "content");
+  await fixture.restorer.restore(path);
+  await Deno.remove(`${fixture.root}/a,v`);
+  await fixture.restorer.restore(path);
+  strictEqual(await fixture.read("a,v"), "content");
+  strictEqual(manifest.get(path)?.resident, true);
+
+  strictEqual(await evict(context, path), "evicted");
+  await fixture.write("a,v", "content");
+  const { wasEvicted } = await fixture.restorer.restore(path);
+  strictEqual(wasEvicted, false);
+  deepStrictEqual(
+    [manifest.get(path)?.resident, manifest.get(path)?.state],
+    [true, "clean"],
+  );
+});
+
+for (const evictVerify of ["head", "full"] as const) {
+  Deno.test(`evict_verify=${evictVerify} of an object that is fetched in ranges, whole and damaged`, async () => {
+    const inner = openMemBackend();
+    const { store, ranges } = withRanges(inner);
+    await using fixture = await openEngineFixture({
+      primary: store,
+      settings: { evictVerify },
+    });
+    const { context, manifest } = fixture;
+    const path = fixture.path("a,v");
+    const bytes = patternBytes(1_000_000, 1);
+    await Deno.writeFile(`${fixture.root}/a,v`, bytes);
+    await observe(context, path, REPORTED);
+    await upload(context, path);
+    strictEqual(await evict(context, path), "evicted");
+    strictEqual(ranges.count, 0, "nothing is kept, so nothing is read out of order");
+    await fixture.restorer.restore(path);
+    ok(ranges.count > 4, "this store does use ranges");
+    deepStrictEqual(await Deno.readFile(`${fixture.root}/a,v`), bytes);
+
+    // Damage that only reading shows: one bit, under the right hash.
+    const { key } = manifest.get(path)!.stored!;
+    const damaged = bytes.slice();
+    damaged[500_000]! ^= 1;
+    const { head } = inner;
+    inner.head = async (asked) => {
+      const info = await head.call(inner, asked);
+      return info === null ? null : { ...info, metadata: metadataOf(bytes) };
+    };
+    await inner.upload({
+      key,
+      source: sourceOf(damaged),
+      metadata: metadataOf(damaged),
+      ifAbsent: false,
+    });
+    const isNoticed = evictVerify === "full";
+    strictEqual(await evict(context, path), isNoticed ? "unconfirmed" : "evicted");
+    strictEqual(manifest.get(path)?.resident, isNoticed);
+  });
+}
