@@ -61,6 +61,7 @@ export async function openStandIn(
     manifest,
     primary: stores.primary,
     secondary: stores.secondary,
+    readStores: stores.readStores,
     settings: () => settings,
     locks: new KeyedLock(),
     // Nobody watches: a scan is all that is known.

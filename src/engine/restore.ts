@@ -13,6 +13,7 @@ import { crashPoint } from "../core/crash_point.ts";
 import { type Client, FairPlaces } from "../core/fair_places.ts";
 import type { BytePath, DepotPath } from "../core/names.ts";
 import type { FileEntry, LocalStat, StoredVersion } from "../manifest/manifest.ts";
+import { StorageError } from "../storage/storage_error.ts";
 import { adoptFromStore } from "./adopt.ts";
 import { followOwner } from "./borrowed.ts";
 import {

@@ -33,6 +33,7 @@ export function withRanges(inner: StorageBackend): RangedBackend {
     head: (key, signal) => inner.head(key, signal),
     delete: (request) => inner.delete(request),
     list: (prefix, signal) => inner.list(prefix, signal),
+    retrieve: (request) => inner.retrieve(request),
     close: () => inner.close(),
     download: (request) =>
       downloadInRanges(request, TUNING, async ({ range }) => {
