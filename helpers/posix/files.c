@@ -21,6 +21,8 @@ P4POSIX_EXPORT int p4posix_abi(int what) {
         return (int)sizeof(struct p4posix_expect);
     case 5:
         return (int)sizeof(struct p4posix_walk_record);
+    case 6:
+        return (int)sizeof(struct p4posix_leaves);
     default:
         return -EINVAL;
     }
@@ -72,7 +74,7 @@ P4POSIX_EXPORT int p4posix_close(int fd) {
 }
 
 /* Fewer than `bytes` only at the end of the file. */
-P4POSIX_EXPORT int p4posix_read(int fd, void *buffer, int bytes, int64_t offset) {
+int read_at(int fd, void *buffer, int bytes, int64_t offset) {
     int done = 0;
     while (done < bytes) {
         const ssize_t n =
@@ -87,6 +89,10 @@ P4POSIX_EXPORT int p4posix_read(int fd, void *buffer, int bytes, int64_t offset)
         }
     }
     return done;
+}
+
+P4POSIX_EXPORT int p4posix_read(int fd, void *buffer, int bytes, int64_t offset) {
+    return read_at(fd, buffer, bytes, offset);
 }
 
 /*

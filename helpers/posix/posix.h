@@ -73,6 +73,17 @@ struct p4posix_expect {
 };
 _Static_assert(sizeof(struct p4posix_expect) == 32, "src/posix/posix.ts writes 4 words");
 
+/* What is asked of leaf pages, and what is answered. */
+struct p4posix_leaves {
+    uint64_t transaction_max; /* no page may be newer */
+    uint64_t is_summed;
+    int64_t from_bytes;   /* of the least key, or -1 */
+    int64_t before_bytes; /* of the key behind the last, or -1 */
+    uint64_t entries;
+    uint64_t sum; /* of the CRC-32 of each entry, modulo 2^48 */
+};
+_Static_assert(sizeof(struct p4posix_leaves) == 48, "src/posix/leaf_pages.ts has 6 words");
+
 static inline int64_t time_ns(struct timespec time) {
     int64_t ns;
     if (__builtin_mul_overflow((int64_t)time.tv_sec, INT64_C(1000000000), &ns) ||
@@ -125,6 +136,9 @@ struct note {
     struct identity wanted;
     char target[PATH_MAX];
 };
+
+/* files.c */
+int read_at(int fd, void *buffer, int bytes, int64_t offset);
 
 /* names.c */
 void fill_stat(struct p4posix_stat *out, const struct stat *st);

@@ -12,6 +12,9 @@
 import { parseArgs } from "node:util";
 import { displayPath } from "../core/names.ts";
 import type { Fault } from "../manifest/check.ts";
+import { copyNameOf } from "../manifest/copies.ts";
+import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
+import { DATA_FILE } from "../manifest/lmdb_key_value.ts";
 import { rebuiltDirectoryOf } from "../manifest/lmdb_manifest.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import {
@@ -21,6 +24,7 @@ import {
   type RebuildResult,
   type RebuildStore,
 } from "../manifest/rebuild.ts";
+import { StorageError } from "../storage/storage_error.ts";
 import {
   type ManifestCommandDeps,
   manifestDirectory,
@@ -34,10 +38,11 @@ export const HELP = `\
 Usage: p4-cache rebuild-manifest [--config FILE] [--manifest DIR] [--copy DIR]
                                  [--no-copy] [--json]
 
-Builds the manifest again: from the newest sound copy (or --copy), what the store lists,
-and what the depot holds. Deletes nothing anywhere; the old manifest is kept beside the
-new one. Files on the disk that the copy does not know exactly are uploaded again. It may
-be stopped and run again. The daemon must not run.
+Builds the manifest again: from the newest sound copy, be it beside the manifest or in the
+store (or from --copy), what the store lists, and what the depot holds. Deletes nothing
+anywhere; the old manifest is kept beside the new one. Files on the disk that the copy does
+not know exactly are uploaded again. It may be stopped and run again. The daemon must not
+run. After the loss of the whole disk the depot may be empty.
 
 ${PLACE_HELP}
   --copy DIR        start from this copy
@@ -56,11 +61,15 @@ export interface RebuildSides {
   instanceId(): Promise<string | null>;
   /** st_dev of the depot root. */
   readonly device: string;
+  /** Names of the copies of the manifest in the store, the newest first. */
+  storeCopies(): Promise<string[]>;
+  /** Fetches one of them as the new file `target`, durably. */
+  fetchCopy(name: string, target: string): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface RebuildManifestDeps extends ManifestCommandDeps {
-  openSides(configPath: string): Promise<RebuildSides>;
+  openSides(configPath: string, signal: AbortSignal): Promise<RebuildSides>;
   checkManifest(directory: string): AsyncIterable<Fault>;
   /** Directories with copies of the manifest, the newest first. */
   copiesOf(manifestDirectory: string): string[];
@@ -93,9 +102,11 @@ export function runRebuildManifest(
     noCopy: values["no-copy"],
     json: values.json,
   };
-  return reporting("rebuild-manifest", deps, () => {
+  return reporting("rebuild-manifest", deps, async () => {
     const directory = manifestDirectory(values);
-    return withDaemonLock(directory, () => rebuild(directory, options, deps));
+    // A new disk has none.
+    await Deno.mkdir(parentOf(directory), { recursive: true, mode: 0o700 });
+    return await withDaemonLock(directory, () => rebuild(directory, options, deps));
   });
 }
 
@@ -105,10 +116,10 @@ async function rebuild(
   deps: RebuildManifestDeps,
 ): Promise<number> {
   const rebuilt = rebuiltDirectoryOf(directory);
-  await startFromCopy(directory, rebuilt, options, deps);
-  const sides = await deps.openSides(options.config);
+  const sides = await deps.openSides(options.config, deps.signal);
   let result: RebuildResult;
   try {
+    await startFromCopy({ directory, rebuilt, sides }, options, deps);
     const manifest = await deps.openManifest({ directory: rebuilt });
     try {
       result = await run(manifest, sides, deps);
@@ -123,10 +134,15 @@ async function rebuild(
   return result.findings.length === 0 ? 0 : 1;
 }
 
+interface StartPlace {
+  readonly directory: string;
+  readonly rebuilt: string;
+  readonly sides: RebuildSides;
+}
+
 /** Nothing to do if a stopped rebuild is there. */
 async function startFromCopy(
-  directory: string,
-  rebuilt: string,
+  { directory, rebuilt, sides }: StartPlace,
   options: Options,
   deps: RebuildManifestDeps,
 ): Promise<void> {
@@ -135,25 +151,83 @@ async function startFromCopy(
     return;
   }
   if (options.noCopy) return;
-  const copies = options.copy === null ? deps.copiesOf(directory) : [options.copy];
-  for (const copy of copies) {
-    if (!await isSound(copy, deps)) {
-      deps.printError(`the copy ${copy} is damaged, too`);
-      continue;
-    }
-    deps.printError(`starting from the copy ${copy}`);
-    const manifest = await deps.openManifest({ directory: copy, readOnly: true });
-    try {
-      await manifest.backup(rebuilt);
-    } finally {
-      await manifest.close();
-    }
-    return;
-  }
   if (options.copy !== null) {
+    if (await takeLocalCopy(options.copy, rebuilt, deps)) return;
     throw new ManifestError("unavailable", `Cannot start from the copy ${options.copy}`);
   }
+  for (
+    const { local, inStore } of newestFirst(
+      deps.copiesOf(directory),
+      await sides.storeCopies(),
+    )
+  ) {
+    if (local !== null && await takeLocalCopy(local, rebuilt, deps)) return;
+    if (inStore !== null && await takeStoreCopy(inStore, rebuilt, sides, deps)) return;
+  }
   deps.printError("there is no copy: every object is asked for by itself");
+}
+
+/** Copies of one name are one copy, in two places. */
+function newestFirst(
+  locals: readonly string[],
+  inStore: readonly string[],
+): { readonly local: string | null; readonly inStore: string | null }[] {
+  const byName = new Map(locals.map((local) => [copyNameOf(local), local]));
+  return [...new Set([...byName.keys(), ...inStore])].sort().reverse()
+    .map((name) => ({
+      local: byName.get(name) ?? null,
+      inStore: inStore.includes(name) ? name : null,
+    }));
+}
+
+async function takeLocalCopy(
+  copy: string,
+  rebuilt: string,
+  deps: RebuildManifestDeps,
+): Promise<boolean> {
+  if (!await isSound(copy, deps)) {
+    deps.printError(`the copy ${copy} is damaged, too`);
+    return false;
+  }
+  deps.printError(`starting from the copy ${copy}`);
+  const manifest = await deps.openManifest({ directory: copy, readOnly: true });
+  try {
+    await manifest.backup(rebuilt);
+  } finally {
+    await manifest.close();
+  }
+  return true;
+}
+
+async function takeStoreCopy(
+  name: string,
+  rebuilt: string,
+  sides: RebuildSides,
+  deps: RebuildManifestDeps,
+): Promise<boolean> {
+  const fetched = `${rebuilt}.fetched`;
+  await removeIfThere(fetched);
+  await Deno.mkdir(fetched, { mode: 0o700 });
+  deps.printError(`fetching the copy ${name} from the store`);
+  try {
+    await sides.fetchCopy(name, `${fetched}/${DATA_FILE}`);
+  } catch (error) {
+    // Older ones may be whole; anything but damage is for the operator to see.
+    if (!(error instanceof StorageError) || error.fault !== "corrupt") throw error;
+    deps.printError(`the copy ${name} in the store is damaged: ${error.message}`);
+    return false;
+  }
+  if (!await isSound(fetched, deps)) {
+    deps.printError(`the copy ${name} in the store is damaged`);
+    return false;
+  }
+  deps.printError(`starting from the copy ${name} of the store`);
+  // Looking at it made a lock file of readers: the data alone is the copy.
+  await removeIfThere(`${fetched}/lock.mdb`);
+  await syncDirectory(fetched);
+  await Deno.rename(fetched, rebuilt);
+  await syncDirectory(parentOf(rebuilt));
+  return true;
 }
 
 async function isSound(copy: string, deps: RebuildManifestDeps): Promise<boolean> {
@@ -192,7 +266,12 @@ async function takePlace(
   const hadOld = exists(directory);
   if (hadOld) await Deno.rename(directory, kept);
   await Deno.rename(rebuilt, directory);
+  await syncDirectory(parentOf(directory));
   return hadOld ? kept : null;
+}
+
+function parentOf(path: string): string {
+  return path.replace(/\/[^/]*$/, "") || "/";
 }
 
 function exists(path: string): boolean {

@@ -16,6 +16,7 @@ import {
 } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
 import { readInstance } from "../daemon/instance.ts";
+import { fetchStoreCopy, storeCopiesOf } from "../daemon/store_copies.ts";
 import { openStores, type Stores } from "../daemon/stores.ts";
 import { openManifest } from "../manifest/lmdb_manifest.ts";
 import type { LocalThing, RebuildDepot } from "../manifest/rebuild.ts";
@@ -90,7 +91,10 @@ export function openPrefetchTarget(path: string): Promise<PrefetchTarget> {
 }
 
 /** For `rebuild-manifest`. */
-export async function openRebuildSides(path: string): Promise<RebuildSides> {
+export async function openRebuildSides(
+  path: string,
+  signal: AbortSignal,
+): Promise<RebuildSides> {
   const config = loadConfig(path);
   const store = await openPrimary(config);
   const posix = openLocalPosix();
@@ -100,6 +104,8 @@ export async function openRebuildSides(path: string): Promise<RebuildSides> {
     depot: rebuildDepot(posix, root, config.manage),
     instanceId: () => readInstance(store),
     device: String(posix.lstat(root)?.dev ?? 0n),
+    storeCopies: () => storeCopiesOf(store, signal),
+    fetchCopy: (name, target) => fetchStoreCopy({ store, posix, signal }, name, target),
     close: () => store.close(),
   };
 }

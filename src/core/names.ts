@@ -130,10 +130,23 @@ export function bytesOf(path: string): Uint8Array<ArrayBuffer> {
 
 /** The inverse of {@linkcode bytesOf}. */
 export function textOfBytes(bytes: Uint8Array): string {
+  return textWithin(bytes, 0, bytes.length);
+}
+
+/** The same of a part. Sixteen at a time: many times as fast as one, or as a spread of all. */
+export function textWithin(bytes: Uint8Array, start: number, end: number): string {
   let text = "";
-  for (let start = 0; start < bytes.length; start += 8_192) {
-    text += String.fromCharCode(...bytes.subarray(start, start + 8_192));
+  let i = start;
+  for (; i + 16 <= end; i += 16) {
+    // deno-fmt-ignore
+    text += String.fromCharCode(
+      bytes[i]!, bytes[i + 1]!, bytes[i + 2]!, bytes[i + 3]!,
+      bytes[i + 4]!, bytes[i + 5]!, bytes[i + 6]!, bytes[i + 7]!,
+      bytes[i + 8]!, bytes[i + 9]!, bytes[i + 10]!, bytes[i + 11]!,
+      bytes[i + 12]!, bytes[i + 13]!, bytes[i + 14]!, bytes[i + 15]!,
+    );
   }
+  for (; i < end; i++) text += String.fromCharCode(bytes[i]!);
   return text;
 }
 

@@ -144,6 +144,9 @@ class Daemon {
     run(keepHouse({
       manifest: this.#parts.manifest,
       manifestDirectory: `${this.#parts.state.path}/manifest`,
+      posix: this.#parts.posix,
+      native: this.#parts.posix,
+      store: this.#config.readOnly ? null : stores.primary,
       metrics: this.#metrics,
       log,
       clock: SYSTEM_CLOCK,

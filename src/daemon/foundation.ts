@@ -12,10 +12,12 @@ import type { Config } from "../config/key_table.ts";
 import type { FailureLedger } from "../engine/engine_context.ts";
 import { recoverDirectories } from "../engine/recovery.ts";
 import { openManifest } from "../manifest/lmdb_manifest.ts";
+import type { NativePages } from "../manifest/page_file.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import { type Ledger, openLedger } from "../obs/jsonl_ledger.ts";
 import type { Logger, OpenLogger, openLogger } from "../obs/logger.ts";
 import { nativeFile } from "../posix/native_files.ts";
+import type { LeafPages } from "../posix/leaf_pages.ts";
 import { openPosix, type Posix } from "../posix/posix.ts";
 import { settleInstance, type StoresOfInstance } from "./instance.ts";
 import { EXIT, StartError } from "./start_error.ts";
@@ -26,7 +28,7 @@ const LEDGERS_KEPT = 10;
 
 export interface Foundation {
   readonly log: OpenLogger;
-  readonly posix: Posix;
+  readonly posix: Posix & LeafPages;
   readonly state: StateDirectory;
   readonly manifest: Manifest;
   /** Closes all of it, and whatever is added. */
@@ -44,14 +46,17 @@ export async function openFoundation(
   posix.prctlNotDumpable();
   const state = await openStateDirectory(posix, config.depotPath, config.manage);
   cleanup.defer(() => state.close());
-  const manifest = await openManifestOrExplain(`${state.path}/manifest`);
+  const manifest = await openManifestOrExplain(`${state.path}/manifest`, posix);
   cleanup.defer(() => manifest.close());
   return { log, posix, state, manifest, cleanup };
 }
 
-async function openManifestOrExplain(directory: string): Promise<Manifest> {
+async function openManifestOrExplain(
+  directory: string,
+  native: NativePages,
+): Promise<Manifest> {
   try {
-    return await openManifest({ directory });
+    return await openManifest({ directory, native });
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
     const advice = error.fault === "damaged"

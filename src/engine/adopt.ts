@@ -44,6 +44,8 @@ async function adoptLocked(
   if (manifest.isNamed(key)) return null;
   const found = await findObject(context, path, key);
   if (found === null) return null;
+  // What will be uploaded over it is newer, whoever numbered this one.
+  await manifest.raiseGenerations(found.info.metadata?.generation ?? 0);
   const { outcome, entry } = await manifest.apply(
     path,
     "absent",

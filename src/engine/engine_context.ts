@@ -135,11 +135,14 @@ export function parentOf(path: BytePath): BytePath {
 
 /** The key of the path's first version. */
 export function firstKey(path: DepotPath): ObjectKey {
-  return firstKeyFor(path, () => {
-    const hasher = createContentHasher();
-    hasher.update(bytesOf(path));
-    return hasher.digestHex();
-  });
+  return firstKeyFor(path, () => hashOfText(path));
+}
+
+/** BLAKE3-256 of text with one character per byte, as lower-case hex. */
+export function hashOfText(text: string): string {
+  const hasher = createContentHasher();
+  hasher.update(bytesOf(text));
+  return hasher.digestHex();
 }
 
 export function nowSeconds(context: EngineContext): number {

@@ -303,5 +303,6 @@ function metadataOf(
     uid: metadata?.uid ?? local.uid,
     gid: metadata?.gid ?? local.gid,
     path: metadata?.path ?? percentEncoded(path),
+    ...metadata?.generation !== undefined && { generation: metadata.generation },
   };
 }

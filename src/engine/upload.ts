@@ -30,12 +30,14 @@ import {
   absolute,
   type EngineContext,
   firstKey,
+  hashOfText,
   hasSameContent,
   isUnchanged,
   localStatOf,
   shown,
 } from "./engine_context.ts";
 import { hashOpenFile } from "./local_file.ts";
+import { newestVersion } from "./newest_version.ts";
 import { MET, observe } from "./observe.ts";
 
 /**
@@ -140,12 +142,13 @@ async function attempt(
     await posix.fdatasync(fd);
     crashPoint("upload/flushed");
     const hash = await hashOpenFile(posix, fd, before.sizeBytes, context.signal);
-    const content = { fd, stat: before, hash, previous: entry.stored };
+    const { stored: previous, generation } = entry;
+    const content = { fd, stat: before, hash, previous, generation };
     crashPoint("upload/hashed");
     // The sweeper removes objects of tombstones under the same lock: an object that was
     // found under its key must still be there when the row begins to name it.
     return await context.locks.run(`key:${firstKey(path)}`, async () => {
-      const stored = await storedAlready(context, content) ??
+      const stored = await storedAlready(context, path, content) ??
         await send(context, path, content);
       crashPoint("upload/stored");
       const after = localStatOf(posix.fstat(fd));
@@ -180,6 +183,8 @@ interface Content {
   readonly stat: LocalStat;
   readonly hash: string;
   readonly previous: StoredVersion | null;
+  /** Of the row: it grows from one upload of the path to the next. */
+  readonly generation: number;
 }
 
 /**
@@ -188,11 +193,31 @@ interface Content {
  */
 async function storedAlready(
   context: EngineContext,
-  { previous, hash, stat }: Content,
+  path: DepotPath,
+  content: Content,
 ): Promise<StoredVersion | null> {
+  const { previous, hash, stat } = content;
   if (previous === null || previous.hash !== hash) return null;
   const info = await context.primary.head(previous.key, context.signal);
-  return info !== null && isSame(info, hash, stat.sizeBytes) ? previous : null;
+  if (info === null || !isSame(info, hash, stat.sizeBytes)) return null;
+  const newest = await newestVersion(context.primary, firstKey(path), context.signal);
+  // Of a file that was renamed, the store has no version under this name.
+  return newest === null || newest.key === previous.key
+    ? previous
+    : storedAs(newest, content);
+}
+
+/** The version that `info` is, if it has the content. */
+function storedAs(info: ObjectInfo, content: Content): StoredVersion | null {
+  const { hash, stat } = content;
+  return isSame(info, hash, stat.sizeBytes) ? versionOf(info, content) : null;
+}
+
+function versionOf(
+  { key, versionId }: ObjectInfo,
+  { hash, stat }: Content,
+): StoredVersion {
+  return { key, hash, sizeBytes: stat.sizeBytes, mtimeNs: stat.mtimeNs, versionId };
 }
 
 function isSame(info: ObjectInfo, hash: string, sizeBytes: number): boolean {
@@ -212,23 +237,21 @@ async function send(
   const keys = content.previous === null
     ? [first, versionKeyFor(first, content.hash)]
     : [versionKeyFor(first, content.hash)];
-  for (const key of keys) {
-    const info = await putOrFind(context, path, key, content);
-    if (info !== null) {
-      return {
-        key,
-        hash: content.hash,
-        sizeBytes: content.stat.sizeBytes,
-        mtimeNs: content.stat.mtimeNs,
-        versionId: info.versionId,
-      };
-    }
+  // A content that comes back after another one is stored once more, if need be.
+  const again = versionKeyFor(first, hashOfText(`${content.hash} ${content.generation}`));
+  for (const key of [...keys, again]) {
+    const put = await putOrFind(context, path, key, content);
+    if (put === null) continue;
+    if (put.isNew) return versionOf(put.info, content);
+    const newest = await newestVersion(context.primary, first, context.signal);
+    const version = newest === null ? null : storedAs(newest, content);
+    if (version !== null) return version;
   }
   throw new Error(
     `the store has other bytes under ${
       keys.at(-1)
-    }, which is named after this content's ` +
-      `hash: somebody wrote into the store`,
+    }, which is named after this content's hash, or shows none of its versions: ` +
+      `somebody wrote into the store`,
   );
 }
 
@@ -237,8 +260,8 @@ async function putOrFind(
   context: EngineContext,
   path: DepotPath,
   key: ObjectKey,
-  { fd, stat, hash }: Content,
-): Promise<ObjectInfo | null> {
+  { fd, stat, hash, generation }: Content,
+): Promise<{ readonly info: ObjectInfo; readonly isNew: boolean } | null> {
   const { posix, primary, signal } = context;
   const metadata: ObjectMetadata = {
     hash,
@@ -247,6 +270,7 @@ async function putOrFind(
     uid: stat.uid,
     gid: stat.gid,
     path: percentEncoded(path),
+    generation,
   };
   try {
     const info = await primary.upload({
@@ -260,7 +284,7 @@ async function putOrFind(
       signal,
     });
     context.metrics.count("p4cache_upload_bytes_total", {}, stat.sizeBytes);
-    return info;
+    return { info, isNew: true };
   } catch (error) {
     if (!(error instanceof StorageError) || error.fault !== "precondition") throw error;
   }
@@ -272,7 +296,7 @@ async function putOrFind(
       detail: "the store says that the key is taken and that it is absent",
     });
   }
-  return isSame(info, hash, stat.sizeBytes) ? info : null;
+  return isSame(info, hash, stat.sizeBytes) ? { info, isNew: false } : null;
 }
 
 async function recordFailure(

@@ -4,10 +4,18 @@
  * @module
  */
 
-import { assert } from "../core/assert.ts";
+import { assert, InvariantError } from "../core/assert.ts";
+import { textWithin } from "../core/names.ts";
 import { FormatError } from "./format_error.ts";
 
 const TWO_32 = 0x1_0000_0000;
+const I64_MAX = 0x7fff_ffff_ffff_ffffn;
+const U64_MAX = 0xffff_ffff_ffff_ffffn;
+
+/** Apart from the check, so that no text is made for the millions that pass. */
+function refuse(what: string, value: number | bigint | string): never {
+  throw new InvariantError(`Not ${what}: ${value}`);
+}
 
 /** Appends fields to a buffer of fixed capacity. Not re-entrant: one value at a time. */
 export class ByteWriter {
@@ -26,33 +34,33 @@ export class ByteWriter {
   }
 
   u16(value: number): void {
-    assert(value >= 0 && value <= 0xffff, `Not a u16: ${value}`);
+    if (!(value >= 0 && value <= 0xffff)) refuse("a u16", value);
     this.#view.setUint16(this.position, value, true);
     this.position += 2;
   }
 
   u32(value: number): void {
-    assert(value >= 0 && value < TWO_32, `Not a u32: ${value}`);
+    if (!(value >= 0 && value < TWO_32)) refuse("a u32", value);
     this.#view.setUint32(this.position, value, true);
     this.position += 4;
   }
 
   /** A whole number that JavaScript holds exactly. */
   u64(value: number): void {
-    assert(Number.isSafeInteger(value) && value >= 0, `Not a u64: ${value}`);
+    if (!Number.isSafeInteger(value) || value < 0) refuse("a u64", value);
     this.#view.setUint32(this.position, value >>> 0, true);
     this.#view.setUint32(this.position + 4, Math.floor(value / TWO_32), true);
     this.position += 8;
   }
 
   bigU64(value: bigint): void {
-    assert(BigInt.asUintN(64, value) === value, `Not a u64: ${value}`);
+    if (value < 0n || value > U64_MAX) refuse("a u64", value);
     this.#view.setBigUint64(this.position, value, true);
     this.position += 8;
   }
 
   bigI64(value: bigint): void {
-    assert(BigInt.asIntN(64, value) === value, `Not an i64: ${value}`);
+    if (value < -I64_MAX - 1n || value > I64_MAX) refuse("an i64", value);
     this.#view.setBigInt64(this.position, value, true);
     this.position += 8;
   }
@@ -66,24 +74,23 @@ export class ByteWriter {
   }
 
   hex(text: string): void {
-    assert(text.length % 2 === 0, `Not hex: ${text}`);
-    for (let i = 0; i < text.length; i += 2) {
-      const byte = nibble(text.charCodeAt(i)) * 16 + nibble(text.charCodeAt(i + 1));
-      assert(byte >= 0 && byte <= 0xff, `Not lower-case hex: ${text}`);
-      this.bytes[this.position++] = byte;
+    const bytes = text.length / 2;
+    const room = this.bytes.subarray(this.position, this.position + bytes);
+    try {
+      if (room.setFromHex(text).written === bytes) {
+        this.position += bytes;
+        return;
+      }
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
     }
+    refuse("hex", text);
   }
 
   /** A copy of what was written since `position` was 0. */
   finish(): Uint8Array<ArrayBuffer> {
     return this.bytes.slice(0, this.position);
   }
-}
-
-function nibble(code: number): number {
-  if (code >= 48 && code <= 57) return code - 48;
-  if (code >= 97 && code <= 102) return code - 87;
-  return NaN;
 }
 
 /** Reads fields in order. @throws {FormatError} `damaged` past the end. */
@@ -144,11 +151,7 @@ export class ByteReader {
 
   latin1(length: number): string {
     const start = this.#take(length);
-    let text = "";
-    for (let i = start; i < start + length; i++) {
-      text += String.fromCharCode(this.#bytes[i]!);
-    }
-    return text;
+    return textWithin(this.#bytes, start, start + length);
   }
 
   hex(length: number): string {

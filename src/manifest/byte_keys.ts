@@ -5,11 +5,13 @@
  * @module
  */
 
-import { assert } from "../core/assert.ts";
+import { InvariantError } from "../core/assert.ts";
 
 /** 8 bytes. `value` is a whole number from 0 to 2^53 - 1. */
 export function u64Key(value: number): string {
-  assert(Number.isSafeInteger(value) && value >= 0, `No u64 key for ${value}`);
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw new InvariantError(`No u64 key for ${value}`);
+  }
   const high = Math.floor(value / 0x1_0000_0000);
   const low = value >>> 0;
   return String.fromCharCode(

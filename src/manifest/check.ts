@@ -9,6 +9,7 @@
  */
 
 import { type DepotPath, displayPath, textOfBytes } from "../core/names.ts";
+import { nextTurn } from "../core/turns.ts";
 import { u64At } from "./byte_keys.ts";
 import { entryCrc32 } from "./crc32c.ts";
 import { decodeRow } from "./file_entry_codec.ts";
@@ -24,7 +25,7 @@ import {
 import { type ManifestCounters, ManifestError } from "./manifest.ts";
 import { decoded, ManifestReader, tombstoneKey } from "./reader.ts";
 import type { Row } from "./row.ts";
-import { countRow, INDEX_TABLES, indexKeyOf, indexValueOf } from "./row_index.ts";
+import { addRow, INDEX_TABLES, indexKeyOf, indexValueOf } from "./row_index.ts";
 import { decodeTombstone } from "./tombstone_codec.ts";
 import { countersOf, isRemovable, timeKey } from "./transaction.ts";
 
@@ -35,33 +36,42 @@ export interface Fault {
   readonly what: string;
 }
 
-const PAGE_ENTRIES = 128;
+/** Looked at in one turn of the event loop. */
+const PAGE_ENTRIES = 64;
 
 /** Every fault of the tables in `reads`. Ends only when all was looked at. */
-export async function* tableFaults(reads: KeyValueReads): AsyncGenerator<Fault> {
+export async function* tableFaults(
+  reads: KeyValueReads,
+  signal?: AbortSignal,
+): AsyncGenerator<Fault> {
   const tally = new Tally();
-  yield* rowFaults(reads, tally);
+  yield* rowFaults(reads, tally, signal);
   for (const table of INDEX_TABLES) {
-    for await (const entry of entriesOf(reads, table)) {
+    for await (const entry of entriesOf(reads, table, signal)) {
       tally.addSum(entry);
       yield* lookup(table, () => void new ManifestReader(reads).indexed(table, entry));
     }
   }
-  yield* tombstoneFaults(reads, tally);
-  yield* metaFaults(reads, tally);
+  yield* tombstoneFaults(reads, tally, signal);
+  yield* metaFaults(reads, tally, signal);
 }
 
 /** Counts all rows and tombstones again. @throws {ManifestError} `damaged` */
-export async function recount(reads: KeyValueReads): Promise<ManifestCounters> {
+export async function recount(
+  reads: KeyValueReads,
+  signal?: AbortSignal,
+): Promise<ManifestCounters> {
   const tally = new Tally();
-  for await (const { key, value } of entriesOf(reads, "files_by_path")) {
+  for await (const { key, value } of entriesOf(reads, "files_by_path", signal)) {
     const path = key as DepotPath;
     tally.addRow(decoded(
       () => `The manifest's row of ${JSON.stringify(path)}`,
       () => decodeRow(path, value),
     ));
   }
-  for await (const _ of entriesOf(reads, "tombstones")) tally.counters.tombstones++;
+  for await (const _ of entriesOf(reads, "tombstones", signal)) {
+    tally.counters.tombstones++;
+  }
   return countersOf({ ...EMPTY_LEDGER, ...tally.counters });
 }
 
@@ -80,10 +90,7 @@ class Tally {
   }
 
   addRow(row: Row): void {
-    const counted = countRow(row);
-    for (const name of Object.keys(counted) as (keyof typeof counted)[]) {
-      this.counters[name] += counted[name];
-    }
+    addRow(this.counters, row, 1);
     this.rowIdMax = Math.max(this.rowIdMax, row.id);
     this.sequenceMax = Math.max(this.sequenceMax, row.queue?.sequence ?? 0);
   }
@@ -93,6 +100,7 @@ class Tally {
 async function* entriesOf(
   reads: KeyValueReads,
   table: TableName,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<KeyAndValue> {
   let from = "";
   for (;;) {
@@ -103,15 +111,17 @@ async function* entriesOf(
       from = `${entry.key}\0`;
     }
     if (page.length < PAGE_ENTRIES) return;
-    await new Promise<void>((resolve) => setTimeout(resolve, 0));
+    await nextTurn();
+    signal?.throwIfAborted();
   }
 }
 
 async function* rowFaults(
   reads: KeyValueReads,
   tally: Tally,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<Fault> {
-  for await (const { key, value } of entriesOf(reads, "files_by_path")) {
+  for await (const { key, value } of entriesOf(reads, "files_by_path", signal)) {
     tally.addSum({ key, value });
     const path = key as DepotPath;
     const name = displayPath(path);
@@ -150,8 +160,9 @@ function* missingEntries(
 async function* tombstoneFaults(
   reads: KeyValueReads,
   tally: Tally,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<Fault> {
-  for await (const { key, value } of entriesOf(reads, "tombstones")) {
+  for await (const { key, value } of entriesOf(reads, "tombstones", signal)) {
     tally.counters.tombstones++;
     tally.addSum({ key, value });
     const path = key.slice(0, -9) as DepotPath;
@@ -171,7 +182,7 @@ async function* tombstoneFaults(
       yield { where: "tombstones", what: `${name}: ${error.message}` };
     }
   }
-  for await (const { key, value } of entriesOf(reads, "tombstones_by_time")) {
+  for await (const { key, value } of entriesOf(reads, "tombstones_by_time", signal)) {
     tally.addSum({ key, value });
     const path = textOfBytes(value) as DepotPath;
     if (reads.get("tombstones", tombstoneKey(path, u64At(key, 8))) === null) {
@@ -183,8 +194,12 @@ async function* tombstoneFaults(
   }
 }
 
-async function* metaFaults(reads: KeyValueReads, tally: Tally): AsyncGenerator<Fault> {
-  for await (const { key, value } of entriesOf(reads, "meta")) {
+async function* metaFaults(
+  reads: KeyValueReads,
+  tally: Tally,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Fault> {
+  for await (const { key, value } of entriesOf(reads, "meta", signal)) {
     yield* lookup("meta", () => void decodeMeta(key, value));
   }
   const reader = new ManifestReader(reads);

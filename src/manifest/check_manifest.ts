@@ -5,19 +5,35 @@
  * @module
  */
 
+import { nextTurn } from "../core/turns.ts";
 import { type Fault, tableFaults } from "./check.ts";
 import { DATA_FILE, LmdbKeyValue } from "./lmdb_key_value.ts";
 import { ManifestError } from "./manifest.ts";
 import { checkSchema, hasManifest } from "./lmdb_manifest.ts";
-import { pageFaults } from "./page_check.ts";
-import { openPageFile, type PageFile, readMetas } from "./page_file.ts";
+import { inspectInSteps } from "./page_check.ts";
+import {
+  type Meta,
+  type NativePages,
+  openPageFile,
+  type PageFile,
+  readMetas,
+} from "./page_file.ts";
+
+export interface CheckOptions {
+  readonly native?: NativePages;
+  /** Ends the check between two steps. */
+  readonly signal?: AbortSignal;
+}
 
 /**
  * Every fault of the manifest in `directory`; none means that all is as it was written.
  *
  * @throws {ManifestError} `unavailable` or `newer` if it cannot be looked at.
  */
-export async function* checkManifest(directory: string): AsyncGenerator<Fault> {
+export async function* checkManifest(
+  directory: string,
+  options: CheckOptions = {},
+): AsyncGenerator<Fault> {
   try {
     if (!hasManifest(directory)) {
       yield { where: "pages", what: `there is no manifest in ${directory}` };
@@ -27,11 +43,14 @@ export async function* checkManifest(directory: string): AsyncGenerator<Fault> {
     yield faultOf(error);
     return;
   }
-  const pages = await pageFaultsOf(directory);
+  const pages = await pageFaultsOf(directory, options);
   for (const what of pages) yield { where: "pages", what };
   // LMDB trusts its pages: on damaged ones it may end the process.
-  if (pages.length === 0) yield* faultsOfTables(directory);
+  if (pages.length === 0) yield* faultsOfTables(directory, options.signal);
 }
+
+/** So long other work waits for a step of the check, about. */
+const SLICE_MS = 4;
 
 /** How often the pages are looked at again when a commit came between. */
 const ATTEMPTS = 20;
@@ -41,15 +60,17 @@ const ATTEMPTS = 20;
  * only if the transaction that they were found in was still the newest at the end. If the
  * file never holds still, the pages of one transaction are held by a reader of LMDB.
  */
-async function pageFaultsOf(directory: string): Promise<string[]> {
+async function pageFaultsOf(
+  directory: string,
+  { native, signal }: CheckOptions,
+): Promise<string[]> {
   const path = `${directory}/${DATA_FILE}`;
-  let file = openPageFile(path);
+  let file = openPageFile(path, native);
   try {
-    const faults = metaAndPageFaults(file);
+    const faults = await metaAndPageFaults(file, signal);
     if (faults.length === 0) return [];
     const before = readMetas(file);
-    await new Promise<void>((resolve) => setTimeout(resolve, 0));
-    const again = metaAndPageFaults(file);
+    const again = await metaAndPageFaults(file, signal);
     if (again.length === 0) return [];
     const after = readMetas(file);
     const isStill = typeof before === "string" || typeof after === "string" ||
@@ -57,8 +78,8 @@ async function pageFaultsOf(directory: string): Promise<string[]> {
     if (isStill) return again;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       file.close();
-      file = openPageFile(path);
-      const held = heldPageFaults(directory, file);
+      file = openPageFile(path, native);
+      const held = await heldPageFaults(directory, file, signal);
       if (held !== null) return held;
     }
     return ["the file changes too fast to be looked at"];
@@ -67,14 +88,37 @@ async function pageFaultsOf(directory: string): Promise<string[]> {
   }
 }
 
-function metaAndPageFaults(file: PageFile): string[] {
+async function metaAndPageFaults(
+  file: PageFile,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
   const metas = readMetas(file);
-  if (typeof metas === "string") return [metas];
-  return pageFaults(file, metas[0], { leaves: true });
+  return typeof metas === "string" ? [metas] : await pageFaults(file, metas[0], signal);
+}
+
+async function pageFaults(
+  file: PageFile,
+  meta: Meta,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const steps = inspectInSteps(file, meta, { leaves: true });
+  for (;;) {
+    const startMs = performance.now();
+    while (performance.now() - startMs < SLICE_MS) {
+      const step = steps.next();
+      if (step.done) return step.value.faults;
+    }
+    await nextTurn();
+    signal?.throwIfAborted();
+  }
 }
 
 /** The faults of a transaction that a reader holds; null if none could be caught. */
-function heldPageFaults(directory: string, file: PageFile): string[] | null {
+async function heldPageFaults(
+  directory: string,
+  file: PageFile,
+  signal: AbortSignal | undefined,
+): Promise<string[] | null> {
   const store = new LmdbKeyValue(directory, { readOnly: true, create: false });
   try {
     const before = readMetas(file);
@@ -83,16 +127,19 @@ function heldPageFaults(directory: string, file: PageFile): string[] | null {
       const after = readMetas(file);
       if (typeof before === "string" || typeof after === "string") return null;
       if (before[0].transaction !== after[0].transaction) return null;
-      return pageFaults(file, after[0], { leaves: true });
+      return await pageFaults(file, after[0], signal);
     } finally {
       snapshot.done();
     }
   } finally {
-    void store.close();
+    await store.close();
   }
 }
 
-async function* faultsOfTables(directory: string): AsyncGenerator<Fault> {
+async function* faultsOfTables(
+  directory: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Fault> {
   let store: LmdbKeyValue;
   try {
     store = new LmdbKeyValue(directory, { readOnly: true, create: false });
@@ -103,7 +150,7 @@ async function* faultsOfTables(directory: string): AsyncGenerator<Fault> {
   const snapshot = store.snapshot();
   try {
     checkSchema(snapshot, directory);
-    yield* tableFaults(snapshot);
+    yield* tableFaults(snapshot, signal);
   } catch (error) {
     yield faultOf(error);
   } finally {

@@ -67,6 +67,7 @@ function fieldsOf(path: DepotPath, entry: FileEntry): Record<string, unknown> {
     dev: String(local.dev),
     last_access: entry.lastAccessS,
     created_at: entry.createdAtS,
+    generation: entry.generation,
     ...(stored === null ? {} : {
       storage_key: stored.key,
       content_hash: stored.hash,
@@ -172,6 +173,8 @@ interface ImportedRow {
   readonly local: LocalStat;
   readonly lastAccessS: number;
   readonly createdAtS: number;
+  /** Uploads of the path until then were numbered below it. */
+  readonly generation: number;
   readonly stored: StoredVersion | null;
   readonly flags: FileFlags;
 }
@@ -179,6 +182,7 @@ interface ImportedRow {
 /** Whether the row is new. */
 async function importRow(manifest: Manifest, row: ImportedRow): Promise<boolean> {
   const { path, stored, local, flags } = row;
+  await manifest.raiseGenerations(row.generation);
   const isClean = row.state === "clean";
   if (stored !== null) {
     const { outcome } = await manifest.apply(path, "absent", {
@@ -252,6 +256,7 @@ function parseRow(reader: FieldReader, nowS: number): ImportedRow {
     local,
     createdAtS,
     lastAccessS: reader.whole("last_access", createdAtS),
+    generation: reader.whole("generation", 0),
     stored,
     flags: reader.flags(),
   };

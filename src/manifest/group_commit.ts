@@ -10,7 +10,7 @@
  * @module
  */
 
-import { setImmediate } from "node:timers";
+import { nextTurn } from "../core/turns.ts";
 
 /** Composing a group takes no longer; encoding and handing it over takes twice as long again. */
 const COMPOSE_MS_MAX = 2;
@@ -100,10 +100,4 @@ export class GroupCommit<Group> {
     this.#waiting = this.#waiting.slice(taken);
     return { group, members };
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }

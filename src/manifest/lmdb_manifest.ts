@@ -15,7 +15,8 @@ import { DATA_FILE, LmdbKeyValue } from "./lmdb_key_value.ts";
 import { type Manifest, ManifestError } from "./manifest.ts";
 import { ManifestStore } from "./manifest_store.ts";
 import { inspectPages } from "./page_check.ts";
-import { openPageFile, PAGE_BYTES, readMetas } from "./page_file.ts";
+import { type NativePages, openPageFile, PAGE_BYTES, readMetas } from "./page_file.ts";
+import { removeIfThere, syncDirectory } from "./directories.ts";
 import { migrateFromSchema1 } from "./migrate.ts";
 import { damaged, ManifestReader } from "./reader.ts";
 import { firstWrites, SCHEMA_VERSION } from "./schema.ts";
@@ -25,6 +26,8 @@ export interface OpenManifestOptions {
   readonly clock?: Clock;
   /** Changes nothing, and may be used while the daemon writes. Default false. */
   readonly readOnly?: boolean;
+  /** Makes the look at all pages fast: a daemon does not serve before. */
+  readonly native?: NativePages;
 }
 
 /**
@@ -35,7 +38,7 @@ export interface OpenManifestOptions {
  * and `readOnly`). Nothing was changed.
  */
 export async function openManifest(
-  { directory, clock = SYSTEM_CLOCK, readOnly = false }: OpenManifestOptions,
+  { directory, clock = SYSTEM_CLOCK, readOnly = false, native }: OpenManifestOptions,
 ): Promise<Manifest> {
   if (!hasManifest(directory)) {
     if (readOnly) {
@@ -45,7 +48,7 @@ export async function openManifest(
     await makeManifest(directory);
   }
   // A reader beside a daemon that writes would see pages change under its eyes.
-  const schemaVersion = readOnly ? null : checkPages(directory);
+  const schemaVersion = readOnly ? null : checkPages(directory, native ?? null);
   const isOlder = schemaVersion === 1;
   const store = new LmdbKeyValue(directory, { readOnly, create: isOlder });
   try {
@@ -80,6 +83,7 @@ export function hasManifest(directory: string): boolean {
  * above it only those that lead to others, and the leaves when a copy is checked.
  */
 const WHOLE_CHECK_BYTES_MAX = 1024 * 1024 * 1024;
+const NATIVE_CHECK_BYTES_MAX = 4 * WHOLE_CHECK_BYTES_MAX;
 
 /**
  * LMDB has no checksums and trusts what it maps, so the file is looked at first: a damaged
@@ -87,12 +91,13 @@ const WHOLE_CHECK_BYTES_MAX = 1024 * 1024 * 1024;
  *
  * @returns The schema version that the file says.
  */
-function checkPages(directory: string): number | null {
+function checkPages(directory: string, native: NativePages | null): number | null {
   const path = `${directory}/${DATA_FILE}`;
-  const file = openPageFile(path);
+  const file = openPageFile(path, native);
   try {
     const metas = readMetas(file);
-    const leaves = file.pageCount * PAGE_BYTES <= WHOLE_CHECK_BYTES_MAX;
+    const bytesMax = native === null ? WHOLE_CHECK_BYTES_MAX : NATIVE_CHECK_BYTES_MAX;
+    const leaves = file.pageCount * PAGE_BYTES <= bytesMax;
     const { faults, schemaVersion } = typeof metas === "string"
       ? { faults: [metas], schemaVersion: null }
       : inspectPages(file, metas[0], { leaves });
@@ -148,23 +153,6 @@ async function makeManifest(directory: string): Promise<void> {
   }
   await Deno.rename(beside, directory);
   await syncDirectory(directory.replace(/\/[^/]*$/, "") || "/");
-}
-
-async function removeIfThere(path: string): Promise<void> {
-  try {
-    await Deno.remove(path, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const file = await Deno.open(directory);
-  try {
-    await file.sync();
-  } finally {
-    file.close();
-  }
 }
 
 /** @throws {ManifestError} `damaged`, `newer` */

@@ -60,7 +60,8 @@ export interface FileEntry {
   readonly resident: boolean;
   /**
    * Grows with each event but `accessed`. Starts above every generation that a row of this
-   * path ever had, so that what began on a deleted row never fits the next one.
+   * path ever had, so that what began on a deleted row never fits the next one. Uploads
+   * carry it: of the versions of a path in the store, the greatest is the newest.
    */
   readonly generation: number;
   /** Of the newest content, resident or not. */
@@ -307,7 +308,9 @@ export interface Manifest {
    * Counts every row again at one moment, beside other work. Where `counted` and `kept`
    * differ, the counters have drifted. @throws {ManifestError} `damaged`
    */
-  recount(): Promise<{ kept: ManifestCounters; counted: ManifestCounters }>;
+  recount(
+    signal?: AbortSignal,
+  ): Promise<{ kept: ManifestCounters; counted: ManifestCounters }>;
   /** Which layout the tables have, and which one every row. */
   format(): { readonly schemaVersion: number; readonly rowVersion: string };
   meta(name: MetaName): string | null;
@@ -318,6 +321,12 @@ export interface Manifest {
    * well. Reads go on; each change is tried, and fails by itself.
    */
   trouble(): ManifestTrouble | null;
+
+  /**
+   * No row gets a generation of `floor` or less from here on: what the store has may be of
+   * generations that a manifest which was lost had come to.
+   */
+  raiseGenerations(floor: number): Promise<void>;
 
   /** A consistent copy into the new directory `directory`, while everything goes on. */
   backup(directory: string): Promise<void>;

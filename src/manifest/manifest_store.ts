@@ -314,10 +314,12 @@ export class ManifestStore implements Manifest {
     return countersOf(this.#ledger);
   }
 
-  async recount(): Promise<{ kept: ManifestCounters; counted: ManifestCounters }> {
+  async recount(
+    signal?: AbortSignal,
+  ): Promise<{ kept: ManifestCounters; counted: ManifestCounters }> {
     const snapshot = this.#deps.store.snapshot();
     try {
-      const counted = await recount(snapshot);
+      const counted = await recount(snapshot, signal);
       return { kept: countersOf(readLedger(new ManifestReader(snapshot))), counted };
     } finally {
       snapshot.done();
@@ -337,6 +339,10 @@ export class ManifestStore implements Manifest {
 
   setMeta(name: MetaName, value: string): Promise<void> {
     return this.#change((group) => group.setMeta(name, value));
+  }
+
+  raiseGenerations(floor: number): Promise<void> {
+    return this.#change((group) => group.raiseGenerations(floor));
   }
 
   trouble(): ManifestTrouble | null {

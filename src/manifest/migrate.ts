@@ -18,7 +18,7 @@ import {
 } from "./ledger.ts";
 import { decoded } from "./reader.ts";
 import type { Row } from "./row.ts";
-import { countRow, planIndexWrites } from "./row_index.ts";
+import { addRow, planIndexWrites } from "./row_index.ts";
 import { metaWrite, SCHEMA_VERSION } from "./schema.ts";
 import { WriteList } from "./write_list.ts";
 
@@ -85,10 +85,7 @@ function takeRow(
   const row = migrated(old, numbers);
   writes.put("files_by_path", path, encodeRow(path, row));
   planIndexWrites(path, { before: null, now: row }, writes);
-  const counted = countRow(row);
-  for (const name of Object.keys(counted) as (keyof typeof counted)[]) {
-    numbers[name] += counted[name];
-  }
+  addRow(numbers, row, 1);
 }
 
 function migrated(old: Row, numbers: Numbers): Row {

@@ -8,22 +8,25 @@
  */
 
 import { textOfBytes } from "../core/names.ts";
+import type { LeafAnswer } from "../posix/leaf_pages.ts";
 import { entryCrc32 } from "./crc32c.ts";
 import { type TableName, TABLES } from "./key_value.ts";
 import { decodeLedger, decodeMeta, replaceInSum } from "./ledger.ts";
 import {
   areOrdered,
   type Bounds,
+  boundsOf,
+  childOf,
   contentSumOf,
+  freePagesIn,
   type Node,
   nodesOf,
   plainLeafEntries,
 } from "./page_nodes.ts";
+import { isPageOf, type Walk } from "./page_walk.ts";
 import {
   BIG_VALUE,
-  BRANCH,
   KIND_BITS,
-  LEAF,
   type Meta,
   NO_PAGE,
   OVERFLOW,
@@ -44,66 +47,45 @@ export interface PageCheckOptions {
   readonly leaves: boolean;
 }
 
-/** What is wrong with the pages that `meta` leads to, in plain words. */
-export function pageFaults(
-  file: PageFile,
-  meta: Meta,
-  options: PageCheckOptions,
-): string[] {
-  return inspectPages(file, meta, options).faults;
+export interface PageCheckResult {
+  /** What is wrong with the pages, in plain words. */
+  readonly faults: string[];
+  /** As the file says, if it could be read. */
+  readonly schemaVersion: number | null;
 }
 
-/** The same, and the schema version that the file says, if it could be read. */
+/** Looks at all pages that `meta` leads to, at once. */
 export function inspectPages(
   file: PageFile,
   meta: Meta,
+  options: PageCheckOptions,
+): PageCheckResult {
+  const steps = inspectInSteps(file, meta, options);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** The same beside other work: a step takes a millisecond or two. */
+export function* inspectInSteps(
+  file: PageFile,
+  meta: Meta,
   { leaves }: PageCheckOptions,
-): { readonly faults: string[]; readonly schemaVersion: number | null } {
+): Generator<void, PageCheckResult> {
   const check = new PageCheck(file, meta);
   try {
-    check.run(leaves);
+    yield* check.steps(leaves);
   } catch (error) {
     if (!(error instanceof TooManyFaults)) throw error;
   }
   return check;
 }
 
-/**
- * Whether a page can have been written by `transaction`. Each of ours changes the counters,
- * and so the root of the table of tables: an older root, pages below it intact, would be
- * the whole manifest as it was some time ago.
- */
-function isFitting(
-  transaction: number,
-  meta: Meta,
-  { walk, level }: { readonly walk: Walk; readonly level: number },
-): boolean {
-  return level === 1 && walk.tree === meta.tables
-    ? transaction === meta.transaction
-    : transaction <= meta.transaction;
-}
-
 /** More than this says nothing new. */
 const FAULTS_MAX = 1_000;
 
 class TooManyFaults extends Error {}
-
-interface Walk {
-  /** Its entries count in the sum of all contents. */
-  readonly isContent: boolean;
-  readonly name: string;
-  readonly tree: Tree;
-  readonly hasNumericKeys: boolean;
-  readonly readsLeaves: boolean;
-  /** Null: nobody wants to know the entries. */
-  readonly onEntry:
-    | ((key: Uint8Array, value: Uint8Array, flags: number) => void)
-    | null;
-  entries: number;
-  branchPages: number;
-  leafPages: number;
-  overflowPages: number;
-}
 
 class PageCheck {
   readonly faults: string[] = [];
@@ -122,10 +104,11 @@ class PageCheck {
     this.#taken = new Uint8Array(Math.ceil(file.pageCount / 8) + 1);
   }
 
-  run(leaves: boolean): void {
+  /** Looks at everything; stops between the pages that lead to leaf pages. */
+  *steps(leaves: boolean): Generator<void> {
     const { free, tables } = this.#meta;
     const named = new Map<string, Tree>();
-    this.#walk("tables", tables, {
+    yield* this.#walk("tables", tables, {
       readsLeaves: true,
       hasNumericKeys: false,
       isContent: false,
@@ -136,19 +119,19 @@ class PageCheck {
         } else named.set(name, readTree(value, 0));
       },
     });
-    this.#walkTable("meta", named.get("meta"), true);
+    yield* this.#walkTable("meta", named.get("meta"), true);
     const isMigrated = this.schemaVersion !== 1;
     for (const name of TABLES) {
       const tree = named.get(name);
       // Schema 1 had fewer tables.
       const isNeeded = isMigrated || name === "files_by_path" || tree !== undefined;
-      if (name !== "meta" && isNeeded) this.#walkTable(name, tree, leaves);
+      if (name !== "meta" && isNeeded) yield* this.#walkTable(name, tree, leaves);
     }
     const isSummed = leaves && isMigrated && this.faults.length === 0;
     if (isSummed && this.#contentSum !== this.#contentSumKept) {
       this.#fault("the entries are not those that were written last: their sum differs");
     }
-    this.#walk("free pages", free, {
+    yield* this.#walk("free pages", free, {
       readsLeaves: true,
       hasNumericKeys: true,
       isContent: false,
@@ -156,12 +139,16 @@ class PageCheck {
     });
   }
 
-  #walkTable(name: TableName, tree: Tree | undefined, readsLeaves: boolean): void {
+  *#walkTable(
+    name: TableName,
+    tree: Tree | undefined,
+    readsLeaves: boolean,
+  ): Generator<void> {
     if (tree === undefined) {
       this.#fault(`the table ${name} is missing`);
       return;
     }
-    this.#walk(name, tree, {
+    yield* this.#walk(name, tree, {
       readsLeaves,
       hasNumericKeys: false,
       onEntry: name === "meta" ? (key, value) => this.#onMeta(key, value) : null,
@@ -189,11 +176,11 @@ class PageCheck {
     if (this.faults.length >= FAULTS_MAX) throw new TooManyFaults();
   }
 
-  #walk(
+  *#walk(
     name: string,
     tree: Tree,
     how: Pick<Walk, "readsLeaves" | "hasNumericKeys" | "onEntry" | "isContent">,
-  ): void {
+  ): Generator<void> {
     const walk: Walk = {
       name,
       tree,
@@ -209,7 +196,8 @@ class PageCheck {
       }
       return;
     }
-    this.#visit(walk, Number(tree.root), { from: null, before: null }, 1);
+    const root = Number(tree.root);
+    yield* this.#visit(walk, root, { from: null, before: null }, 1);
     const isCounted = walk.branchPages === tree.branchPages &&
       walk.leafPages === tree.leafPages &&
       (!how.readsLeaves ||
@@ -232,20 +220,97 @@ class PageCheck {
     return true;
   }
 
-  #visit(walk: Walk, page: number, bounds: Bounds, level: number): void {
-    const { tree, name } = walk;
-    if (!this.#take(page, name)) return;
-    const isLeaf = level === tree.depth;
-    if (isLeaf) walk.leafPages++;
-    else walk.branchPages++;
-    if (isLeaf && !walk.readsLeaves) return;
+  *#visit(walk: Walk, page: number, bounds: Bounds, level: number): Generator<void> {
+    if (!this.#take(page, walk.name)) return;
+    if (level === walk.tree.depth) {
+      this.#visitLeafPage(walk, page, bounds, level);
+      return;
+    }
+    walk.branchPages++;
     const bytes = this.#file.read(page);
-    const view = viewOf(bytes);
-    const kind = view.getUint16(18, true) & KIND_BITS;
-    const isSound = Number(view.getBigUint64(0, true)) === page &&
-      kind === (isLeaf ? LEAF : BRANCH) &&
-      isFitting(Number(view.getBigUint64(8, true)), this.#meta, { walk, level });
-    if (isSound && isLeaf && walk.onEntry === null && walk.isContent) {
+    const nodes = this.#soundNodes(walk, page, { bytes, bounds, level });
+    if (nodes === null) return;
+    if (level + 1 === walk.tree.depth) {
+      this.#visitLeafPages(walk, bytes, nodes, bounds);
+      yield;
+      return;
+    }
+    for (const [index, node] of nodes.entries()) {
+      yield* this.#visit(walk, childOf(node), boundsOf(nodes, index, bounds), level + 1);
+    }
+  }
+
+  /** The nodes of a page that is what its parent says; null, and a fault, if it is not. */
+  #soundNodes(
+    walk: Walk,
+    page: number,
+    { bytes, bounds, level }: {
+      readonly bytes: Uint8Array;
+      readonly bounds: Bounds;
+      readonly level: number;
+    },
+  ): Node[] | null {
+    const { name, tree, hasNumericKeys } = walk;
+    const isLeaf = level === tree.depth;
+    const nodes = isPageOf(walk, { page, bytes, level, meta: this.#meta })
+      ? nodesOf(bytes, isLeaf)
+      : null;
+    if (nodes === null) {
+      this.#fault(`${name}: page ${page} is not what it should be`);
+      return null;
+    }
+    if (!areOrdered(nodes, bounds, { isLeaf, hasNumericKeys })) {
+      this.#fault(`${name}: keys on page ${page} are out of order`);
+      return null;
+    }
+    return nodes;
+  }
+
+  /** The children of a branch page, all at once where that can be had. */
+  #visitLeafPages(
+    walk: Walk,
+    branch: Uint8Array<ArrayBuffer>,
+    nodes: readonly Node[],
+    bounds: Bounds,
+  ): void {
+    const { leafPages } = this.#file;
+    const isPlain = walk.readsLeaves && walk.isContent && walk.onEntry === null;
+    const verdicts = leafPages !== null && isPlain
+      ? this.#plainLeafPages(
+        walk,
+        leafPages({
+          branch,
+          ...bounds,
+          transactionMax: this.#meta.transaction,
+          isSummed: true,
+        }),
+      )
+      : null;
+    for (const [index, node] of nodes.entries()) {
+      const page = childOf(node);
+      if (!this.#take(page, walk.name)) continue;
+      if (verdicts?.[index] === 1) walk.leafPages++;
+      else {
+        const within = boundsOf(nodes, index, bounds);
+        this.#visitLeafPage(walk, page, within, walk.tree.depth);
+      }
+    }
+  }
+
+  #plainLeafPages(walk: Walk, { entries, sum, verdicts }: LeafAnswer): Uint8Array {
+    walk.entries += entries;
+    this.#contentSum = replaceInSum(this.#contentSum, 0, sum);
+    return verdicts;
+  }
+
+  #visitLeafPage(walk: Walk, page: number, bounds: Bounds, level: number): void {
+    walk.leafPages++;
+    if (!walk.readsLeaves) return;
+    const bytes = this.#file.read(page);
+    if (
+      walk.onEntry === null && walk.isContent &&
+      isPageOf(walk, { page, bytes, level, meta: this.#meta })
+    ) {
       const entries = plainLeafEntries(bytes, bounds);
       if (entries !== null) {
         walk.entries += entries;
@@ -253,32 +318,8 @@ class PageCheck {
         return;
       }
     }
-    const nodes = isSound ? nodesOf(bytes, isLeaf) : null;
-    if (nodes === null) {
-      this.#fault(`${name}: page ${page} is not what it should be`);
-      return;
-    }
-    if (!areOrdered(nodes, bounds, { isLeaf, hasNumericKeys: walk.hasNumericKeys })) {
-      this.#fault(`${name}: keys on page ${page} are out of order`);
-      return;
-    }
-    if (isLeaf) this.#visitLeaf(walk, bytes, nodes);
-    else this.#visitChildren(walk, nodes, bounds, level);
-  }
-
-  #visitChildren(
-    walk: Walk,
-    nodes: readonly Node[],
-    bounds: Bounds,
-    level: number,
-  ): void {
-    for (const [index, node] of nodes.entries()) {
-      const child = node.low + node.flags * 0x1_0000_0000;
-      this.#visit(walk, child, {
-        from: index === 0 ? bounds.from : node.key,
-        before: nodes[index + 1]?.key ?? bounds.before,
-      }, level + 1);
-    }
+    const nodes = this.#soundNodes(walk, page, { bytes, bounds, level });
+    if (nodes !== null) this.#visitLeaf(walk, bytes, nodes);
   }
 
   #visitLeaf(walk: Walk, bytes: Uint8Array, nodes: readonly Node[]): void {
@@ -322,29 +363,11 @@ class PageCheck {
     return pages.subarray(PAGE_HEADER_BYTES, PAGE_HEADER_BYTES + node.low);
   }
 
-  /**
-   * A list of free pages: how many numbers follow, then page numbers, where a negative
-   * number -n says that the next one begins a run of n pages, and 0 is a gap.
-   */
   #takeFree(value: Uint8Array): void {
-    const view = viewOf(value);
-    const count = value.length >= 8 ? Number(view.getBigInt64(0, true)) : -1;
-    if (count < 0 || 8 * (count + 1) > value.length) {
-      this.#fault("free pages: a list is longer than its place");
-      return;
-    }
-    for (let i = 1; i <= count; i++) {
-      const number = Number(view.getBigInt64(8 * i, true));
-      if (number === 0) continue;
-      const isRun = number < 0;
-      if (isRun && ++i > count) {
-        this.#fault("free pages: a run has no beginning");
-        return;
-      }
-      const first = isRun ? Number(view.getBigInt64(8 * i, true)) : number;
-      for (let page = first; page < first + (isRun ? -number : 1); page++) {
-        this.#takeFreePage(page);
-      }
+    const pages = freePagesIn(value);
+    if (typeof pages === "string") return this.#fault(`free pages: ${pages}`);
+    for (const [first, count] of pages) {
+      for (let page = first; page < first + count; page++) this.#takeFreePage(page);
     }
   }
 

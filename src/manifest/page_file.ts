@@ -18,6 +18,10 @@
  * @module
  */
 
+import { bytePathOf } from "../core/names.ts";
+import type { LeafAnswer, LeafPages, LeafQuestion } from "../posix/leaf_pages.ts";
+import type { Posix } from "../posix/posix.ts";
+
 export const PAGE_BYTES = 8_192;
 export const PAGE_HEADER_BYTES = 24;
 
@@ -60,17 +64,24 @@ export interface Meta {
 export interface PageFile {
   readonly pageCount: number;
   /** The bytes of a page that exists. */
-  read(page: number, count?: number): Uint8Array;
+  read(page: number, count?: number): Uint8Array<ArrayBuffer>;
+  /** Looks at all leaf pages of a branch page at once; null where that is not to be had. */
+  readonly leafPages: ((question: LeafQuestion) => LeafAnswer) | null;
   close(): void;
 }
 
+/** What looks at leaf pages ten times as fast as we can. */
+export type NativePages = LeafPages & Pick<Posix, "openRead" | "close">;
+
 /** @throws {Deno.errors.NotFound | Deno.errors.PermissionDenied} */
-export function openPageFile(path: string): PageFile {
+export function openPageFile(path: string, native: NativePages | null = null): PageFile {
   const file = Deno.openSync(path);
   const pageCount = Math.floor(file.statSync().size / PAGE_BYTES);
+  const fd = native?.openRead(bytePathOf(path)) ?? -1;
   return {
     pageCount,
-    read(page, count = 1): Uint8Array {
+    leafPages: native === null ? null : (question) => native.leafPages(fd, question),
+    read(page, count = 1): Uint8Array<ArrayBuffer> {
       const bytes = new Uint8Array(count * PAGE_BYTES);
       file.seekSync(page * PAGE_BYTES, Deno.SeekMode.Start);
       let done = 0;
@@ -81,7 +92,10 @@ export function openPageFile(path: string): PageFile {
       }
       return bytes;
     },
-    close: () => file.close(),
+    close(): void {
+      native?.close(fd);
+      file.close();
+    },
   };
 }
 

@@ -140,6 +140,42 @@ export function areOrdered(
     (before === null || compare(last, before) < 0);
 }
 
+/** The page below a node of a branch page. */
+export function childOf({ low, flags }: Node): number {
+  return low + flags * 0x1_0000_0000;
+}
+
+/** Of the keys below node `index` of a branch page: its first key says nothing. */
+export function boundsOf(nodes: readonly Node[], index: number, bounds: Bounds): Bounds {
+  return {
+    from: index === 0 ? bounds.from : nodes[index]!.key,
+    before: nodes[index + 1]?.key ?? bounds.before,
+  };
+}
+
+/**
+ * The runs of pages that a list of free ones names, as their first page and their number;
+ * or what is wrong with it. The list: how many numbers follow, then page numbers, where a
+ * negative number -n says that the next one begins a run of n pages, and 0 is a gap.
+ */
+export function freePagesIn(value: Uint8Array): [number, number][] | string {
+  const view = viewOf(value);
+  const numberAt = (i: number): number => Number(view.getBigInt64(8 * i, true));
+  const count = value.length >= 8 ? numberAt(0) : -1;
+  if (count < 0 || 8 * (count + 1) > value.length) {
+    return "a list is longer than its place";
+  }
+  const runs: [number, number][] = [];
+  for (let i = 1; i <= count; i++) {
+    const number = numberAt(i);
+    if (number === 0) continue;
+    if (number > 0) runs.push([number, 1]);
+    else if (++i > count) return "a run has no beginning";
+    else runs.push([numberAt(i), -number]);
+  }
+  return runs;
+}
+
 function compareBytes(a: Uint8Array, b: Uint8Array): number {
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; i++) {

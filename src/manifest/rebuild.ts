@@ -3,7 +3,8 @@
  * copy if there is one. Deletes nothing, in the store or on the disk, and may be stopped
  * and run again: what is known already is passed over.
  *
- * 1. Each object becomes the stored version of its path, if it is newer than the row's.
+ * 1. Each object becomes the stored version of its path, if it is newer than the row's:
+ *    by what the disk shows, or by the generation that the object was uploaded with.
  * 2. Each row is compared with the disk. A file that is there and not exactly the row's
  *    is dirty: it is uploaded again, which costs time and loses nothing.
  * 3. Files that have no row yet become dirty rows; markers without an object are reported.
@@ -11,13 +12,17 @@
  * @module
  */
 
+import { type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
+import type { FileEntry, LocalStat, Manifest } from "./manifest.ts";
 import {
-  type DepotPath,
-  depotPathOrNull,
-  type ObjectKey,
-  pathOfKey,
-} from "../core/names.ts";
-import type { FileEntry, LocalStat, Manifest, StoredVersion } from "./manifest.ts";
+  chooseVersion,
+  isSameFile,
+  isVersionOf,
+  markerText,
+  pathOfPercent,
+  statOfObject,
+  storedVersionOf,
+} from "./rebuild_choice.ts";
 
 /** What the store says of an object; `list` may leave out the metadata. */
 export interface RebuildObject {
@@ -33,6 +38,8 @@ export interface RebuildObject {
     readonly gid: number | null;
     /** Percent-encoded bytes. */
     readonly path: string | null;
+    /** Of the row when it was uploaded. */
+    readonly generation?: number;
   } | null;
 }
 
@@ -75,7 +82,7 @@ export type RebuildFinding =
   | { readonly kind: "moved"; readonly path: DepotPath; readonly from: DepotPath }
   /** The row's file is gone and was never stored. */
   | { readonly kind: "lost"; readonly path: DepotPath }
-  /** Several versions, and nothing on the disk that says which: the newest was taken. */
+  /** Several versions, and neither the disk nor they say which: the one stored last was taken. */
   | { readonly kind: "chosen"; readonly path: DepotPath; readonly key: ObjectKey }
   /** An object that belongs to no path. It is left where it is. */
   | { readonly kind: "stray"; readonly key: ObjectKey };
@@ -91,6 +98,8 @@ export interface RebuildResult {
   readonly findings: readonly RebuildFinding[];
 }
 
+/** The instance's mark and the copies of the manifest. */
+const OWN_PREFIX = ".p4cache-meta/";
 /** Findings beyond these are counted by kind only in the caller's own log. */
 const FINDINGS_MAX = 10_000;
 const ROWS_PER_PAGE = 256;
@@ -141,6 +150,7 @@ class Rebuild {
 
   takeObjects(signal?: AbortSignal): Promise<number> {
     return this.#each("objects", this.#deps.store.list("", signal), async (object) => {
+      if (object.key.startsWith(OWN_PREFIX)) return;
       const path = await this.#pathOf(object);
       if (path === null) {
         this.#find({ kind: "stray", key: object.key });
@@ -171,14 +181,20 @@ class Rebuild {
 
   async #takeObject(path: DepotPath, listed: RebuildObject): Promise<void> {
     const { manifest, depot, store } = this.#deps;
-    const entry = manifest.get(path);
-    // A row that is dirty has its file; its upload settles what the store has.
-    if (entry !== null && entry.state !== "clean") return;
-    // Of a file that was moved, by what the copy says.
+    // Also of a file that was moved, by what the copy says.
     if (manifest.isNamed(listed.key)) return;
     const object = await this.#whole(listed);
     if (object === null) return;
+    const { generation } = object.metadata ?? {};
+    // Uploads to come must not look older than this one.
+    if (generation !== undefined) await manifest.raiseGenerations(generation);
     const local = await depot.look(path);
+    let entry = manifest.get(path);
+    if (entry !== null && entry.state !== "clean") {
+      // Its upload settles what the store has.
+      if (local?.kind === "file") return;
+      entry = await this.#vanished(path, entry);
+    }
     if (this.#isOldVersion(path, listed) && !isVersionOf(local, object)) return;
     if (entry !== null) {
       const current = await store.head(entry.stored!.key);
@@ -187,6 +203,15 @@ class Rebuild {
       if (choice.object !== object) return;
     }
     await this.#adopt(path, object, { entry, local });
+  }
+
+  /** A row whose file was uploaded after the copy, and is gone from the disk by now. */
+  async #vanished(path: DepotPath, { generation }: FileEntry): Promise<FileEntry | null> {
+    const nowS = Math.floor(this.#deps.nowMs() / 1000);
+    const { manifest } = this.#deps;
+    const gone = await manifest.apply(path, generation, { kind: "vanished", nowS });
+    this.changed++;
+    return gone.entry;
   }
 
   /** The copy knows it as replaced or deleted; since then it may have come back. */
@@ -339,74 +364,4 @@ class Rebuild {
     await Promise.all(running);
     return done;
   }
-}
-
-/** What a marker tells of its file: two that agree in it are the same to the nanosecond. */
-function markerText(sizeBytes: number, mtimeNs: bigint): string {
-  return `${sizeBytes} ${mtimeNs}`;
-}
-
-/** Which of two versions a path has. The disk decides, where it can; else the later one. */
-export function chooseVersion(
-  local: LocalThing | null,
-  current: RebuildObject | null,
-  other: RebuildObject,
-): { readonly object: RebuildObject; readonly isGuess: boolean } {
-  if (current === null) return { object: other, isGuess: false };
-  const isOther = isVersionOf(local, other);
-  if (isOther !== isVersionOf(local, current)) {
-    return { object: isOther ? other : current, isGuess: false };
-  }
-  const isLater = (other.storedAtMs ?? 0) > (current.storedAtMs ?? 0);
-  // A file that is there is uploaded again, so that nothing depends on this choice.
-  return { object: isLater ? other : current, isGuess: local?.kind !== "file" };
-}
-
-function isVersionOf(local: LocalThing | null, object: RebuildObject): boolean {
-  return local !== null && local.stat.sizeBytes === object.sizeBytes &&
-    local.stat.mtimeNs === object.metadata?.mtimeNs;
-}
-
-function storedVersionOf(object: RebuildObject): StoredVersion {
-  return {
-    key: object.key,
-    hash: object.metadata?.hash ?? null,
-    sizeBytes: object.sizeBytes,
-    mtimeNs: object.metadata?.mtimeNs ?? mtimeOfUpload(object),
-    versionId: object.versionId,
-  };
-}
-
-function mtimeOfUpload({ storedAtMs }: RebuildObject): bigint {
-  return BigInt(storedAtMs ?? 0) * 1_000_000n;
-}
-
-/** Of a file that is not on the disk; what the store does not know is what `p4d` makes. */
-function statOfObject(object: RebuildObject): LocalStat {
-  const { metadata } = object;
-  return {
-    sizeBytes: object.sizeBytes,
-    mtimeNs: metadata?.mtimeNs ?? mtimeOfUpload(object),
-    ctimeNs: 0n,
-    mode: metadata?.mode ?? 0o444,
-    uid: metadata?.uid ?? 0,
-    gid: metadata?.gid ?? 0,
-    ino: 0n,
-    dev: 0n,
-  };
-}
-
-/** No write can have happened between the two. */
-function isSameFile(a: LocalStat, b: LocalStat): boolean {
-  return a.ino === b.ino && a.sizeBytes === b.sizeBytes && a.mtimeNs === b.mtimeNs &&
-    a.ctimeNs === b.ctimeNs;
-}
-
-function pathOfPercent(encoded: string): DepotPath | null {
-  return depotPathOrNull(
-    encoded.replace(
-      /%([0-9A-Fa-f]{2})/g,
-      (_, hex) => String.fromCharCode(parseInt(hex, 16)),
-    ),
-  );
 }

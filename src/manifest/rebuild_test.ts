@@ -1,4 +1,4 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import {
   type DepotPath,
@@ -10,13 +10,13 @@ import {
 import type { LocalStat, Manifest } from "./manifest.ts";
 import { openMemManifest } from "./mem_manifest.ts";
 import {
-  chooseVersion,
   type LocalThing,
   type RebuildDepot,
   rebuildManifest,
   type RebuildObject,
   type RebuildResult,
 } from "./rebuild.ts";
+import { chooseVersion } from "./rebuild_choice.ts";
 
 const A = parseDepotPath("d/a,v");
 const KEY = firstKeyFor(A, () => "");
@@ -245,11 +245,13 @@ Deno.test("a marker without an object, a lost file and a stray object are report
   const lost = parseDepotPath("d/lost,v");
   await manifest.apply(lost, "absent", { kind: "written", stat: statOf(1), nowS: 1 });
   const { findings } = await rebuild(manifest, {
-    objects: [objectOf(1, ".p4cache-meta/instance")],
+    objects: [".p4cache-meta/instance", ".p4cache-other/x"].map((key) =>
+      objectOf(1, key)
+    ),
     things: new Map([[A, marker(1)]]),
   });
   deepStrictEqual(findings, [
-    { kind: "stray", key: ".p4cache-meta/instance" },
+    { kind: "stray", key: ".p4cache-other/x" },
     { kind: "lost", path: lost },
     { kind: "no-object", path: A },
   ]);
@@ -282,6 +284,57 @@ Deno.test("chooseVersion() never takes the older one over a marker of the newer"
   strictEqual(chooseVersion(null, null, older).object, older);
 });
 
+Deno.test("chooseVersion() goes by the generation of the uploads where the disk is silent", () => {
+  const first = withGeneration(objectOf(1, KEY, 900), 3);
+  const second = withGeneration(objectOf(2, LATER_KEY, 100), 8);
+  for (const local of [null, file(9), marker(9)]) {
+    deepStrictEqual(chooseVersion(local, first, second), {
+      object: second,
+      isGuess: false,
+    });
+    deepStrictEqual(chooseVersion(local, second, first), {
+      object: second,
+      isGuess: false,
+    });
+  }
+  // One that nobody numbered: the store's clock, and that is a guess.
+  const unknown = objectOf(3, LATER_KEY, 950);
+  deepStrictEqual(chooseVersion(null, first, unknown), {
+    object: unknown,
+    isGuess: true,
+  });
+});
+
+Deno.test("a file that was uploaded and evicted after the copy is found again", async () => {
+  const manifest = await openMemManifest();
+  await manifest.apply(A, "absent", { kind: "written", stat: statOf(1), nowS: 1 });
+  for (const things of [new Map([[A, marker(1)]]), new Map<DepotPath, LocalThing>()]) {
+    const objects = [withGeneration(objectOf(1, KEY), 7)];
+    const { findings } = await rebuild(manifest, { objects, things });
+    deepStrictEqual(findings, []);
+    strictEqual(manifest.get(A)!.state, "clean");
+    strictEqual(manifest.get(A)!.stored!.key, KEY);
+    ok(manifest.get(A)!.generation > 7);
+  }
+});
+
+Deno.test("what is uploaded after a rebuild is newer than all that the store had", async () => {
+  const manifest = await openMemManifest();
+  const objects = [
+    withGeneration(objectOf(1, KEY), 40),
+    withGeneration(objectOf(2, LATER_KEY), 90),
+  ];
+  // The marker says that the older version is the file.
+  await rebuild(manifest, { objects, things: new Map([[A, marker(1)]]) });
+  strictEqual(manifest.get(A)!.stored!.key, KEY);
+  await manifest.apply(A, "any", { kind: "written", stat: statOf(3), nowS: 3 });
+  ok(manifest.get(A)!.generation > 90);
+});
+
+function withGeneration(object: RebuildObject, generation: number): RebuildObject {
+  return { ...object, metadata: { ...object.metadata!, generation } };
+}
+
 /** What happened to one file before the manifest was lost. */
 const HISTORY = fc.record({
   /** Versions in the store, in the order of their upload; the last is current. */
@@ -289,7 +342,9 @@ const HISTORY = fc.record({
     minLength: 1,
     maxLength: 4,
   }),
-  disk: fc.constantFrom("marker", "file", "newer file"),
+  /** What the store's clock said, in any order. */
+  storedAtMs: fc.array(fc.nat(), { minLength: 4, maxLength: 4 }),
+  disk: fc.constantFrom("marker", "file", "newer file", "nothing"),
 });
 
 Deno.test("after a rebuild every file leads to its newest content, however often it runs", async () => {
@@ -301,27 +356,29 @@ Deno.test("after a rebuild every file leads to its newest content, however often
         const manifest = await openMemManifest();
         const objects: RebuildObject[] = [];
         const things = new Map<DepotPath, LocalThing>();
-        const truth = histories.map(({ versions, disk }, index) => {
+        const truth = histories.map(({ versions, storedAtMs, disk }, index) => {
           const path = parseDepotPath(`d/${index},v`);
           const first = firstKeyFor(path, () => "");
           for (const [order, version] of versions.entries()) {
             const key = order === 0
               ? first
               : versionKeyFor(first, `${version}`.repeat(64));
-            objects.push(objectOf(version, key, order));
+            const object = objectOf(version, key, storedAtMs[order]);
+            objects.push(withGeneration(object, order));
           }
           const current = versions.at(-1)!;
-          things.set(
-            path,
-            {
-              marker: marker(current),
-              file: file(current),
-              "newer file": file(9),
-            }[disk]!,
-          );
-          return { path, current, isThere: disk !== "marker" };
+          const thing = {
+            marker: marker(current),
+            file: file(current),
+            "newer file": file(9),
+            nothing: null,
+          }[disk];
+          if (thing !== null) things.set(path, thing);
+          return { path, current, isThere: thing?.kind === "file" };
         });
-        for (let run = 0; run < runs; run++) await rebuild(manifest, { objects, things });
+        for (let run = 0; run < runs; run++) {
+          deepStrictEqual((await rebuild(manifest, { objects, things })).findings, []);
+        }
         for (const { path, current, isThere } of truth) {
           const entry = manifest.get(path)!;
           strictEqual(entry.resident, isThere);

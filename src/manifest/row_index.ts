@@ -109,20 +109,25 @@ export function planIndexWrites(
   }
 }
 
-/** The counters of one row. */
-export function countRow(row: Row | null): Omit<ManifestCounters, "tombstones"> {
-  const size = row?.local.sizeBytes ?? 0;
-  const isOpen = row !== null && row.state !== "clean";
-  const isResident = row !== null && row.resident;
-  return {
-    cleanFiles: row?.state === "clean" ? 1 : 0,
-    dirtyFiles: row?.state === "dirty" ? 1 : 0,
-    uploadingFiles: row?.state === "uploading" ? 1 : 0,
-    residentFiles: isResident ? 1 : 0,
-    residentBytes: isResident ? size : 0,
-    readOnceBytes: isResident && !isOpen && row.flags.readOnce ? size : 0,
-    dirtyBytes: isOpen ? size : 0,
-    totalBytes: size,
-    conflicts: row !== null && isParked(row) ? 1 : 0,
-  };
+/** Adds `times` (1 or -1) the row to the counters; tombstones are others' to count. */
+export function addRow(
+  counters: { -readonly [K in keyof ManifestCounters]: number },
+  row: Row,
+  times: 1 | -1,
+): void {
+  const size = times * row.local.sizeBytes;
+  if (row.state === "clean") {
+    counters.cleanFiles += times;
+    if (row.resident && row.flags.readOnce) counters.readOnceBytes += size;
+  } else {
+    if (row.state === "dirty") counters.dirtyFiles += times;
+    else counters.uploadingFiles += times;
+    counters.dirtyBytes += size;
+  }
+  if (row.resident) {
+    counters.residentFiles += times;
+    counters.residentBytes += size;
+  }
+  counters.totalBytes += size;
+  if (isParked(row)) counters.conflicts += times;
 }

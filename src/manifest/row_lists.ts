@@ -7,17 +7,32 @@
 import { assert } from "../core/assert.ts";
 import type { DepotPath } from "../core/names.ts";
 import { u64At, u64Key } from "./byte_keys.ts";
-import type { PathAndEntry } from "./manifest.ts";
+import type { FileEntry, PathAndEntry } from "./manifest.ts";
 import { type ManifestReader, type PathAndRow, rangeOfPrefix } from "./reader.ts";
 import { entryOf, type Row } from "./row.ts";
 import { indexKeyOf, type IndexTable } from "./row_index.ts";
 
 const FROM_START = "";
 
+/** A row as it was handed out, to find its place in an index again. */
+class HandedOut implements PathAndEntry {
+  readonly path: DepotPath;
+  readonly entry: FileEntry;
+  readonly #row: Row;
+
+  constructor(path: DepotPath, row: Row) {
+    this.path = path;
+    this.entry = entryOf(row);
+    this.#row = row;
+  }
+
+  get row(): Row {
+    return this.#row;
+  }
+}
+
 export class RowLists {
   readonly #reader: ManifestReader;
-  /** Rows that were handed out, to find their place in an index again. */
-  readonly #handedOut = new WeakMap<PathAndEntry, Row>();
 
   constructor(reader: ManifestReader) {
     this.#reader = reader;
@@ -57,11 +72,7 @@ export class RowLists {
   }
 
   #handOut(rows: readonly PathAndRow[]): PathAndEntry[] {
-    return rows.map(({ path, row }) => {
-      const found = { path, entry: entryOf(row) };
-      this.#handedOut.set(found, row);
-      return found;
-    });
+    return rows.map(({ path, row }) => new HandedOut(path, row));
   }
 
   retries(limit: number): { path: DepotPath; atMs: number }[] {
@@ -86,8 +97,11 @@ export class RowLists {
 
   /** The first key behind the place that `after` had when it was handed out. */
   #placeAfter(table: IndexTable, after: PathAndEntry): string {
-    const row = this.#handedOut.get(after);
-    assert(row !== undefined, "Only what this manifest returned can be continued from");
+    assert(
+      after instanceof HandedOut,
+      "Only what this manifest returned can be continued from",
+    );
+    const { row } = after;
     const key = indexKeyOf(table, after.path, row);
     assert(key !== null, `${after.path} was not listed in ${table}`);
     return `${key}\0`;

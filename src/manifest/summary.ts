@@ -5,6 +5,7 @@
  * @module
  */
 
+import { nextTurn } from "../core/turns.ts";
 import { displayPath } from "../core/names.ts";
 import { formatBytes } from "../core/units.ts";
 import type { FileEntry, FileState, Manifest, PathAndEntry } from "./manifest.ts";
@@ -95,7 +96,7 @@ export async function summarizeManifest(
     for (const row of page) tally.add(row);
     last = page.at(-1);
     if (page.length < PAGE_ROWS) break;
-    await new Promise<void>((resolve) => setTimeout(resolve, 0));
+    await nextTurn();
   }
   return summaryOf(manifest, tally, options);
 }

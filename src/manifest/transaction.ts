@@ -21,7 +21,7 @@ import type {
 } from "./manifest.ts";
 import { type ManifestReader, rangeOfPrefix, tombstoneKey } from "./reader.ts";
 import type { QueuePlace, Row } from "./row.ts";
-import { countRow, planIndexWrites } from "./row_index.ts";
+import { addRow, planIndexWrites } from "./row_index.ts";
 import { type Change, planTouch, type QueueChange } from "./transitions.ts";
 import { encodeTombstone } from "./tombstone_codec.ts";
 import { WriteList } from "./write_list.ts";
@@ -124,7 +124,7 @@ export class Transaction {
   #rowOf(path: DepotPath, current: Row | null, change: Change): Row {
     return {
       ...change.entry!,
-      generation: 1 + (current?.generation ?? this.#numbers.generationFloor),
+      generation: 1 + Math.max(current?.generation ?? 0, this.#numbers.generationFloor),
       id: current?.id ?? this.#numbers.nextRowId++,
       queue: this.#queueOf(current?.queue ?? null, change.queue),
       tombstoned: current?.tombstoned ?? this.tombstonesOf(path).length > 0,
@@ -157,11 +157,8 @@ export class Transaction {
       this.#numbers.generationFloor = Math.max(generationFloor, before.generation);
     }
     this.#setRow(path, now);
-    const old = countRow(before);
-    const counted = countRow(now);
-    for (const name of Object.keys(counted) as (keyof typeof counted)[]) {
-      this.#numbers[name] += counted[name] - old[name];
-    }
+    if (before !== null) addRow(this.#numbers, before, -1);
+    if (now !== null) addRow(this.#numbers, now, 1);
     this.#hasLedgerChanged = true;
     if (now?.tombstoned && now.stored !== null && now.stored !== before?.stored) {
       this.#dropTombstonesOf(path, now.stored.key);
@@ -229,6 +226,12 @@ export class Transaction {
   replaceTombstone(tombstone: Tombstone): void {
     this.#hasLedgerChanged = true;
     this.#tombstones.set(tombstoneKey(tombstone.path, tombstone.id), tombstone);
+  }
+
+  raiseGenerations(floor: number): void {
+    if (floor <= this.#numbers.generationFloor) return;
+    this.#numbers.generationFloor = floor;
+    this.#hasLedgerChanged = true;
   }
 
   setMeta(name: string, value: string): void {

@@ -23,6 +23,12 @@ import {
   PathScratch,
   STAT_BYTES,
 } from "./layouts.ts";
+import {
+  type LeafAnswer,
+  type LeafPages,
+  type LeafQuestion,
+  LeafScratch,
+} from "./leaf_pages.ts";
 import { PosixError } from "./posix_error.ts";
 import type { Calls, SYMBOLS } from "./symbols.ts";
 import {
@@ -57,7 +63,7 @@ const REMOVAL_RESULTS: readonly RemovalResult[] = ["gone", "left", "kept"];
 const RECOVERED = ["nothing-left", "has-its-name", "to-be-kept", "no-note"] as const;
 const EVICT_RESULTS: readonly EvictResult[] = ["evicted", "busy", "changed"];
 
-export class LoadedPosix implements Posix {
+export class LoadedPosix implements Posix, LeafPages {
   readonly #library: Deno.DynamicLibrary<typeof SYMBOLS>;
   readonly #calls: Calls;
   readonly #pathA = new PathScratch();
@@ -65,6 +71,7 @@ export class LoadedPosix implements Posix {
   readonly #stat = new Uint8Array(STAT_BYTES);
   readonly #statView = new DataView(this.#stat.buffer);
   readonly #held = new HeldMemory();
+  readonly #leaves = new LeafScratch();
   #directory: Uint8Array<ArrayBuffer> | null = null;
 
   constructor(library: Deno.DynamicLibrary<typeof SYMBOLS>) {
@@ -307,6 +314,12 @@ export class LoadedPosix implements Posix {
 
   openWalk(root: BytePath, options: WalkOptions = {}): Walk {
     return openWalk(this.#calls, this.#held, root, options);
+  }
+
+  leafPages(fd: number, question: LeafQuestion): LeafAnswer {
+    const answer = this.#leaves.ask(this.#calls, fd, question);
+    if (typeof answer !== "number") return answer;
+    throw new PosixError("read the pages of the manifest", "", -answer);
   }
 
   prctlNotDumpable(): void {

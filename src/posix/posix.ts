@@ -18,6 +18,7 @@ import type {
   FileStat,
   MarkerAttributes,
 } from "./layouts.ts";
+import type { LeafPages } from "./leaf_pages.ts";
 import { LoadedPosix } from "./loaded_posix.ts";
 import { ABI, SYMBOLS } from "./symbols.ts";
 import type { Walk, WalkEntry, WalkOptions } from "./walk.ts";
@@ -192,7 +193,7 @@ export interface FileTimes {
  *
  * @throws {Error} If it cannot be loaded, or is of another version.
  */
-export function openPosix(libraryPath: string): Posix {
+export function openPosix(libraryPath: string): Posix & LeafPages {
   const library = Deno.dlopen(libraryPath, SYMBOLS);
   const found = ABI.map((_, index) => library.symbols.p4posix_abi(index));
   if (found.join() !== ABI.join()) {

@@ -11,7 +11,7 @@
 export const ABI_VERSION = 2;
 
 /** `p4posix_abi(index)` gives these: version, then the bytes of each shared layout. */
-export const ABI: readonly number[] = [ABI_VERSION, 96, 32, 40, 32, 112];
+export const ABI: readonly number[] = [ABI_VERSION, 96, 32, 40, 32, 112, 48];
 
 export const SYMBOLS = {
   p4posix_abi: { parameters: ["i32"], result: "i32" },
@@ -96,6 +96,11 @@ export const SYMBOLS = {
     nonblocking: true,
   },
   p4posix_walk_close: { parameters: ["pointer"], result: "void" },
+
+  p4posix_leaf_pages: {
+    parameters: ["i32", "buffer", "buffer", "buffer", "buffer", "i32"],
+    result: "i32",
+  },
 } as const;
 
 export type Calls = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];

@@ -63,6 +63,11 @@ export interface ObjectMetadata {
   readonly gid: number | null;
   /** Percent-encoded depot path, for a rebuild without a manifest. */
   readonly path: string | null;
+  /**
+   * Of the row when the upload began: of the versions of one path, the one with the
+   * greatest is current. Absent where nobody said.
+   */
+  readonly generation?: number;
 }
 
 /**

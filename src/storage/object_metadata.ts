@@ -32,6 +32,8 @@ export function encodeMetadata(
   add("mode", metadata.mode === null ? null : metadata.mode.toString(8));
   add("uid", metadata.uid === null ? null : String(metadata.uid));
   add("gid", metadata.gid === null ? null : String(metadata.gid));
+  const { generation } = metadata;
+  add("generation", generation === undefined ? null : String(generation));
   const bytes = Object.entries(pairs).reduce(
     (sum, [n, v]) => sum + n.length + v.length,
     0,
@@ -58,6 +60,7 @@ export function decodeMetadata(
     return text === null ? null : parseInt(text, radix);
   };
   const mtimeNs = value("mtime-ns", /^-?\d{1,19}$/);
+  const generation = number("generation", /^\d{1,15}$/, 10);
   return {
     hash: value("hash", /^[0-9a-f]{64}$/),
     mtimeNs: mtimeNs === null ? null : BigInt(mtimeNs),
@@ -65,5 +68,6 @@ export function decodeMetadata(
     uid: number("uid", /^\d{1,10}$/, 10),
     gid: number("gid", /^\d{1,10}$/, 10),
     path: value("path", /^[\x20-\x7e]+$/),
+    ...generation !== null && { generation },
   };
 }

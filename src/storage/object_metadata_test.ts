@@ -26,6 +26,10 @@ Deno.test("the pairs are these, in every release", () => {
     "p4cache_uid": "1000",
     "p4cache_gid": "0",
   });
+  strictEqual(
+    encodeMetadata({ ...METADATA, generation: 42 }, "-")["p4cache-generation"],
+    "42",
+  );
 });
 
 Deno.test("decodeMetadata() undoes encodeMetadata(), also in capitals", () => {
@@ -34,6 +38,11 @@ Deno.test("decodeMetadata() undoes encodeMetadata(), also in capitals", () => {
     deepStrictEqual(decodeMetadata(pairs, separator), METADATA);
     const capitals = Object.entries(pairs).map(([n, v]) => [n.toUpperCase(), v]);
     deepStrictEqual(decodeMetadata(Object.fromEntries(capitals), separator), METADATA);
+    const numbered = { ...METADATA, generation: 42 };
+    deepStrictEqual(
+      decodeMetadata(encodeMetadata(numbered, separator), separator),
+      numbered,
+    );
   }
 });
 

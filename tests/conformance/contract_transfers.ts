@@ -62,6 +62,7 @@ export function testDescriptions(test: Test): void {
     uid: 1_000,
     gid: 4_294_967_294,
     path: "depot/main/%E3%83%87%00.c,v",
+    generation: 999_999_999_999_999,
   };
 
   test("head() of an absent object is null", async (backend) => {

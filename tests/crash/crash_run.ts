@@ -207,7 +207,10 @@ class CrashRun {
     await rig.wipeDepot();
     if (this.#options.rebuilds) {
       await Deno.remove(`${rig.depot}/.p4cache/manifest`, { recursive: true });
-      const { code, output } = await rig.cli("rebuild-manifest");
+      // From the copy of the first start, or from nothing.
+      const how = this.#options.random.next() < 0.5 ? [] : ["--no-copy"];
+      this.#options.log(`rebuild-manifest ${how.join(" ")}`);
+      const { code, output } = await rig.cli("rebuild-manifest", ...how);
       ok(code === 0 || code === 1, `rebuild-manifest ended with ${code}:\n${output}`);
       workload.forgetRenames();
     }

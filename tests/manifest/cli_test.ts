@@ -79,6 +79,8 @@ function depsFor(
         },
         instanceId: () => Promise.resolve("instance of the store"),
         device: "2049",
+        storeCopies: () => Promise.resolve([]),
+        fetchCopy: () => Promise.reject(new Error("the store has no copies")),
         close: () => Promise.resolve(),
       }),
   };
@@ -310,7 +312,7 @@ Deno.test("rebuild-manifest starts from the newest sound copy and keeps the old 
       clean.length,
     );
     strictEqual(await runCheckManifest(["--manifest", directory], deps), 0);
-    await pruneCopies(directory, 1);
+    await pruneCopies(directory, 1, copiesOf(directory)[0]!);
     strictEqual(copiesOf(directory).length, 1);
   }));
 

@@ -12,16 +12,19 @@
 
 import { checkManifest } from "../../src/manifest/check_manifest.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
+import type { NativePages } from "../../src/manifest/page_file.ts";
 import { type Manifest, ManifestError } from "../../src/manifest/manifest.ts";
+import { nativeFile } from "../../src/posix/native_files.ts";
+import { openPosix } from "../../src/posix/posix.ts";
 import { pathOf } from "./sample_manifest.ts";
 
 const PAGE_BYTES = 8_192;
 const FILES = 400;
 
-type Random = (below: number) => number;
+export type Random = (below: number) => number;
 
 /** xorshift32: the same numbers for the same seed everywhere. */
-function randomFrom(seed: number): Random {
+export function randomFrom(seed: number): Random {
   let state = (seed * 2_654_435_761) >>> 0 || 1;
   return (below) => {
     state ^= state << 13;
@@ -32,7 +35,7 @@ function randomFrom(seed: number): Random {
   };
 }
 
-function damage(good: Uint8Array, older: Uint8Array, random: Random): Uint8Array {
+export function damage(good: Uint8Array, older: Uint8Array, random: Random): Uint8Array {
   const bytes = good.slice();
   const pages = bytes.length / PAGE_BYTES;
   const page = random(pages) * PAGE_BYTES;
@@ -80,13 +83,15 @@ function* answersOf(manifest: Manifest): Generator<string> {
   yield show(manifest.meta("instance_id"));
 }
 
+/** As the daemon opens it, or as the commands do. */
 async function verdictOf(
   directory: string,
+  native: NativePages | null,
   expected: readonly string[],
 ): Promise<string> {
   let manifest: Manifest;
   try {
-    manifest = await openManifest({ directory });
+    manifest = await openManifest({ directory, ...native && { native } });
   } catch (error) {
     if (error instanceof ManifestError) return "refused";
     throw error;
@@ -125,12 +130,15 @@ async function run(): Promise<void> {
   const manifest = await openManifest({ directory: work, readOnly: true });
   const expected = [...answersOf(manifest)];
   await manifest.close();
+  using posix = openPosix(nativeFile("libp4posix.so"));
   for (let seed = Number(from); seed < Number(to); seed++) {
     // deno-lint-ignore no-console -- the parent reads it
     console.log(`${seed} begun`);
     put(damage(good, older, randomFrom(seed)));
     // deno-lint-ignore no-console -- the parent reads it
-    console.log(`${seed} ${await verdictOf(work, expected)}`);
+    console.log(
+      `${seed} ${await verdictOf(work, seed % 2 === 0 ? posix : null, expected)}`,
+    );
   }
 }
 

@@ -76,11 +76,16 @@ export class ManifestModel {
     this.rows.delete(path);
   }
 
+  /** Above its own, and above that of each row that went. */
+  nextGeneration(row: ModelRow | undefined): number {
+    return 1 + Math.max(row?.entry.generation ?? 0, this.#floor);
+  }
+
   #put(
     path: DepotPath,
     row: ModelRow | undefined,
     change: Change,
-    generation = (row?.entry.generation ?? this.#floor) + 1,
+    generation = this.nextGeneration(row),
   ): void {
     const { queue } = change;
     const isLast = queue.kind === "last";

@@ -267,7 +267,7 @@ Deno.test("a manifest on disk does what the model does, and survives a reopen", 
           await manifest.close();
           for (const row of model.rows.values()) {
             if (row.entry.state !== "uploading") continue;
-            const generation = row.entry.generation + 1;
+            const generation = model.nextGeneration(row);
             row.entry = { ...row.entry, state: "dirty", generation };
           }
           return await openManifest({ directory });

@@ -34,6 +34,7 @@ export function encodeSidecar(file: StoredFile, metadata: ObjectMetadata): strin
     uid: metadata.uid,
     gid: metadata.gid,
     path: metadata.path,
+    generation: metadata.generation,
   }) + "\n";
 }
 
@@ -48,6 +49,7 @@ export function decodeSidecar(text: string, file: StoredFile): ObjectMetadata | 
   if (typeof fields !== "object" || fields === null) return null;
   if (fields.version !== FORMAT_VERSION || fields.size !== file.sizeBytes) return null;
   if (fields.stored_at !== Math.floor(file.storedAtMs / 1_000)) return null;
+  const generation = countOrNull(fields.generation);
   return {
     hash: hexOrNull(fields.hash),
     mtimeNs: integerOrNull(fields.mtime_ns),
@@ -55,6 +57,7 @@ export function decodeSidecar(text: string, file: StoredFile): ObjectMetadata | 
     uid: countOrNull(fields.uid),
     gid: countOrNull(fields.gid),
     path: typeof fields.path === "string" ? fields.path : null,
+    ...generation !== null && { generation },
   };
 }
 

@@ -1,0 +1,178 @@
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { Site, until } from "./site.ts";
+
+const QUICK = { P4CACHE_RESTART_GRACE_MS: "300" };
+
+/** How the NFS store marks the file of an object. */
+const OBJECT_FILE = "^f";
+
+function storeCopies(site: Site): string[] {
+  try {
+    return [...Deno.readDirSync(`${site.store}/.p4cache-meta/manifest`)]
+      .map(({ name }) => name.replace(OBJECT_FILE, "")).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+/** As `p4d` does it: what was there, also a marker, is replaced. */
+async function write(site: Site, name: string, content: string): Promise<void> {
+  const path = `${site.depot}/${name}`;
+  const directory = path.replace(/\/[^/]*$/, "");
+  await Deno.mkdir(directory, { recursive: true });
+  await Deno.writeTextFile(`${directory}/tmp.new`, content);
+  await Deno.rename(`${directory}/tmp.new`, path);
+}
+
+/** Each file's content, read as a program reads it. */
+async function contents(site: Site): Promise<Record<string, string>> {
+  const script = "import os, sys\n" +
+    "for d, _, names in os.walk(sys.argv[1]):\n" +
+    "  if '.p4cache' in d: continue\n" +
+    "  for n in names: print(os.path.relpath(os.path.join(d, n), sys.argv[1]), " +
+    "open(os.path.join(d, n)).read(), sep='=', end='\\0')\n";
+  const { code, stdout, stderr } = await site.program(
+    ["python3", "-c", script, site.depot],
+    { shim: true, env: QUICK },
+  );
+  deepStrictEqual([code, stderr], [0, ""]);
+  const found = stdout.split("\0").slice(0, -1).map((line) => {
+    const [name, content] = line.split("=");
+    return [name!, content!] as const;
+  });
+  return Object.fromEntries(found.sort());
+}
+
+/** The daily copy, made now: as on the first start after the copies were taken away. */
+async function copyAgain(site: Site): Promise<void> {
+  strictEqual(await site.end("SIGTERM"), 0);
+  await Deno.remove(`${site.depot}/.p4cache/manifest-copies`, { recursive: true });
+  const before = new Set(storeCopies(site));
+  const secondOf = (ms: number): number => Math.floor(ms / 1000);
+  const stopped = secondOf(Date.now());
+  await until("the name is another one", () => secondOf(Date.now()) > stopped);
+  await site.start();
+  await until(
+    "a new copy is in the store",
+    () => storeCopies(site).some((name) => !before.has(name)),
+  );
+}
+
+async function changeAndUpload(
+  site: Site,
+  files: Map<string, string>,
+  changes: Record<string, string>,
+): Promise<void> {
+  for (const [name, content] of Object.entries(changes)) {
+    await write(site, name, content);
+    files.set(name, content);
+  }
+  const { code, stderr } = await site.cli("drain", "--wait", "--config", configOf(site));
+  deepStrictEqual([code, stderr], [0, ""]);
+}
+
+function configOf(site: Site): string {
+  return `${site.directory}/config.json`;
+}
+
+Deno.test("a depot whose whole disk is lost comes back from the store alone", async () => {
+  await using site = await Site.open();
+  const files = new Map<string, string>();
+  await site.start();
+  const first = Object.fromEntries(
+    Array.from({ length: 40 }, (_, i) => [`d/${i}.c,v`, `first of ${i}\n`]),
+  );
+  await changeAndUpload(site, files, first);
+  await changeAndUpload(site, files, {
+    "d/1.c,v": "second\n",
+    "d/2.c,v": "second, too\n",
+  });
+  await site.evictAll();
+  // Of a renamed file only the manifest knows the name.
+  await Deno.rename(`${site.depot}/d/3.c,v`, `${site.depot}/d/renamed.c,v`);
+  files.set("d/renamed.c,v", files.get("d/3.c,v")!);
+  files.delete("d/3.c,v");
+  await copyAgain(site);
+  // After the copy: what the store's objects tell by themselves.
+  await changeAndUpload(site, files, { "d/1.c,v": "third\n", "d/new.c,v": "new\n" });
+  await changeAndUpload(site, files, { "d/1.c,v": "second\n" });
+  await site.end("SIGKILL");
+
+  await Deno.remove(site.depot, { recursive: true });
+  await Deno.mkdir(site.depot);
+  const rebuilt = await site.cli(
+    "rebuild-manifest",
+    "--config",
+    configOf(site),
+  );
+  match(rebuilt.stderr, /starting from the copy .* of the store/);
+  deepStrictEqual([rebuilt.code, /CHOSEN|LOST|NO OBJECT/.test(rebuilt.stdout)], [
+    0,
+    false,
+  ]);
+  await site.start();
+  await until("all markers are back", () => site.log.includes("scanned the depot"));
+  await until("every name is there", () => {
+    try {
+      return [...files.keys()].every((name) => Deno.lstatSync(`${site.depot}/${name}`));
+    } catch {
+      return false;
+    }
+  });
+  deepStrictEqual(await contents(site), Object.fromEntries([...files].sort()));
+});
+
+Deno.test("without any copy each file still has the content that was uploaded last", async () => {
+  await using site = await Site.open();
+  const files = new Map<string, string>();
+  await site.start();
+  for (const round of ["one\n", "two\n", "one\n", "two, again\n", "two\n"]) {
+    await changeAndUpload(site, files, { "a,v": round, "b,v": `b ${round}` });
+  }
+  await site.end("SIGKILL");
+  await Deno.remove(site.depot, { recursive: true });
+  await Deno.mkdir(site.depot);
+  const { code, stderr } = await site.cli(
+    "rebuild-manifest",
+    "--no-copy",
+    "--config",
+    configOf(site),
+  );
+  deepStrictEqual([code, stderr], [0, ""]);
+  await site.start();
+  await until("both are back", () => {
+    try {
+      return [...files.keys()].every((name) =>
+        Deno.lstatSync(`${site.depot}/${name}`).isSocket
+      );
+    } catch {
+      return false;
+    }
+  });
+  deepStrictEqual(await contents(site), Object.fromEntries([...files].sort()));
+});
+
+Deno.test("copies in the store are pruned by age, never the newest, and nothing else there", async () => {
+  await using site = await Site.open();
+  const meta = `${site.store}/.p4cache-meta/manifest`;
+  await site.start();
+  await until("a copy is in the store", () => storeCopies(site).length === 1);
+  const old = ["2001-01-01T00-00-00Z", "2002-01-01T00-00-00Z", "2003-01-01T00-00-00Z"];
+  for (const name of [...old, "notes.txt"]) {
+    await Deno.writeTextFile(`${meta}/${name}${OBJECT_FILE}`, "x");
+  }
+  const [newest] = storeCopies(site).filter((name) =>
+    name.startsWith("20") && name > "2004"
+  );
+  await copyAgain(site);
+  const kept = (): string[] => storeCopies(site);
+  await until(
+    "old ones are gone",
+    () => !kept().includes(old[0]!) && !kept().includes(old[1]!),
+  );
+  const names = kept();
+  ok(names.includes(newest!));
+  deepStrictEqual(names.length, 4);
+  ok(names.includes(old[2]!) && names.includes("notes.txt"));
+});
