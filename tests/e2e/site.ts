@@ -23,17 +23,21 @@ export interface SiteOptions {
   readonly config?: Record<string, unknown>;
   /** Who runs the daemon and owns the depot. Default: whoever runs the test, root. */
   readonly uid?: number;
+  /** Default: what P4CACHE names, else the launcher. */
+  readonly executable?: string;
 }
 
 export class Site implements AsyncDisposable {
   readonly directory: string;
   readonly #uid: number | null;
+  readonly #executable: string;
   #config: Record<string, unknown>;
   #daemon: Deno.ChildProcess | null = null;
 
   private constructor(directory: string, options: SiteOptions) {
     this.directory = directory;
     this.#uid = options.uid ?? null;
+    this.#executable = options.executable ?? EXECUTABLE;
     this.#config = {
       depot_path: this.depot,
       primary: { type: "nfs", path: this.store, initialize: true },
@@ -122,7 +126,9 @@ export class Site implements AsyncDisposable {
 
   /** Starts a command that runs until it is done, or killed. */
   spawn(args: string[]): Deno.ChildProcess {
-    const executable = this.#uid === null ? EXECUTABLE : `${this.directory}/p4-cache`;
+    const executable = this.#uid === null
+      ? this.#executable
+      : `${this.directory}/p4-cache`;
     return new Deno.Command("setpriv", {
       args: [...this.#asUser(), executable, ...args],
       stdin: "null",
@@ -148,7 +154,7 @@ export class Site implements AsyncDisposable {
 
   /** A command that waits for the daemon's answer or its end, as it is typed. */
   async cli(...args: string[]): Promise<Finished> {
-    return await run([EXECUTABLE, ...args], {}, true);
+    return await run([this.#executable, ...args], {}, true);
   }
 
   /** Runs a program, with the shim in it or not, as the depot's user or as root. */

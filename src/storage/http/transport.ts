@@ -13,6 +13,7 @@
 
 import type { Clock } from "../../core/clock.ts";
 import { type Body, EMPTY_BODY, readAll } from "./body.ts";
+import { Ending } from "./ending.ts";
 import { StalledError, Watchdog } from "./watchdog.ts";
 
 export interface TransportOptions {
@@ -134,30 +135,33 @@ class FetchTransport implements Transport {
     request.signal?.throwIfAborted();
     const uploadMs = (request.body?.length ?? 0) / UPLOAD_BYTES_PER_MS_MIN;
     const watchdog = new Watchdog(clock, stallMs, stallMs + uploadMs);
-    const signal = request.signal === undefined
-      ? watchdog.signal
-      : AbortSignal.any([request.signal, watchdog.signal]);
+    const ending = new Ending(watchdog, request.signal);
     try {
-      const response = await fetch(request.url, {
+      const asked = fetch(request.url, {
         method: request.method,
         // A proxy that compressed the answer would change its length.
         headers: { ...request.headers, "accept-encoding": "identity" },
         body: request.body,
         redirect: "manual",
         client: this.#client,
-        signal,
+        signal: ending.signal,
       });
+      // Whoever does not wait for it any more wants no body of it either.
+      asked.then((late) => {
+        if (ending.signal.aborted) late.body?.cancel().catch(() => {});
+      }, () => {});
+      const response = await ending.orElse(() => asked);
       watchdog.touch();
-      if (response.body === null) watchdog.end();
+      if (response.body === null) ending.release();
       return {
         status: response.status,
         headers: Object.fromEntries(response.headers),
         body: response.body === null
           ? EMPTY_BODY
-          : new WatchedBody(response, watchdog, request.signal, host),
+          : new WatchedBody(response, watchdog, ending, host),
       };
     } catch (error) {
-      watchdog.end();
+      ending.release();
       throw translated(error, request.signal, host);
     }
   }
@@ -171,43 +175,40 @@ class FetchTransport implements Transport {
 class WatchedBody implements Body {
   readonly #reader: ReadableStreamBYOBReader;
   readonly #watchdog: Watchdog;
-  readonly #signal: AbortSignal | undefined;
+  readonly #ending: Ending;
   readonly #host: string;
   /** Each read takes the memory away and gives it back. */
   #room: ArrayBuffer;
 
-  constructor(
-    response: Response,
-    watchdog: Watchdog,
-    signal: AbortSignal | undefined,
-    host: string,
-  ) {
+  constructor(response: Response, watchdog: Watchdog, ending: Ending, host: string) {
     this.#reader = response.body!.getReader({ mode: "byob" });
     const length = Number(response.headers.get("content-length") ?? ROOM_BYTES);
     this.#room = new ArrayBuffer(Math.max(1, Math.min(length, ROOM_BYTES)));
     this.#watchdog = watchdog;
-    this.#signal = signal;
+    this.#ending = ending;
     this.#host = host;
   }
 
   async read(): Promise<Uint8Array<ArrayBuffer> | null> {
     try {
-      const { done, value } = await this.#reader.read(new Uint8Array(this.#room));
+      const { done, value } = await this.#ending.orElse(() =>
+        this.#reader.read(new Uint8Array(this.#room))
+      );
       if (!done) {
         this.#watchdog.touch();
         this.#room = value.buffer;
         return value;
       }
-      this.#watchdog.end();
+      this.#ending.release();
       return null;
     } catch (error) {
-      this.#watchdog.end();
-      throw translated(error, this.#signal, this.#host);
+      this.cancel();
+      throw translated(error, this.#ending.callers, this.#host);
     }
   }
 
   cancel(): void {
-    this.#watchdog.end();
+    this.#ending.release();
     this.#reader.cancel().catch(() => {});
   }
 }
