@@ -138,9 +138,11 @@ aarch64:
 	@CC=aarch64-linux-gnu-gcc P4SHIM_EMULATOR="qemu-aarch64-static -L /usr/aarch64-linux-gnu" \
 	  tests/shim/run.sh $(BUILD)/aarch64
 
-real-programs: native
-	@tests/shim/run.sh $(BUILD) "on an evicted tree"
+real-programs: build
+	@scripts/toolchain/packages.sh programs
+	@$(DENO) run --allow-all tests/programs/real_programs.ts
 
-fuzz: packages
-	@$(MAKE) --no-print-directory -C shim fuzz BUILD=$(BUILD) SECS=$(SECS)
-	@$(MAKE) --no-print-directory -C helpers fuzz BUILD=$(BUILD) FUZZ_SECONDS=$(SECS)
+fuzz:
+	@scripts/toolchain/packages.sh fuzz
+	@mkdir -p $(BUILD)
+	@scripts/test/fuzz.sh $(BUILD) $(SECS)

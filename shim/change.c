@@ -73,6 +73,18 @@ static bool leads_out(int dirfd, const char *to) {
     return !inside;
 }
 
+/* What a directory of the depot holds would leave with it, markers and all, and the daemon would
+ * take it for deleted. EXDEV, as between two file systems: mv copies it then, file by file. */
+static bool takes_directory_out(int from_dirfd, const char *from, int to_dirfd, const char *to) {
+    struct p4shim_scratch *s = p4shim_scratch_take();
+    if (s == NULL) {
+        return true;
+    }
+    const bool inside = p4shim_locate(s, from_dirfd, from, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE;
+    p4shim_scratch_release(s);
+    return inside && leads_out(to_dirfd, to);
+}
+
 /* A marker that is about to leave the depot comes back first; a missing one that the store has
  * comes back to be renamed. Anything else is the kernel's. */
 static bool is_renamable(int from_dirfd, const char *from, int to_dirfd, const char *to) {
@@ -85,6 +97,8 @@ static bool is_renamable(int from_dirfd, const char *from, int to_dirfd, const c
     int verdict = P4SHIM_LEAVE;
     if (sys_fstatat(from_dirfd, from, &st, AT_SYMLINK_NOFOLLOW) != 0) {
         verdict = errno == ENOENT ? p4shim_restore_missing(from_dirfd, from) : P4SHIM_LEAVE;
+    } else if (S_ISDIR(st.st_mode)) {
+        verdict = takes_directory_out(from_dirfd, from, to_dirfd, to) ? EXDEV : P4SHIM_LEAVE;
     } else if (p4cache_marker_of_stat(&st, &size) && leads_out(to_dirfd, to)) {
         verdict = p4shim_restore_marker(from_dirfd, from, AT_SYMLINK_NOFOLLOW);
     }

@@ -48,6 +48,12 @@ helpers_tests() { # each of its programs ends with status 0, or stops the rest
   make --no-print-directory -C helpers test BUILD="$root/build" && echo "2 passed, 0 failed"
 }
 
+# Each target shortly; make fuzz SECS=600 for long.
+fuzz() {
+  scripts/toolchain/packages.sh fuzz && scripts/test/fuzz.sh build 3 || return 1
+  echo "$(grep -c '^ok - fuzz' build/test-logs/fuzz.log) passed, 0 failed"
+}
+
 # Some of them run the helpers as another user, who may not be allowed to enter the tree.
 root_tests() {
   local lib status
@@ -67,12 +73,14 @@ demo() { # variables...
 stage unit "$deno" test --allow-all --quiet src scripts
 stage helpers helpers_tests
 stage shim tests/shim/run.sh "$root/build"
+stage fuzz fuzz
 stage manifest "$deno" test --allow-all --quiet tests/manifest
 stage root root_tests
 stage conformance scripts/emulators/run_conformance.sh
 stage verify "$deno" test --allow-all --quiet tests/verify
 [ -d tests/model ] && stage model "$deno" test --allow-all --quiet tests/model
 [ -d tests/crash ] && stage crash "$deno" test --allow-all --quiet tests/crash
+[ -d tests/programs ] && stage programs "$deno" test --allow-all --quiet tests/programs
 [ -d tests/cli ] && stage cli "$deno" test --allow-all --quiet tests/cli
 stage e2e "$deno" test --allow-all --quiet tests/e2e
 stage demo demo P4CACHE="$root/build/p4-cache"

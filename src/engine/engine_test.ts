@@ -322,6 +322,16 @@ Deno.test("the secondary serves what the primary does not have", async () => {
   strictEqual(await fixture.read("a,v"), "content");
 });
 
+Deno.test("a marker that somebody touched is stamped again and restored", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "head 1.1;");
+  strictEqual(await evict(fixture.context, fixture.path("a,v")), "evicted");
+  const path = `${fixture.root}/a,v`;
+  fixture.posix.setTimes(path, { atimeNs: 1_800_000_000_000_000_000n, mtimeNs: null });
+  await fixture.restorer.restore(fixture.path("a,v"));
+  strictEqual(await fixture.read("a,v"), "head 1.1;");
+});
+
 Deno.test("a marker without a row is a fault, never an absent file", async () => {
   await using fixture = await openEngineFixture();
   fixture.posix.makeMarker(`${fixture.root}/a,v`, {

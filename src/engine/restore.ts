@@ -34,6 +34,7 @@ import type { RecallBudget } from "./recall_budget.ts";
 import { removeOwn } from "./remove_own.ts";
 import { asRestoreError, RestoreError } from "./restore_error.ts";
 import type { SpaceLedger } from "./space.ts";
+import { stampAgain } from "./stat.ts";
 
 export interface Restored {
   readonly sizeBytes: number;
@@ -177,6 +178,7 @@ async function restoreAsItIs(
     return { sizeBytes: look.stat.sizeBytes, wasEvicted: false };
   }
   if (look.kind === "other") {
+    if (stampAgain(context, path) !== null) return null; // a marker that somebody touched
     throw new RestoreError(
       "NOTFOUND",
       "a directory, link or foreign socket has this name",

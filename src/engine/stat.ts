@@ -31,6 +31,15 @@ export async function statFile(
   }
   if (look.kind === "file") return { stat: look.stat, resident: true };
   if (look.kind === "marker") return { stat: look.stat, resident: false };
+  const stat = stampAgain(context, path);
+  return stat === null ? null : { stat, resident: false };
+}
+
+/**
+ * Gives a marker whose size somebody overwrote its size back, from the row. Null if there is
+ * none: no row of an evicted file, or no socket at its name.
+ */
+export function stampAgain(context: EngineContext, path: DepotPath): LocalStat | null {
   const entry = context.manifest.get(path);
   if (entry === null || entry.resident || entry.stored === null) return null;
   const { sizeBytes } = entry.stored;
@@ -40,5 +49,5 @@ export async function statFile(
     atimeNs: encodeMarkerAtimeNs(sizeBytes),
     mtimeNs: null,
   });
-  return { stat: { ...stat, sizeBytes }, resident: false };
+  return { ...stat, sizeBytes };
 }

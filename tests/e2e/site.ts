@@ -110,6 +110,24 @@ export class Site implements AsyncDisposable {
     }
   }
 
+  /** Sends a signal to the daemon and leaves it at that. */
+  signal(name: "SIGSTOP" | "SIGCONT"): void {
+    this.#daemon!.kill(name);
+  }
+
+  /** Of the daemon's child that runs `program`. */
+  helperPid(program: string): number {
+    const { pid } = this.#daemon!;
+    for (const task of Deno.readDirSync(`/proc/${pid}/task`)) {
+      const children = Deno.readTextFileSync(`/proc/${pid}/task/${task.name}/children`);
+      for (const child of children.trim().split(" ").filter((it) => it !== "")) {
+        const command = Deno.readTextFileSync(`/proc/${child}/cmdline`).split("\0")[0]!;
+        if (command.endsWith(`/${program}`)) return Number(child);
+      }
+    }
+    throw new Error(`the daemon has no ${program}`);
+  }
+
   async start(): Promise<void> {
     const ready = this.#readyCount();
     this.#daemon = this.spawn(["run", "--config", `${this.directory}/config.json`]);

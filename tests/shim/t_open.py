@@ -181,6 +181,30 @@ def _(make):
     equal(depot.daemon.verbs(), [])
 
 
+@test("a directory does not leave the depot as it is: EXDEV, and mv copies what it holds")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    depot.write("main/jam/b,v")
+    depot.write(FILE)
+    depot.evict(FILE)
+    code = "import os, sys; os.rename(sys.argv[1], sys.argv[2])"
+    outside = os.path.join(depot.scratch, "out")
+    contains(depot.run(sys.executable, "-c", code, depot.path("main"), outside)[2], "[Errno 18]")
+    equal(depot.daemon.verbs(), [])
+    equal(depot.run("mv", depot.path("main"), outside, P4CACHE_STAT="restore"), (0, "", ""))
+    equal(sorted(os.listdir(os.path.join(outside, "jam"))), ["a,v", "b,v"])
+    equal(os.path.getsize(os.path.join(outside, "jam", "a,v")), 1000)
+    assert not os.path.lexists(depot.path("main"))
+    depot.write(FILE)
+    depot.evict(FILE)
+    equal(depot.run("mv", depot.path("main"), depot.path("moved")), (0, "", ""))  # within it
+    assert depot.is_marker("moved/jam/a,v")
+    within = os.path.join(depot.scratch, "d")  # no business of the shim's
+    os.mkdir(within)
+    equal(depot.run(sys.executable, "-c", code, within, within + "2"), (0, "", ""))
+
+
 EXCHANGE = """
 import ctypes, sys
 libc = ctypes.CDLL(None, use_errno=True)

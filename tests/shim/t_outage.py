@@ -105,6 +105,11 @@ def store_down(depot):
     depot.daemon.start()
 
 
+def disk_full(depot):
+    depot.daemon.answer["FETCH"] = lambda conn, path: "ERR FULL no room for it"
+    depot.daemon.start()
+
+
 def touched(depot):
     os.utime(depot.path(FILE))
 
@@ -112,6 +117,7 @@ def touched(depot):
 outage("daemon down", lambda depot: None)
 outage("daemon hung", hang)
 outage("store down", store_down)
+outage("disk full", disk_full)
 outage("marker touched, daemon down", touched)
 outage("shim absent", lambda depot: depot.daemon.start(), LD_PRELOAD=None)
 
