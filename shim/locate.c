@@ -55,10 +55,27 @@ static enum p4shim_place place_of_fd(struct p4shim_scratch *s, int fd) {
     return place_of_text(s);
 }
 
+/* Whether `path` still leads to what is in s->st. */
+static bool is_still_there(const struct p4shim_scratch *s, int dirfd, const char *path,
+                           int at_flags) {
+    struct stat now;
+    return sys_fstatat(dirfd, path, &now, at_flags) == 0 && now.st_ino == s->st.st_ino &&
+           now.st_dev == s->st.st_dev;
+}
+
+/* Within the moment of a restore the marker lies in the daemon's own directory, and a descriptor
+ * that was opened before is told that name. */
+static bool is_moved_aside(const struct p4shim_scratch *s) {
+    const char *rel = p4shim_below(s->text, p4shim_real_depot());
+    return rel != NULL && strncmp(rel, own_directory, sizeof own_directory - 1) == 0;
+}
+
 enum p4shim_place p4shim_locate(struct p4shim_scratch *s, int dirfd, const char *path,
                                 int at_flags) {
-    if (path[0] == '\0') {
-        return place_of_fd(s, dirfd); /* AT_EMPTY_PATH */
+    enum p4shim_place place;
+    if (path[0] == '\0') { /* AT_EMPTY_PATH */
+        place = place_of_fd(s, dirfd);
+        return place == P4SHIM_OUTSIDE && is_moved_aside(s) ? P4SHIM_GONE : place;
     }
     const int follow = at_flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0;
     struct p4shim_fd file = {.fd = sys_openat(dirfd, path, O_PATH | O_CLOEXEC | follow, 0)};
@@ -68,8 +85,12 @@ enum p4shim_place p4shim_locate(struct p4shim_scratch *s, int dirfd, const char 
     if (!p4shim_own(&file, P4SHIM_PATH)) {
         return P4SHIM_NOWHERE;
     }
-    const enum p4shim_place place = place_of_fd(s, file.fd);
+    place = place_of_fd(s, file.fd);
     p4shim_close(&file);
+    if (place == P4SHIM_OUTSIDE && is_moved_aside(s) &&
+        !is_still_there(s, dirfd, path, at_flags)) {
+        place = P4SHIM_GONE;
+    }
     return place;
 }
 

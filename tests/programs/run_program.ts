@@ -29,7 +29,9 @@ async function transcript(site: Site, program: Program): Promise<string[]> {
     text += `step ${i + 1}\n${output}`;
     await site.barrier();
   }
-  text += `tree\n${await site.tree()}`;
+  const tree = await site.tree();
+  if (!tree.endsWith("exit=0\n")) throw new Error(`the tree cannot be read:\n${tree}`);
+  text += `tree\n${tree}`;
   for (const [pattern, word] of program.hides ?? []) text = text.replace(pattern, word);
   return text.split("\n");
 }

@@ -31,9 +31,13 @@ def line_of(path):
     return f"{st.st_mode:o} {st.st_size} {digest}"
 
 
+def refuse(error):
+    raise error
+
+
 def main():
     top = sys.argv[1]
-    for directory, names, files in os.walk(top):
+    for directory, names, files in os.walk(top, onerror=refuse):
         names[:] = sorted(n for n in names if n != ".p4cache")
         for name in sorted(names + files):
             path = os.path.join(directory, name)

@@ -4,7 +4,8 @@
  * would), with FAULT_ERRNO. FAULT_STEAL=n: just before the n-th call another thread of the host
  * has closed every descriptor of a kind that the shim uses, and opened its database,
  * FAULT_DATABASE, under its number. FAULT_COUNT=file: appends a byte a call, to learn how many
- * there are. FAULT_MISSING="name name": libc has no such names.
+ * there are. FAULT_MISSING="name name": libc has no such names. FAULT_EXCHANGE=n: just before the
+ * n-th call FAULT_FILE and FAULT_TARGET change places, as when the daemon restores or evicts.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,6 +14,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -87,6 +89,10 @@ long p4shim_syscall(long number, ...) {
     static atomic_long calls;
     const long call = atomic_fetch_add(&calls, 1) + 1;
     count_call();
+    if (call == setting("FAULT_EXCHANGE")) {
+        syscall(SYS_renameat2, AT_FDCWD, getenv("FAULT_FILE"), AT_FDCWD, getenv("FAULT_TARGET"),
+                RENAME_EXCHANGE);
+    }
     if (call == setting("FAULT_STEAL")) {
         steal_descriptors(number);
     }

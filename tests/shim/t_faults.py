@@ -77,6 +77,58 @@ def _(make):
                   f"call {call} of {calls}, {errno.errorcode[error]}")
 
 
+class Exchange:
+    """A file and its marker, one of them in the daemon's own directory."""
+
+    def __init__(self, make, is_evicted):
+        self.depot = make()
+        self.depot.library = os.path.join(self.depot.out, "libp4shim-faults.so")
+        self.depot.daemon.start()
+        self.is_evicted = is_evicted
+        self.aside = os.path.join(self.depot.own, "tmp", "aside")
+
+    def probe(self, call, **extra):
+        depot = self.depot
+        shutil.rmtree(depot.path("main"), ignore_errors=True)
+        for left in (self.aside, os.path.join(depot.scratch, "moved")):
+            if os.path.lexists(left):
+                os.unlink(left)
+        path = depot.write(FILE, mode=0o644)
+        shutil.copy2(path, self.aside)
+        depot.evict(FILE)
+        if not self.is_evicted:
+            os.rename(self.aside, self.aside + "2")
+            os.rename(path, self.aside)
+            os.rename(self.aside + "2", path)
+        target = os.path.dirname(path) if call == "readdir" else path
+        return depot.probe(call, target, FAULT_FILE=self.aside, FAULT_TARGET=path, **extra)
+
+
+# For the calls that restore, and for those that look.
+EXCHANGED = ("open", "open_rdwr", "openat", "open_by_dirfd", "open_relative", "fopen", "stat",
+             "statx", "open_path", "truncate", "link", "rename_out", "readdir", "walk")
+
+
+def exchanged(what, is_evicted):
+    @test(f"{what} at any moment of a call, the program sees the file")
+    def _(make):
+        exchange = Exchange(make, is_evicted)
+        for call in EXCHANGED:
+            sound = exchange.probe(call)
+            count = os.path.join(exchange.depot.top, "count")
+            equal(exchange.probe(call, FAULT_COUNT=count), sound, call)
+            calls = os.path.getsize(count)
+            os.unlink(count)
+            assert calls > 0 and "status=" not in sound, f"{call}: {calls} calls, {sound}"
+            for n in range(1, calls + 1):
+                equal(exchange.probe(call, FAULT_EXCHANGE=str(n)), sound,
+                      f"{call}, exchanged before call {n} of {calls}")
+
+
+exchanged("restored by somebody else", True)
+exchanged("evicted", False)
+
+
 @test("descriptors stolen before any system call of the shim: the host's file is not touched")
 def _(make):
     course = Course(make)
