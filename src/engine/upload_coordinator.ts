@@ -1,10 +1,13 @@
 /**
- * Keeps `upload_threads` uploads going, in the order in which files became dirty.
+ * Keeps `upload_threads` uploads going, in the order in which files became dirty; but big
+ * files never have all threads, so that a few of them, which take hours, do not keep back
+ * thousands that take seconds.
  *
  * @module
  */
 
 import type { DepotPath } from "../core/names.ts";
+import { MIB } from "../core/units.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { PathAndEntry } from "../manifest/manifest.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
@@ -13,8 +16,21 @@ import { upload } from "./upload.ts";
 /** Rows read from the queue at a time: enough that those in flight do not hide the rest. */
 const QUEUE_WINDOW = 256;
 
+/** Read instead while all of those are big and a thread waits for another. */
+const QUEUE_WINDOW_DEEP = 4_096;
+
+const DEEP_LOOK_MS = 1_000;
+
+/** From here on a file is big: seconds at 1 Gbit/s. */
+const BIG_BYTES = 256 * MIB;
+
 /** A look at the queue even if nobody woke us, in milliseconds. */
 const IDLE_MS = 5_000;
+
+interface Due {
+  readonly path: DepotPath;
+  readonly isBig: boolean;
+}
 
 export class UploadCoordinator {
   readonly #context: EngineContext;
@@ -22,8 +38,10 @@ export class UploadCoordinator {
   readonly #running = new Map<DepotPath, Promise<void>>();
   readonly #onUploaded: () => void;
   /** Due and settled when they were read; each upload looks at its row again. */
-  #queue: DepotPath[] = [];
+  #queue: Due[] = [];
+  #runningBigCount = 0;
   #nextDueMs = 0;
+  #nextDeepLookMs = 0;
 
   constructor(context: EngineContext, onUploaded: () => void) {
     this.#context = context;
@@ -49,41 +67,76 @@ export class UploadCoordinator {
   /** Starts what may start now; returns how long nothing more can, in milliseconds. */
   #startDue(): number {
     const { clock, settings } = this.#context;
-    if (this.#queue.length === 0) this.#refill();
-    while (this.#queue.length > 0 && this.#running.size < settings().uploadThreads) {
-      this.#start(this.#queue.shift()!);
-      if (this.#queue.length === 0) this.#refill();
+    while (this.#running.size < settings().uploadThreads) {
+      const next = this.#takeNext();
+      if (next === null) break;
+      this.#start(next);
     }
     // Every place is taken: the end of an upload wakes us, and nothing earlier helps.
     if (this.#running.size >= settings().uploadThreads) return IDLE_MS;
     return Math.max(0, Math.min(IDLE_MS, this.#nextDueMs - clock.nowMs()));
   }
 
+  /** The first that may start; null if none may, also in a fresh look at the queue. */
+  #takeNext(): Due | null {
+    for (const windowRows of [0, QUEUE_WINDOW, QUEUE_WINDOW_DEEP]) {
+      if (windowRows === QUEUE_WINDOW_DEEP && !this.#mayLookDeep()) break;
+      if (windowRows > 0) this.#refill(windowRows);
+      const index = this.#queue.findIndex(({ path, isBig }) =>
+        !this.#running.has(path) && !(isBig && this.#isFullOfBig())
+      );
+      if (index >= 0) return this.#queue.splice(index, 1)[0]!;
+      // A deeper look finds others only where big ones are in the way.
+      if (windowRows > 0 && this.#queue.length === 0) break;
+    }
+    return null;
+  }
+
+  /** It costs some 20 ms, and a burst of writes wakes us for each. */
+  #mayLookDeep(): boolean {
+    const nowMs = this.#context.clock.monotonicMs();
+    if (nowMs < this.#nextDeepLookMs) return false;
+    this.#nextDeepLookMs = nowMs + DEEP_LOOK_MS;
+    return true;
+  }
+
+  /** One thread is for files that are not big; with a single thread each waits its turn. */
+  #isFullOfBig(): boolean {
+    const { uploadThreads } = this.#context.settings();
+    return uploadThreads > 1 && this.#runningBigCount >= uploadThreads - 1;
+  }
+
   /** Reads on in the durable queue, past what is under way and what has not settled. */
-  #refill(): void {
+  #refill(windowRows: number): void {
+    this.#queue = [];
     const { manifest, clock, settings } = this.#context;
     const { uploadSettleMs } = settings();
     const nowMs = clock.nowMs();
     const retryAtMs = manifest.nextRetryAtMs() ?? 0;
     // One that is due is in this window or under way: it is no reason to look again at once.
     this.#nextDueMs = retryAtMs > nowMs ? retryAtMs : nowMs + IDLE_MS;
-    for (const row of manifest.dirtyDue(nowMs, QUEUE_WINDOW + this.#running.size)) {
+    for (const row of manifest.dirtyDue(nowMs, windowRows + this.#running.size)) {
       if (this.#running.has(row.path)) continue;
       const settledInMs = settledAtMs(row, uploadSettleMs) - nowMs;
       // An mtime in the future (a clock that jumped, a restored backup) settles at once.
       if (settledInMs > 0 && settledInMs <= uploadSettleMs) {
         this.#nextDueMs = Math.min(this.#nextDueMs, nowMs + settledInMs);
-      } else this.#queue.push(row.path);
+      } else {
+        const isBig = row.entry.local.sizeBytes >= BIG_BYTES;
+        this.#queue.push({ path: row.path, isBig });
+      }
     }
   }
 
-  #start(path: DepotPath): void {
+  #start({ path, isBig }: Due): void {
+    if (isBig) this.#runningBigCount += 1;
     const done = upload(this.#context, path)
       .then((outcome) => {
         if (outcome === "uploaded") this.#onUploaded();
       })
       .catch((error) => this.#waitAfter(path, error))
       .finally(() => {
+        if (isBig) this.#runningBigCount -= 1;
         this.#running.delete(path);
         this.#wakeUp.wake();
       });

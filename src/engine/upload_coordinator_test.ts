@@ -1,6 +1,7 @@
-import { ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { openEngineFixture } from "../../tests/support/engine_fixture.ts";
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
+import { MIB } from "../core/units.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { observe, REPORTED } from "./observe.ts";
 import { upload } from "./upload.ts";
@@ -43,4 +44,47 @@ Deno.test("a retry that is due and waits behind another operation does not keep 
   stop.abort();
   restored.resolve();
   await Promise.all([run, held]);
+});
+
+Deno.test("big files leave a thread to small ones, also to those behind hundreds of big ones", async () => {
+  await using fixture = await openEngineFixture({ settings: { uploadThreads: 3 } });
+  const { context, primary, manifest } = fixture;
+  const bigs = Array.from({ length: 300 }, (_, i) => `big${i},v`);
+  await Deno.writeTextFile(`${fixture.root}/one`, "");
+  await Deno.truncate(`${fixture.root}/one`, 256 * MIB);
+  for (const name of bigs) {
+    // Rows of big files; the disk need not have as many of them.
+    await Deno.link(`${fixture.root}/one`, `${fixture.root}/${name}`);
+    await observe(context, fixture.path(name), REPORTED);
+  }
+  for (let i = 0; i < 20; i++) {
+    await fixture.write(`small${i},v`, `content ${i}`);
+    await observe(context, fixture.path(`small${i},v`), REPORTED);
+  }
+  const bigEnd = Promise.withResolvers<void>();
+  const twoBigSent = Promise.withResolvers<void>();
+  let bigCount = 0;
+  let bigCountMax = 0;
+  const original = primary.upload.bind(primary);
+  primary.upload = async (request) => {
+    if (request.source.sizeBytes < MIB) return await original(request);
+    bigCountMax = Math.max(bigCountMax, ++bigCount);
+    if (bigCount === 2) twoBigSent.resolve();
+    await bigEnd.promise;
+    throw new Error("a big one is not needed");
+  };
+  const stop = new AbortController();
+  const smallsDone = Promise.withResolvers<void>();
+  let uploadedCount = 0;
+  const coordinator = new UploadCoordinator(
+    { ...context, signal: stop.signal },
+    () => void (++uploadedCount === 20 && smallsDone.resolve()),
+  );
+  const run = coordinator.run();
+  await Promise.all([smallsDone.promise, twoBigSent.promise]);
+  const cleanFiles = manifest.counters().cleanFiles;
+  stop.abort();
+  bigEnd.resolve();
+  await run;
+  deepStrictEqual([bigCountMax, cleanFiles], [2, 20]);
 });
