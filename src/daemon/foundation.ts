@@ -16,6 +16,7 @@ import type { NativePages } from "../manifest/page_file.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import { type Ledger, openLedger } from "../obs/jsonl_ledger.ts";
 import type { Logger, OpenLogger, openLogger } from "../obs/logger.ts";
+import { MIB } from "../core/units.ts";
 import { nativeFile } from "../posix/native_files.ts";
 import type { LeafPages } from "../posix/leaf_pages.ts";
 import { openPosix, type Posix } from "../posix/posix.ts";
@@ -46,17 +47,35 @@ export async function openFoundation(
   posix.prctlNotDumpable();
   const state = await openStateDirectory(posix, config.depotPath, config.manage);
   cleanup.defer(() => state.close());
-  const manifest = await openManifestOrExplain(`${state.path}/manifest`, posix);
+  const manifest = await openManifestOrExplain(`${state.path}/manifest`, posix, log);
   cleanup.defer(() => manifest.close());
   return { log, posix, state, manifest, cleanup };
 }
 
+/** Some 10,000 transactions of single files. */
+const RESERVE_BYTES = 32 * MIB;
+
 async function openManifestOrExplain(
   directory: string,
   native: NativePages,
+  log: Logger,
 ): Promise<Manifest> {
+  const onChange = (state: "used" | "kept" | "missing"): void => {
+    if (state === "used") {
+      log.error(
+        "the disk is full: the manifest goes on in the room that was kept for it; make " +
+          "room now, or uploads, restores and deletes stop",
+      );
+    } else if (state === "missing") {
+      log.warn("no room can be kept for the manifest: the disk is full");
+    } else log.debug("room is kept for the manifest", { bytes: RESERVE_BYTES });
+  };
   try {
-    return await openManifest({ directory, native });
+    return await openManifest({
+      directory,
+      native,
+      reserve: { sizeBytes: RESERVE_BYTES, onChange },
+    });
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
     const advice = error.fault === "damaged"

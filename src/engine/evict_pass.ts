@@ -31,7 +31,8 @@ export async function runEvictPass(
   context: EngineContext,
   space: SpaceLedger,
 ): Promise<EvictPass> {
-  const free = context.posix.statvfs(context.root).freeBytes - space.reservedBytes;
+  const { freeBytes } = context.posix.statvfs(context.root);
+  const free = freeBytes - space.reservedBytes - space.awaitedBytes;
   const plan = planEviction(context.settings(), context.manifest.counters(), free);
   const pass = new Pass(context, plan);
   await pass.run();

@@ -39,7 +39,7 @@ const READ_ONCE_SHARE = 0.09;
  * What to evict now. Over `maxCacheBytes` the cache is brought down to
  * max(1, 90 % of the low watermark); too little free space asks for the difference.
  *
- * @param freeBytes Free on the depot's disk, less what restores have reserved.
+ * @param freeBytes Free on the depot's disk, less what restores have reserved or wait for.
  */
 export function planEviction(
   limits: EvictLimits,

@@ -27,7 +27,7 @@ async function metricOf(sim: SimEngine, name: string): Promise<number> {
 }
 
 Deno.test("a user gets his share of the day's recall and no more, others go on, and the next day begins anew", async () => {
-  await using sim = await openSimEngine(LIMITS, EVENING);
+  await using sim = await openSimEngine(LIMITS, { start: EVENING });
   const files = await evictedFiles(sim, 20);
   const scan = (i: number): Promise<unknown> =>
     sim.engine.restore(files[i]!, { client: SCANNER });
@@ -51,7 +51,7 @@ Deno.test("a user gets his share of the day's recall and no more, others go on, 
 });
 
 Deno.test("a restart does not begin the day anew, and a failed restore is not counted", async () => {
-  await using sim = await openSimEngine(LIMITS, EVENING);
+  await using sim = await openSimEngine(LIMITS, { start: EVENING });
   const files = await evictedFiles(sim, 3);
   await sim.engine.restore(files[0]!, { client: P4D });
   const { download } = sim.context.primary;

@@ -20,6 +20,7 @@ export class SpaceLedger {
   readonly #context: EngineContext;
   readonly #askForEviction: () => void;
   #reservedBytes = 0;
+  #awaitedBytes = 0;
 
   constructor(context: EngineContext, askForEviction: () => void) {
     this.#context = context;
@@ -28,6 +29,11 @@ export class SpaceLedger {
 
   get reservedBytes(): number {
     return this.#reservedBytes;
+  }
+
+  /** Of restores that wait for room: what eviction is to free for them. */
+  get awaitedBytes(): number {
+    return this.#awaitedBytes;
   }
 
   /** Bytes that may still be taken without going below `min_free_bytes`. */
@@ -39,9 +45,37 @@ export class SpaceLedger {
   /**
    * Runs `work` with `sizeBytes` set aside.
    *
-   * @throws {NoSpaceError} If eviction does not make the room within a minute.
+   * @throws {NoSpaceError} If eviction does not make the room within a minute, or cannot.
    */
   async reserve<T>(sizeBytes: number, work: () => Promise<T>): Promise<T> {
+    this.#refuseTooLarge(sizeBytes);
+    this.#awaitedBytes += sizeBytes;
+    try {
+      await this.#waitForRoom(sizeBytes);
+    } finally {
+      this.#awaitedBytes -= sizeBytes;
+    }
+    this.#reservedBytes += sizeBytes;
+    try {
+      return await work();
+    } finally {
+      this.#reservedBytes -= sizeBytes;
+    }
+  }
+
+  /** For such a file eviction would empty the whole cache, and still fail. */
+  #refuseTooLarge(sizeBytes: number): void {
+    const { posix, root, settings } = this.#context;
+    const { minFreeBytes } = settings();
+    const { totalBytes } = posix.statvfs(root);
+    if (sizeBytes <= totalBytes - minFreeBytes) return;
+    throw new NoSpaceError(
+      `${sizeBytes} bytes never fit: the disk has ${totalBytes}, and min_free_bytes is ` +
+        `${minFreeBytes}`,
+    );
+  }
+
+  async #waitForRoom(sizeBytes: number): Promise<void> {
     const { clock, signal } = this.#context;
     const deadlineMs = clock.monotonicMs() + WAIT_MS_MAX;
     while (this.availableBytes() < sizeBytes) {
@@ -53,12 +87,6 @@ export class SpaceLedger {
         );
       }
       await clock.sleep(WAIT_MS_STEP, signal);
-    }
-    this.#reservedBytes += sizeBytes;
-    try {
-      return await work();
-    } finally {
-      this.#reservedBytes -= sizeBytes;
     }
   }
 }

@@ -10,7 +10,7 @@
  */
 
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
-import type { KeyValueReads } from "./key_value.ts";
+import type { KeyValueReads, KeyValueStore } from "./key_value.ts";
 import { DATA_FILE, LmdbKeyValue } from "./lmdb_key_value.ts";
 import { type Manifest, ManifestError } from "./manifest.ts";
 import { ManifestStore } from "./manifest_store.ts";
@@ -20,6 +20,7 @@ import { removeIfThere, syncDirectory } from "./directories.ts";
 import { migrateFromSchema1 } from "./migrate.ts";
 import { damaged, ManifestReader } from "./reader.ts";
 import { firstWrites, SCHEMA_VERSION } from "./schema.ts";
+import { type ReserveOptions, SpaceReserve, withReserve } from "./space_reserve.ts";
 
 export interface OpenManifestOptions {
   readonly directory: string;
@@ -28,6 +29,8 @@ export interface OpenManifestOptions {
   readonly readOnly?: boolean;
   /** Makes the look at all pages fast: a daemon does not serve before. */
   readonly native?: NativePages;
+  /** Room that is kept on the disk for its commits. Default: none. */
+  readonly reserve?: Pick<ReserveOptions, "sizeBytes" | "onChange">;
 }
 
 /**
@@ -38,7 +41,8 @@ export interface OpenManifestOptions {
  * and `readOnly`). Nothing was changed.
  */
 export async function openManifest(
-  { directory, clock = SYSTEM_CLOCK, readOnly = false, native }: OpenManifestOptions,
+  { directory, clock = SYSTEM_CLOCK, readOnly = false, native, reserve }:
+    OpenManifestOptions,
 ): Promise<Manifest> {
   if (!hasManifest(directory)) {
     if (readOnly) {
@@ -55,7 +59,7 @@ export async function openManifest(
     if (isOlder) await migrateFromSchema1(store);
     checkSchema(store, directory);
     const manifest = new ManifestStore({
-      store,
+      store: reserve === undefined ? store : reserved(store, directory, reserve, clock),
       clock,
       readOnly,
       backup: (target) => copyManifest(store, target),
@@ -66,6 +70,18 @@ export async function openManifest(
     await store.close();
     throw error;
   }
+}
+
+/** The room is beside the manifest, so that a copy of its directory is of it alone. */
+function reserved(
+  store: LmdbKeyValue,
+  directory: string,
+  options: Pick<ReserveOptions, "sizeBytes" | "onChange">,
+  clock: Clock,
+): KeyValueStore {
+  const reserve = new SpaceReserve({ ...options, path: `${directory}.reserve`, clock });
+  reserve.fill();
+  return withReserve(store, reserve);
 }
 
 /** @throws {ManifestError} `damaged` if the directory has other things, but not the data. */

@@ -1,4 +1,5 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
 import { parseDepotPath } from "../../src/core/names.ts";
 import { checkManifest } from "../../src/manifest/check_manifest.ts";
 import { LmdbKeyValue } from "../../src/manifest/lmdb_key_value.ts";
@@ -186,6 +187,67 @@ async function fillAndRecover(root: string): Promise<void> {
   const again = await openManifest({ directory, readOnly: true });
   strictEqual(again.counters().dirtyFiles, written + 1);
   await again.close();
+}
+
+Deno.test("on a full disk commits go on in the room that is kept, which comes back with the space", async (t) => {
+  const root = await Deno.makeTempDir({ prefix: "p4-cache-manifest-reserve-" });
+  if (!await mountTmpfs(root, 8 * 1024 * 1024)) {
+    await Deno.remove(root);
+    await t.step({
+      name: "mounting a small file system needs root",
+      ignore: true,
+      fn(): void {},
+    });
+    return;
+  }
+  try {
+    await commitOnReserve(root);
+  } finally {
+    await new Deno.Command("umount", { args: [root] }).output();
+    await Deno.remove(root);
+  }
+});
+
+async function commitOnReserve(root: string): Promise<void> {
+  const directory = `${root}/manifest`;
+  const said: string[] = [];
+  let nowMs = 1_000;
+  const clock = { ...SYSTEM_CLOCK, monotonicMs: () => nowMs };
+  const manifest = await openManifest({
+    directory,
+    clock,
+    reserve: { sizeBytes: 1024 * 1024, onChange: (state) => void said.push(state) },
+  });
+  deepStrictEqual(said, ["kept"]);
+  fillDisk(`${root}/filler`);
+  let written = 0;
+  // Until the pages that LMDB has free are used up, and with the room that was kept after.
+  while (said.length === 1) await writeFile(manifest, written++);
+  deepStrictEqual(said, ["kept", "used"]);
+  strictEqual(manifest.trouble(), null);
+  for (let i = 0; i < 20; i++) await writeFile(manifest, written++);
+  await Deno.remove(`${root}/filler`);
+  nowMs += 60_000;
+  await writeFile(manifest, written++);
+  deepStrictEqual(said, ["kept", "used", "kept"]);
+  strictEqual(Deno.statSync(`${directory}.reserve`).size, 1024 * 1024);
+  await manifest.close();
+  deepStrictEqual(await faultsOf(directory), []);
+  const again = await openManifest({ directory, readOnly: true });
+  strictEqual(again.counters().dirtyFiles, written);
+  await again.close();
+}
+
+/** Takes every byte that is left. */
+function fillDisk(path: string): void {
+  using file = Deno.openSync(path, { write: true, create: true });
+  for (let size = 1024 * 1024; size >= 4096;) {
+    try {
+      file.writeSync(new Uint8Array(size));
+    } catch {
+      size /= 2;
+    }
+  }
 }
 
 Deno.test("close() while a write fails ends in order", async (t) => {

@@ -35,12 +35,19 @@ export interface SimEngine extends AsyncDisposable {
   isResident(path: string): boolean;
 }
 
+export interface SimOptions {
+  /** Wall time at the beginning. */
+  readonly start?: string;
+  /** Of the disk. */
+  readonly capacityBytes?: number;
+}
+
 export async function openSimEngine(
   changes: Partial<EngineSettings> = {},
-  start?: string,
+  { start, capacityBytes }: SimOptions = {},
 ): Promise<SimEngine> {
   const clock = new ManualClock(start);
-  const disk = new MemDisk(() => BigInt(clock.nowMs()) * 1_000_000n);
+  const disk = new MemDisk(() => BigInt(clock.nowMs()) * 1_000_000n, capacityBytes);
   for (const name of ["", "/.p4cache", "/.p4cache/tmp", "/.p4cache/evicting"]) {
     disk.create("mkdir", `${ROOT}${name}`, "directory", 0o755);
   }
