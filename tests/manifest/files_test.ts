@@ -230,7 +230,7 @@ async function commitOnReserve(root: string): Promise<void> {
   nowMs += 60_000;
   await writeFile(manifest, written++);
   deepStrictEqual(said, ["kept", "used", "kept"]);
-  strictEqual(Deno.statSync(`${directory}.reserve`).size, 1024 * 1024);
+  strictEqual((await Deno.stat(`${directory}.reserve`)).size, 1024 * 1024);
   await manifest.close();
   deepStrictEqual(await faultsOf(directory), []);
   const again = await openManifest({ directory, readOnly: true });
