@@ -19,6 +19,16 @@ export type ProxyFault =
   | { readonly kind: "cut"; readonly afterBytes: number }
   /** Sends nothing more after so many bytes of the body; -1: not even an answer. */
   | { readonly kind: "stall"; readonly afterBytes: number }
+  /** Ends the body after so many bytes as if it were whole. */
+  | { readonly kind: "short"; readonly afterBytes: number }
+  /** Adds bytes to the end of the body. */
+  | { readonly kind: "long"; readonly moreBytes: number }
+  /** Sends so many bytes at a time, and awaits `between` before each but the first. */
+  | {
+    readonly kind: "drip";
+    readonly pieceBytes: number;
+    readonly between: (sentBytes: number) => Promise<void>;
+  }
   /** Inverts one byte of the body. */
   | { readonly kind: "flip"; readonly atByte: number };
 
@@ -61,7 +71,7 @@ export function startFaultProxy(upstream: string, plan: ProxyPlan): FaultProxy {
       return new Response(method === "HEAD" ? null : body, { status, headers: own });
     }
     const hasBody = method !== "GET" && method !== "HEAD";
-    const real = await fetch(upstream + target, {
+    let real = await fetch(upstream + target, {
       method,
       headers,
       body: hasBody ? new Uint8Array(await request.arrayBuffer()) : null,
@@ -75,9 +85,14 @@ export function startFaultProxy(upstream: string, plan: ProxyPlan): FaultProxy {
     }
     if (fault.kind === "stall" && fault.afterBytes < 0) {
       await real.body?.cancel();
-      return await new Promise((_, reject) => {
-        ended.signal.addEventListener("abort", () => reject(ended.signal.reason));
-      });
+      await aborted(ended.signal);
+      return new Response(null, { status: 500 });
+    }
+    if (fault.kind === "drip") return passedOn(real, dripping(real.body!, fault));
+    if (fault.kind === "short" || fault.kind === "long") {
+      // The length is left out, so that the end is the end.
+      real = new Response(real.body, real);
+      real.headers.delete("content-length");
     }
     return passedOn(real, damaged(real.body!, fault, ended.signal));
   };
@@ -99,35 +114,57 @@ export function startFaultProxy(upstream: string, plan: ProxyPlan): FaultProxy {
   };
 }
 
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    signal.addEventListener("abort", () => resolve());
+  });
+}
+
 function passedOn(real: Response, body: BodyInit | null = real.body): Response {
   const { status, headers } = real;
   return new Response(body, { status, headers });
 }
 
+type Bytes = Uint8Array<ArrayBuffer>;
+
+function dripping(
+  body: ReadableStream<Bytes>,
+  { pieceBytes, between }: Extract<ProxyFault, { kind: "drip" }>,
+): ReadableStream<Bytes> {
+  const pieces = async function* (): AsyncGenerator<Bytes> {
+    const all = new Uint8Array(await new Response(body).arrayBuffer());
+    for (let sent = 0; sent < all.length; sent += pieceBytes) {
+      if (sent > 0) await between(sent);
+      yield all.subarray(sent, sent + pieceBytes);
+    }
+  };
+  return ReadableStream.from(pieces());
+}
+
 function damaged(
-  body: ReadableStream<Uint8Array<ArrayBuffer>>,
-  fault: Extract<ProxyFault, { kind: "cut" | "stall" | "flip" }>,
+  body: ReadableStream<Bytes>,
+  fault: Extract<ProxyFault, { kind: "cut" | "stall" | "flip" | "short" | "long" }>,
   ended: AbortSignal,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
+): ReadableStream<Bytes> {
   const reader = body.getReader();
+  const bytesMax = "afterBytes" in fault ? fault.afterBytes : Infinity;
   let passed = 0;
   return new ReadableStream({
     async pull(controller): Promise<void> {
-      if (fault.kind !== "flip" && passed >= fault.afterBytes) {
+      if (passed >= bytesMax) {
         await reader.cancel();
         if (fault.kind === "cut") return controller.error(new Error("cut"));
-        return await new Promise((resolve) => {
-          ended.addEventListener("abort", () => {
-            controller.error(ended.reason);
-            resolve();
-          });
-        });
+        if (fault.kind === "short") return controller.close();
+        await aborted(ended);
+        return controller.error(ended.reason);
       }
       const { done, value } = await reader.read();
-      if (done) return controller.close();
-      const bytes = fault.kind === "flip"
-        ? value
-        : value.subarray(0, fault.afterBytes - passed);
+      if (done) {
+        if (fault.kind === "long") controller.enqueue(new Uint8Array(fault.moreBytes));
+        return controller.close();
+      }
+      const bytes = value.subarray(0, bytesMax - passed);
       if (fault.kind === "flip") {
         const at = fault.atByte - passed;
         if (at >= 0 && at < bytes.length) bytes[at] = ~bytes[at]! & 0xff;

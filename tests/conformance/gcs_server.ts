@@ -105,6 +105,16 @@ class GcsService {
       Buffer.from(signature, "base64url"),
     );
     if (!isValid) return Response.json({ error: "invalid_grant" }, { status: 400 });
+    const { iat, exp } = JSON.parse(Buffer.from(claims!, "base64url").toString());
+    const nowSeconds = Date.now() / 1_000;
+    if (iat > nowSeconds + 300 || exp < nowSeconds - 300 || exp > iat + 3_600) {
+      return Response.json({
+        error: "invalid_grant",
+        "error_description": "Invalid JWT: Token must be a short-lived token (60 " +
+          "minutes) and in a reasonable timeframe. Check your iat and exp values in the " +
+          "JWT claim.",
+      }, { status: 400 });
+    }
     const token = crypto.randomUUID();
     this.tokens.add(token);
     return Response.json({

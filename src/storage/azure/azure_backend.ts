@@ -35,6 +35,7 @@ import {
   SettingsError,
 } from "../cloud_settings.ts";
 import { mappedBody, takeBody } from "../http/body.ts";
+import { fromTheStore } from "../http/http_fault.ts";
 import { openTransport, type Transport } from "../http/transport.ts";
 import { decodeMetadata } from "../object_metadata.ts";
 import {
@@ -165,7 +166,11 @@ class AzureBackend implements StorageBackend {
   }
 
   upload(request: UploadRequest): Promise<ObjectInfo> {
-    return translated("upload", request, () => this.#upload.run(request));
+    return translated(
+      "upload",
+      request,
+      async () => fromTheStore(await this.#upload.run(request), "upload"),
+    );
   }
 
   download(request: DownloadRequest): Promise<DownloadResult> {
@@ -182,7 +187,8 @@ class AzureBackend implements StorageBackend {
     try {
       return await translated("head", { key, signal }, async () => {
         const abort = signal === undefined ? {} : { abortSignal: signal };
-        return infoOf(key, await this.#blob(key).getProperties(abort));
+        const output = await this.#blob(key).getProperties(abort);
+        return fromTheStore(infoOf(key, output), "head");
       });
     } catch (error) {
       if (error instanceof StorageError && error.fault === "not-found") return null;
@@ -267,7 +273,12 @@ class AzureBackend implements StorageBackend {
         maxPageSize: PAGE_OBJECTS,
         ...(token === undefined ? {} : { continuationToken: token }),
       });
-    const { value } = await pages.next();
+    const { value } = await pages.next().catch((error) => {
+      // The SDK trips over an answer that is no listing: a page of something in between.
+      if (!(error instanceof TypeError)) throw error;
+      const detail = `the answer is no listing (${error.message})`;
+      throw new StorageError("unavailable", { operation: "list", key: prefix, detail });
+    });
     return value;
   }
 
@@ -309,7 +320,7 @@ class AzureBackend implements StorageBackend {
         body,
         (error) => azureError("download", key, error, signal),
       );
-      return { info, body: mapped };
+      return { info: fromTheStore(info, "download"), body: mapped };
     });
   }
 

@@ -89,6 +89,10 @@ export function azureError(
   if (error instanceof StorageError || !(error instanceof Error)) return error;
   const transport = transportStorageError(error, operation, key);
   if (transport !== null) return transport;
+  if (error instanceof RangeError && /response doesn't contain/.test(error.message)) {
+    // The SDK's only words for an answer to a GET that is not Azure's.
+    return new StorageError("unavailable", { operation, key, detail: error.message });
+  }
   const { statusCode, response, name } = error as SdkError;
   const header = (field: string): string | undefined => response?.headers?.get(field);
   const code = codeOf(error as SdkError) ?? header("x-ms-error-code") ?? name;

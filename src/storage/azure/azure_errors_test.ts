@@ -48,7 +48,9 @@ Deno.test("each answer of Azure has its fault", () => {
 Deno.test("the code of an answer without a body is in its headers", () => {
   const absent = sdkError(undefined, 404, { "x-ms-error-code": "ContainerNotFound" });
   strictEqual(faultOf(absent), "invalid");
-  strictEqual(faultOf(sdkError(undefined, 404)), "not-found");
+  const gone = sdkError(undefined, 404, { "x-ms-error-code": "BlobNotFound" });
+  strictEqual(faultOf(gone), "not-found");
+  strictEqual(faultOf(sdkError(undefined, 404)), "invalid", "somebody else's words");
 });
 
 Deno.test("credentials that cannot be found are denied, no answer is unavailable", () => {

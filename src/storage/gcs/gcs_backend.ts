@@ -25,6 +25,7 @@ import {
   SettingsError,
 } from "../cloud_settings.ts";
 import { mappedBody } from "../http/body.ts";
+import { fromTheStore } from "../http/http_fault.ts";
 import { type HostRule, openTransport, type Transport } from "../http/transport.ts";
 import {
   downloadInRanges,
@@ -126,7 +127,11 @@ class GcsBackend implements StorageBackend {
   }
 
   upload(request: UploadRequest): Promise<ObjectInfo> {
-    return translated("upload", request, () => this.#upload.run(request));
+    return translated(
+      "upload",
+      request,
+      async () => fromTheStore(await this.#upload.run(request), "upload"),
+    );
   }
 
   download(request: DownloadRequest): Promise<DownloadResult> {
@@ -241,7 +246,7 @@ class GcsBackend implements StorageBackend {
   ): Promise<ObjectInfo> {
     const name = this.#settings.prefix + key;
     const { value, dateMs } = await this.#requests.describe(name, { generation }, signal);
-    return infoOfObject(key, value, dateMs);
+    return fromTheStore(infoOfObject(key, value, dateMs), "head");
   }
 }
 

@@ -54,6 +54,7 @@ const FAULT_OF_REASON: Readonly<Record<string, StorageFault>> = {
   accountDisabled: "denied",
   userProjectMissing: "invalid",
   userProjectInvalid: "invalid",
+  notFound: "not-found",
   conditionNotMet: "precondition",
   // Google says 403 and not 429 to who is too fast.
   rateLimitExceeded: "throttled",
@@ -96,6 +97,8 @@ export function gcsError(
 function faultOf({ status, reason, message }: GcsAnswerError): StorageFault {
   // "The specified bucket does not exist.": a wrong setting, never an absent object.
   if (status === 404 && /bucket does not exist/i.test(message)) return "invalid";
+  // A media answer's errors are plain text.
+  if (status === 404 && message.startsWith("No such object")) return "not-found";
   if (status === 400 && /hash|crc32c|md5/i.test(message)) return "corrupt";
   // The session of a resumable upload is over; a new one may succeed.
   if (status === 410 || status === 499) return "unavailable";

@@ -233,7 +233,7 @@ export class GcsRequests {
   async #json<T>(answer: HttpAnswer): Promise<Answered<T>> {
     if (answer.status !== 200) throw await failed(answer);
     const text = await readText(answer, TEXT_BYTES_MAX);
-    return { value: JSON.parse(text) as T, dateMs: dateMsOf(answer.headers.date) };
+    return { value: parsed(answer, text) as T, dateMs: dateMsOf(answer.headers.date) };
   }
 
   #objectUrl(name: string, query: Query): string {
@@ -258,4 +258,13 @@ export class GcsRequests {
 async function failed(answer: HttpAnswer): Promise<GcsAnswerError> {
   const text = await readText(answer, 65_536).catch(() => "");
   return new GcsAnswerError(answer.status, answer.headers, text);
+}
+
+/** @throws {GcsAnswerError} If it is no JSON: somebody else's page, whatever its status. */
+function parsed(answer: HttpAnswer, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new GcsAnswerError(answer.status, answer.headers, text);
+  }
 }

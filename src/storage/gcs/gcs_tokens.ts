@@ -143,12 +143,29 @@ async function exchangeJwt(
       answer.status !== 429;
     throw new GcsAuthError(
       isRefusal ? "denied" : "unavailable",
-      `${account.tokenUri} says HTTP ${answer.status}: ${text.slice(0, 300)}`,
+      `${account.tokenUri} says HTTP ${answer.status}: ${text.slice(0, 300)}` +
+        // Google's only words for it are about the claims that our clock made.
+        (/\biat\b.*\bexp\b/.test(text) ? "; is this machine's clock right?" : ""),
     );
   }
-  const fields = JSON.parse(text);
+  const fields = tokenFields(text);
+  if (fields === null) {
+    const what = `${account.tokenUri} answers with something that is no token`;
+    throw new GcsAuthError("unavailable", what);
+  }
   const lifeMs = Number(fields.expires_in ?? 3_600) * 1_000;
-  return { token: String(fields.access_token), endMs: clock.nowMs() + lifeMs };
+  return { token: fields.access_token, endMs: clock.nowMs() + lifeMs };
+}
+
+function tokenFields(
+  text: string,
+): { readonly access_token: string; readonly expires_in?: number } | null {
+  try {
+    const fields = JSON.parse(text);
+    return typeof fields?.access_token === "string" ? fields : null;
+  } catch {
+    return null;
+  }
 }
 
 function signedJwt(account: ServiceAccount, nowSeconds: number): string {

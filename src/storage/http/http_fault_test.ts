@@ -4,7 +4,7 @@ import { dateMsOf, faultOfStatus, retryAfterMsOf } from "./http_fault.ts";
 Deno.test("a status without a code still says what to do", () => {
   const statuses = [301, 307, 400, 401, 403, 404, 408, 412, 429, 500, 502, 503, 504, 507];
   deepStrictEqual(statuses.map(faultOfStatus), [
-    ...["invalid", "invalid", "invalid", "denied", "denied", "not-found", "unavailable"],
+    ...["invalid", "invalid", "invalid", "denied", "denied", "invalid", "unavailable"],
     ...["precondition", "throttled", "unavailable", "unavailable", "throttled"],
     ...["unavailable", "full"],
   ]);

@@ -28,6 +28,7 @@ import {
   SettingsError,
 } from "../cloud_settings.ts";
 import { mappedBody } from "../http/body.ts";
+import { fromTheStore } from "../http/http_fault.ts";
 import { type HostRule, openTransport, type Transport } from "../http/transport.ts";
 import {
   downloadInRanges,
@@ -39,7 +40,7 @@ import {
 import { retryTransient } from "../retrying_backend.ts";
 import { StorageError, type StorageOperation } from "../storage_error.ts";
 import { createS3Client } from "./s3_client.ts";
-import { s3Error } from "./s3_errors.ts";
+import { hasRequestId, s3Error } from "./s3_errors.ts";
 import { type ObjectPage, S3Requests } from "./s3_requests.ts";
 import { OBJECT_BYTES_MAX, S3Upload } from "./s3_upload.ts";
 
@@ -124,7 +125,11 @@ class S3Backend implements StorageBackend {
   }
 
   upload(request: UploadRequest): Promise<ObjectInfo> {
-    return translated("upload", request, () => this.#upload.run(request));
+    return translated(
+      "upload",
+      request,
+      async () => fromTheStore(await this.#upload.run(request), "upload"),
+    );
   }
 
   download(request: DownloadRequest): Promise<DownloadResult> {
@@ -167,12 +172,7 @@ class S3Backend implements StorageBackend {
     do {
       const page: ObjectPage = await retryTransient(
         this.#tools.retry,
-        () =>
-          translated(
-            "list",
-            { key: prefix, signal },
-            () => this.#requests.page(prefix, token, signal),
-          ),
+        () => this.#page(prefix, token, signal),
         signal,
       );
       for (const info of page.infos) {
@@ -181,6 +181,19 @@ class S3Backend implements StorageBackend {
       }
       token = page.nextToken;
     } while (token !== null);
+  }
+
+  #page(
+    prefix: string,
+    token: string | null,
+    signal: AbortSignal | undefined,
+  ): Promise<ObjectPage> {
+    return translated("list", { key: prefix, signal }, async () => {
+      const page = await this.#requests.page(prefix, token, signal);
+      if (page !== null) return page;
+      const detail = "the answer is no listing: it is of something in between";
+      throw new StorageError("unavailable", { operation: "list", key: prefix, detail });
+    });
   }
 
   close(): Promise<void> {
@@ -203,10 +216,12 @@ class S3Backend implements StorageBackend {
     signal: AbortSignal | undefined,
   ): Promise<ObjectInfo | null> {
     try {
-      return await this.#requests.head(key, signal);
+      return fromTheStore(await this.#requests.head(key, signal), "head");
     } catch (error) {
       if (!isNotFound(s3Error("head", key, error, signal))) throw error;
-      // The answer to a HEAD has no body: an absent bucket looks like an absent object.
+      // The answer to a HEAD has no body: an absent bucket looks like an absent object, and
+      // something in between like the store, but for the number that each request gets.
+      if (!hasRequestId(error)) this.#bucketSeenAtMs = -Infinity;
       await this.#expectBucket(signal);
       return null;
     }
@@ -237,7 +252,7 @@ class S3Backend implements StorageBackend {
           got.body,
           (error) => s3Error("download", key, error, signal),
         );
-        return { info: got.info, body };
+        return { info: fromTheStore(got.info, "download"), body };
       }
       const detail = "the answer does not say of what size the object is";
       throw new StorageError("unavailable", { operation: "download", key, detail });

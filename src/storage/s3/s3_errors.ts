@@ -111,7 +111,7 @@ export function s3Error(
   const { name, Code, $metadata, $response } = error as SdkError;
   const code = Code ?? name;
   const status = $metadata?.httpStatusCode ?? null;
-  const known = FAULT_OF_CODE[code];
+  const known = faultOfCode(code, operation);
   // Neither a code nor a status: not the store's words, so a bug or our caller's own.
   if (known === undefined && status === null) return error;
   const headers = $response?.headers ?? {};
@@ -125,4 +125,20 @@ export function s3Error(
     retryAfterMs: retryAfterMsOf(headers["retry-after"], nowMs),
     cause: error,
   });
+}
+
+/** Whether an answer that is an error carries what S3 and its likes put into each answer. */
+export function hasRequestId(error: unknown): boolean {
+  return (error as SdkError).$response?.headers?.["x-amz-request-id"] !== undefined;
+}
+
+/**
+ * The answer to a HEAD has no body, so that the SDK makes this code up from its status; to
+ * anything else the store would have said which thing it does not find.
+ */
+function faultOfCode(
+  code: string,
+  operation: StorageOperation,
+): StorageFault | undefined {
+  return code === "NotFound" && operation !== "head" ? undefined : FAULT_OF_CODE[code];
 }

@@ -25,7 +25,8 @@ function faultOf(error: unknown): StorageFault {
 Deno.test("each answer of S3 has its fault", () => {
   const table: readonly (readonly [string, number, StorageFault])[] = [
     ["NoSuchKey", 404, "not-found"],
-    ["NotFound", 404, "not-found"],
+    // The SDK's name for a 404 without the service's own words.
+    ["NotFound", 404, "invalid"],
     ["NoSuchBucket", 404, "invalid"],
     ["AccessDenied", 403, "denied"],
     ["SignatureDoesNotMatch", 403, "denied"],
@@ -51,6 +52,12 @@ Deno.test("each answer of S3 has its fault", () => {
   for (const [code, status, fault] of table) {
     strictEqual(faultOf(sdkError(code, status)), fault, code);
   }
+});
+
+Deno.test("a HEAD that is answered 404 finds nothing", () => {
+  const error = s3Error("head", "k", sdkError("NotFound", 404), undefined);
+  ok(error instanceof StorageError);
+  strictEqual(error.fault, "not-found");
 });
 
 Deno.test("credentials that cannot be found are denied, without any answer", () => {

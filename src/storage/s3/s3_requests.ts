@@ -239,11 +239,12 @@ export class S3Requests {
     );
   }
 
+  /** Null: the answer is no listing, not even an empty one. */
   async page(
     prefix: string,
     token: string | null,
     signal: AbortSignal | undefined,
-  ): Promise<ObjectPage> {
+  ): Promise<ObjectPage | null> {
     const output = await this.#send(
       new ListObjectsV2Command({
         Bucket: this.#options.bucket,
@@ -252,6 +253,7 @@ export class S3Requests {
       }),
       signal,
     );
+    if (output.IsTruncated === undefined) return null;
     const infos = (output.Contents ?? [])
       // Consoles make "directories" of objects whose key ends with a slash.
       .filter(({ Key = "" }) => Key !== this.#prefix && !Key.endsWith("/"))
@@ -263,9 +265,7 @@ export class S3Requests {
         ),
         metadata: null,
       }));
-    const nextToken = output.IsTruncated === true
-      ? output.NextContinuationToken ?? null
-      : null;
+    const nextToken = output.IsTruncated ? output.NextContinuationToken ?? null : null;
     return { infos, nextToken };
   }
 

@@ -110,8 +110,10 @@ export class S3Upload {
       reader.finish();
       const finish = (): Promise<ObjectInfo> =>
         requests.finishParts(upload, parts, request);
-      if (request.ifAbsent === false) return await finish();
-      return await this.#afterLook(request, finish);
+      const info = request.ifAbsent === false
+        ? await finish()
+        : await this.#afterLook(request, finish);
+      return await this.#withEtag(info, signal);
     } catch (error) {
       // Not under the signal, and whatever it says: the parts cost money until they go.
       await requests.abortParts(upload).catch(() => {});
@@ -139,6 +141,21 @@ export class S3Upload {
           "s3:ListBucketMultipartUploads, or let a lifecycle rule abort them",
       );
     }
+  }
+
+  /** Ceph 16 leaves the ETag empty when it completes an upload in parts: HEAD knows it. */
+  async #withEtag(
+    info: ObjectInfo,
+    signal: AbortSignal | undefined,
+  ): Promise<ObjectInfo> {
+    if (info.etag !== null && info.etag !== "") return info;
+    const looked = await this.#look(info.key, signal);
+    if (looked?.sizeBytes === info.sizeBytes) return { ...info, etag: looked.etag };
+    throw new StorageError("unavailable", {
+      operation: "upload",
+      key: info.key,
+      detail: "the upload was said to be complete, and the object is not there",
+    });
   }
 
   /** Does `write` only if the key is absent, and alone on that key in this process. */
