@@ -61,6 +61,9 @@ const FAULT_OF_CODE: Readonly<Record<string, StorageFault>> = {
   OperationTimedOut: "unavailable",
 };
 
+/** An identity whose endpoint does not answer is no refusal; it is named in words only. */
+const IDENTITY_AWAY = /network_error|network unreachable|ECONN|ETIMEDOUT|timed out/i;
+
 const ADVICE: Readonly<Record<string, string>> = {
   ContainerNotFound:
     "the container does not exist; create it, or correct container, account_name, endpoint",
@@ -97,7 +100,8 @@ export function azureError(
   const header = (field: string): string | undefined => response?.headers?.get(field);
   const code = codeOf(error as SdkError) ?? header("x-ms-error-code") ?? name;
   const status = typeof statusCode === "number" ? statusCode : null;
-  const known = FAULT_OF_CODE[code];
+  const isAway = status === null && IDENTITY_AWAY.test(error.message);
+  const known = isAway ? "unavailable" : FAULT_OF_CODE[code];
   // Neither a code nor a status: not the store's words, so a bug or our caller's own.
   if (known === undefined && status === null) return error;
   const advice = ADVICE[code];

@@ -57,6 +57,13 @@ Deno.test("credentials that cannot be found are denied, no answer is unavailable
   const name = "CredentialUnavailableError";
   strictEqual(faultOf(Object.assign(new Error("none"), { name })), "denied");
   strictEqual(faultOf(new TransportError("connect", "x")), "unavailable");
+  // As DefaultAzureCredential says it of an endpoint where nobody listens.
+  const away =
+    "ChainedTokenCredential authentication failed.\nCredentialUnavailableError: " +
+    "ManagedIdentityCredential: Network unreachable. Message: network_error: See https://x";
+  const aggregate = { name: "AggregateAuthenticationError" };
+  strictEqual(faultOf(Object.assign(new Error(away), aggregate)), "unavailable");
+  strictEqual(faultOf(Object.assign(new Error("all failed"), aggregate)), "denied");
 });
 
 Deno.test("a bug and an abort are not the store's", () => {

@@ -1,11 +1,11 @@
 /**
  * Access tokens for Google.
  *
- * A service account's key file is turned into tokens here, by the documented exchange of a
- * signed JWT (RFC 7523), over our own transport: Google's library sends it to one fixed
- * host, whatever the file's `token_uri` says, and knows neither our authorities nor our
- * timeouts. Every other credential (metadata server, workload identity, gcloud's) is that
- * library's.
+ * The key file of a service account is turned into tokens here, by the documented exchange
+ * of a signed JWT (RFC 7523), and so is a user's refresh token as gcloud keeps it, over our
+ * own transport: Google's library sends both to one fixed host, whatever the file's
+ * `token_uri` says, and knows neither our authorities nor our timeouts. Every other
+ * credential (metadata server, workload identity federation) is that library's.
  *
  * @module
  */
@@ -83,14 +83,31 @@ interface Exchange {
 }
 
 async function openExchange(file: string | null, tools: TokenTools): Promise<Exchange> {
-  const account = file === null ? null : await readServiceAccount(file);
+  const path = file ?? await defaultFile();
+  const account = path === null ? null : await readCredentials(path);
   if (account === null) return openLibraryExchange(file, tools);
   const { host } = new URL(account.tokenUri);
   const transport = await tools.openTransport(host);
   return {
-    exchange: () => exchangeJwt(account, transport, tools.clock),
+    exchange: () => exchangeForm(account, transport, tools.clock),
     close: () => transport.close(),
   };
+}
+
+/** Where Application Default Credentials look for a file, in their order; null for none. */
+async function defaultFile(): Promise<string | null> {
+  const named = Deno.env.get("GOOGLE_APPLICATION_CREDENTIALS") ?? "";
+  if (named !== "") return named;
+  const config = Deno.env.get("CLOUDSDK_CONFIG") ??
+    `${Deno.env.get("HOME") ?? ""}/.config/gcloud`;
+  const path = `${config}/application_default_credentials.json`;
+  return await Deno.stat(path).then(() => path, () => null);
+}
+
+/** What is asked for a token, and where. */
+interface Account {
+  readonly tokenUri: string;
+  form(nowSeconds: number): Record<string, string>;
 }
 
 interface ServiceAccount {
@@ -100,36 +117,54 @@ interface ServiceAccount {
 }
 
 /** Null: the file holds another kind of credentials. */
-async function readServiceAccount(path: string): Promise<ServiceAccount | null> {
+async function readCredentials(path: string): Promise<Account | null> {
   let fields: Record<string, unknown>;
   try {
     fields = JSON.parse(await Deno.readTextFile(path));
   } catch (cause) {
     throw new GcsAuthError("denied", `credentials_file "${path}": ${cause}`, { cause });
   }
-  if (fields.type !== "service_account") return null;
-  const { client_email: email, private_key: privateKey } = fields;
-  const tokenUri = fields.token_uri ?? "https://oauth2.googleapis.com/token";
-  if (
-    typeof email !== "string" || typeof privateKey !== "string" ||
-    typeof tokenUri !== "string" || !URL.canParse(tokenUri)
-  ) {
-    const what =
-      `credentials_file "${path}" lacks client_email, private_key or token_uri`;
-    throw new GcsAuthError("denied", what);
+  const text = (name: string): string => {
+    const value = fields[name];
+    if (typeof value === "string" && value !== "") return value;
+    throw new GcsAuthError("denied", `credentials_file "${path}" lacks ${name}`);
+  };
+  const tokenUri = String(fields["token_uri"] ?? "https://oauth2.googleapis.com/token");
+  if (!URL.canParse(tokenUri)) {
+    throw new GcsAuthError("denied", `credentials_file "${path}": no URL in token_uri`);
   }
-  return { email, privateKey, tokenUri };
+  switch (fields["type"]) {
+    case "service_account": {
+      const [email, privateKey] = [text("client_email"), text("private_key")];
+      const account = { email, privateKey, tokenUri };
+      return {
+        tokenUri,
+        form: (nowSeconds) => ({
+          "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+          "assertion": signedJwt(account, nowSeconds),
+        }),
+      };
+    }
+    case "authorized_user": {
+      const form = {
+        "grant_type": "refresh_token",
+        "client_id": text("client_id"),
+        "client_secret": text("client_secret"),
+        "refresh_token": text("refresh_token"),
+      };
+      return { tokenUri, form: () => form };
+    }
+    default:
+      return null;
+  }
 }
 
-async function exchangeJwt(
-  account: ServiceAccount,
+async function exchangeForm(
+  account: Account,
   transport: Transport,
   clock: Clock,
 ): Promise<{ token: string; endMs: number }> {
-  const form = new URLSearchParams({
-    grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer",
-    assertion: signedJwt(account, Math.floor(clock.nowMs() / 1_000)),
-  });
+  const form = new URLSearchParams(account.form(Math.floor(clock.nowMs() / 1_000)));
   const answer = await transport.send({
     method: "POST",
     url: account.tokenUri,

@@ -1,0 +1,113 @@
+/**
+ * DefaultAzureCredential: the places that a server has, each as a stand-in, and which token
+ * the store is asked with then.
+ */
+
+import { strictEqual } from "node:assert/strict";
+import { testTools } from "../../../tests/conformance/cloud_fixture.ts";
+import { rejectsAs } from "../../../tests/conformance/contract_tools.ts";
+import { createTestAuthority } from "../../../tests/conformance/tls_front.ts";
+import { objectKeyOf } from "../../core/names.ts";
+import type { StorageBackend } from "../backend.ts";
+import { openAzureBackend } from "./azure_backend.ts";
+
+const KEY = objectKeyOf("a,v");
+
+/** This machine's own credentials must not answer in place of the test's. */
+const NO_OTHER_PLACE = {
+  AZURE_CLIENT_ID: "",
+  AZURE_TENANT_ID: "",
+  AZURE_CLIENT_SECRET: "",
+  AZURE_FEDERATED_TOKEN_FILE: "",
+  IDENTITY_ENDPOINT: "",
+  IDENTITY_HEADER: "",
+  // Only the kinds that servers have: no command lines of developers.
+  AZURE_TOKEN_CREDENTIALS: "prod",
+};
+
+/** The store speaks TLS: Azure's SDK sends tokens nowhere else. */
+async function withStore(
+  places: Readonly<Record<string, string>>,
+  body: (backend: StorageBackend, tokens: readonly (string | null)[]) => Promise<void>,
+): Promise<void> {
+  const authority = await createTestAuthority();
+  const tokens: (string | null)[] = [];
+  const server = Deno.serve({
+    ...{ hostname: "127.0.0.1", port: 0, onListen: (): void => {} },
+    cert: authority.certificate,
+    key: authority.key,
+  }, (request) => {
+    tokens.push(request.headers.get("authorization"));
+    const headers = { "x-ms-error-code": "BlobNotFound" };
+    return new Response(null, { status: 404, headers });
+  });
+  const before = Deno.env.toObject();
+  const all = { ...NO_OTHER_PLACE, ...places };
+  for (const [name, value] of Object.entries(all)) {
+    if (value === "") Deno.env.delete(name);
+    else Deno.env.set(name, value);
+  }
+  const backend = await openAzureBackend({
+    ...{ type: "azure", container: "c", accountName: "a" },
+    endpoint: `https://localhost:${server.addr.port}/a`,
+    endpointPin: true,
+    caCertPath: authority.caPath,
+  }, testTools());
+  try {
+    await body(backend, tokens);
+  } finally {
+    await backend.close();
+    await server.shutdown();
+    await authority.remove();
+    for (const name of Object.keys(all)) {
+      if (before[name] === undefined) Deno.env.delete(name);
+      else Deno.env.set(name, before[name]);
+    }
+  }
+}
+
+function test(sentence: string, fn: () => Promise<void>): void {
+  // The library keeps its connections and timers.
+  const sanitize = { sanitizeOps: false, sanitizeResources: false };
+  Deno.test({ name: `DefaultAzureCredential: ${sentence}`, fn, ...sanitize });
+}
+
+/** One endpoint for all: the library remembers it, and its tokens, for the whole process. */
+test("a managed identity, refused, then with one token for many requests", async () => {
+  let [askedCount, isGranting] = [0, false];
+  const identity = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: (): void => {} },
+    (request) => {
+      askedCount += 1;
+      const { searchParams } = new URL(request.url);
+      const isGood = isGranting &&
+        request.headers.get("x-identity-header") === "the-header" &&
+        searchParams.get("resource") === "https://storage.azure.com";
+      if (!isGood) return Response.json({ error: "invalid_request" }, { status: 400 });
+      return Response.json({
+        "access_token": "identity-token",
+        "expires_on": String(Math.floor(Date.now() / 1_000) + 7_200),
+        resource: "https://storage.azure.com",
+        "token_type": "Bearer",
+      });
+    },
+  );
+  const places = {
+    IDENTITY_ENDPOINT: `http://127.0.0.1:${identity.addr.port}/msi/token`,
+    IDENTITY_HEADER: "the-header",
+  };
+  await withStore(places, (backend) => rejectsAs("denied", () => backend.head(KEY)));
+  [askedCount, isGranting] = [0, true];
+  await withStore(places, async (backend, tokens) => {
+    strictEqual(await backend.head(KEY), null);
+    strictEqual(await backend.head(KEY), null);
+    strictEqual(tokens.at(-1), "Bearer identity-token");
+    strictEqual(askedCount, 1);
+  });
+  await identity.shutdown();
+});
+
+test("none at all is denied", async () => {
+  const places = { AZURE_TOKEN_CREDENTIALS: "EnvironmentCredential" };
+  await withStore(places, (backend) => rejectsAs("denied", () => backend.head(KEY)));
+});
