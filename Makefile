@@ -35,8 +35,10 @@ native: packages
 	@$(MAKE) --no-print-directory -C shim BUILD=$(BUILD)
 	@$(MAKE) --no-print-directory -C helpers BUILD=$(BUILD)
 
-# The stamp holds what a bundle is made from besides its sources.
-$(BUILD)/bundle/main.js: $(SOURCES) package-lock.json scripts/build/bundle.ts VERSION | toolchain native
+# Another set of stores is another bundle: this file changes with FEATURES, and only then.
+$(shell mkdir -p $(BUILD); echo "$(FEATURES)" | cmp -s - $(BUILD)/features || echo "$(FEATURES)" > $(BUILD)/features)
+
+$(BUILD)/bundle/main.js: $(SOURCES) package-lock.json scripts/build/bundle.ts VERSION $(BUILD)/features | toolchain native
 	@$(DENO) run --allow-all scripts/build/bundle.ts --features $(FEATURES) \
 		--version $(VERSION) --commit $(COMMIT) --base $$(cat $(BUILD)/toolchain/denort.origin)
 

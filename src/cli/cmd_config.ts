@@ -6,7 +6,11 @@
 
 import { parseArgs } from "node:util";
 import { loadConfig, warningsAbout } from "../config/load_config.ts";
+import { storesOf } from "../config/parse_config.ts";
 import { renderConfigExample, renderConfigSchema } from "../config/render_docs.ts";
+import { EXIT } from "../daemon/start_error.ts";
+import { notBuiltIn } from "../storage/open_backend.ts";
+import { builtInStores } from "../storage/features.ts";
 import { type CommandOutput, DEFAULT_CONFIG_PATH, UsageError } from "./command.ts";
 
 export const HELP = `\
@@ -30,6 +34,11 @@ export function runConfig(args: readonly string[], output: CommandOutput): numbe
   switch (positionals[0]) {
     case "check": {
       const config = loadConfig(values.config);
+      for (const [role, { type }] of storesOf(config)) {
+        if (builtInStores().includes(type)) continue;
+        output.printError(`${values.config}: ${role}: ${notBuiltIn(type).message}`);
+        return EXIT.configuration;
+      }
       for (const warning of warningsAbout(values.config, config)) {
         output.printError(`warning: ${warning}`);
       }

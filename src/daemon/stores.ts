@@ -17,6 +17,7 @@ import {
   planBandwidth,
   weekMinuteOf,
 } from "../storage/bandwidth.ts";
+import { SettingsError } from "../storage/cloud_settings.ts";
 import { openBackend } from "../storage/open_backend.ts";
 import { withConcurrency } from "../storage/limiting_backend.ts";
 import { withMetering } from "../storage/metered_backend.ts";
@@ -122,7 +123,7 @@ async function openStore(
     );
   } catch (error) {
     throw new StartError(
-      EXIT.storeUnavailable,
+      error instanceof SettingsError ? EXIT.configuration : EXIT.storeUnavailable,
       `Cannot open the ${role} store: ${messageOf(error)}`,
       { cause: error },
     );

@@ -68,7 +68,8 @@ export async function openBackend(
   }
 }
 
-function notBuiltIn(type: string): SettingsError {
+/** What to say of a configuration that names a store of another build. */
+export function notBuiltIn(type: string): SettingsError {
   return new SettingsError(
     `this build has no ${type} store, only ${builtInStores().join(", ")}; install the ` +
       `p4-cache package for ${type}, or the one for all`,
