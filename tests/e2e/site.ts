@@ -68,6 +68,11 @@ export class Site implements AsyncDisposable {
     return `${this.directory}/store`;
   }
 
+  /** Of the daemon that runs. */
+  get pid(): number {
+    return this.#daemon!.pid;
+  }
+
   get log(): string {
     return Deno.readTextFileSync(`${this.directory}/daemon.log`);
   }

@@ -52,11 +52,17 @@ export interface NfsBackendOptions {
   readonly clock?: Clock;
   /** Longest wait for one call to the file system, in milliseconds. Default 60 s. */
   readonly stallMs?: number;
-  /** Calls in the kernel at a time. Default 64. */
+  /** Calls in the kernel at a time. Default {@linkcode CALLS_MAX}. */
   readonly callsMax?: number;
   /** A new unique name. Default: random UUIDs. */
   readonly newId?: () => string;
 }
+
+/**
+ * Deno has 32 threads for blocking calls, and local files, the manifest and look-ups of
+ * names use them too. Two stores that hang leave 8 of them.
+ */
+const CALLS_MAX = 12;
 
 const CAPABILITIES: StorageCapabilities = {
   metadata: true,
@@ -90,7 +96,7 @@ export async function openNfsBackend(
   }
   const clock = options.clock ?? SYSTEM_CLOCK;
   const calls = new MountCalls({
-    callsMax: options.callsMax ?? 64,
+    callsMax: options.callsMax ?? CALLS_MAX,
     stallMs: options.stallMs ?? 60_000,
     clock,
   });
