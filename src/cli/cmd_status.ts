@@ -86,6 +86,8 @@ function scanText(status: Members, nowMs: number): string {
       return `done, ${last}`;
     case "scanning":
       return `under way, ${last}`;
+    case "catching-up":
+      return `unscanned since the start, a slow scan is under way, ${last}`;
     case "stopped":
       return `stopped, ${last}`;
     default:

@@ -1,4 +1,4 @@
-import { deepStrictEqual, strictEqual, throws } from "node:assert/strict";
+import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import { StartError } from "../daemon/start_error.ts";
 import { Members } from "../wire/json_lines.ts";
 import { renderRecord } from "./cmd_failed_ops.ts";
@@ -98,6 +98,15 @@ Deno.test("renderStatus() warns of credentials two weeks before their end", () =
     "ATTENTION the secondary store's credentials ended at 1970-01-01T00:01:05.000Z: " +
     "replace them",
   ]);
+});
+
+Deno.test("renderStatus() says that a start skipped its scan", () => {
+  const lines = rendered({ scan: "catching-up" });
+  ok(
+    lines.includes(
+      "scan      unscanned since the start, a slow scan is under way, last 1 min 0 s ago",
+    ),
+  );
 });
 
 Deno.test("renderStatus() ends with what a person has to do", () => {

@@ -178,8 +178,11 @@ const DELETE_KEYS = {
   }),
   skip_startup_scan: restart(boolean(), false, {
     help:
-      "Do not walk the depot at start. What was written while no daemon ran is then " +
-      "found only when an overflow, or the next start without this, asks for a walk.",
+      "Walk the depot slowly after the start, and not at full speed. What was written " +
+      "while no daemon ran is then found late; `status` says how far that is.",
+  }),
+  background_scan_files_per_sec: live(integer(1, 10_000_000), 1_000, {
+    help: "Files that the slow walk of `skip_startup_scan` looks at in a second.",
   }),
   rescan_cooldown_secs: live(integer(0, 86_400), 30, {
     help: "Time between two walks of the depot that lost events ask for.",

@@ -60,6 +60,7 @@ Deno.test("parseConfig() needs a depot and a store, and knows a default for the 
     readPrefixes: [],
     recallMaxBytesPerDay: 0,
     recallUidSharePercent: 100,
+    backgroundScanFilesPerSec: 1000,
     bandwidthDownloadMbps: 0,
     bandwidthSchedule: [],
     retryMaxAttempts: 3,

@@ -75,15 +75,27 @@ export function parseDepotPath(text: string): DepotPath {
   if (text.length > PATH_BYTES_MAX) {
     throw new PathError("long", text, `it is longer than ${PATH_BYTES_MAX} bytes`);
   }
-  for (const segment of text.split("/")) {
-    if (segment === "" || segment === "." || segment === "..") {
+  for (let start = 0; start <= text.length;) {
+    const slash = text.indexOf("/", start);
+    const end = slash < 0 ? text.length : slash;
+    if (isDotOrEmpty(text, start, end)) {
+      const segment = text.slice(start, end);
       throw new PathError("segment", text, `it has a "${segment}" segment`);
     }
+    start = end + 1;
   }
   if (isReserved(text)) {
     throw new PathError("reserved", text, `${RESERVED_DIRECTORY} is the daemon's own`);
   }
   return text as DepotPath;
+}
+
+/** Of the segment between `start` and `end`: no text of its own is made for each. */
+function isDotOrEmpty(text: string, start: number, end: number): boolean {
+  const length = end - start;
+  if (length > 2) return false;
+  return length === 0 ||
+    (text[start] === "." && (length === 1 || text[start + 1] === "."));
 }
 
 /** {@linkcode parseDepotPath}, with null in place of an error. */
@@ -106,12 +118,16 @@ function isReserved(text: string): boolean {
  * files are never tiered, under either policy.
  */
 export function isManaged(path: DepotPath, policy: ManagePolicy): boolean {
-  const segments = path.split("/");
-  const name = segments.at(-1)!;
-  if (isServerFile(name) || segments.includes("server.locks")) return false;
+  const slash = path.lastIndexOf("/");
+  const name = path.slice(slash + 1);
+  if (isServerFile(name) || isInLocks(path)) return false;
   if (policy === "all") return true;
   return (name.endsWith(",v") && name.length > 2) ||
-    (segments.length >= 2 && segments.at(-2)!.endsWith(",d"));
+    (slash > 0 && path.endsWith(",d", slash));
+}
+
+function isInLocks(path: DepotPath): boolean {
+  return path.includes("server.locks") && path.split("/").includes("server.locks");
 }
 
 function isServerFile(name: string): boolean {

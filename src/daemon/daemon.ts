@@ -100,6 +100,7 @@ class Daemon {
   #gate: GateService | null = null;
   #scan: ScanState = "unscanned";
   #credentialEnds: Stores["credentialEnds"] = { primary: null, secondary: null };
+  #waitingForScan = 0;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -297,8 +298,16 @@ class Daemon {
     });
   }
 
+  /** Somebody waits for the scan: then it is not slow. */
   async #seeAllWrites(signal: AbortSignal): Promise<boolean> {
-    while (this.#scan === "scanning") await SYSTEM_CLOCK.sleep(SCAN_LOOK_MS, signal);
+    this.#waitingForScan += 1;
+    try {
+      while (this.#scan === "scanning" || this.#scan === "catching-up") {
+        await SYSTEM_CLOCK.sleep(SCAN_LOOK_MS, signal);
+      }
+    } finally {
+      this.#waitingForScan -= 1;
+    }
     return await this.#watch?.catchUp(signal) ?? true;
   }
 
@@ -364,11 +373,20 @@ class Daemon {
     const { state, log } = this.#parts;
     const deletes = new FailedDeletes(context, () => readLedger(state.path));
     await deletes.drain();
-    if (!this.#config.skipStartupScan) await this.#startupScan(engine);
+    const isSlow = this.#config.skipStartupScan;
+    this.#scan = isSlow ? "catching-up" : "scanning";
+    if (!isSlow) await this.#startupScan(engine);
     await SYSTEM_CLOCK.sleep(FAILED_DELETES_SETTLE_MS, this.#stop.signal);
     const { recorded, applied } = await deletes.finish();
-    if (recorded === 0) return;
-    log.warn("took over deletes that the shim could not report", { recorded, applied });
+    if (recorded > 0) {
+      log.warn("took over deletes that the shim could not report", { recorded, applied });
+    }
+    if (isSlow) await this.#startupScan(engine);
+  }
+
+  #scanPace(): number | null {
+    const isSlow = this.#scan === "catching-up" && this.#waitingForScan === 0;
+    return isSlow ? this.#config.backgroundScanFilesPerSec : null;
   }
 
   async #startupScan(engine: Engine): Promise<void> {
@@ -381,8 +399,8 @@ class Daemon {
       trustsDifference: manifest.meta("boot_id") === bootId,
     };
     const startedMs = SYSTEM_CLOCK.monotonicMs();
-    this.#scan = "scanning";
-    const report = await engine.scan(reason);
+    this.#metrics.count("p4cache_rescans_total", { reason: "startup" });
+    const report = await engine.scan(reason, () => this.#scanPace());
     this.#scan = report.stopped === null ? "scanned" : "stopped";
     if (report.stopped !== null) return log.error(`the scan stopped: ${report.stopped}`);
     this.#metrics.count("p4cache_unmanaged_long_paths_total", {}, report.unmanageable);

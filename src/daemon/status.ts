@@ -13,10 +13,16 @@ import type { ControlAnswer } from "../wire/control.ts";
 import type { Stores } from "./stores.ts";
 
 /**
- * How much of the depot this daemon has compared with the manifest. unscanned: the start
- * skipped it. stopped: it met something odd, which the log names.
+ * How much of the depot this daemon has compared with the manifest. unscanned: it does not,
+ * or not yet. catching-up: the start skipped it, and a slow scan is under way. stopped: it
+ * met something odd, which the log names.
  */
-export type ScanState = "unscanned" | "scanning" | "scanned" | "stopped";
+export type ScanState =
+  | "unscanned"
+  | "catching-up"
+  | "scanning"
+  | "scanned"
+  | "stopped";
 
 /** More retries are not counted one by one. */
 const RETRIES_COUNTED_MAX = 10_000;

@@ -31,7 +31,7 @@ import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
 import { removeOwn } from "./remove_own.ts";
 import { RecallBudget } from "./recall_budget.ts";
 import { type Restored, type RestoreOptions, Restorer } from "./restore.ts";
-import { scanDepot, type ScanReport } from "./scan.ts";
+import { scanDepot, type ScanPace, type ScanReport } from "./scan.ts";
 import { SpaceLedger } from "./space.ts";
 import { type StatAnswer, statFile } from "./stat.ts";
 import { undeleteFile } from "./undelete.ts";
@@ -205,8 +205,8 @@ export class Engine {
     }
   }
 
-  async scan(reason: LookReason): Promise<ScanReport> {
-    const report = await scanDepot(this.#context, reason);
+  async scan(reason: LookReason, pace?: ScanPace): Promise<ScanReport> {
+    const report = await scanDepot(this.#context, reason, pace);
     this.#coordinator.wake();
     this.#evictWakeUp.wake();
     return report;

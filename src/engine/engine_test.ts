@@ -1,4 +1,5 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { SYSTEM_CLOCK } from "../core/clock.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import type { StorageBackend } from "../storage/backend.ts";
@@ -434,6 +435,26 @@ Deno.test("recovery keeps a file that an interrupted exchange took out of the de
   const report = await recoverDirectories(posix, context.root, context.log);
   deepStrictEqual(report, { removed: 1, returned: 0, kept: 2 });
   strictEqual(countFiles(`${root}/.p4cache/lost+found`), 2);
+});
+
+Deno.test("a scan that is to be slow rests, and goes on fast when somebody waits for it", async () => {
+  await using fixture = await openEngineFixture();
+  for (let i = 0; i < 30; i++) await fixture.write(`d/${i},v`, "x");
+  const slept: number[] = [];
+  const sleep = (ms: number): Promise<void> => {
+    slept.push(ms);
+    return Promise.resolve();
+  };
+  const context = { ...fixture.context, clock: { ...SYSTEM_CLOCK, sleep } };
+  let isWaitedFor = false;
+  const report = await scanDepot(context, SAME_BOOT, () => {
+    if (slept.length > 2) isWaitedFor = true;
+    return isWaitedFor ? null : 10;
+  });
+  // 31 entries of the walk, ten a second, until somebody waits.
+  deepStrictEqual(slept.slice(0, 3), [1000, 1000, 1000]);
+  ok(slept.slice(3).every((ms) => ms === 0));
+  deepStrictEqual([report.filesSeen, report.actions], [30, { written: 30 }]);
 });
 
 /** The disk as a crash leaves it: `p4d` took the name right before an eviction's exchange. */

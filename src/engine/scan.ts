@@ -3,8 +3,8 @@
  * watcher had to be started again.
  *
  * Two passes in bounded memory. The first walks the disk and looks at each managed name;
- * the second walks the rows and looks at those whose name is missing. The daemon serves
- * meanwhile: every change is compare-and-set.
+ * the second walks the rows and looks at those that the first did not meet. The daemon
+ * serves meanwhile: every change is compare-and-set.
  *
  * @module
  */
@@ -17,15 +17,15 @@ import {
   displayPath,
   isManaged,
 } from "../core/names.ts";
-import type { FileEntry } from "../manifest/manifest.ts";
 import { PosixError, type WalkedFile, type WalkEntry } from "../posix/posix.ts";
-import { type EngineContext, hasSameContent, localStatOf } from "./engine_context.ts";
+import type { EngineContext } from "./engine_context.ts";
 import { lookAt, lookOf } from "./local_file.ts";
 import type { LookReason } from "./observe_plan.ts";
 import { observe, type Observed } from "./observe.ts";
+import { SeenPaths } from "./seen_paths.ts";
 
-/** Rows looked at per read of the manifest. */
-const ROW_BATCH = 1_000;
+/** Paths of rows that are read at a time. */
+const ROW_BATCH = 4_000;
 
 /** Looks in flight that have something to change. */
 const CHANGES_AT_ONCE = 64;
@@ -47,12 +47,16 @@ export interface ScanReport {
   readonly stopped: string | null;
 }
 
+/** Files a second, in each pass; null: as fast as it goes. Asked again each second. */
+export type ScanPace = () => number | null;
+
 /** Resolves when everything was looked at, or when something is so odd that it stopped. */
 export async function scanDepot(
   context: EngineContext,
   reason: LookReason,
+  pace: ScanPace = () => null,
 ): Promise<ScanReport> {
-  const pass = new ScanPass(context, reason);
+  const pass = new ScanPass(context, reason, pace);
   await pass.walkDisk();
   crashPoint("scan/disk-walked");
   if (
@@ -71,11 +75,27 @@ class ScanPass implements ScanReport {
   readonly actions: Partial<Record<Observed, number>> = {};
   readonly #context: EngineContext;
   readonly #reason: LookReason;
+  readonly #pace: ScanPace;
   readonly #places = new Places(CHANGES_AT_ONCE);
+  readonly #seen = new SeenPaths(Math.random() * 2 ** 32);
 
-  constructor(context: EngineContext, reason: LookReason) {
+  constructor(context: EngineContext, reason: LookReason, pace: ScanPace) {
     this.#context = context;
     this.#reason = reason;
+    this.#pace = pace;
+  }
+
+  /** A turn for requests of p4d between two batches, and more where the scan is to be slow. */
+  async #rest(files: number): Promise<void> {
+    const { clock, signal } = this.#context;
+    for (let owed = files;;) {
+      const perSecond = this.#pace();
+      if (perSecond === null) return await clock.sleep(0, signal);
+      const paid = Math.min(owed, perSecond);
+      await clock.sleep(paid / perSecond * 1000, signal);
+      owed -= paid;
+      if (owed <= 0) return;
+    }
   }
 
   async walkDisk(): Promise<void> {
@@ -87,6 +107,7 @@ class ScanPass implements ScanReport {
         const batch = await walk.nextBatch();
         if (batch.length === 0) return;
         await Promise.all(this.#changesOf(batch));
+        await this.#rest(batch.length);
       }
     } finally {
       await walk.close();
@@ -109,10 +130,8 @@ class ScanPass implements ScanReport {
       }
       if (!isManaged(path, this.#context.settings().manage)) continue;
       this.filesSeen += 1;
-      const entry = this.#context.manifest.get(path);
-      if (entry === null || !this.#isAsKnown(entry, found)) {
-        changes.push(this.#look(path));
-      }
+      this.#seen.add(path);
+      if (!this.#isAsKnown(path, found)) changes.push(this.#look(path));
     }
     return changes;
   }
@@ -126,12 +145,11 @@ class ScanPass implements ScanReport {
   }
 
   /** The common case, decided without another system call. */
-  #isAsKnown(entry: FileEntry, found: WalkedFile): boolean {
-    const look = lookOf(this.#context, found);
-    if (look.kind === "marker") return entry.state === "clean" && !entry.resident;
-    if (look.kind !== "file" || !entry.resident) return false;
-    const stat = localStatOf(found);
-    return hasSameContent(stat, entry.local) && stat.ctimeNs === entry.local.ctimeNs;
+  #isAsKnown(path: DepotPath, found: WalkedFile): boolean {
+    const { manifest, device } = this.#context;
+    if (found.dev !== device) return false;
+    if (found.kind === "file") return manifest.isLocal(path, found);
+    return lookOf(this.#context, found).kind === "marker" && manifest.isLocal(path, null);
   }
 
   #look(path: DepotPath): Promise<void> {
@@ -156,11 +174,13 @@ class ScanPass implements ScanReport {
     let missingDirty = 0;
     for (let after: DepotPath | null = null;;) {
       signal.throwIfAborted();
-      const batch = manifest.entries("", after, ROW_BATCH);
+      const batch = manifest.paths(after, ROW_BATCH);
       if (batch.length === 0) return;
-      after = batch.at(-1)!.path;
-      for (const { path, entry } of batch) {
-        if (!this.#isMissing(path)) continue;
+      after = batch.at(-1)!;
+      for (const path of batch) {
+        if (this.#seen.has(path) || !this.#isMissing(path)) continue;
+        const entry = manifest.get(path);
+        if (entry === null) continue;
         if (entry.state !== "clean" && ++missingDirty > MISSING_DIRTY_MAX) {
           this.stopped =
             `more than ${MISSING_DIRTY_MAX} files that were not uploaded yet ` +
@@ -169,8 +189,7 @@ class ScanPass implements ScanReport {
         }
         await this.#look(path);
       }
-      // A turn for requests of p4d between two batches.
-      await this.#context.clock.sleep(0, signal);
+      await this.#rest(batch.length);
     }
   }
 }

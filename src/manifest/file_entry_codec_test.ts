@@ -1,7 +1,13 @@
 import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import fc from "fast-check";
 import { objectKeyOf, parseDepotPath } from "../core/names.ts";
-import { decodeRow, encodeRow, versionOf } from "./file_entry_codec.ts";
+import {
+  decodeRow,
+  encodeRow,
+  saysEvicted,
+  saysLocal,
+  versionOf,
+} from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
 import { NO_FLAGS, type Row } from "./row.ts";
 import { HASH, PATH, rowOf } from "./row_arbitrary.ts";
@@ -221,4 +227,30 @@ Deno.test("a clean row with the path for its key takes 144 bytes", () => {
   };
   const bytes = encodeRow(PATH_A, row);
   ok(bytes.length <= 144, `${bytes.length} bytes`);
+});
+
+Deno.test("saysLocal() is true of the very file only, and saysEvicted() of none", () => {
+  const { local } = NEW_ROW;
+  const bytes = encodeRow(PATH_A, NEW_ROW);
+  ok(saysLocal(bytes, local));
+  ok(saysLocal(encodeRow(PATH_A, DIRTY_ROW), local));
+  ok(!saysEvicted(bytes));
+  const others = [
+    { sizeBytes: local.sizeBytes + 2 ** 32 },
+    { sizeBytes: local.sizeBytes - 1 },
+    { mtimeNs: local.mtimeNs + 1n },
+    { ctimeNs: local.ctimeNs + 2n ** 33n },
+    { ino: local.ino + 2n ** 32n },
+    { ino: local.ino - 1n },
+  ];
+  for (const other of others) ok(!saysLocal(bytes, { ...local, ...other }));
+});
+
+Deno.test("saysLocal() and saysEvicted() say what the decoded row says, whatever it is", () => {
+  fc.assert(fc.property(PATH_AND_ROW, ([path, row]) => {
+    const bytes = encodeRow(path, row);
+    const isV2 = versionOf(bytes, "any") === "v2";
+    strictEqual(saysLocal(bytes, row.local), isV2 && row.resident);
+    strictEqual(saysEvicted(bytes), isV2 && row.state === "clean" && !row.resident);
+  }));
 });

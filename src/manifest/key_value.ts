@@ -47,6 +47,9 @@ export interface KeyAndValue {
 
 export interface KeyValueReads {
   get(table: TableName, key: ByteKey): Uint8Array | null;
+  /** As `get`, for a look: the next read changes the bytes, and more may follow the value's. */
+  peek(table: TableName, key: ByteKey): Uint8Array | null;
+  keys(table: TableName, range: KeyRange): ByteKey[];
   range(table: TableName, range: KeyRange): KeyAndValue[];
 }
 

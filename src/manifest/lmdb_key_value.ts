@@ -12,7 +12,13 @@
  */
 
 import { statfsSync } from "node:fs";
-import { type Database, open, type RootDatabase, type Transaction } from "lmdb";
+import {
+  type Database,
+  open,
+  type RangeOptions,
+  type RootDatabase,
+  type Transaction,
+} from "lmdb";
 import { assert } from "../core/assert.ts";
 import {
   type KeyAndValue,
@@ -81,6 +87,14 @@ export class LmdbKeyValue implements KeyValueStore {
     return getFrom(this.#tables.get(table)!, key, {});
   }
 
+  peek(table: TableName, key: string): Uint8Array | null {
+    return peekFrom(this.#tables.get(table)!, key);
+  }
+
+  keys(table: TableName, range: KeyRange): string[] {
+    return keysOf(this.#tables.get(table)!, range, {});
+  }
+
   range(table: TableName, range: KeyRange): KeyAndValue[] {
     return rangeOf(this.#tables.get(table)!, range, {});
   }
@@ -89,6 +103,8 @@ export class LmdbKeyValue implements KeyValueStore {
     const transaction = this.#root.useReadTransaction();
     return {
       get: (table, key) => getFrom(this.#tables.get(table)!, key, { transaction }),
+      peek: (table, key) => getFrom(this.#tables.get(table)!, key, { transaction }),
+      keys: (table, range) => keysOf(this.#tables.get(table)!, range, { transaction }),
       range: (table, range) => rangeOf(this.#tables.get(table)!, range, { transaction }),
       done: () => transaction.done(),
     };
@@ -183,17 +199,28 @@ function getFrom(table: Table, key: string, options: InTransaction): Uint8Array 
   return reading(() => table.get(key, options) ?? null);
 }
 
+function peekFrom(table: Table, key: string): Uint8Array | null {
+  return reading(() => table.getBinaryFast(key) as Uint8Array | undefined ?? null);
+}
+
+/** LMDB has no empty keys; a range from the start begins at the smallest one. */
+function optionsOf({ from, before, limit }: KeyRange): RangeOptions {
+  const start = from === "" ? "\0" : from;
+  return before === null ? { start, limit } : { start, end: before, limit };
+}
+
+function keysOf(table: Table, range: KeyRange, inTransaction: InTransaction): string[] {
+  return reading(() => [...table.getKeys({ ...optionsOf(range), ...inTransaction })]);
+}
+
 function rangeOf(
   table: Table,
-  { from, before, limit }: KeyRange,
+  range: KeyRange,
   inTransaction: InTransaction,
 ): KeyAndValue[] {
-  // LMDB has no empty keys; a range from the start begins at the smallest one.
-  const start = from === "" ? "\0" : from;
-  const end = before === null ? {} : { end: before };
   return reading(() => {
     const found: KeyAndValue[] = [];
-    for (const entry of table.getRange({ start, ...end, limit, ...inTransaction })) {
+    for (const entry of table.getRange({ ...optionsOf(range), ...inTransaction })) {
       found.push({ key: entry.key, value: entry.value });
     }
     return found;

@@ -270,6 +270,16 @@ export interface Manifest {
   /** Up to `limit` rows in byte order of their paths, with the prefix, after `after`. */
   entries(prefix: string, after: DepotPath | null, limit: number): PathAndEntry[];
 
+  /**
+   * Whether the row says that exactly `file` is resident, by inode, size, mtime and ctime;
+   * null: that the file is evicted. What a scan asks of each file: cheaper than
+   * `get`, because nothing but these bytes of the row is looked at.
+   */
+  isLocal(path: DepotPath, file: LocalStat | null): boolean;
+
+  /** Up to `limit` paths that have a row, in byte order, after `after`. */
+  paths(after: DepotPath | null, limit: number): DepotPath[];
+
   /** Up to `limit` rows with the flag `conflict` or `foreign`, oldest row first. */
   conflicts(after: PathAndEntry | null, limit: number): PathAndEntry[];
 

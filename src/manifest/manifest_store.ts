@@ -235,6 +235,15 @@ export class ManifestStore implements Manifest {
     return this.#lists.entries(prefix, after, limit);
   }
 
+  isLocal(path: DepotPath, file: LocalStat | null): boolean {
+    return this.#reader.isLocal(path, file);
+  }
+
+  paths(after: DepotPath | null, limit: number): DepotPath[] {
+    const from = after === null ? FROM_START : `${after}\0`;
+    return this.#reader.paths({ from, before: null, limit });
+  }
+
   // ---- tombstones ----
 
   tombstonesOf(path: DepotPath): Tombstone[] {

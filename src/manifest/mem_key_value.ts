@@ -64,6 +64,14 @@ export class MemKeyValue implements KeyValueStore {
     return this.#tables.get(table)!.get(key);
   }
 
+  peek(table: TableName, key: string): Uint8Array | null {
+    return this.get(table, key);
+  }
+
+  keys(table: TableName, range: KeyRange): string[] {
+    return this.range(table, range).map(({ key }) => key);
+  }
+
   range(table: TableName, range: KeyRange): KeyAndValue[] {
     return this.#tables.get(table)!.range(range);
   }
@@ -84,6 +92,8 @@ export class MemKeyValue implements KeyValueStore {
     }
     return {
       get: (table, key) => copy.get(table, key),
+      peek: (table, key) => copy.peek(table, key),
+      keys: (table, range) => copy.keys(table, range),
       range: (table, range) => copy.range(table, range),
       done: () => {},
     };

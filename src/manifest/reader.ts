@@ -7,12 +7,12 @@
 
 import { type DepotPath, textOfBytes } from "../core/names.ts";
 import { afterPrefix, u64At, u64Key } from "./byte_keys.ts";
-import { decodeRow } from "./file_entry_codec.ts";
+import { decodeRow, saysEvicted, saysLocal } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
 import { indexKeyOf, type IndexTable } from "./row_index.ts";
 import type { KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
 import { decodeMeta } from "./ledger.ts";
-import { ManifestError, type Tombstone } from "./manifest.ts";
+import { type LocalStat, ManifestError, type Tombstone } from "./manifest.ts";
 import type { Row } from "./row.ts";
 import { decodeTombstone } from "./tombstone_codec.ts";
 
@@ -78,6 +78,17 @@ export class ManifestReader {
       const path = key as DepotPath;
       return { path, row: this.#decodeRow(path, value) };
     });
+  }
+
+  /** See {@linkcode Manifest.isLocal}. */
+  isLocal(path: DepotPath, file: LocalStat | null): boolean {
+    const bytes = this.#store.peek("files_by_path", path);
+    return bytes !== null &&
+      (file === null ? saysEvicted(bytes) : saysLocal(bytes, file));
+  }
+
+  paths(range: KeyRange): DepotPath[] {
+    return this.#store.keys("files_by_path", range) as DepotPath[];
   }
 
   #decodeRow(path: DepotPath, bytes: Uint8Array): Row {

@@ -1,0 +1,68 @@
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { isManaged, parseDepotPath, PathError } from "./names.ts";
+
+function faultOf(text: string): string | null {
+  try {
+    strictEqual(parseDepotPath(text), text);
+    return null;
+  } catch (error) {
+    if (!(error instanceof PathError)) throw error;
+    return error.fault;
+  }
+}
+
+Deno.test("parseDepotPath() takes what lies below the depot, and nothing else", () => {
+  const cases: [string, string | null][] = [
+    ["a", null],
+    ["a/b,v", null],
+    ["...", null],
+    ["a/..b/.c/d..", null],
+    [".p4cachex/a", null],
+    ["", "empty"],
+    ["/a", "absolute"],
+    ["a//b", "segment"],
+    ["a/", "segment"],
+    [".", "segment"],
+    ["..", "segment"],
+    ["./a", "segment"],
+    ["a/./b", "segment"],
+    ["a/../b", "segment"],
+    ["a/..", "segment"],
+    ["a/.", "segment"],
+    ["a\nb", "newline"],
+    ["a\0b", "nul"],
+    ["x".repeat(3_901), "long"],
+    [".p4cache", "reserved"],
+    [".p4cache/tmp/x", "reserved"],
+  ];
+  deepStrictEqual(cases.map(([text]) => [text, faultOf(text)]), cases);
+});
+
+Deno.test("isManaged() takes archives, and never what is the server's own", () => {
+  const cases: [string, boolean, boolean][] = [
+    // path, "archives", "all"
+    ["a,v", true, true],
+    ["d/a,v", true, true],
+    [",v", false, true],
+    ["d/,v", false, true],
+    ["a,d/1.1.gz", true, true],
+    ["d/a,d/1.1", true, true],
+    ["d/a,d/e/1.1", false, true],
+    ["a,d", false, true],
+    ["readme", false, true],
+    ["server.locks/a,v", false, false],
+    ["d/server.locks/a,d/1", false, false],
+    ["server.locks2/a,v", true, true],
+    ["d/tmp.1,v", false, false],
+    ["db.rev", false, false],
+    ["d/a.lck", false, false],
+    ["checkpoint.1", false, false],
+    ["journal", false, false],
+    ["server.jnl.3", false, false],
+  ];
+  const found = cases.map(([text]) => {
+    const path = parseDepotPath(text);
+    return [text, isManaged(path, "archives"), isManaged(path, "all")];
+  });
+  deepStrictEqual(found, cases);
+});
