@@ -94,7 +94,7 @@ export function restoreStored(
       return refused("the store has no version of it") as RestoreVerdict;
     }
     const look = lookAt(context, path);
-    if (look.kind === "other") {
+    if (look.kind === "other" || look.kind === "elsewhere") {
       return refused("a directory or link has its name: move it away") as RestoreVerdict;
     }
     const { stored } = entry;
@@ -123,7 +123,7 @@ async function settle(context: EngineContext, path: DepotPath): Promise<void> {
     const entry = manifest.get(path);
     const look = lookAt(context, path);
     // Written or deleted meanwhile: that is newer than the decision.
-    if (entry === null || look.kind === "file" || look.kind === "other") return;
+    if (entry === null || (look.kind !== "marker" && look.kind !== "absent")) return;
     if (look.kind === "absent") putMissingMarker(context, path, entry);
     const { outcome, entry: evicted } = await manifest.apply(path, entry.generation, {
       kind: "vanished",

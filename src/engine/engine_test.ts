@@ -542,3 +542,41 @@ Deno.test("a directory of evicted files that is renamed is found under its new n
   await engine.restore(fixture.path("new/a,v"));
   strictEqual(await fixture.read("new/a,v"), "one");
 });
+
+Deno.test("a scan of a depot whose disk has changed stops, and changes nothing", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest } = fixture;
+  await evicted(fixture, "a,v", "one");
+  await fixture.write("b,v", "never uploaded");
+  await observe(context, fixture.path("b,v"), REPORTED);
+  const rows = manifest.entries("", null, 10);
+  const moved = { ...context, device: context.device + 1n };
+  const report = await scanDepot(moved, SAME_BOOT);
+  match(report.stopped ?? "", /another file system/);
+  await observe(moved, fixture.path("b,v"), REPORTED);
+  await rejects(new Engine(moved).restore(fixture.path("a,v")), /mounted over it/);
+  deepStrictEqual(manifest.entries("", null, 10), rows);
+});
+
+Deno.test("a file system that is mounted in the depot is left alone, and what it hides too", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest, posix, root } = fixture;
+  await evicted(fixture, "d/a,v", "one");
+  await fixture.write("d/b,v", "never uploaded");
+  await observe(context, fixture.path("d/b,v"), REPORTED);
+  const rows = manifest.entries("", null, 10);
+  // As if d/ lay on another disk: every look there says so, and the names are missing.
+  const lstat = posix.lstat.bind(posix);
+  posix.lstat = (path) => {
+    if (path.startsWith(`${root}/d/`)) return null;
+    const stat = lstat(path);
+    return path === `${root}/d` && stat !== null ? { ...stat, dev: 99n } : stat;
+  };
+  posix.openWalk = () => ({
+    nextBatch: () => Promise.resolve([]),
+    close: () => Promise.resolve(),
+  });
+  const report = await scanDepot(context, SAME_BOOT);
+  deepStrictEqual([report.stopped, report.actions], [null, {}]);
+  deepStrictEqual(manifest.entries("", null, 10), rows);
+});

@@ -25,12 +25,27 @@ const NOT_A_FILE: readonly string[] = [
 
 /** What lies at `path` now. */
 export function lookAt(context: EngineContext, path: DepotPath): Look {
-  return lookOf(context, context.posix.lstat(absolute(context, path)));
+  const stat = context.posix.lstat(absolute(context, path));
+  return stat === null && isBelowOtherDevice(context, path)
+    ? { kind: "elsewhere" }
+    : lookOf(context, stat);
+}
+
+/** Of a missing name: by the nearest directory that is there. */
+function isBelowOtherDevice(
+  { posix, root, device }: EngineContext,
+  path: string,
+): boolean {
+  for (let end = path.lastIndexOf("/"); end > 0; end = path.lastIndexOf("/", end - 1)) {
+    const stat = posix.lstat(`${root}/${path.slice(0, end)}`);
+    if (stat !== null) return stat.dev !== device;
+  }
+  return posix.lstat(root)?.dev !== device;
 }
 
 export function lookOf(context: EngineContext, stat: FileStat | null): Look {
   if (stat === null) return { kind: "absent" };
-  if (stat.dev !== context.device) return { kind: "other" };
+  if (stat.dev !== context.device) return { kind: "elsewhere" };
   if (stat.kind === "file") return { kind: "file", stat: localStatOf(stat) };
   if (stat.kind !== "socket") return { kind: "other" };
   const sizeBytes = decodeMarkerAtimeNs(stat.atimeNs);

@@ -15,8 +15,10 @@ export type Look =
   | { readonly kind: "absent" }
   | { readonly kind: "file"; readonly stat: LocalStat }
   | { readonly kind: "marker"; readonly stat: LocalStat; readonly sizeBytes: number }
-  /** A directory, a symbolic link, a socket or device of somebody else, another disk. */
-  | { readonly kind: "other" };
+  /** A directory, a symbolic link, a socket or device of somebody else. */
+  | { readonly kind: "other" }
+  /** On another file system than the depot's root, or missing there: nothing follows. */
+  | { readonly kind: "elsewhere" };
 
 export interface LookReason {
   /**
@@ -58,6 +60,8 @@ export function planObservation(
       return planAbsent(entry);
     case "marker":
       return planMarker(entry);
+    case "elsewhere":
+      return NOTHING;
     case "other":
       return entry === null || isEvicted(entry) ? NOTHING : { action: "vanished" };
     case "file":

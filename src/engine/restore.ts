@@ -177,8 +177,16 @@ async function restoreAsItIs(
     if (entry !== null && !entry.resident) await observe(context, path, MET);
     return { sizeBytes: look.stat.sizeBytes, wasEvicted: false };
   }
-  if (look.kind === "other") {
-    if (stampAgain(context, path) !== null) return null; // a marker that somebody touched
+  if (look.kind === "elsewhere" && context.manifest.get(path) !== null) {
+    throw new RestoreError(
+      "UNAVAILABLE",
+      "its directory is on another file system than the depot's root now: is something " +
+        "mounted over it?",
+    );
+  }
+  if (look.kind === "other" || look.kind === "elsewhere") {
+    // A marker that somebody touched.
+    if (look.kind === "other" && stampAgain(context, path) !== null) return null;
     throw new RestoreError(
       "NOTFOUND",
       "a directory, link or foreign socket has this name",

@@ -59,11 +59,7 @@ export async function scanDepot(
   const pass = new ScanPass(context, reason, pace);
   await pass.walkDisk();
   crashPoint("scan/disk-walked");
-  if (
-    !context.signal.aborted && context.posix.lstat(context.root)?.dev === context.device
-  ) {
-    await pass.walkRows();
-  } else pass.stopped ??= "the depot root is another file system than at the start";
+  if (pass.stopped === null) await pass.walkRows();
   return pass;
 }
 
@@ -104,6 +100,7 @@ class ScanPass implements ScanReport {
     try {
       for (;;) {
         signal.throwIfAborted();
+        if (this.#hasLeft()) return;
         const batch = await walk.nextBatch();
         if (batch.length === 0) return;
         await Promise.all(this.#changesOf(batch));
@@ -114,6 +111,16 @@ class ScanPass implements ScanReport {
     }
   }
 
+  /** Nothing that is found on another disk says anything about our files. */
+  #hasLeft(): boolean {
+    const { posix, root, device } = this.#context;
+    if (posix.lstat(root)?.dev === device) return false;
+    this.stopped =
+      "the depot root is another file system than at the start: is its disk " +
+      "not mounted? Nothing more was changed";
+    return true;
+  }
+
   #changesOf(batch: readonly WalkEntry[]): Promise<void>[] {
     const changes: Promise<void>[] = [];
     for (const found of batch) {
@@ -121,7 +128,10 @@ class ScanPass implements ScanReport {
         this.unreadable += 1;
         continue;
       }
-      if (found.dev !== this.#context.device) this.#tellOtherDevice(found.path);
+      if (found.dev !== this.#context.device) {
+        this.#tellOtherDevice(found.path);
+        continue;
+      }
       if (found.kind === "directory") continue;
       const path = depotPathOrNull(found.path);
       if (path === null) {
@@ -146,8 +156,7 @@ class ScanPass implements ScanReport {
 
   /** The common case, decided without another system call. */
   #isAsKnown(path: DepotPath, found: WalkedFile): boolean {
-    const { manifest, device } = this.#context;
-    if (found.dev !== device) return false;
+    const { manifest } = this.#context;
     if (found.kind === "file") return manifest.isLocal(path, found);
     return lookOf(this.#context, found).kind === "marker" && manifest.isLocal(path, null);
   }
@@ -174,6 +183,7 @@ class ScanPass implements ScanReport {
     let missingDirty = 0;
     for (let after: DepotPath | null = null;;) {
       signal.throwIfAborted();
+      if (this.#hasLeft()) return;
       const batch = manifest.paths(after, ROW_BATCH);
       if (batch.length === 0) return;
       after = batch.at(-1)!;

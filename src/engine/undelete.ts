@@ -22,7 +22,7 @@ export function undeleteFile(
   return context.locks.run(path, async () => {
     if (context.manifest.get(path) !== null) return refused("it is not deleted");
     const look = lookAt(context, path);
-    if (look.kind === "file" || look.kind === "other") {
+    if (look.kind !== "absent" && look.kind !== "marker") {
       return refused("something new has its name: move that away first");
     }
     const newest = newestDeleted(context, path);
