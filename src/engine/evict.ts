@@ -47,8 +47,9 @@ export function evict(
     if (entry === null || !isEvictable(entry) || entry.stored === null) {
       return "not-evictable";
     }
-    const fromS = evictableFromS(entry, limits);
-    if (fromS === null || fromS > nowSeconds(context)) return "young";
+    const nowS = nowSeconds(context);
+    const fromS = evictableFromS(entry, limits, nowS);
+    if (fromS === null || fromS > nowS) return "young";
     const look = lookAt(context, path);
     if (look.kind === "absent") return "changed";
     if (look.kind !== "file" || !isUnchanged(look.stat, entry.local)) {

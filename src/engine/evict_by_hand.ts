@@ -109,7 +109,7 @@ export function reasonToKeep(entry: FileEntry, nowS: number): KeptReason | null 
   if (entry.state !== "clean") return "dirty";
   if (entry.flags.pinned) return "pinned";
   if (!isEvictable(entry)) return "unconfirmed";
-  return evictableFromS(entry, FLOOR)! > nowS ? "young" : null;
+  return evictableFromS(entry, FLOOR, nowS)! > nowS ? "young" : null;
 }
 
 function reasonOf(outcome: EvictOutcome): KeptReason | null {

@@ -89,9 +89,10 @@ class Pass implements EvictPass {
   }
 
   #isOldEnough({ entry }: PathAndEntry): boolean {
-    const fromS = evictableFromS(entry, this.#context.settings());
+    const nowS = nowSeconds(this.#context);
+    const fromS = evictableFromS(entry, this.#context.settings(), nowS);
     if (fromS === null) return false;
-    if (fromS <= nowSeconds(this.#context)) return true;
+    if (fromS <= nowS) return true;
     this.nextAtS = Math.min(this.nextAtS ?? fromS, fromS);
     return false;
   }

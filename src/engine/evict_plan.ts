@@ -78,11 +78,17 @@ function planOverLimit(
   };
 }
 
-/** When the row may be evicted by its age, in seconds since the epoch; null if never now. */
+/**
+ * When the row may be evicted by its age, in seconds since the epoch; null if never now.
+ * A time that lies far in the future is of a clock that was set back since: it says nothing
+ * of the age, and may not keep the file until that clock's time comes.
+ */
 export function evictableFromS(
   entry: FileEntry,
-  limits: Pick<EvictLimits, "evictMinAgeSecs">,
+  { evictMinAgeSecs }: Pick<EvictLimits, "evictMinAgeSecs">,
+  nowS: number,
 ): number | null {
   if (!isEvictable(entry)) return null;
-  return entry.settledAtS + limits.evictMinAgeSecs;
+  const isOfOtherClock = entry.settledAtS > nowS + evictMinAgeSecs;
+  return isOfOtherClock ? nowS : entry.settledAtS + evictMinAgeSecs;
 }

@@ -1,5 +1,8 @@
-import { deepStrictEqual } from "node:assert/strict";
-import { planEviction } from "./evict_plan.ts";
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { openEngineFixture } from "../../tests/support/engine_fixture.ts";
+import { evictableFromS, planEviction } from "./evict_plan.ts";
+import { observe, REPORTED } from "./observe.ts";
+import { upload } from "./upload.ts";
 
 const LIMITS = {
   maxCacheBytes: 1_000,
@@ -80,4 +83,24 @@ Deno.test("planEviction() without a limit looks at free space only", () => {
   const limits = { ...LIMITS, maxCacheBytes: 0 };
   const sizes = { residentBytes: 10 ** 12, readOnceBytes: 10 ** 11 };
   deepStrictEqual(planEviction(limits, sizes, 500), { bytes: 0, ofOthersBytes: 0 });
+});
+
+Deno.test("evictableFromS() does not wait for the time of a clock that was set back", async () => {
+  await using fixture = await openEngineFixture();
+  const path = fixture.path("a,v");
+  await fixture.write("a,v", "content");
+  await observe(fixture.context, path, REPORTED);
+  await upload(fixture.context, path);
+  const entry = fixture.manifest.get(path)!;
+  const { settledAtS } = entry;
+  const limits = { evictMinAgeSecs: 60 };
+  const cases = [
+    [settledAtS + 10, settledAtS + 60],
+    [settledAtS, settledAtS + 60],
+    [settledAtS - 5, settledAtS + 60],
+    [settledAtS - 86_400, settledAtS - 86_400],
+  ] as const;
+  for (const [nowS, wanted] of cases) {
+    strictEqual(evictableFromS(entry, limits, nowS), wanted);
+  }
 });

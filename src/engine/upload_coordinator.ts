@@ -9,7 +9,7 @@
 import type { DepotPath } from "../core/names.ts";
 import { MIB } from "../core/units.ts";
 import { WakeUp } from "../core/wake_up.ts";
-import type { PathAndEntry } from "../manifest/manifest.ts";
+import { ManifestError, type PathAndEntry } from "../manifest/manifest.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
 import { upload } from "./upload.ts";
 
@@ -27,6 +27,12 @@ const BIG_BYTES = 256 * MIB;
 /** A look at the queue even if nobody woke us, in milliseconds. */
 const IDLE_MS = 5_000;
 
+/** At the start, of those that wait. */
+const RETRIES_LOOKED_AT = 10_000;
+
+/** A clock that is corrected by less is not set back. */
+const SET_BACK_MS = 60_000;
+
 interface Due {
   readonly path: DepotPath;
   readonly isBig: boolean;
@@ -42,6 +48,8 @@ export class UploadCoordinator {
   #runningBigCount = 0;
   #nextDueMs = 0;
   #nextDeepLookMs = 0;
+  /** The wall clock's distance from the monotonic one, where the deadlines fit it. */
+  #wallOffsetMs: number | null = null;
 
   constructor(context: EngineContext, onUploaded: () => void) {
     this.#context = context;
@@ -58,10 +66,35 @@ export class UploadCoordinator {
   async run(): Promise<void> {
     const { signal } = this.#context;
     while (!signal.aborted) {
+      await this.#keepDeadlines();
       const delayMs = this.#startDue();
       await this.#wakeUp.wait(delayMs, signal);
     }
     await Promise.all(this.#running.values());
+  }
+
+  /**
+   * After the clock was set back, deadlines of retries lie in a far future: all are tried
+   * again, at the start also those that a clock of before left.
+   */
+  async #keepDeadlines(): Promise<void> {
+    const { manifest, clock, log, settings } = this.#context;
+    const nowMs = clock.nowMs();
+    const offsetMs = nowMs - clock.monotonicMs();
+    const latestMs = nowMs + settings().slowRetrySecs * 1_000 + SET_BACK_MS;
+    const isSetBack = this.#wallOffsetMs === null
+      ? manifest.retries(RETRIES_LOOKED_AT).some(({ atMs }) => atMs > latestMs)
+      : offsetMs < this.#wallOffsetMs - SET_BACK_MS;
+    try {
+      if (isSetBack) {
+        log.warn("the clock was set back: uploads that wait are tried again now");
+        await manifest.retryNow();
+      }
+      this.#wallOffsetMs = offsetMs;
+    } catch (error) {
+      if (!(error instanceof ManifestError)) throw error;
+      log.error(`cannot bring retries forward: ${error.message}`);
+    }
   }
 
   /** Starts what may start now; returns how long nothing more can, in milliseconds. */

@@ -39,6 +39,7 @@ Deno.test("a retry that is due and waits behind another operation does not keep 
     () => {},
   );
   const run = coordinator.run();
+  await new Promise((resolve) => setTimeout(resolve, 0));
   strictEqual(delays.length, 1);
   ok(delays[0]! > 0, `it looks again in ${delays[0]} ms`);
   stop.abort();
@@ -87,4 +88,29 @@ Deno.test("big files leave a thread to small ones, also to those behind hundreds
   bigEnd.resolve();
   await run;
   deepStrictEqual([bigCountMax, cleanFiles], [2, 20]);
+});
+
+Deno.test("a retry does not wait for the time of a clock that was set back", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, primary, manifest } = fixture;
+  const stored = primary.upload.bind(primary);
+  primary.upload = () => Promise.reject(new Error("down"));
+  let offsetMs = 30 * 86_400_000;
+  const clock: Clock = { ...SYSTEM_CLOCK, nowMs: () => Date.now() + offsetMs };
+  const stop = new AbortController();
+  const onJumped = { ...context, clock, signal: stop.signal };
+  const path = fixture.path("a,v");
+  await fixture.write("a,v", "content");
+  await observe(onJumped, path, REPORTED);
+  strictEqual(await upload(onJumped, path), "failed");
+  const uploaded = Promise.withResolvers<void>();
+  const coordinator = new UploadCoordinator(onJumped, () => uploaded.resolve());
+  const run = coordinator.run();
+  primary.upload = stored;
+  offsetMs = 0;
+  coordinator.wake();
+  await uploaded.promise;
+  strictEqual(manifest.get(path)?.state, "clean");
+  stop.abort();
+  await run;
 });
