@@ -30,7 +30,7 @@ export interface DepotWatchDeps {
   readonly root: BytePath;
   /** `<depot>/.p4cache`. */
   readonly statePath: string;
-  readonly engine: Engine;
+  readonly engine: Pick<Engine, "wrote" | "renamed" | "gone" | "scan">;
   readonly open: () => Promise<Watcher>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -186,7 +186,8 @@ export class DepotWatch {
     } finally {
       timeout.abort();
       this.#canaries.delete(`.p4cache/${name}`);
-      await Deno.remove(`${statePath}/${name}`);
+      // What kept it from being written is what is to be known.
+      await Deno.remove(`${statePath}/${name}`).catch(() => {});
     }
   }
 

@@ -19,7 +19,7 @@ import type { Logger, OpenLogger, openLogger } from "../obs/logger.ts";
 import { MIB } from "../core/units.ts";
 import { nativeFile } from "../posix/native_files.ts";
 import type { LeafPages } from "../posix/leaf_pages.ts";
-import { openPosix, type Posix } from "../posix/posix.ts";
+import { openPosix, type Posix, PosixError } from "../posix/posix.ts";
 import { settleInstance, type StoresOfInstance } from "./instance.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf, openStateDirectory, type StateDirectory } from "./state_directory.ts";
@@ -115,10 +115,28 @@ export async function settleDepot(
   // before the first scan ends and after a crash of this daemon.
   const isNew = manifest.entries("", null, 1).length === 0;
   if (isNew && !config.readOnly) await manifest.setMeta("boot_id", await readBootId());
-  const { removed, returned, kept } = await recoverDirectories(posix, state.root, log);
+  await recoverOrExplain(posix, state, log);
   crashPoint("recovery/finished");
-  if (removed + returned + kept > 0) {
-    log.info("recovered after a crash", { removed, returned, kept });
+}
+
+async function recoverOrExplain(
+  posix: Posix,
+  state: StateDirectory,
+  log: Logger,
+): Promise<void> {
+  try {
+    const { removed, returned, kept } = await recoverDirectories(posix, state.root, log);
+    if (removed + returned + kept > 0) {
+      log.info("recovered after a crash", { removed, returned, kept });
+    }
+  } catch (error) {
+    if (!(error instanceof PosixError)) throw error;
+    throw new StartError(
+      EXIT.stateDamaged,
+      `Cannot finish or undo what a crash left in ${state.path}: ${error.message}; ` +
+        `nothing is lost: see to the depot's disk and start again`,
+      { cause: error },
+    );
   }
 }
 

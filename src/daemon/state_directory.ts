@@ -10,7 +10,7 @@ import type { BytePath, ManagePolicy } from "../core/names.ts";
 import { bytePathOf } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
 import { evictingDirectory, temporaryDirectory } from "../engine/engine_context.ts";
-import type { Posix } from "../posix/posix.ts";
+import { type Posix, PosixError } from "../posix/posix.ts";
 import { EXIT, StartError } from "./start_error.ts";
 
 export interface StateDirectory {
@@ -53,6 +53,15 @@ export async function openStateDirectory(
     probeFileSystem(posix, root);
   } catch (error) {
     if (error instanceof StartError) throw error;
+    if (isOfDisk(error)) {
+      throw new StartError(
+        EXIT.stateDamaged,
+        `Cannot use ${path}: ${
+          messageOf(error)
+        }; see to the depot's disk and start again`,
+        { cause: error },
+      );
+    }
     throw new StartError(
       EXIT.configuration,
       `Cannot use ${path}: ${
@@ -113,6 +122,9 @@ function probeFileSystem(posix: Posix, root: BytePath): void {
       throw new Error("it does not keep the nanoseconds of a file's times");
     }
   } catch (error) {
+    // A full disk was probed when it was not; evictions are what makes room on it.
+    if (hasCode(error, ["ENOSPC", "EDQUOT"])) return;
+    if (isOfDisk(error)) throw error;
     throw new StartError(
       EXIT.configuration,
       `The file system of ${root} cannot hold evicted files: ${messageOf(error)}; ` +
@@ -122,6 +134,15 @@ function probeFileSystem(posix: Posix, root: BytePath): void {
   } finally {
     for (const path of [a, b]) posix.unlink(path);
   }
+}
+
+/** The disk fails now, which says nothing of what its file system can do. */
+function isOfDisk(error: unknown): boolean {
+  return hasCode(error, ["EIO", "ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EROFS"]);
+}
+
+function hasCode(error: unknown, codes: readonly string[]): boolean {
+  return error instanceof PosixError && codes.includes(error.code);
 }
 
 async function takeLock(path: string): Promise<Deno.FsFile> {

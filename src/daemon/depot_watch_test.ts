@@ -1,0 +1,198 @@
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { ManualClock } from "../../tests/support/manual_clock.ts";
+import { bytePathOf } from "../core/names.ts";
+import type { ScanReport } from "../engine/scan.ts";
+import { createMemoryLogger } from "../obs/logger.ts";
+import { createMetrics, type Metrics } from "../obs/metrics.ts";
+import type { WatchEvent } from "../wire/watch_message.ts";
+import type { Watcher } from "../watch/watcher.ts";
+import { DepotWatch } from "./depot_watch.ts";
+
+const COOLDOWN_SECS = 30;
+const REPORT: ScanReport = {
+  filesSeen: 0,
+  actions: {},
+  unmanageable: 0,
+  unreadable: 0,
+  stopped: null,
+};
+
+/** A watcher that reports what the test tells it to, until it is killed. */
+class FakeWatcher implements Watcher {
+  readonly ready = { t: "ready", mode: "fid", rename: true, pidfd: true } as const;
+  #told: WatchEvent[] = [];
+  #isDead = false;
+  #wake = Promise.withResolvers<void>();
+
+  tell(...events: WatchEvent[]): void {
+    this.#told.push(...events);
+    this.#wake.resolve();
+  }
+
+  die(): void {
+    this.#isDead = true;
+    this.#wake.resolve();
+  }
+
+  close(): Promise<void> {
+    this.die();
+    return Promise.resolve();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<WatchEvent> {
+    for (;;) {
+      yield* this.#told.splice(0);
+      if (this.#isDead) throw new Error("the helper was killed");
+      await this.#wake.promise;
+      this.#wake = Promise.withResolvers<void>();
+    }
+  }
+}
+
+interface Watched {
+  readonly clock: ManualClock;
+  readonly metrics: Metrics;
+  readonly watchers: FakeWatcher[];
+  /** What the engine was told, in order. */
+  readonly calls: string[];
+  /** Ends the scan that is under way. */
+  endScan(): void;
+  stop(): Promise<void>;
+}
+
+async function watched(): Promise<Watched> {
+  const clock = new ManualClock();
+  const metrics = createMetrics();
+  const watchers: FakeWatcher[] = [];
+  const calls: string[] = [];
+  let scan = Promise.withResolvers<ScanReport>();
+  const ended = new AbortController();
+  const note = (call: string): Promise<"written"> => {
+    calls.push(call);
+    return Promise.resolve("written");
+  };
+  const watch = new DepotWatch({
+    root: bytePathOf("/depot"),
+    statePath: "/depot/.p4cache",
+    engine: {
+      wrote: (path, uid) => note(`wrote ${path} by ${uid}`),
+      renamed: async (from, to) => void await note(`renamed ${from} ${to}`),
+      gone: (path) => void note(`gone ${path}`),
+      scan: () => {
+        calls.push("scan");
+        scan = Promise.withResolvers<ScanReport>();
+        return scan.promise;
+      },
+    },
+    open: () => {
+      watchers.push(new FakeWatcher());
+      return Promise.resolve(watchers.at(-1)!);
+    },
+    clock,
+    log: createMemoryLogger(),
+    metrics,
+    newId: () => "id",
+    rescanCooldownSecs: () => COOLDOWN_SECS,
+    signal: ended.signal,
+  });
+  await watch.open();
+  const running = watch.run();
+  return {
+    clock,
+    metrics,
+    watchers,
+    calls,
+    endScan: () => scan.resolve(REPORT),
+    async stop(): Promise<void> {
+      ended.abort(new Error("the test is over"));
+      scan.resolve(REPORT);
+      await running;
+    },
+  };
+}
+
+const BY_OTHER = { pid: Deno.pid + 1, uid: 7 } as const;
+
+function close(
+  path: string,
+  by: { pid: number; uid: number },
+  auth: "pidfd" | "owner",
+): WatchEvent {
+  return { t: "close", path, ...by, auth };
+}
+
+async function counted(metrics: Metrics, line: string): Promise<number> {
+  const text = await metrics.render();
+  const found = text.split("\n").find((it) => it.startsWith(`${line} `));
+  return Number(found?.slice(line.length));
+}
+
+Deno.test("events of the daemon's own process are not taken in, those of others are", async () => {
+  const { clock, watchers, calls, stop } = await watched();
+  const own = { pid: Deno.pid, uid: 0 };
+  watchers[0]!.tell(
+    close("a,v", own, "pidfd"),
+    { t: "delete", path: "b,v", dir: false, ...own, auth: "pidfd" },
+    { t: "move", from: "c,v", to: "d,v", dir: false, ...own, auth: "pidfd" },
+    close("e,v", BY_OTHER, "pidfd"),
+    { t: "delete", path: "f,v", dir: false, ...BY_OTHER, auth: "pidfd" },
+    { t: "move", from: "g,v", to: "h,v", dir: false, ...BY_OTHER, auth: "pidfd" },
+  );
+  await clock.advance(0);
+  deepStrictEqual(calls, ["wrote e,v by 7", "gone f,v", "renamed g,v h,v"]);
+  await stop();
+});
+
+Deno.test("a writer that had exited and is told by its file's owner is counted", async () => {
+  const { clock, watchers, metrics, calls, stop } = await watched();
+  watchers[0]!.tell(close("a,v", BY_OTHER, "owner"), close("b,v", BY_OTHER, "pidfd"));
+  await clock.advance(0);
+  strictEqual(await counted(metrics, "p4cache_watcher_auth_by_fd_owner_total"), 1);
+  strictEqual(calls.length, 2);
+  await stop();
+});
+
+Deno.test("overflows during a scan are one more scan, after the cooldown", async () => {
+  const { clock, watchers, metrics, calls, endScan, stop } = await watched();
+  watchers[0]!.tell({ t: "overflow" });
+  await clock.advance(0);
+  deepStrictEqual(calls, ["scan"]);
+  watchers[0]!.tell({ t: "overflow" }, { t: "overflow" }, { t: "lost", why: "ESTALE" });
+  await clock.advance(60_000);
+  deepStrictEqual(calls, ["scan"], "one scan at a time");
+  endScan();
+  await clock.advance(COOLDOWN_SECS * 1_000 - 1);
+  deepStrictEqual(calls, ["scan"], "not within the cooldown");
+  await clock.advance(1);
+  deepStrictEqual(calls, ["scan", "scan"]);
+  endScan();
+  await clock.advance(10 * COOLDOWN_SECS * 1_000);
+  deepStrictEqual(calls, ["scan", "scan"], "nothing more was asked for");
+  strictEqual(await counted(metrics, "p4cache_watcher_overflow_total"), 3);
+  strictEqual(await counted(metrics, 'p4cache_rescans_total{reason="overflow"}'), 3);
+  strictEqual(await counted(metrics, 'p4cache_rescans_total{reason="lost"}'), 1);
+  await stop();
+});
+
+Deno.test("a helper that dies is started again at growing distances, and the depot scanned each time", async () => {
+  const { clock, watchers, metrics, calls, endScan, stop } = await watched();
+  watchers[0]!.die();
+  await clock.advance(199);
+  strictEqual(watchers.length, 1);
+  await clock.advance(1);
+  deepStrictEqual([watchers.length, calls], [2, ["scan"]]);
+  endScan();
+  watchers[1]!.die();
+  await clock.advance(399);
+  strictEqual(watchers.length, 2, "twice as long as before");
+  await clock.advance(1);
+  strictEqual(watchers.length, 3);
+  watchers[2]!.tell(close("a,v", BY_OTHER, "pidfd"));
+  await clock.advance(COOLDOWN_SECS * 1_000);
+  deepStrictEqual(calls, ["scan", "wrote a,v by 7", "scan"]);
+  strictEqual(
+    await counted(metrics, 'p4cache_helper_restarts_total{helper="fanotify"}'),
+    2,
+  );
+  await stop();
+});
