@@ -95,6 +95,7 @@ const context: EngineContext = {
   manifest,
   primary: openMemBackend(),
   secondary: null,
+  readStores: [],
   settings: () => SETTINGS,
   locks: new KeyedLock(),
   clock: SYSTEM_CLOCK,

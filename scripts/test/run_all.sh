@@ -81,6 +81,7 @@ stage verify "$deno" test --allow-all --quiet tests/verify
 [ -d tests/model ] && stage model "$deno" test --allow-all --quiet tests/model
 [ -d tests/crash ] && stage crash "$deno" test --allow-all --quiet tests/crash
 [ -d tests/programs ] && stage programs "$deno" test --allow-all --quiet tests/programs
+stage faults "$deno" test --allow-all --quiet tests/faults
 [ -d tests/cli ] && stage cli "$deno" test --allow-all --quiet tests/cli
 stage e2e "$deno" test --allow-all --quiet tests/e2e
 stage demo demo P4CACHE="$root/build/p4-cache"

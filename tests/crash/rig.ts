@@ -231,12 +231,24 @@ export class Rig implements AsyncDisposable {
     return found === undefined ? NaN : Number(found.slice(line.length + 1));
   }
 
+  #metricsWrittenMs(): number {
+    try {
+      return Deno.statSync(`${this.directory}/metrics.prom`).mtime!.getTime();
+    } catch {
+      return 0;
+    }
+  }
+
   /** Everything is in the store, and nobody has to decide anything. */
   async drained(): Promise<void> {
     const at = (state: string): number => this.metric(`p4cache_files{state="${state}"}`);
+    // Not those of before: while a daemon could not write them, they tell of other times.
+    const writtenMs = this.#metricsWrittenMs();
     await until(
       "everything is uploaded",
-      () => at("dirty") === 0 && at("uploading") === 0 && at("clean") === at("total"),
+      () =>
+        this.#metricsWrittenMs() > writtenMs && at("dirty") === 0 &&
+        at("uploading") === 0 && at("clean") === at("total"),
       () =>
         `dirty ${at("dirty")}, uploading ${at("uploading")}, clean ${at("clean")} of ` +
         `${at("total")}, conflicts ${this.metric("p4cache_conflicts")}`,

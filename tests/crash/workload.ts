@@ -35,6 +35,8 @@ export class Workload {
   /** Names whose marker somebody removed: absent while no daemon runs. */
   readonly mayBeAbsent = new Set<string>();
   reads = 0;
+  /** A read that ends in an error is no loss: the disk below it fails on purpose. */
+  toleratesErrors = false;
   readonly #rig: Rig;
   readonly #random: Random;
   readonly #options: Required<WorkloadOptions>;
@@ -202,7 +204,7 @@ export class Workload {
 
   #unlink(client: Client, path: string): void {
     client.ask("unlink", `${this.#rig.depot}/${path}`).then((reply) => {
-      if ("errno" in reply && reply.errno !== "ENOENT") {
+      if ("errno" in reply && reply.errno !== "ENOENT" && !this.toleratesErrors) {
         this.#judge(path, "lost", `unlink: ${reply.errno}`);
       }
       return this.#record({ op: "unlink", path });
@@ -257,7 +259,8 @@ export class Workload {
     if ("errno" in reply) {
       const mayBeAbsent = isLoose || possible.includes(null) ||
         this.mayBeAbsent.has(path);
-      if (reply.errno !== "ENOENT" || !mayBeAbsent) {
+      const isTolerated = this.toleratesErrors && reply.errno !== "ENOENT";
+      if (!isTolerated && (reply.errno !== "ENOENT" || !mayBeAbsent)) {
         this.#judge(path, "lost", reply.errno);
       }
       return;

@@ -8,9 +8,9 @@
 import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import { Rig, until } from "../crash/rig.ts";
 
-const SKIPS = { skip_startup_scan: true, background_scan_files_per_sec: 1 };
-const EVICTS_ALL = { max_cache_bytes: 1, low_watermark_bytes: 0 };
-const KEEPS_ALL = { max_cache_bytes: 0, low_watermark_bytes: null };
+const SKIPS = { "skip_startup_scan": true, "background_scan_files_per_sec": 1 };
+const EVICTS_ALL = { "max_cache_bytes": 1, "low_watermark_bytes": 0 };
+const KEEPS_ALL = { "max_cache_bytes": 0, "low_watermark_bytes": null };
 
 async function writeArchives(rig: Rig, count: number, prefix: string): Promise<void> {
   await Deno.mkdir(`${rig.depot}/d`, { recursive: true });
@@ -18,6 +18,11 @@ async function writeArchives(rig: Rig, count: number, prefix: string): Promise<v
     await Deno.writeTextFile(`${rig.depot}/d/tmp.1`, `${prefix} ${i}\n`);
     await Deno.rename(`${rig.depot}/d/tmp.1`, `${rig.depot}/d/${prefix}${i},v`);
   }
+}
+
+function namesIn(directory: string): string[] {
+  return [...Deno.readDirSync(directory)].map(({ name }) => name)
+    .filter((name) => name.endsWith(",v")).sort();
 }
 
 async function statusOf(rig: Rig): Promise<Record<string, unknown>> {
@@ -63,10 +68,5 @@ Deno.test("a read_only daemon restores, and neither watches, uploads, evicts nor
   deepStrictEqual([readOnly, dirtyFiles, files, residentFiles], [true, 0, 3, 1]);
   strictEqual((await rig.end("SIGTERM")).code, 0);
   deepStrictEqual([...rig.names()].filter(({ isMarker }) => !isMarker).length, 2);
-  deepStrictEqual(
-    [...Deno.readDirSync(`${rig.store}/d`)].map(({ name }) => name).filter((name) =>
-      name.endsWith(",v")
-    ).sort(),
-    ["old0,v", "old1,v", "old2,v"],
-  );
+  deepStrictEqual(namesIn(`${rig.store}/d`), ["old0,v", "old1,v", "old2,v"]);
 });
