@@ -63,15 +63,20 @@ static bool is_linkable(int dirfd, const char *from, int flags) {
                    : -1; \
     }
 
-static bool leads_out(int dirfd, const char *to) {
+/* Whether a name is in the depot and, if `managed`, one that the daemon keeps. */
+static bool is_here(int dirfd, const char *name, bool managed, bool otherwise) {
     struct p4shim_scratch *s = p4shim_scratch_take();
     if (s == NULL) {
-        return true;
+        return otherwise;
     }
-    const bool inside = p4shim_locate_name(s, dirfd, to) == P4SHIM_INSIDE;
+    const bool is_inside =
+        p4shim_locate_name(s, dirfd, name) == P4SHIM_INSIDE &&
+        (!managed || p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all));
     p4shim_scratch_release(s);
-    return !inside;
+    return is_inside;
 }
+
+static bool leads_away(int dirfd, const char *name) { return !is_here(dirfd, name, true, false); }
 
 /* What a directory of the depot holds would leave with it, markers and all, and the daemon would
  * take it for deleted. EXDEV, as between two file systems: mv copies it then, file by file. */
@@ -82,11 +87,11 @@ static bool takes_directory_out(int from_dirfd, const char *from, int to_dirfd, 
     }
     const bool inside = p4shim_locate(s, from_dirfd, from, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE;
     p4shim_scratch_release(s);
-    return inside && leads_out(to_dirfd, to);
+    return inside && !is_here(to_dirfd, to, false, false);
 }
 
-/* A marker that is about to leave the depot comes back first; a missing one that the store has
- * comes back to be renamed. Anything else is the kernel's. */
+/* A marker that is about to leave the managed names comes back first; a missing one that the
+ * store has comes back to be renamed. Anything else is the kernel's. */
 static bool is_renamable(int from_dirfd, const char *from, int to_dirfd, const char *to) {
     struct stat st;
     uint64_t size = 0;
@@ -99,35 +104,69 @@ static bool is_renamable(int from_dirfd, const char *from, int to_dirfd, const c
         verdict = errno == ENOENT ? p4shim_restore_missing(from_dirfd, from) : P4SHIM_LEAVE;
     } else if (S_ISDIR(st.st_mode)) {
         verdict = takes_directory_out(from_dirfd, from, to_dirfd, to) ? EXDEV : P4SHIM_LEAVE;
-    } else if (p4cache_marker_of_stat(&st, &size) && leads_out(to_dirfd, to)) {
+    } else if (p4cache_marker_of_stat(&st, &size) && leads_away(to_dirfd, to)) {
         verdict = p4shim_restore_marker(from_dirfd, from, AT_SYMLINK_NOFOLLOW);
     }
     errno = verdict > 0 ? verdict : saved;
     return verdict <= 0;
 }
 
-static bool is_exchangeable(int from_dirfd, const char *from, int to_dirfd, const char *to,
-                            unsigned flags) {
-    return is_renamable(from_dirfd, from, to_dirfd, to) &&
-           ((flags & RENAME_EXCHANGE) == 0 || is_renamable(to_dirfd, to, from_dirfd, from));
+/* A file that left the managed names is deleted from them, like one that was unlinked: else the
+ * daemon, which sees only that it vanished, would put its marker back. */
+static void tell_if_away(int from_dirfd, const char *from, int to_dirfd, const char *to) {
+    const int saved = errno;
+    struct p4shim_scratch *s = p4shim_scratch_take();
+    if (s != NULL) {
+        if (p4shim_locate_name(s, from_dirfd, from) == P4SHIM_INSIDE &&
+            p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all) &&
+            leads_away(to_dirfd, to)) {
+            p4shim_tell_removed(s);
+        }
+        p4shim_scratch_release(s);
+    }
+    errno = saved;
+}
+
+static int after_rename(int rc, int from_dirfd, const char *from, int to_dirfd, const char *to) {
+    if (rc == 0 && p4shim_is_on() && p4shim_may_be_managed(from, p4shim_config.manage_all)) {
+        tell_if_away(from_dirfd, from, to_dirfd, to);
+    }
+    return rc;
+}
+
+/* An exchange is told to the daemon as two renames, each over a file that the other one still
+ * needs. So the depot is a file system that has none: callers know EINVAL, and do without. */
+static bool is_exchange_here(int from_dirfd, const char *from, int to_dirfd, const char *to,
+                             unsigned flags) {
+    if ((flags & RENAME_EXCHANGE) == 0 || !p4shim_is_on() || from == NULL || to == NULL ||
+        (!is_here(from_dirfd, from, false, true) && !is_here(to_dirfd, to, false, true))) {
+        return false;
+    }
+    errno = EINVAL;
+    return true;
 }
 
 #define MAKE_RENAME(name) \
     P4SHIM_HOOK(RENAME, name) { \
-        return is_renamable(AT_FDCWD, from, AT_FDCWD, to) ? p4shim_real.name(from, to) : -1; \
+        return is_renamable(AT_FDCWD, from, AT_FDCWD, to) \
+                   ? after_rename(p4shim_real.name(from, to), AT_FDCWD, from, AT_FDCWD, to) \
+                   : -1; \
     }
 
 #define MAKE_RENAMEAT(name) \
     P4SHIM_HOOK(RENAMEAT, name) { \
         return is_renamable(from_dirfd, from, to_dirfd, to) \
-                   ? p4shim_real.name(from_dirfd, from, to_dirfd, to) \
+                   ? after_rename(p4shim_real.name(from_dirfd, from, to_dirfd, to), from_dirfd, \
+                                  from, to_dirfd, to) \
                    : -1; \
     }
 
 #define MAKE_RENAMEAT2(name) \
     P4SHIM_HOOK(RENAMEAT2, name) { \
-        return is_exchangeable(from_dirfd, from, to_dirfd, to, flags) \
-                   ? p4shim_real.name(from_dirfd, from, to_dirfd, to, flags) \
+        return !is_exchange_here(from_dirfd, from, to_dirfd, to, flags) && \
+                       is_renamable(from_dirfd, from, to_dirfd, to) \
+                   ? after_rename(p4shim_real.name(from_dirfd, from, to_dirfd, to, flags), \
+                                  from_dirfd, from, to_dirfd, to) \
                    : -1; \
     }
 

@@ -11,24 +11,34 @@
 #include "shim.h"
 #include "sys.h"
 
-/* 0, or the errno with which the program cannot be had. A name without a slash is libc's to
- * search for: the directories of PATH are not in a depot. */
-static int ready_to_run(int dirfd, const char *path, int at_flags) {
+/* execvp and its like: a name without a slash is libc's to search for, and the directories of PATH
+ * are not in a depot. For all others it is a file of the working directory. */
+static bool searches_path(const char *function, const char *path) {
+    static const char *const all[] = {"execvp", "execvpe", "execlp", "posix_spawnp"};
+    bool searches = false;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        searches = searches || strcmp(function, all[i]) == 0;
+    }
+    return searches && strchr(path, '/') == NULL;
+}
+
+/* 0, or the errno with which the program cannot be had. */
+static int ready_to_run(const char *function, int dirfd, const char *path, int at_flags) {
     if (!p4shim_is_on()) {
         return 0;
     }
     const int saved = errno;
     p4shim_flush_all();
     errno = saved;
-    if (path == NULL || strchr(path, '/') == NULL) {
+    if (path == NULL || searches_path(function, path)) {
         return 0;
     }
     const int verdict = p4shim_restore_before(dirfd, path, at_flags);
     return verdict > 0 ? verdict : 0;
 }
 
-#define FAIL_UNLESS_READY(dirfd, at_flags) \
-    const int why = ready_to_run(dirfd, path, at_flags); \
+#define FAIL_UNLESS_READY(name, dirfd, at_flags) \
+    const int why = ready_to_run(#name, dirfd, path, at_flags); \
     if (why != 0) { \
         errno = why; \
         return -1; \
@@ -37,21 +47,21 @@ static int ready_to_run(int dirfd, const char *path, int at_flags) {
 #define MAKE_EXECVE(name) \
     P4SHIM_HOOK(EXECVE, name) { \
         P4SHIM_FIND_OR(name, -1) \
-        FAIL_UNLESS_READY(AT_FDCWD, 0) \
+        FAIL_UNLESS_READY(name, AT_FDCWD, 0) \
         return p4shim_real.name(path, argv, envp); \
     }
 
 #define MAKE_EXECV(name) \
     P4SHIM_HOOK(EXECV, name) { \
         P4SHIM_FIND_OR(name, -1) \
-        FAIL_UNLESS_READY(AT_FDCWD, 0) \
+        FAIL_UNLESS_READY(name, AT_FDCWD, 0) \
         return p4shim_real.name(path, argv); \
     }
 
 #define MAKE_EXECVEAT(name) \
     P4SHIM_HOOK(EXECVEAT, name) { \
         P4SHIM_FIND_OR(name, -1) \
-        FAIL_UNLESS_READY(dirfd, flags & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) \
+        FAIL_UNLESS_READY(name, dirfd, flags & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) \
         return p4shim_real.name(dirfd, path, argv, envp, flags); \
     }
 
@@ -88,7 +98,7 @@ static size_t count_arguments(const char *first, va_list *list) {
     P4SHIM_HOOK(EXECL, name) { \
         TAKE_ARGUMENTS((void)0) \
         P4SHIM_FIND_OR(name, -1) \
-        FAIL_UNLESS_READY(AT_FDCWD, 0) \
+        FAIL_UNLESS_READY(name, AT_FDCWD, 0) \
         return VECTOR_FORM(name)(path, argv); \
     }
 
@@ -96,14 +106,14 @@ static size_t count_arguments(const char *first, va_list *list) {
     P4SHIM_HOOK(EXECLE, name) { \
         TAKE_ARGUMENTS(char *const *envp = va_arg(list, char *const *)) \
         P4SHIM_FIND_OR(name, -1) \
-        FAIL_UNLESS_READY(AT_FDCWD, 0) \
+        FAIL_UNLESS_READY(name, AT_FDCWD, 0) \
         return VECTOR_FORM(name)(path, argv, envp); \
     }
 
 #define MAKE_SPAWN(name) \
     P4SHIM_HOOK(SPAWN, name) { \
         P4SHIM_FIND_OR(name, ENOSYS) \
-        const int why = ready_to_run(AT_FDCWD, path, 0); \
+        const int why = ready_to_run(#name, AT_FDCWD, path, 0); \
         return why != 0 ? why : p4shim_real.name(pid, path, actions, attributes, argv, envp); \
     }
 

@@ -83,6 +83,13 @@ static const char *tell_daemon(struct p4shim_scratch *s) {
     }
 }
 
+void p4shim_tell_removed(struct p4shim_scratch *s) {
+    const char *why = tell_daemon(s);
+    if (why != NULL) {
+        log_failed_delete(s, why);
+    }
+}
+
 /* Missing on disk, and in the store: to the program it was there. */
 static bool is_in_store(struct p4shim_scratch *s) {
     struct p4shim_reply reply;
@@ -101,10 +108,7 @@ static int after_unlink(int rc, int dirfd, const char *path) {
         if (p4shim_locate_name(s, dirfd, path) == P4SHIM_INSIDE &&
             p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all)) {
             if (rc == 0 || is_in_store(s)) {
-                const char *why = tell_daemon(s);
-                if (why != NULL) {
-                    log_failed_delete(s, why);
-                }
+                p4shim_tell_removed(s);
                 rc = 0;
             }
         }

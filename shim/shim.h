@@ -212,6 +212,11 @@ int p4shim_restore_before(int dirfd, const char *path, int at_flags);
 int p4shim_query(struct p4shim_scratch *s, enum p4shim_presence presence,
                  struct p4shim_reply *reply);
 
+/* ---- remove.c ---- */
+
+/* DELETE of what is located in s, whose name a program took away; or a record of it. */
+void p4shim_tell_removed(struct p4shim_scratch *s);
+
 /* ---- stat.c ---- */
 
 /* Whether the stat of (dirfd, path) is a marker's in the depot; its size goes to *size. */

@@ -19,6 +19,7 @@ void probe_old_stat(const char *path);
 void probe_readdir(const char *path);
 void probe_walk(const char *path);
 void probe_exec(const char *path);
+void probe_exec_relative(const char *path);
 void probe_vfork_exec(const char *path);
 void probe_spawn(const char *path);
 void probe_dlopen(const char *path);

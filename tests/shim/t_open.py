@@ -1,6 +1,7 @@
 """Opens: which file is meant, and what the answers of the daemon become.
 """
 
+import errno
 import os
 import shutil
 import stat
@@ -213,19 +214,34 @@ print(libc.renameat2(-100, sys.argv[1].encode(), -100, sys.argv[2].encode(), 2),
 """
 
 
-@test("an exchange that takes a marker out of the depot restores it, whichever name comes first")
+@test("an exchange with a name in the depot is refused, and one elsewhere is not")
 def _(make):
-    for is_first in (True, False):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write(FILE)
+    depot.evict(FILE)
+    outside = [os.path.join(depot.scratch, name) for name in ("one", "two")]
+    for name in outside:
+        with open(name, "w") as f:
+            f.write(name)
+    refused = (0, f"-1 {errno.EINVAL}\n", "")
+    equal(depot.run(sys.executable, "-c", EXCHANGE, path, outside[0]), refused)
+    equal(depot.run(sys.executable, "-c", EXCHANGE, outside[0], path), refused)
+    equal(depot.run(sys.executable, "-c", EXCHANGE, *outside), (0, "0 0\n", ""))
+    assert depot.is_marker(FILE)
+
+
+@test("a file that is renamed away from the managed names is restored, and then deleted")
+def _(make):
+    for to in ("outside", "unmanaged"):
         depot = make()
         depot.daemon.start()
         path = depot.write(FILE)
         depot.evict(FILE)
-        outside = os.path.join(depot.scratch, "outside")
-        with open(outside, "w") as f:
-            f.write("from outside")
-        names = (path, outside) if is_first else (outside, path)
-        equal(depot.run(sys.executable, "-c", EXCHANGE, *names), (0, "0 0\n", ""))
-        equal((os.path.getsize(outside), os.path.getsize(path)), (1000, 12))
+        target = os.path.join(depot.scratch, "x") if to == "outside" else f"{path}.old"
+        equal(depot.run("/bin/mv", path, target), (0, "", ""))
+        equal(os.path.getsize(target), 1000)
+        equal(depot.daemon.verbs(), ["FETCH", "DELETE"])
 
 
 NULL_PATH = """

@@ -49,10 +49,10 @@ for call in ("open_excl", "open_directory", "open_path", "stat", "xstat", "old_s
 for call in ("unlink", "unlinkat", "remove"):
     parity(call, ["DELETE"] if call != "unlink" else ["DELETE", "STAT"])
 parity("link", ["FETCH"])
-parity("rename_out", ["FETCH"])
+parity("rename_out", ["FETCH", "DELETE"])
 parity("times", ["FETCH"], mode=0o644)
 parity("readdir", [], target="main/jam")
 parity("walk", [], target="main/jam")
-for call in ("exec", "vfork_exec", "spawn"):
+for call in ("exec", "exec_relative", "vfork_exec", "spawn"):
     parity(call, ["FETCH"], content=script, mode=0o755, rel="main/tool,d/1.1")
 parity("dlopen", ["FETCH"], content=library, mode=0o755, rel="main/lib,d/1.1")
