@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,30 +33,43 @@ static size_t bucket_of(const struct fan_handle *handle) {
     return (size_t)(fan_handle_hash(handle) >> 32) % BUCKETS;
 }
 
-static struct directory *recall(const struct fan_handle *handle, size_t bucket) {
-    for (struct directory *d = buckets[bucket]; d != NULL; d = d->next) {
-        if (d->fsid == handle->fsid && d->handle_bytes == handle->handle_bytes &&
-            memcmp(d->bytes, handle->handle, handle->handle_bytes) == 0) {
-            return d;
-        }
+static bool is_of(const struct directory *d, const struct fan_handle *handle) {
+    return d->fsid == handle->fsid && d->handle_bytes == handle->handle_bytes &&
+           memcmp(d->bytes, handle->handle, handle->handle_bytes) == 0;
+}
+
+static struct directory **slot_of(const struct fan_handle *handle) {
+    struct directory **slot = &buckets[bucket_of(handle)];
+    while (*slot != NULL && !is_of(*slot, handle)) {
+        slot = &(*slot)->next;
     }
-    return NULL;
+    return slot;
+}
+
+static void forget(struct directory **slot) {
+    struct directory *gone = *slot;
+    *slot = gone->next;
+    free(gone);
+    remembered--;
+}
+
+void directories_forget(const struct fan_handle *handle) {
+    struct directory **slot = slot_of(handle);
+    if (handle->is_given && *slot != NULL) {
+        forget(slot);
+    }
 }
 
 void directories_forget_all(void) {
     for (size_t i = 0; i < BUCKETS && remembered > 0; i++) {
         while (buckets[i] != NULL) {
-            struct directory *d = buckets[i];
-            buckets[i] = d->next;
-            free(d);
-            remembered--;
+            forget(&buckets[i]);
         }
     }
 }
 
 /* Without memory it is resolved again the next time. */
-static void remember(const struct fan_handle *handle, size_t bucket,
-                     const struct depot_path *path) {
+static void remember(const struct fan_handle *handle, const struct depot_path *path) {
     if (remembered == REMEMBERED_MAX) {
         directories_forget_all();
     }
@@ -64,6 +78,7 @@ static void remember(const struct fan_handle *handle, size_t bucket,
     if (d == NULL) {
         return;
     }
+    const size_t bucket = bucket_of(handle);
     *d = (struct directory){.next = buckets[bucket], .fsid = handle->fsid,
                             .handle_bytes = handle->handle_bytes, .is_inside = path != NULL,
                             .path_bytes = path_bytes};
@@ -73,6 +88,96 @@ static void remember(const struct fan_handle *handle, size_t bucket,
     }
     buckets[bucket] = d;
     remembered++;
+}
+
+void directories_learn(const struct fan_handle *handle, const struct depot_path *path) {
+    if (handle->is_given) {
+        directories_forget(handle);
+        remember(handle, path);
+    }
+}
+
+/* Where the path of `d` goes on after `path`: "" for itself, NULL when it is not below. */
+static const char *rest_below(const struct directory *d, const struct depot_path *path) {
+    const char *own = d->bytes + d->handle_bytes;
+    const bool is_below = d->is_inside && d->path_bytes >= path->bytes &&
+                          memcmp(own, path->text, path->bytes) == 0 &&
+                          (d->path_bytes == path->bytes || own[path->bytes] == '/');
+    return is_below ? own + path->bytes : NULL;
+}
+
+/* The same with another path; outside, when `to` is NULL. NULL when there is no memory. */
+static struct directory *moved(struct directory *d, const char *rest, const struct depot_path *to) {
+    const size_t rest_bytes = d->path_bytes - (size_t)(rest - d->bytes - (ptrdiff_t)d->handle_bytes);
+    const size_t path_bytes = to == NULL ? 0 : to->bytes + rest_bytes;
+    struct directory *now = malloc(sizeof *now + d->handle_bytes + path_bytes);
+    if (now == NULL) {
+        return NULL;
+    }
+    memcpy(now, d, sizeof *d + d->handle_bytes);
+    now->is_inside = to != NULL;
+    now->path_bytes = path_bytes;
+    if (to != NULL) {
+        memcpy(now->bytes + now->handle_bytes, to->text, to->bytes);
+        memcpy(now->bytes + now->handle_bytes + to->bytes, rest, rest_bytes);
+    }
+    return now;
+}
+
+/* What moved there is told of next; what is remembered there was replaced, or is elsewhere. */
+static void clear_way(const struct depot_path *to) {
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct directory **slot = &buckets[i]; *slot != NULL;) {
+            if (rest_below(*slot, to) != NULL) {
+                forget(slot);
+            } else {
+                slot = &(*slot)->next;
+            }
+        }
+    }
+}
+
+/* Whatever lay outside may be what came. */
+static void forget_outside(void) {
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct directory **slot = &buckets[i]; *slot != NULL;) {
+            if ((*slot)->is_inside) {
+                slot = &(*slot)->next;
+            } else {
+                forget(slot);
+            }
+        }
+    }
+}
+
+static void move_below(const struct depot_path *from, const struct depot_path *to) {
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct directory **slot = &buckets[i]; *slot != NULL;) {
+            struct directory *d = *slot;
+            const char *rest = rest_below(d, from);
+            struct directory *now = rest == NULL ? d : moved(d, rest, to);
+            if (now == NULL) {
+                forget(slot);
+                continue;
+            }
+            if (now != d) {
+                *slot = now;
+                free(d);
+            }
+            slot = &now->next;
+        }
+    }
+}
+
+void directories_move(const struct depot_path *from, const struct depot_path *to) {
+    if (to != NULL) {
+        clear_way(to);
+    }
+    if (from == NULL) {
+        forget_outside();
+    } else {
+        move_below(from, to);
+    }
 }
 
 /*
@@ -123,8 +228,7 @@ static enum place resolve(const struct roots *roots, const struct fan_handle *di
 
 static enum place find_directory(const struct roots *roots, const struct fan_handle *directory,
                                  struct depot_path *out) {
-    const size_t bucket = bucket_of(directory);
-    const struct directory *known = recall(directory, bucket);
+    const struct directory *known = *slot_of(directory);
     if (known != NULL) {
         memcpy(out->text, known->bytes + known->handle_bytes, known->path_bytes);
         out->bytes = known->path_bytes;
@@ -132,7 +236,7 @@ static enum place find_directory(const struct roots *roots, const struct fan_han
     }
     const enum place place = resolve(roots, directory, out);
     if (place != PLACE_UNKNOWN) {
-        remember(directory, bucket, place == PLACE_INSIDE ? out : NULL);
+        remember(directory, place == PLACE_INSIDE ? out : NULL);
     }
     return place;
 }

@@ -1,9 +1,12 @@
 /*
  * directories.h - the path of a directory that an event names by its handle.
  *
- * A handle is resolved once (open_by_handle_at needs CAP_DAC_READ_SEARCH) and remembered, whether
- * it lies in the depot or not: most events of a file system are not ours. A renamed directory
- * changes the paths below it, so the memory is emptied at each such event; they come in order.
+ * What counts is the path at the time of the event, not now: a directory that was renamed or
+ * removed since must not lend its events another name, or none. So directories are learnt from the
+ * events that make them, and moved and forgotten by the events that do that, which come in order.
+ * One that was made before is resolved when it is first met (open_by_handle_at needs
+ * CAP_DAC_READ_SEARCH) and remembered, whether it lies in the depot or not: most events of a file
+ * system are not ours. Only such a first meeting can see a path that is ahead of its event.
  */
 #ifndef P4CACHE_DIRECTORIES_H
 #define P4CACHE_DIRECTORIES_H
@@ -20,6 +23,16 @@ enum place {
 enum place directories_find(const struct roots *roots, const struct fan_name *name,
                             struct depot_path *out);
 
+/* It was made at `path`. */
+void directories_learn(const struct fan_handle *handle, const struct depot_path *path);
+
+/* It was removed. */
+void directories_forget(const struct fan_handle *handle);
+
+/* A directory was renamed, with all below it. NULL: outside of the depot. */
+void directories_move(const struct depot_path *from, const struct depot_path *to);
+
+/* Events are missing. */
 void directories_forget_all(void);
 
 #endif

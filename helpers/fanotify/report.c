@@ -110,6 +110,20 @@ static bool is_linked(const struct watcher *watcher, const struct depot_path *pa
            S_ISREG(st.st_mode) && (is_known || st.st_nlink > 1);
 }
 
+/* Of kernels without FAN_RENAME the halves of a move come apart: then all are resolved anew. */
+static void keep_directories(const struct fan_event *event, const struct depot_path *path) {
+    if ((event->mask & FAN_ONDIR) == 0) {
+        return;
+    }
+    if ((event->mask & (FAN_MOVED_FROM | FAN_MOVED_TO)) != 0) {
+        directories_forget_all();
+    } else if ((event->mask & FAN_DELETE) != 0) {
+        directories_forget(&event->file);
+    } else if ((event->mask & FAN_CREATE) != 0) {
+        directories_learn(&event->file, path);
+    }
+}
+
 static void report_at(struct watcher *watcher, const struct fan_event *event) {
     struct depot_path path;
     const bool is_known = was_seen(event);
@@ -120,6 +134,7 @@ static void report_at(struct watcher *watcher, const struct fan_event *event) {
     if (place != PLACE_INSIDE) {
         return;
     }
+    keep_directories(event, &path);
     if ((event->mask & FAN_DELETE) != 0) {
         report_delete(watcher, event, &path);
     }
@@ -147,10 +162,15 @@ static void report_rename(struct watcher *watcher, const struct fan_event *event
     if (from_place == PLACE_UNKNOWN || to_place == PLACE_UNKNOWN) {
         report_lost(watcher, from_place == PLACE_UNKNOWN ? from_error : errno);
     }
-    if (from_place == PLACE_INSIDE || to_place == PLACE_INSIDE) {
-        report_move(watcher, event, from_place == PLACE_INSIDE ? &from : NULL,
-                    to_place == PLACE_INSIDE ? &to : NULL);
+    if (from_place != PLACE_INSIDE && to_place != PLACE_INSIDE) {
+        return;
     }
+    const struct depot_path *const out = from_place == PLACE_INSIDE ? &from : NULL;
+    const struct depot_path *const in = to_place == PLACE_INSIDE ? &to : NULL;
+    if ((event->mask & FAN_ONDIR) != 0) {
+        directories_move(out, in);
+    }
+    report_move(watcher, event, out, in);
 }
 
 /* Content mode: the name is what the file is called now. */
@@ -178,7 +198,7 @@ static void report_descriptor(struct watcher *watcher, const struct fan_event *e
     }
 }
 
-/* After these the remembered paths of directories may be wrong. */
+/* After these a root may be elsewhere. */
 static bool moves_directories(const struct fan_event *event) {
     return (event->mask & FAN_Q_OVERFLOW) != 0 ||
            ((event->mask & FAN_ONDIR) != 0 &&
@@ -195,8 +215,10 @@ static void report_one(struct watcher *watcher, const struct fan_event *event) {
     } else {
         report_at(watcher, event);
     }
-    if (moves_directories(event)) {
+    if ((event->mask & FAN_Q_OVERFLOW) != 0) {
         directories_forget_all();
+    }
+    if (moves_directories(event)) {
         roots_check(&watcher->roots);
     }
 }

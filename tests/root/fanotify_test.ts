@@ -104,6 +104,33 @@ rootTest(
 );
 
 rootTest(
+  "events that wait are told by the names that directories had at their time",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      equal(await told(watcher, depot, "mkdir -p e/f/i; echo 1 >e/f/a"), "close e/f/a");
+      Deno.kill(watcher.pid, "SIGSTOP");
+      await sh(
+        `cd "$1"; mv e/f/a e/f/b; mv e/f e/g; mkdir e/f; mv e/g/b e/f/c; mv e/g ../away
+         mv e/f/c d/c; rmdir e/f; mv ../away e/back; echo 2 >e/back/i/d; rm -r e`,
+        depot,
+      );
+      Deno.kill(watcher.pid, "SIGCONT");
+      const got = (await drained(watcher, depot)).map(brief);
+      const moves = got.filter((it) => it.startsWith("move"));
+      deepEqual(moves, [
+        "move e/f/a e/f/b",
+        "move e/f e/g/",
+        "move e/g/b e/f/c",
+        "move e/g null/",
+        "move e/f/c d/c",
+        "move null e/back/",
+      ]);
+      ok(got.indexOf("delete e/f/") > got.indexOf("move e/f/c d/c"), got.join("; "));
+      equal(got.at(-1), "delete e/");
+    }),
+);
+
+rootTest(
   "a tree that is removed is told at least by its top",
   () =>
     withWatcher([], async (watcher, depot) => {
