@@ -20,6 +20,7 @@ import { KeyedLock } from "../src/core/keyed_lock.ts";
 import { type BytePath, bytePathOf } from "../src/core/names.ts";
 import type { EngineContext } from "../src/engine/engine_context.ts";
 import { scanDepot } from "../src/engine/scan.ts";
+import { PutBackMarkers } from "../src/engine/put_back.ts";
 import { openManifest } from "../src/manifest/lmdb_manifest.ts";
 import { createMemoryLogger } from "../src/obs/logger.ts";
 import { createMetrics } from "../src/obs/metrics.ts";
@@ -98,6 +99,7 @@ const context: EngineContext = {
   readStores: [],
   settings: () => SETTINGS,
   locks: new KeyedLock(),
+  putBack: new PutBackMarkers(),
   clock: SYSTEM_CLOCK,
   eventsUntilNow: () => Promise.resolve(),
   newId: () => crypto.randomUUID(),

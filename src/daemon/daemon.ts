@@ -18,6 +18,7 @@ import { watchConfig } from "../config/watch_config.ts";
 import { Engine } from "../engine/engine.ts";
 import type { EngineContext, FailureLedger } from "../engine/engine_context.ts";
 import type { LookReason } from "../engine/observe_plan.ts";
+import { PutBackMarkers } from "../engine/put_back.ts";
 import { openGate } from "../gate/gate.ts";
 import { developmentLicense, type LicensePolicy } from "../license/policy.ts";
 import { ManifestError } from "../manifest/manifest.ts";
@@ -29,7 +30,7 @@ import type { ControlAnswer } from "../wire/control.ts";
 import { ControlServer } from "./control.ts";
 import { DepotWatch } from "./depot_watch.ts";
 import { guardErrors } from "./error_guard.ts";
-import { FailedDeletes } from "./failed_deletes.ts";
+import { FAILED_DELETES_SETTLE_MS, FailedDeletes } from "./failed_deletes.ts";
 import {
   FAILED_OPS,
   type Foundation,
@@ -51,7 +52,6 @@ import { type ScanState, statusOf } from "./status.ts";
 import { openStores, type Stores } from "./stores.ts";
 
 /** A shim that opened its log of failed deletes has long written to it after this. */
-const FAILED_DELETES_SETTLE_MS = 1_000;
 const SCAN_LOOK_MS = 100;
 
 export interface DaemonOptions {
@@ -98,6 +98,7 @@ class Daemon {
   #status: ExitStatus = EXIT.done;
   #watch: DepotWatch | null = null;
   #gate: GateService | null = null;
+  #failedDeletes: FailedDeletes | null = null;
   #scan: ScanState = "unscanned";
   #credentialEnds: Stores["credentialEnds"] = { primary: null, secondary: null };
   #waitingForScan = 0;
@@ -117,6 +118,14 @@ class Daemon {
     const stores = await this.#openStores();
     const context = this.#engineContext(stores);
     const engine = new Engine(context);
+    this.#failedDeletes = new FailedDeletes(
+      // Its own deletes do not wait for it.
+      {
+        ...context,
+        eventsUntilNow: () => Promise.resolve(this.#watch?.eventsUntilNow()),
+      },
+      () => readLedger(this.#parts.state.path),
+    );
     await settleDepot(this.#parts, stores, this.#config);
     const watch = this.#config.readOnly ? null : this.#depotWatch(engine);
     this.#watch = watch;
@@ -157,7 +166,7 @@ class Daemon {
     await this.#writePidFile();
     log.info(this.#license.banner());
     log.info("ready", { version: options.version, depot: this.#config.depotPath });
-    if (!this.#config.readOnly) run(this.#catchUpWithDepot(context, engine));
+    if (!this.#config.readOnly) run(this.#catchUpWithDepot(engine));
     await Promise.all(running);
     log.info("stopped");
     return this.#status;
@@ -219,7 +228,11 @@ class Daemon {
       readStores,
       settings: () => engineSettingsOf(this.#config, disk),
       locks: new KeyedLock(),
-      eventsUntilNow: () => this.#watch?.eventsUntilNow() ?? Promise.resolve(),
+      putBack: new PutBackMarkers(),
+      eventsUntilNow: async () => {
+        await this.#watch?.eventsUntilNow();
+        await this.#failedDeletes?.takeOverNew();
+      },
       clock: SYSTEM_CLOCK,
       newId,
       log: log.child({ module: "engine" }),
@@ -369,9 +382,9 @@ class Daemon {
   }
 
   /** Deletes first: the scan puts back the marker of whatever is only missing. */
-  async #catchUpWithDepot(context: EngineContext, engine: Engine): Promise<void> {
-    const { state, log } = this.#parts;
-    const deletes = new FailedDeletes(context, () => readLedger(state.path));
+  async #catchUpWithDepot(engine: Engine): Promise<void> {
+    const { log } = this.#parts;
+    const deletes = this.#failedDeletes!;
     await deletes.drain();
     const isSlow = this.#config.skipStartupScan;
     this.#scan = isSlow ? "catching-up" : "scanning";

@@ -15,9 +15,11 @@ import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import type { WatchEvent } from "../wire/watch_message.ts";
 import type { Watcher } from "../watch/watcher.ts";
+import { EventOrder } from "./event_order.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
+const OWN = ".p4cache/";
 const CANARY_MS_MAX = 10_000;
 const CATCH_UP_MS = 100;
 /** Events taken in at a time. */
@@ -50,7 +52,7 @@ export class DepotWatch {
   #isRescanWanted = false;
   #isRescanning = false;
   #restarts = 0;
-  readonly #inFlight = new Set<Promise<void>>();
+  readonly #order = new EventOrder();
   #watcher: Watcher | null = null;
 
   constructor(deps: DepotWatchDeps) {
@@ -93,7 +95,7 @@ export class DepotWatch {
           delayMs = RESTART_MS_MIN;
           this.#take(event);
           // A burst waits in the kernel's queue and not in our memory.
-          while (this.#inFlight.size >= IN_FLIGHT_MAX) await Promise.race(this.#inFlight);
+          while (this.#order.size >= IN_FLIGHT_MAX) await this.#order.oneSettled();
         }
       } catch (error) {
         if (!signal.aborted) log.error(`the watcher ended: ${messageOf(error)}`);
@@ -114,6 +116,8 @@ export class DepotWatch {
     try {
       this.#watcher = await open();
       this.requestRescan("helper");
+      // What was written for the watcher before was for nobody.
+      for (const name of this.#canaries.keys()) await this.#writeCanary(name);
     } catch (error) {
       log.error(`the watcher cannot be started again: ${messageOf(error)}`);
     }
@@ -167,7 +171,7 @@ export class DepotWatch {
   async #passBarrier(): Promise<boolean> {
     // The kernel's queue keeps the order: what was done before is told before.
     if (!await this.#seesCanary(this.#deps.signal)) return false;
-    await Promise.all(this.#inFlight);
+    await this.#order.settled();
     return true;
   }
 
@@ -176,19 +180,32 @@ export class DepotWatch {
     const { statePath, newId, clock } = this.#deps;
     const name = `canary-${newId()}`;
     const seen = Promise.withResolvers<boolean>();
-    this.#canaries.set(`.p4cache/${name}`, () => seen.resolve(true));
+    this.#canaries.set(name, () => seen.resolve(true));
     const timeout = new AbortController();
     const late = clock.sleep(CANARY_MS_MAX, AbortSignal.any([timeout.signal, signal]))
       .then(() => false, () => false);
     try {
-      await Deno.writeTextFile(`${statePath}/${name}`, "");
+      await this.#writeCanary(name);
       return await Promise.race([seen.promise, late]);
     } finally {
       timeout.abort();
-      this.#canaries.delete(`.p4cache/${name}`);
+      this.#canaries.delete(name);
       // What kept it from being written is what is to be known.
       await Deno.remove(`${statePath}/${name}`).catch(() => {});
     }
+  }
+
+  async #writeCanary(name: string): Promise<void> {
+    await Deno.writeTextFile(`${this.#deps.statePath}/${name}`, "");
+  }
+
+  /** Whether the event is of a file that somebody waits for; tells him. */
+  #tellWaiting(path: string): boolean {
+    const isSeen = path.startsWith(OWN)
+      ? this.#canaries.get(path.slice(OWN.length))
+      : null;
+    isSeen?.();
+    return isSeen !== null && isSeen !== undefined;
   }
 
   #take(event: WatchEvent): void {
@@ -202,19 +219,22 @@ export class DepotWatch {
         log.warn(`an event could not be resolved; scanning the depot: ${event.why}`);
         return this.requestRescan("lost");
       case "close":
-        if (this.#canaries.has(event.path)) return this.#canaries.get(event.path)!();
+        if (this.#tellWaiting(event.path)) return;
         if (event.pid === Deno.pid) return;
         this.#countAuth(event.auth);
-        return this.#go(this.#wrote(event.path, event.uid));
+        return this.#order.on(
+          [event.path],
+          () => this.#go(() => this.#wrote(event.path, event.uid)),
+        );
       case "delete": {
         const path = depotPathOrNull(event.path);
         if (event.pid === Deno.pid || path === null || event.dir) return;
-        return engine.gone(path);
+        return this.#order.on([event.path], () => this.#go(() => engine.gone(path)));
       }
       case "move":
         if (event.pid === Deno.pid) return;
         this.#countAuth(event.auth);
-        return this.#go(this.#moved(event));
+        return this.#takeMove(event);
     }
   }
 
@@ -227,6 +247,13 @@ export class DepotWatch {
   async #wrote(text: string, uid: number | null): Promise<void> {
     const path = depotPathOrNull(text);
     if (path !== null) await this.#deps.engine.wrote(path, uid);
+  }
+
+  /** What is below a directory that moves is told under either of its names. */
+  #takeMove(event: Extract<WatchEvent, { t: "move" }>): void {
+    const work = (): Promise<void> => this.#go(() => this.#moved(event));
+    if (event.dir) this.#order.onAll(work);
+    else this.#order.on([event.from, event.to].filter((it) => it !== null), work);
   }
 
   async #moved(event: Extract<WatchEvent, { t: "move" }>): Promise<void> {
@@ -242,14 +269,18 @@ export class DepotWatch {
   }
 
   /** An event is a hint; what fails here is found again by the scan that it asks for. */
-  #go(work: Promise<unknown>): void {
-    const done = work.then(() => {}, (error) => {
+  async #go(work: () => Promise<unknown> | void): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
       if (this.#deps.signal.aborted) return;
-      if (error instanceof Error && error.name === "InvariantError") throw error;
+      // Nobody awaits this: the guard of the whole process is to see it.
+      if (error instanceof Error && error.name === "InvariantError") {
+        void Promise.reject(error);
+      }
       this.#deps.log.error(`cannot take in an event: ${messageOf(error)}`);
       this.requestRescan("lost");
-    }).finally(() => this.#inFlight.delete(done));
-    this.#inFlight.add(done);
+    }
   }
 
   requestRescan(reason: RescanReason): void {

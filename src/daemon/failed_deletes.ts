@@ -26,6 +26,9 @@ import { PosixError } from "../posix/posix.ts";
 const LOG_NAME = "shim-failed-deletes.log";
 const DRAINING = `${LOG_NAME}.draining-`;
 
+/** For a shim that had opened the file just before it was renamed. */
+export const FAILED_DELETES_SETTLE_MS = 1_000;
+
 /** Longest record: a path of PATH_MAX with every byte escaped, and the rest of the object. */
 const RECORD_BYTES_MAX = 32_768;
 const CHUNK_BYTES = 65_536;
@@ -52,6 +55,8 @@ export class FailedDeletes {
   readonly #readLedger: () => string[];
   #recorded = 0;
   #applied = 0;
+  /** The turn of whoever came last: one at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(context: EngineContext, readLedger: () => string[]) {
     this.#context = context;
@@ -63,27 +68,55 @@ export class FailedDeletes {
    * Takes over everything that is there. A shim that had opened the file just before its
    * rename may still add one record: call {@linkcode finish} a moment later.
    */
-  async drain(): Promise<FailedDeletesReport> {
-    const { posix, newId } = this.#context;
-    for (const name of this.#drainingNames()) await this.#takeOver(name);
-    const log = `${this.#directory}/${LOG_NAME}`;
-    if (posix.lstat(log)?.kind === "file") {
-      // A name of its own for each: a position in one says nothing about the next.
-      const name = `${DRAINING}${newId()}`;
-      posix.rename(log, `${this.#directory}/${name}`);
-      await posix.fsyncPath(this.#directory);
-      await this.#takeOver(name);
-    }
-    return { recorded: this.#recorded, applied: this.#applied };
+  drain(): Promise<FailedDeletesReport> {
+    return this.#inTurn(async () => {
+      const { posix, newId } = this.#context;
+      for (const name of this.#drainingNames()) await this.#takeOver(name);
+      if (this.#hasNew()) {
+        // A name of its own for each: a position in one says nothing about the next.
+        const name = `${DRAINING}${newId()}`;
+        posix.rename(`${this.#directory}/${LOG_NAME}`, `${this.#directory}/${name}`);
+        await posix.fsyncPath(this.#directory);
+        await this.#takeOver(name);
+      }
+    });
   }
 
   /** Takes over what came since, and removes the files. */
-  async finish(): Promise<FailedDeletesReport> {
-    for (const name of this.#drainingNames()) {
-      if (!await this.#takeOver(name)) continue;
-      this.#context.posix.unlink(`${this.#directory}/${name}`);
-    }
-    return { recorded: this.#recorded, applied: this.#applied };
+  finish(): Promise<FailedDeletesReport> {
+    return this.#inTurn(async () => {
+      for (const name of this.#drainingNames()) {
+        if (!await this.#takeOver(name)) continue;
+        this.#context.posix.unlink(`${this.#directory}/${name}`);
+      }
+    });
+  }
+
+  /**
+   * While the daemon serves: a program that could not reach it wrote a delete down, before it
+   * went on. Costs one look where nothing was written, and nothing is being taken over.
+   */
+  async takeOverNew(): Promise<void> {
+    if (!this.#hasNew()) return void await this.#turn;
+    const { recorded } = await this.drain();
+    this.#context.log.warn("took over deletes that the shim could not report", {
+      recorded,
+    });
+    const { clock, signal } = this.#context;
+    void clock.sleep(FAILED_DELETES_SETTLE_MS, signal).then(
+      () => this.finish(),
+      () => {},
+    );
+  }
+
+  #hasNew(): boolean {
+    return this.#context.posix.lstat(`${this.#directory}/${LOG_NAME}`)?.kind === "file";
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<FailedDeletesReport> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => {});
+    return done.then(() => ({ recorded: this.#recorded, applied: this.#applied }));
   }
 
   #drainingNames(): string[] {
@@ -215,11 +248,20 @@ function positionOf(meta: string | null, id: string): number {
 }
 
 /**
- * Whether the row was last written before the record was made. Rows count whole seconds: in
- * the same second it may be the newer one, and stays.
+ * Whether the row's file is what the record says was deleted, and no newer one: by its ctime,
+ * which its making set. A row without one counts in whole seconds: in the same second it may be
+ * the newer one, and stays.
  */
-export function isOlder(entry: Pick<FileEntry, "settledAtS">, tsMs: number): boolean {
-  return (entry.settledAtS + 1) * 1000 <= tsMs;
+export function isOlder(
+  { settledAtS, local }: {
+    readonly settledAtS: number;
+    readonly local: Pick<FileEntry["local"], "ctimeNs">;
+  },
+  tsMs: number,
+): boolean {
+  return local.ctimeNs > 0n
+    ? local.ctimeNs < BigInt(tsMs) * 1_000_000n
+    : (settledAtS + 1) * 1000 <= tsMs;
 }
 
 /** One line of the shim; null for anything else. */

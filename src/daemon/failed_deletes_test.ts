@@ -160,9 +160,32 @@ Deno.test("parseFailedDelete() takes the shim's records and nothing else", () =>
   }
 });
 
-Deno.test("isOlder() keeps a row of the same second", () => {
-  strictEqual(isOlder({ settledAtS: 10 }, 10_999), false);
-  strictEqual(isOlder({ settledAtS: 10 }, 11_000), true);
+Deno.test("takeOverNew() applies what is written down while the daemon serves, in turn", async () => {
+  await using fixture = await openEngineFixture();
+  for (const path of ["a,v", "b,v"]) {
+    await stored(fixture, path);
+    await Deno.remove(`${fixture.root}/${path}`);
+  }
+  const deletes = deletesOf(fixture);
+  await deletes.takeOverNew();
+  ok(fixture.manifest.get(fixture.path("a,v")) !== null, "nothing was written down");
+  await Deno.writeTextFile(logOf(fixture), record("a,v"));
+  const first = deletes.takeOverNew();
+  // The file is renamed by now or will be: a second caller waits for what it holds.
+  await Promise.all([first, deletes.takeOverNew()]);
+  strictEqual(fixture.manifest.get(fixture.path("a,v")), null);
+  ok(fixture.manifest.get(fixture.path("b,v")) !== null);
+});
+
+Deno.test("isOlder() goes by the ctime, and by the second where there is none", () => {
+  const at = (ctimeNs: bigint): Parameters<typeof isOlder>[0] => ({
+    settledAtS: 10,
+    local: { ctimeNs },
+  });
+  strictEqual(isOlder(at(0n), 10_999), false);
+  strictEqual(isOlder(at(0n), 11_000), true);
+  strictEqual(isOlder(at(10_400_000_001n), 10_400), false, "made since");
+  strictEqual(isOlder(at(10_399_999_999n), 10_400), true);
 });
 
 /** The manifest of a machine that loses its power after so many changes. */

@@ -16,7 +16,7 @@ import type { ObjectInfo } from "../storage/backend.ts";
 import { type EngineContext, firstKey, shown } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
-import { removeOwn } from "./remove_own.ts";
+import { removePutBack } from "./remove_own.ts";
 
 /** Tombstones looked at in one pass. */
 const BATCH = 64;
@@ -26,11 +26,14 @@ export async function deleteFile(
   context: EngineContext,
   path: DepotPath,
 ): Promise<boolean> {
-  if (context.manifest.get(path) === null) await context.eventsUntilNow();
-  let hasBeenAbsent = false;
+  let wasKnown = false;
+  let hasBeenAbsent = lookAt(context, path).kind === "absent";
+  // The row may be of a file that was renamed away a moment ago, before this one was made.
+  await context.eventsUntilNow();
   for (;;) {
     const entry = context.manifest.get(path);
-    if (entry === null) return hasBeenAbsent;
+    if (entry === null) return wasKnown;
+    wasKnown = true;
     const look = lookAt(context, path);
     hasBeenAbsent ||= look.kind === "absent";
     // A marker in an empty name is ours, put back by a look that came in between; anything
@@ -58,7 +61,7 @@ export async function deleteFile(
 function removeStrayMarker(context: EngineContext, path: DepotPath): void {
   if (context.manifest.get(path) !== null) return;
   if (lookAt(context, path).kind !== "marker") return;
-  removeOwn(context, path, ({ kind }) => kind === "socket");
+  removePutBack(context, path);
 }
 
 /** Bounds the removals of objects: so many in any hour. */

@@ -28,7 +28,7 @@ import { migrateSelected, type Migration, type MigrationReport } from "./migrate
 import type { LookReason } from "./observe_plan.ts";
 import { MET, observe, type Observed, REPORTED } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
-import { removeOwn } from "./remove_own.ts";
+import { removePutBack } from "./remove_own.ts";
 import { RecallBudget } from "./recall_budget.ts";
 import { type Restored, type RestoreOptions, Restorer } from "./restore.ts";
 import { scanDepot, type ScanPace, type ScanReport } from "./scan.ts";
@@ -160,7 +160,7 @@ export class Engine {
     const { manifest } = this.#context;
     if (manifest.get(path) !== null) return;
     if (lookAt(this.#context, path).kind !== "marker") return;
-    removeOwn(this.#context, path, ({ kind }) => kind === "socket");
+    removePutBack(this.#context, path);
   }
 
   /**

@@ -22,6 +22,7 @@ import type { Metrics } from "../obs/metrics.ts";
 import type { FileStat, Posix } from "../posix/posix.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 import { createContentHasher } from "../storage/hashing.ts";
+import type { PutBackMarkers } from "./put_back.ts";
 
 /** Settings of the engine. Read anew at each use, because some change while it runs. */
 export interface EngineSettings {
@@ -72,6 +73,7 @@ export interface EngineContext {
   readonly readStores: readonly StorageBackend[];
   readonly settings: () => EngineSettings;
   readonly locks: KeyedLock;
+  readonly putBack: PutBackMarkers;
   /**
    * Resolves when every change of the depot that was made before the call has been taken in;
    * or after a while, when the watcher is not there to tell.

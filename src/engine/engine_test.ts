@@ -10,7 +10,7 @@ import {
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
 import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
-import { observe, REPORTED } from "./observe.ts";
+import { MET, observe, REPORTED } from "./observe.ts";
 import { recoverDirectories } from "./recovery.ts";
 import { RecallBudget } from "./recall_budget.ts";
 import { Restorer } from "./restore.ts";
@@ -251,6 +251,70 @@ Deno.test("a file that was renamed a moment ago is not restored under its old na
   await rejects(restorer.restore(fixture.path("a,v")), { fault: "NOTFOUND" });
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
   strictEqual((await restorer.restore(fixture.path("b,v"))).wasEvicted, true);
+});
+
+Deno.test("a marker that was renamed a moment ago is restored under its new name", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  await evicted(fixture, "a,v", "content");
+  await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
+  const renamed = (): Promise<void> =>
+    engine.renamed(fixture.path("a,v"), fixture.path("b,v"), false, 0);
+  const context = { ...fixture.context, eventsUntilNow: renamed };
+  const space = new SpaceLedger(context, () => {});
+  const recall = new RecallBudget(context);
+  const restorer = new Restorer({ context, space, recall }, () => {});
+  strictEqual((await restorer.restore(fixture.path("b,v"))).wasEvicted, true);
+  strictEqual(await fixture.read("b,v"), "content");
+});
+
+Deno.test("a marker that took a name which another file has left is not taken for a stray one", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  const [a, b, c] = ["a,v", "b,v", "c,v"].map((name) => fixture.path(name));
+  await evicted(fixture, "a,v", "first");
+  await evicted(fixture, "b,v", "second");
+  await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/c,v`);
+  await Deno.rename(`${fixture.root}/b,v`, `${fixture.root}/a,v`);
+  await engine.renamed(a!, c!, false, 0);
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.kind, "socket");
+  await engine.renamed(b!, a!, false, 0);
+  strictEqual((await fixture.restorer.restore(a!)).wasEvicted, true);
+  strictEqual(await fixture.read("a,v"), "second");
+  strictEqual((await fixture.restorer.restore(c!)).wasEvicted, true);
+  strictEqual(await fixture.read("c,v"), "first");
+});
+
+Deno.test("a delete takes in the renames before it: the row may be of a file that left", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  await evicted(fixture, "a,v", "of b,v by now");
+  await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
+  await fixture.write("a,v", "another");
+  await Deno.remove(`${fixture.root}/a,v`);
+  const context = {
+    ...fixture.context,
+    eventsUntilNow: () =>
+      engine.renamed(fixture.path("a,v"), fixture.path("b,v"), false, 0),
+  };
+  await deleteFile(context, fixture.path("a,v"));
+  strictEqual(fixture.manifest.tombstonesOf(fixture.path("a,v")).length, 0);
+  strictEqual((await fixture.restorer.restore(fixture.path("b,v"))).wasEvicted, true);
+  strictEqual(await fixture.read("b,v"), "of b,v by now");
+});
+
+Deno.test("a delete counts although the marker was put back before it was looked at", async () => {
+  await using fixture = await openEngineFixture();
+  const path = fixture.path("a,v");
+  await evicted(fixture, "a,v", "content");
+  await Deno.remove(`${fixture.root}/a,v`);
+  const putBack = (): Promise<unknown> => observe(fixture.context, path, MET);
+  strictEqual(
+    await deleteFile({ ...fixture.context, eventsUntilNow: putBack }, path),
+    true,
+  );
+  strictEqual(fixture.manifest.get(path), null);
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
 });
 
 Deno.test("a restore never replaces what p4d wrote over the marker meanwhile", async () => {

@@ -213,6 +213,11 @@ export function putMissingMarker(
     }
     throw error;
   }
+  const marker = posix.lstat(target);
+  // Unless another one was renamed over it between the two calls.
+  if (marker?.kind === "socket" && marker.mtimeNs === entry.local.mtimeNs) {
+    context.putBack.note(path, marker.ino);
+  }
   crashPoint("observe/marker-put");
   return "put-marker";
 }

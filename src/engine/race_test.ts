@@ -19,7 +19,7 @@ import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
 import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
-import { observe, REPORTED } from "./observe.ts";
+import { observe, putMissingMarker, REPORTED } from "./observe.ts";
 import { upload } from "./upload.ts";
 
 async function written(
@@ -80,8 +80,7 @@ Deno.test("a DELETE takes along the marker that a look put back meanwhile", asyn
   await evicted(fixture, "a,v", "one");
   fixture.posix.unlink(bytePathOf(`${fixture.root}/a,v`));
   const deleted = deleteFile(fixture.context, path);
-  const marker = { sizeBytes: 3, mode: 0o444, uid: 0, gid: 0, mtimeNs: 1n };
-  fixture.posix.makeMarker(bytePathOf(`${fixture.root}/a,v`), marker);
+  putMissingMarker(fixture.context, path, fixture.manifest.get(path)!);
   strictEqual(await deleted, true);
   strictEqual(fixture.posix.lstat(bytePathOf(`${fixture.root}/a,v`)), null);
   strictEqual(fixture.manifest.get(path), null);
@@ -105,7 +104,7 @@ Deno.test("a file renamed over a stray marker while it is removed stays", async 
   };
   posix.unlink(target);
   const deleted = deleteFile(context, path);
-  posix.makeMarker(target, { sizeBytes: 3, mode: 0o444, uid: 0, gid: 0, mtimeNs: 1n });
+  putMissingMarker(context, path, fixture.manifest.get(path)!);
   await deleted;
   strictEqual(await fixture.read("a,v"), "two");
 });

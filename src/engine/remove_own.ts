@@ -28,3 +28,12 @@ export function removeOwn(
   if (result === "kept") recoverEntry({ posix, root, log }, aside, () => false);
   return result === "gone";
 }
+
+/** The same of a marker that was put back under a name that its file had left. */
+export function removePutBack(context: EngineContext, path: DepotPath): boolean {
+  return removeOwn(
+    context,
+    path,
+    ({ kind, ino }) => kind === "socket" && context.putBack.has(path, ino),
+  );
+}

@@ -198,7 +198,7 @@ async function restoreAsItIs(
     if (lookAt(context, path).kind !== "absent") return null;
   }
   if (look.kind === "marker" && !isMarkerOf(context, path, look.stat)) {
-    // Another evicted file may have been renamed over this name a moment ago.
+    // This or another evicted file may have been renamed to this name a moment ago.
     await context.eventsUntilNow();
     const now = lookAt(context, path);
     if (now.kind !== "marker" || now.stat.ino !== look.stat.ino) return null;
@@ -225,7 +225,7 @@ async function restoreAsItIs(
 /** Whether the row knows the marker by its inode; one that was put back it does not. */
 function isMarkerOf(context: EngineContext, path: DepotPath, stat: LocalStat): boolean {
   const entry = context.manifest.get(path);
-  return entry === null || (!entry.resident && entry.local.ino === stat.ino);
+  return entry !== null && !entry.resident && entry.local.ino === stat.ino;
 }
 
 /** Renamed while nobody watched: the row at its new name is of the file that it replaced. */

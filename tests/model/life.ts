@@ -10,6 +10,7 @@ import { KeyedLock } from "../../src/core/keyed_lock.ts";
 import { TombstoneSweeper } from "../../src/engine/delete.ts";
 import { Engine } from "../../src/engine/engine.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
+import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { KeyValueStore, Write } from "../../src/manifest/key_value.ts";
 import { ManifestError } from "../../src/manifest/manifest.ts";
 import { ManifestStore } from "../../src/manifest/manifest_store.ts";
@@ -81,6 +82,7 @@ export class Life {
       readStores: [],
       settings: () => deps.settings,
       locks: new KeyedLock(),
+      putBack: new PutBackMarkers(),
       eventsUntilNow: () => deps.eventsUntilNow(this),
       clock,
       newId: deps.newId,

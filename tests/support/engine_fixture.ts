@@ -12,6 +12,7 @@ import type { EngineContext, EngineSettings } from "../../src/engine/engine_cont
 import { SpaceLedger } from "../../src/engine/space.ts";
 import { RecallBudget } from "../../src/engine/recall_budget.ts";
 import { Restorer } from "../../src/engine/restore.ts";
+import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
 import { createMemoryLogger } from "../../src/obs/logger.ts";
@@ -89,6 +90,7 @@ export async function openEngineFixture(
     readStores: options.readStores ?? [],
     settings: () => settings,
     locks: new KeyedLock(),
+    putBack: new PutBackMarkers(),
     clock: SYSTEM_CLOCK,
     eventsUntilNow: () => Promise.resolve(),
     newId: () => `id${++idCount}`,
