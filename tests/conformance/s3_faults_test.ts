@@ -5,6 +5,7 @@
 
 import {
   CreateMultipartUploadCommand,
+  HeadObjectCommand,
   ListMultipartUploadsCommand,
 } from "@aws-sdk/client-s3";
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
@@ -17,7 +18,7 @@ import { createS3Client } from "../../src/storage/s3/s3_client.ts";
 import { S3Requests } from "../../src/storage/s3/s3_requests.ts";
 import { StorageError, type StorageFault } from "../../src/storage/storage_error.ts";
 import { testTools } from "./cloud_fixture.ts";
-import { get, MIB, put, rejectsAs } from "./contract_tools.ts";
+import { expectContent, get, MIB, put, rejectsAs } from "./contract_tools.ts";
 import { type ProxyPlan, startFaultProxy } from "./fault_proxy.ts";
 import { everyRequest, HTTP_KEY as KEY } from "./http_site.ts";
 import {
@@ -220,4 +221,23 @@ test("uploads that a crash left are found in pages and aborted, a stranger's are
   deepStrictEqual(await left(), ["backup.tar"]);
   transport.close();
   raw.destroy();
+});
+
+test("objects are encrypted with the key of a key service, and read back", async () => {
+  const pathPrefix = newPrefix();
+  const kms = { serverSideEncryption: true, kmsKeyId: "testkey-1" };
+  const backend = await openS3({ pathPrefix, ...kms });
+  for (const sizeBytes of [1_000, 12 * MIB]) {
+    await put(backend, KEY, patternBytes(sizeBytes, 41));
+    const raw = s3Client();
+    const head = await raw.send(
+      new HeadObjectCommand({ Bucket: S3_BUCKET, Key: `${pathPrefix}/${KEY}` }),
+    );
+    raw.destroy();
+    strictEqual(head.ServerSideEncryption, "aws:kms");
+    strictEqual(head.SSEKMSKeyId, "testkey-1");
+    await expectContent(backend, KEY, patternBytes(sizeBytes, 41));
+    await backend.delete({ key: KEY });
+  }
+  await backend.close();
 });

@@ -1,16 +1,23 @@
 import { ok, rejects, strictEqual } from "node:assert/strict";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { SYSTEM_CLOCK } from "../../core/clock.ts";
+import { ManualClock } from "../../../tests/support/manual_clock.ts";
 import { openTransport, type Transport, TransportError } from "./transport.ts";
 
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
+/** What a busy daemon does all the time: whatever is not held is gone. */
+async function collect(): Promise<void> {
+  for (let i = 0; i < 5; i++) {
+    collectGarbage();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+}
+
 async function withServer(
   answer: () => Response | Promise<Response>,
-  stallMs: number,
-  body: (transport: Transport, url: string) => Promise<void>,
+  body: (transport: Transport, url: string, clock: ManualClock) => Promise<void>,
 ): Promise<void> {
   const ended = new AbortController();
   const server = Deno.serve({
@@ -19,24 +26,24 @@ async function withServer(
     signal: ended.signal,
     onListen: (): void => {},
   }, answer);
+  const clock = new ManualClock();
   const transport = await openTransport({
     caCertPath: null,
     hosts: { allows: () => true, description: "" },
-    clock: SYSTEM_CLOCK,
-    stallMs,
+    clock,
+    stallMs: STALL_MS,
     idleConnectionsMax: 1,
   });
-  // What a busy daemon does all the time: whatever is not held is gone at once.
-  const collecting = setInterval(collectGarbage, 20);
   try {
-    await body(transport, `http://127.0.0.1:${server.addr.port}/`);
+    await body(transport, `http://127.0.0.1:${server.addr.port}/`, clock);
   } finally {
-    clearInterval(collecting);
     transport.close();
     ended.abort();
     await server.finished;
   }
 }
+
+const STALL_MS = 60_000;
 
 /** Ten bytes, and then nothing for ever. */
 function stalled(): Response {
@@ -52,51 +59,59 @@ function test(sentence: string, fn: () => Promise<void>): void {
   Deno.test({ name: sentence, fn, sanitizeOps: false, sanitizeResources: false });
 }
 
+const isStalled = (error: unknown): boolean =>
+  error instanceof TransportError && error.fault === "stalled";
+
 test("a body that stalls ends, also when every signal that nobody holds is collected", async () => {
-  await withServer(stalled, 300, async (transport, url) => {
+  await withServer(stalled, async (transport, url, clock) => {
     const { body } = await transport.send({ ...request, url, signal: undefined });
     strictEqual((await body.read())?.length, 10);
-    await rejects(() => body.read(), (error) => {
-      return error instanceof TransportError && error.fault === "stalled";
-    });
+    const ended = rejects(() => body.read(), isStalled);
+    await collect();
+    await clock.advance(STALL_MS);
+    await ended;
   });
 });
 
 test("a body that is read ends with the caller's reason", async () => {
-  await withServer(stalled, 60_000, async (transport, url) => {
+  await withServer(stalled, async (transport, url) => {
     const caller = new AbortController();
     const signal = AbortSignal.any([caller.signal, new AbortController().signal]);
     const { body } = await transport.send({ ...request, url, signal });
     await body.read();
     const reason = new Error("the daemon stops");
-    const read = body.read();
-    setTimeout(() => caller.abort(reason), 200);
-    await rejects(() => read, (error) => error === reason);
+    const ended = rejects(() => body.read(), (error) => error === reason);
+    await collect();
+    caller.abort(reason);
+    await ended;
   });
 });
 
 test("an answer that never comes ends too, by the watchdog and by the caller", async () => {
   const never = new Promise<Response>(() => {});
-  await withServer(() => never, 300, async (transport, url) => {
-    await rejects(
+  await withServer(() => never, async (transport, url, clock) => {
+    const stalling = rejects(
       () => transport.send({ ...request, url, signal: undefined }),
-      (error) => error instanceof TransportError && error.fault === "stalled",
+      isStalled,
     );
-  });
-  await withServer(() => never, 60_000, async (transport, url) => {
+    await collect();
+    await clock.advance(STALL_MS);
+    await stalling;
     const caller = new AbortController();
     const reason = new Error("stop");
-    setTimeout(() => caller.abort(reason), 200);
-    await rejects(
+    const stopping = rejects(
       () => transport.send({ ...request, url, signal: caller.signal }),
       (error) => error === reason,
     );
+    await collect();
+    caller.abort(reason);
+    await stopping;
   });
 });
 
 test("a body that is read to its end leaves no listener behind", async () => {
   const whole = (): Response => new Response(new Uint8Array(200_000));
-  await withServer(whole, 60_000, async (transport, url) => {
+  await withServer(whole, async (transport, url) => {
     const caller = new AbortController();
     let listenerCount = 0;
     const { signal } = caller;

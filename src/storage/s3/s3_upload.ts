@@ -30,6 +30,12 @@ export const OBJECT_BYTES_MAX = 5 * 1_024 ** 4;
 /** Parts in memory, of all uploads together. */
 const PARTS_IN_MEMORY = 16;
 
+/**
+ * Multipart uploads that are under way. Of the process and not of a store, which is opened
+ * anew when its credentials change while uploads of the one before go on.
+ */
+const ACTIVE = new Set<string>();
+
 /** See conditional_writes.ts. */
 const PROBE_KEY = objectKeyOf(".p4cache-meta/if-none-match-probe");
 
@@ -51,8 +57,6 @@ export class S3Upload {
   readonly #look: S3UploadParts["look"];
   readonly #onWarning: (message: string) => void;
   readonly #nowMs: () => number;
-  /** Multipart uploads that are under way here. */
-  readonly #active = new Set<string>();
   readonly #closed = new AbortController();
   #hasLookedForAbandoned = false;
   readonly #memory = new Places(PARTS_IN_MEMORY);
@@ -97,7 +101,7 @@ export class S3Upload {
     const partBytes = this.#partBytes(request);
     const upload = await requests.beginParts(request);
     const uploadId = upload.UploadId ?? "";
-    this.#active.add(uploadId);
+    ACTIVE.add(uploadId);
     try {
       const parts = await sendParts({
         totalBytes: request.source.sizeBytes,
@@ -119,7 +123,7 @@ export class S3Upload {
       await requests.abortParts(upload).catch(() => {});
       throw error;
     } finally {
-      this.#active.delete(uploadId);
+      ACTIVE.delete(uploadId);
     }
   }
 
@@ -127,7 +131,7 @@ export class S3Upload {
   async #abortAbandoned(): Promise<void> {
     this.#hasLookedForAbandoned = true;
     const { signal } = this.#closed;
-    const options = { nowMs: this.#nowMs, active: this.#active, signal };
+    const options = { nowMs: this.#nowMs, active: ACTIVE, signal };
     try {
       const count = await abortAbandoned(this.#requests, options);
       if (count > 0) {
