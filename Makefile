@@ -82,7 +82,7 @@ SECS ?= 60
 SEED ?=
 
 .PHONY: help aarch64 conformance differential fuzz real-programs crash power-cut faults model burst \
-	bench-scan bench-shim bench-manifest bench-start bench-storage bench-verify
+	bench-scan bench-shim bench-manifest bench-start bench-fairness bench-storage bench-verify
 
 help:
 	@echo "make [build] | demo | check | test | clean       (FEATURES=all|nfs|s3|azure|gcs)"
@@ -92,7 +92,7 @@ help:
 	@echo "make aarch64                                      shim and helpers for it; the shim's tests emulated"
 	@echo "make real-programs                                RCS, git, tar, rsync, sqlite, ... on evicted trees"
 	@echo "make crash|power-cut|faults RUNS=n, burst N=n, model OPS=n"
-	@echo "make bench-scan | bench-shim | bench-manifest | bench-start | bench-storage | bench-verify"
+	@echo "make bench-scan | bench-shim | bench-manifest | bench-start | bench-fairness | bench-storage | bench-verify"
 
 conformance: build
 	@scripts/emulators/run_conformance.sh
@@ -105,6 +105,9 @@ bench-manifest: build
 
 bench-start: build
 	@$(DENO) run --allow-all scripts/bench_start.ts
+
+bench-fairness: build
+	@$(DENO) run --allow-all scripts/bench_fairness.ts
 
 bench-storage: build
 	@$(DENO) run --allow-all scripts/bench_storage.ts

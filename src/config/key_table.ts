@@ -156,7 +156,9 @@ const TRANSFER_KEYS = {
 
 const SOCKET_KEYS = {
   shim_allowed_uids: live(listOf(integer(0, 4_294_967_294)), [], {
-    help: "Users whose processes may ask for files, besides root and the daemon's own.",
+    help:
+      "Users whose processes may ask for files, besides root and the daemon's own. They " +
+      "also need `shim_socket_mode` 0666, or the sockets' group.",
   }),
   watcher_allowed_uids: live(listOf(integer(0, 4_294_967_294)), [], {
     help: "Users whose files are uploaded, besides root and the daemon's own.",

@@ -2,7 +2,9 @@
  * A bound on what runs at the same time, shared fairly: first between users, then between
  * the processes of a user. Who has the fewest places gets the next one, and of those whoever
  * was served longest ago, so that somebody who asks now and then never waits behind somebody
- * who asks for everything. One user never has all places.
+ * who asks for everything. One user never has all places, and while others ask too, even if
+ * only now and then, a quarter of them: work that is under way cannot be taken back, and what
+ * there is of it is what a newcomer shares the disk and the network with.
  *
  * A process is a hint for fairness and nothing else: whoever wants more places than his due
  * can fork.
@@ -33,11 +35,15 @@ interface UserTurn extends Turn {
   waitingCount: number;
 }
 
+/** A user counts as one who asks while so many places were given since his last. */
+const ACTIVE_PLACES = 4_096;
+
 /** Processes of a user that are remembered while they wait for nothing. */
 const IDLE_REMEMBERED = 1_024;
 
 export class FairPlaces {
-  readonly #perUserMax: number;
+  readonly #aloneMax: number;
+  readonly #sharedMax: number;
   readonly #users = new Map<number, UserTurn>();
   #freeCount: number;
   #waitingCount = 0;
@@ -46,7 +52,8 @@ export class FairPlaces {
   constructor(count: number) {
     assert(Number.isInteger(count) && count > 0, "a bound must be positive");
     this.#freeCount = count;
-    this.#perUserMax = count - Math.floor(count / 4);
+    this.#aloneMax = count - Math.floor(count / 4);
+    this.#sharedMax = Math.max(1, Math.floor(count / 4));
   }
 
   get waitingCount(): number {
@@ -66,6 +73,16 @@ export class FairPlaces {
       this.#give();
       forgetIdle(user);
     }
+  }
+
+  #maxOf(user: UserTurn): number {
+    for (const other of this.#users.values()) {
+      if (other === user) continue;
+      const isActive = other.runningCount + other.waitingCount > 0 ||
+        (other.servedAt > 0 && this.#served - other.servedAt < ACTIVE_PLACES);
+      if (isActive) return this.#sharedMax;
+    }
+    return this.#aloneMax;
   }
 
   #userOf(uid: number): UserTurn {
@@ -90,7 +107,7 @@ export class FairPlaces {
     while (this.#freeCount > 0) {
       const user = nextOf(
         this.#users.values(),
-        (it) => it.waitingCount > 0 && it.runningCount < this.#perUserMax,
+        (it) => it.waitingCount > 0 && it.runningCount < this.#maxOf(it),
       );
       if (user === null) return;
       const process = nextOf(user.processes.values(), (it) => it.waiting.length > 0)!;

@@ -36,6 +36,21 @@ Deno.test("FairPlaces lets another user in at once, whatever one user asks for",
   strictEqual(places.waitingCount, 47);
 });
 
+Deno.test("FairPlaces leaves a user a quarter while another one asks now and then", async () => {
+  const stage = new Stage(new FairPlaces(8));
+  for (let i = 0; i < 50; i++) stage.ask(`v${i}`, VERIFY);
+  stage.ask("other", { uid: 200, pid: 1 });
+  await Promise.resolve();
+  strictEqual(stage.began.length, 7);
+  await stage.end("other");
+  // Those that are under way end, and two take their places from then on.
+  for (const name of ["v0", "v1", "v2", "v3", "v4"]) await stage.end(name);
+  strictEqual(stage.began.length, 8);
+  stage.ask("other again", { uid: 200, pid: 1 });
+  await Promise.resolve();
+  strictEqual(stage.began.at(-1), "other again");
+});
+
 Deno.test("FairPlaces gives the next place to the process that was served longest ago", async () => {
   const stage = new Stage(new FairPlaces(1));
   for (let i = 0; i < 5; i++) stage.ask(`v${i}`, VERIFY);

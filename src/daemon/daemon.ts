@@ -141,6 +141,7 @@ class Daemon {
       await watch?.proveEventsArrive();
       crashPoint("start/watcher-proved");
       await gate.open();
+      this.#openToPeers();
       crashPoint("start/gate-open");
     } catch (error) {
       this.#stop.abort();
@@ -245,6 +246,17 @@ class Daemon {
       },
       signal: this.#stop.signal,
     };
+  }
+
+  /**
+   * Users beside our own must pass through .p4cache to its sockets; what else is in it has
+   * modes of its own.
+   */
+  #openToPeers(): void {
+    const { posix, state } = this.#parts;
+    const own = [0, Deno.uid() ?? 0];
+    const hasOthers = shimUidsOf(this.#config).some((uid) => !own.includes(uid));
+    posix.chmod(`${state.root}/.p4cache`, hasOthers ? 0o711 : 0o700);
   }
 
   #ledger(name: string): FailureLedger {
@@ -367,6 +379,7 @@ class Daemon {
         this.#config = config;
         log.reconfigure(logOptionsOf(config));
         gate.allow(shimUidsOf(config));
+        this.#openToPeers();
         engine.wake();
         log.info("configuration applied", { keys: applied.join(" ") });
       },

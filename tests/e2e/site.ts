@@ -248,8 +248,12 @@ function count(text: string, what: string): number {
 }
 
 /** Polls, because files of other processes have no event to await. */
-export async function until(what: string, isDone: () => boolean): Promise<void> {
-  const deadlineMs = performance.now() + WAIT_MS_MAX;
+export async function until(
+  what: string,
+  isDone: () => boolean,
+  waitMsMax = WAIT_MS_MAX,
+): Promise<void> {
+  const deadlineMs = performance.now() + waitMsMax;
   while (!isDone()) {
     if (performance.now() > deadlineMs) throw new Error(`gave up waiting until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));

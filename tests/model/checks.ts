@@ -18,10 +18,11 @@ export function checkNow(world: World): void {
   const rows = rowsOf(world);
   for (const { path, entry } of rows) {
     if (entry.stored === null) continue;
-    if (world.objects.get(entry.stored.key) === entry.stored.hash) continue;
+    const { key, hash } = entry.stored;
+    if (world.objects.get(key) === hash || world.demoted.get(key) === hash) continue;
     throw new ModelFailure(
       "lost",
-      `the store has not ${entry.stored.key}, which the row of ${path} names`,
+      `no store has ${key}, which the row of ${path} names`,
     );
   }
   const stored = new Map(

@@ -34,6 +34,7 @@ export interface LifeDeps {
   readonly disk: MemDisk;
   readonly tables: MemKeyValue;
   readonly primary: StorageBackend;
+  readonly secondary: StorageBackend | null;
   readonly settings: EngineSettings;
   readonly newId: () => string;
   /** Told of each system call of this life; may act, fail the call, or end the life. */
@@ -78,7 +79,7 @@ export class Life {
       posix: this.posix,
       manifest: this.manifest,
       primary: this.#slow(deps.primary),
-      secondary: null,
+      secondary: deps.secondary === null ? null : this.#slow(deps.secondary),
       readStores: [],
       settings: () => deps.settings,
       locks: new KeyedLock(),

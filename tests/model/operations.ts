@@ -30,6 +30,8 @@ export type Action =
   | { readonly kind: "rewrite"; readonly path: string; readonly content: number }
   | { readonly kind: "read"; readonly path: string }
   | { readonly kind: "upload" | "evict"; readonly path: string }
+  /** The object that the row names goes from the primary store to the secondary. */
+  | { readonly kind: "demote"; readonly path: string }
   | { readonly kind: "deliver"; readonly count: number; readonly uid: number }
   | { readonly kind: "overflow" }
   | { readonly kind: "sweep" }
@@ -68,6 +70,7 @@ const WEIGHTS: readonly (readonly [Action["kind"], number])[] = [
   ["evict", 16],
   ["deliver", 14],
   ["overflow", 1],
+  ["demote", 2],
   ["sweep", 4],
   ["scan", 3],
   ["tick", 6],
@@ -114,6 +117,7 @@ function randomAction(random: Random, kind: Action["kind"]): Action {
     case "read":
     case "upload":
     case "evict":
+    case "demote":
       return { kind, path };
     case "rename":
       return { kind, from: path, to: random.pick(PATHS) };

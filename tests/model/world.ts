@@ -78,9 +78,11 @@ export class World {
   readonly scheduler = new Scheduler();
   readonly reference = new Reference();
   readonly disk = new MemDisk(() => BigInt(this.scheduler.nowMs) * 1_000_000n);
-  /** The hash under each key of the store. */
+  /** The hash under each key of the primary, and of the secondary. */
   readonly objects = new Map<string, string>();
-  readonly store = this.#openStore();
+  readonly demoted = new Map<string, string>();
+  readonly store = this.#openStore(this.objects);
+  readonly secondary = this.#openStore(this.demoted);
   life: Life | null = null;
   readonly #primary: StorageBackend;
   readonly #tables = new MemKeyValue();
@@ -108,21 +110,21 @@ export class World {
     });
   }
 
-  #openStore(): StorageBackend {
+  #openStore(objects: Map<string, string>): StorageBackend {
     const inner = openMemBackend({ nowMs: () => this.scheduler.nowMs });
     return {
       name: inner.name,
       capabilities: () => inner.capabilities(),
       upload: async (request) => {
         const info = await inner.upload(request);
-        this.objects.set(request.key, request.metadata.hash!);
+        objects.set(request.key, request.metadata.hash!);
         return info;
       },
       download: (request) => inner.download(request),
       head: (key) => inner.head(key),
       delete: async (request) => {
         await inner.delete(request);
-        this.objects.delete(request.key);
+        objects.delete(request.key);
       },
       retrieve: (request) => inner.retrieve(request),
       list: (prefix) => inner.list(prefix),
@@ -206,6 +208,9 @@ export class World {
       case "deliver":
         for (let i = 0; i < action.count; i++) this.#deliver(action.uid);
         break;
+      case "demote":
+        await this.#demote(action.path);
+        break;
       case "rename":
       case "renameDirectory":
         await this.#renameAndTell(action, random);
@@ -237,6 +242,27 @@ export class World {
       await this.scheduler.step(random);
       this.throwFailure();
     }
+  }
+
+  /** By a tool of the administrator; the secondary has the object before the primary has not. */
+  async #demote(path: string): Promise<void> {
+    const stored = rowOf(this, path)?.stored ?? null;
+    // The key may be another file's by now: this file's object is in the secondary already.
+    if (stored === null || this.objects.get(stored.key) !== stored.hash) return;
+    const { key, sizeBytes } = stored;
+    const content = bytesOfContent(contentOfHash(stored.hash)!);
+    const info = await this.store.head(key);
+    const source = {
+      sizeBytes,
+      read: (buffer: Uint8Array, offset: number): Promise<number> => {
+        const part = content.subarray(offset, offset + buffer.length);
+        buffer.set(part);
+        return Promise.resolve(part.length);
+      },
+    };
+    const metadata = info!.metadata!;
+    await this.secondary.upload({ key, source, metadata, ifAbsent: false });
+    await this.store.delete({ key });
   }
 
   #onEngine(
@@ -320,6 +346,7 @@ export class World {
       disk: this.disk,
       tables: this.#tables,
       primary: this.#primary,
+      secondary: this.secondary,
       settings: this.#settings,
       newId: () => `id${++this.#idCount}`,
       beforeCall: (life, op, path) => this.#beforeCall(life, op, path),
@@ -596,6 +623,7 @@ export class World {
       if (this.life === null || this.hasMoves) return;
       try {
         await this.life.engine.restore(parseDepotPath(path));
+        this.life?.engine.accessed(path, Math.floor(this.scheduler.nowMs / 1000));
       } catch (error) {
         const isSettled = this.reference.of(path).version === expected.version &&
           !this.busy.has(path) && !this.hasMoves;
