@@ -93,9 +93,8 @@ async function copyDaily(deps: HousekeepingDeps): Promise<void> {
   await Deno.mkdir(parentOf(directory), { recursive: true, mode: 0o700 });
   await removeIfThere(unchecked);
   await manifest.backup(unchecked);
-  for await (
-    const { where, what } of checkManifest(unchecked, { ...native && { native }, signal })
-  ) {
+  const check = { ...native && { native }, signal, pagesOnly: true };
+  for await (const { where, what } of checkManifest(unchecked, check)) {
     await Deno.remove(unchecked, { recursive: true });
     throw new Error(
       `the copy is not sound (${where}: ${what}); run p4-cache check-manifest`,

@@ -93,16 +93,27 @@ export class ByteWriter {
   }
 }
 
+/** The last view that was made: values are read into the same memory again and again. */
+let lastView: DataView<ArrayBufferLike> = new DataView(new ArrayBuffer(0));
+
+function viewOf(buffer: ArrayBufferLike): DataView {
+  if (lastView.buffer !== buffer) lastView = new DataView(buffer);
+  return lastView;
+}
+
 /** Reads fields in order. @throws {FormatError} `damaged` past the end. */
 export class ByteReader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
+  /** Where the bytes begin in the view. */
+  readonly #base: number;
   readonly #end: number;
   position = 0;
 
   constructor(bytes: Uint8Array, end: number = bytes.length) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#view = viewOf(bytes.buffer);
+    this.#base = bytes.byteOffset;
     this.#end = end;
   }
 
@@ -120,21 +131,21 @@ export class ByteReader {
   }
 
   u8(): number {
-    return this.#view.getUint8(this.#take(1));
+    return this.#view.getUint8(this.#base + this.#take(1));
   }
 
   u16(): number {
-    return this.#view.getUint16(this.#take(2), true);
+    return this.#view.getUint16(this.#base + this.#take(2), true);
   }
 
   u32(): number {
-    return this.#view.getUint32(this.#take(4), true);
+    return this.#view.getUint32(this.#base + this.#take(4), true);
   }
 
   u64(): number {
     const start = this.#take(8);
-    const value = this.#view.getUint32(start, true) +
-      this.#view.getUint32(start + 4, true) * TWO_32;
+    const value = this.#view.getUint32(this.#base + start, true) +
+      this.#view.getUint32(this.#base + start + 4, true) * TWO_32;
     if (value > Number.MAX_SAFE_INTEGER) {
       throw new FormatError("damaged", `the number at byte ${start} is beyond 2^53`);
     }
@@ -142,11 +153,11 @@ export class ByteReader {
   }
 
   bigU64(): bigint {
-    return this.#view.getBigUint64(this.#take(8), true);
+    return this.#view.getBigUint64(this.#base + this.#take(8), true);
   }
 
   bigI64(): bigint {
-    return this.#view.getBigInt64(this.#take(8), true);
+    return this.#view.getBigInt64(this.#base + this.#take(8), true);
   }
 
   latin1(length: number): string {

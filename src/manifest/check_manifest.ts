@@ -21,6 +21,11 @@ import {
 
 export interface CheckOptions {
   readonly native?: NativePages;
+  /**
+   * Only that the pages are sound and hold exactly what was written last, by the sum of
+   * all entries: a second for a million rows, where the tables' agreement takes a minute.
+   */
+  readonly pagesOnly?: boolean;
   /** Ends the check between two steps. */
   readonly signal?: AbortSignal;
 }
@@ -46,7 +51,8 @@ export async function* checkManifest(
   const pages = await pageFaultsOf(directory, options);
   for (const what of pages) yield { where: "pages", what };
   // LMDB trusts its pages: on damaged ones it may end the process.
-  if (pages.length === 0) yield* faultsOfTables(directory, options.signal);
+  if (pages.length > 0 || options.pagesOnly) return;
+  yield* faultsOfTables(directory, options.signal);
 }
 
 /** So long other work waits for a step of the check, about. */

@@ -99,6 +99,17 @@ export function encodeRow(path: DepotPath, row: Row): Uint8Array<ArrayBuffer> {
   return scratch.finish();
 }
 
+/**
+ * The row in the first `length` of the bytes, where only version 2 belongs.
+ *
+ * @throws {FormatError} If they are of a newer version, or not a row of this path.
+ */
+export function decodeRowWithin(path: DepotPath, bytes: Uint8Array, length: number): Row {
+  return length > FIXED_BYTES && isV2(bytes)
+    ? readV2(path, bytes, length)
+    : decodeRow(path, bytes.subarray(0, length), "v2");
+}
+
 /** @throws {FormatError} If the bytes are of a newer version, or not a row of this path. */
 export function decodeRow(
   path: DepotPath,
@@ -113,7 +124,7 @@ export function decodeRow(
     case "v1":
       return readLegacy(bytes, MAGIC_BYTES + 1, true);
     case "v2":
-      return readV2(path, bytes);
+      return readV2(path, bytes, bytes.length);
   }
 }
 
@@ -270,10 +281,11 @@ function writeText(text: string): void {
   scratch.latin1(bytes);
 }
 
-function readV2(path: DepotPath, bytes: Uint8Array): Row {
-  const end = bytes.length - 4;
+function readV2(path: DepotPath, bytes: Uint8Array, length: number): Row {
+  const end = length - 4;
   if (end < FIXED_BYTES) throw new FormatError("damaged", "it is too short");
-  const crc = new DataView(bytes.buffer, bytes.byteOffset + end, 4).getUint32(0, true);
+  const crc = (bytes[end]! | bytes[end + 1]! << 8 | bytes[end + 2]! << 16 |
+    bytes[end + 3]! << 24) >>> 0;
   if (crc !== crc32cOf(path, bytes, end)) {
     throw new FormatError("damaged", "its checksum does not match its path and bytes");
   }

@@ -3,7 +3,9 @@
  *
  * Operations wait in a queue. One group at a time is composed (synchronously, for at most
  * a few milliseconds) and committed; those that arrive meanwhile form the next. A lone
- * caller waits for one fsync, a crowd shares it. Each operation resolves after the fsync
+ * caller waits for one fsync, a crowd shares it. What waits is one small object for each
+ * caller that waits: whoever has much to do awaits some of it before asking for more, and
+ * so is held back at the pace of the disk. Each operation resolves after the fsync
  * of its own group; a commit that fails rejects its whole group and nothing else, and the
  * next group starts from what is on the disk.
  *
@@ -14,7 +16,7 @@ import { nextTurn } from "../core/turns.ts";
 
 /** Composing a group takes no longer; encoding and handing it over takes twice as long again. */
 const COMPOSE_MS_MAX = 2;
-const GROUP_MAX = 256;
+const GROUP_MAX = 512;
 /** How often the clock is read while composing. */
 const OPERATIONS_PER_LOOK = 4;
 

@@ -47,9 +47,16 @@ export interface KeyAndValue {
 
 export interface KeyValueReads {
   get(table: TableName, key: ByteKey): Uint8Array | null;
-  /** As `get`, for a look: the next read changes the bytes, and more may follow the value's. */
-  peek(table: TableName, key: ByteKey): Uint8Array | null;
   keys(table: TableName, range: KeyRange): ByteKey[];
+  /**
+   * What `decode` makes of the value, which is the first `length` bytes that it is given, and
+   * is that only until it returns; null if there is none. Nothing may be read meanwhile.
+   */
+  read<T>(
+    table: TableName,
+    key: ByteKey,
+    decode: (bytes: Uint8Array, length: number) => T,
+  ): T | null;
   range(table: TableName, range: KeyRange): KeyAndValue[];
 }
 

@@ -87,8 +87,8 @@ export class LmdbKeyValue implements KeyValueStore {
     return getFrom(this.#tables.get(table)!, key, {});
   }
 
-  peek(table: TableName, key: string): Uint8Array | null {
-    return peekFrom(this.#tables.get(table)!, key);
+  read<T>(table: TableName, key: string, decode: Decode<T>): T | null {
+    return readFrom(this.#tables.get(table)!, { key, decode }, {});
   }
 
   keys(table: TableName, range: KeyRange): string[] {
@@ -100,10 +100,11 @@ export class LmdbKeyValue implements KeyValueStore {
   }
 
   snapshot(): KeyValueSnapshot {
-    const transaction = this.#root.useReadTransaction();
+    const transaction = reading(() => this.#root.useReadTransaction());
     return {
       get: (table, key) => getFrom(this.#tables.get(table)!, key, { transaction }),
-      peek: (table, key) => getFrom(this.#tables.get(table)!, key, { transaction }),
+      read: (table, key, decode) =>
+        readFrom(this.#tables.get(table)!, { key, decode }, { transaction }),
       keys: (table, range) => keysOf(this.#tables.get(table)!, range, { transaction }),
       range: (table, range) => rangeOf(this.#tables.get(table)!, range, { transaction }),
       done: () => transaction.done(),
@@ -199,8 +200,24 @@ function getFrom(table: Table, key: string, options: InTransaction): Uint8Array 
   return reading(() => table.get(key, options) ?? null);
 }
 
-function peekFrom(table: Table, key: string): Uint8Array | null {
-  return reading(() => table.getBinaryFast(key) as Uint8Array | undefined ?? null);
+type Decode<T> = (bytes: Uint8Array, length: number) => T;
+
+/** As `lmdb` has it, though its types do not say so; without the options' part of them. */
+interface FastReads {
+  getBinaryFast(key: string, options: InTransaction): Uint8Array | undefined;
+  /** Of the value that was read last. */
+  readonly lastSize: number;
+}
+
+/** The value lies in memory that the next read uses again: no copy is made of it. */
+function readFrom<T>(
+  table: Table,
+  { key, decode }: { readonly key: string; readonly decode: Decode<T> },
+  options: InTransaction,
+): T | null {
+  const fast = table as unknown as FastReads;
+  const bytes = reading(() => fast.getBinaryFast(key, options));
+  return bytes === undefined ? null : decode(bytes, fast.lastSize);
 }
 
 /** LMDB has no empty keys; a range from the start begins at the smallest one. */
@@ -233,8 +250,19 @@ function reading<T>(read: () => T): T {
   } catch (error) {
     // Asking a closed environment is a bug of ours.
     if (/closed/.test(messageOf(error))) throw error;
-    throw damaged("The manifest", error);
+    throw tooManyReaders(error) ?? damaged("The manifest", error);
   }
+}
+
+/** Nothing is wrong with the manifest when others hold all places. */
+function tooManyReaders(error: unknown): ManifestError | null {
+  if (!/MDB_READERS_FULL/.test(messageOf(error))) return null;
+  return new ManifestError(
+    "unavailable",
+    `Cannot read the manifest: ${READERS_MAX} readers have it open already, which is all ` +
+      "that may; end commands that hang",
+    { cause: error },
+  );
 }
 
 function messageOf(error: unknown): string {
@@ -243,6 +271,8 @@ function messageOf(error: unknown): string {
 
 function openFault(directory: string, error: unknown): ManifestError {
   const message = messageOf(error);
+  const tooMany = tooManyReaders(error);
+  if (tooMany !== null) return tooMany;
   if (/Permission denied|No such file|Read-only|Resource temporarily/.test(message)) {
     return new ManifestError(
       "unavailable",

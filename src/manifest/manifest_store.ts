@@ -45,6 +45,8 @@ import {
 
 /** Rows that one operation changes at most, so that no group holds the event loop. */
 const ROWS_PER_STEP = 64;
+/** Of one call that changes many rows: others are not to wait for all of them. */
+const STEPS_AT_ONCE = 8;
 
 const FROM_START = "";
 
@@ -155,12 +157,15 @@ export class ManifestStore implements Manifest {
 
   async accessed(batch: ReadonlyMap<DepotPath, number>): Promise<void> {
     const all = [...batch];
-    const steps: Promise<void>[] = [];
+    let steps: Promise<void>[] = [];
     for (let start = 0; start < all.length; start += ROWS_PER_STEP) {
       const some = all.slice(start, start + ROWS_PER_STEP);
       steps.push(this.#change((group) => {
         for (const [path, lastAccessS] of some) group.touch(path, lastAccessS);
       }));
+      if (steps.length < STEPS_AT_ONCE) continue;
+      await Promise.all(steps);
+      steps = [];
     }
     await Promise.all(steps);
   }

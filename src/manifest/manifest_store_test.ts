@@ -2,7 +2,10 @@ import { deepStrictEqual, rejects, strictEqual, throws } from "node:assert/stric
 import { InvariantError } from "../core/assert.ts";
 import { type DepotPath, objectKeyOf, parseDepotPath } from "../core/names.ts";
 import type { LocalStat, Manifest, StoredVersion } from "./manifest.ts";
+import { ManifestStore } from "./manifest_store.ts";
+import { MemKeyValue } from "./mem_key_value.ts";
 import { openMemManifest } from "./mem_manifest.ts";
+import { firstWrites } from "./schema.ts";
 
 const STAT: LocalStat = {
   sizeBytes: 100,
@@ -203,6 +206,40 @@ Deno.test("accessed() moves a row in the order of use, and keeps its generation"
   strictEqual(manifest.get(A)!.lastAccessS, 9000);
   strictEqual(manifest.get(A)!.generation, generation);
   deepStrictEqual(manifest.leastRecentlyUsed(10).map(({ path }) => path), [B, A]);
+});
+
+Deno.test("a long list of accesses is held back: no commit has all of it", async () => {
+  const tables = new MemKeyValue();
+  await tables.commit(firstWrites());
+  let largest = 0;
+  const manifest = new ManifestStore({
+    store: {
+      get: (table, key) => tables.get(table, key),
+      read: (table, key, decode) => tables.read(table, key, decode),
+      keys: (table, range) => tables.keys(table, range),
+      range: (table, range) => tables.range(table, range),
+      snapshot: () => tables.snapshot(),
+      close: () => tables.close(),
+      commit: (writes) => {
+        const rows = writes.filter(({ table }) => table === "files_by_path").length;
+        largest = Math.max(largest, rows);
+        return tables.commit(writes);
+      },
+    },
+    // Composing takes no time, so that nothing else limits a group.
+    clock: { nowMs: () => 1, monotonicMs: () => 1, sleep: () => Promise.resolve() },
+    readOnly: false,
+    backup: () => Promise.resolve(),
+  });
+  const batch = new Map<DepotPath, number>();
+  for (let i = 0; i < 2_000; i++) {
+    const path = parseDepotPath(`d/${i},v`);
+    batch.set(path, 1_000 + i);
+    await manifest.apply(path, "absent", { kind: "written", stat: STAT, nowS: 1 });
+  }
+  await manifest.accessed(batch);
+  strictEqual(manifest.get(parseDepotPath("d/1999,v"))!.lastAccessS, 2_999);
+  strictEqual(largest, 512);
 });
 
 Deno.test("move() keeps the stored version, and what stood at the target is a tombstone", async () => {

@@ -54,6 +54,9 @@ class MemTable {
   }
 }
 
+/** Behind a value that is read, as where values are read into memory that is used again. */
+const SPOILT_BYTES = 5;
+
 /** Forgets everything at close. */
 export class MemKeyValue implements KeyValueStore {
   readonly #tables = new Map<TableName, MemTable>(
@@ -64,8 +67,21 @@ export class MemKeyValue implements KeyValueStore {
     return this.#tables.get(table)!.get(key);
   }
 
-  peek(table: TableName, key: string): Uint8Array | null {
-    return this.get(table, key);
+  /** The bytes are spoilt afterwards: who kept them finds out. */
+  read<T>(
+    table: TableName,
+    key: string,
+    decode: (bytes: Uint8Array, length: number) => T,
+  ): T | null {
+    const value = this.get(table, key);
+    if (value === null) return null;
+    const bytes = new Uint8Array(value.length + SPOILT_BYTES);
+    bytes.set(value);
+    try {
+      return decode(bytes, value.length);
+    } finally {
+      bytes.fill(0xa5);
+    }
   }
 
   keys(table: TableName, range: KeyRange): string[] {
@@ -92,7 +108,7 @@ export class MemKeyValue implements KeyValueStore {
     }
     return {
       get: (table, key) => copy.get(table, key),
-      peek: (table, key) => copy.peek(table, key),
+      read: (table, key, decode) => copy.read(table, key, decode),
       keys: (table, range) => copy.keys(table, range),
       range: (table, range) => copy.range(table, range),
       done: () => {},

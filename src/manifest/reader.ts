@@ -5,9 +5,10 @@
  * @module
  */
 
-import { type DepotPath, textOfBytes } from "../core/names.ts";
+import { type DepotPath, textOfBytes, textWithin } from "../core/names.ts";
 import { afterPrefix, u64At, u64Key } from "./byte_keys.ts";
-import { decodeRow, saysEvicted, saysLocal } from "./file_entry_codec.ts";
+import { entryCrc32 } from "./crc32c.ts";
+import { decodeRowWithin, saysEvicted, saysLocal } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
 import { indexKeyOf, type IndexTable } from "./row_index.ts";
 import type { KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
@@ -38,16 +39,21 @@ export function decoded<T>(what: () => string, decode: () => T): T {
   try {
     return decode();
   } catch (error) {
-    if (!(error instanceof FormatError) && !(error instanceof SyntaxError)) throw error;
-    if (error instanceof FormatError && error.fault === "newer") {
-      throw new ManifestError(
-        "newer",
-        `Cannot read ${what()}: ${error.message}; install the p4-cache that wrote it`,
-        { cause: error },
-      );
-    }
-    throw damaged(what(), error);
+    throw decodingFault(what(), error);
   }
+}
+
+/** What to throw when decoding `what` failed with `error`. */
+function decodingFault(what: string, error: unknown): unknown {
+  if (!(error instanceof FormatError) && !(error instanceof SyntaxError)) return error;
+  if (error instanceof SyntaxError || error.fault !== "newer") {
+    return damaged(what, error);
+  }
+  return new ManifestError(
+    "newer",
+    `Cannot read ${what}: ${error.message}; install the p4-cache that wrote it`,
+    { cause: error },
+  );
 }
 
 /** The first `limit` entries whose key begins with `prefix`. */
@@ -63,39 +69,43 @@ export class ManifestReader {
   }
 
   row(path: DepotPath): Row | null {
-    const bytes = this.#store.get("files_by_path", path);
-    return bytes === null ? null : this.#decodeRow(path, bytes);
+    return this.#store.read("files_by_path", path, (bytes, length) => {
+      return this.#decodeRow(path, bytes, length);
+    });
   }
 
-  /** The row with its bytes. */
-  rowAndBytes(path: DepotPath): { row: Row | null; bytes: Uint8Array | null } {
-    const bytes = this.#store.get("files_by_path", path);
-    return { row: bytes === null ? null : this.#decodeRow(path, bytes), bytes };
+  /** The row, and the checksum of its entry. */
+  rowAndSum(path: DepotPath): { row: Row; sum: number } | null {
+    return this.#store.read("files_by_path", path, (bytes, length) => ({
+      row: this.#decodeRow(path, bytes, length),
+      sum: entryCrc32(path, bytes, length),
+    }));
   }
 
   rows(range: KeyRange): PathAndRow[] {
     return this.#store.range("files_by_path", range).map(({ key, value }) => {
       const path = key as DepotPath;
-      return { path, row: this.#decodeRow(path, value) };
+      return { path, row: this.#decodeRow(path, value, value.length) };
     });
   }
 
   /** See {@linkcode Manifest.isLocal}. */
   isLocal(path: DepotPath, file: LocalStat | null): boolean {
-    const bytes = this.#store.peek("files_by_path", path);
-    return bytes !== null &&
-      (file === null ? saysEvicted(bytes) : saysLocal(bytes, file));
+    return this.#store.read("files_by_path", path, (bytes) => {
+      return file === null ? saysEvicted(bytes) : saysLocal(bytes, file);
+    }) ?? false;
   }
 
   paths(range: KeyRange): DepotPath[] {
     return this.#store.keys("files_by_path", range) as DepotPath[];
   }
 
-  #decodeRow(path: DepotPath, bytes: Uint8Array): Row {
-    return decoded(
-      () => `The manifest's row of ${JSON.stringify(path)}`,
-      () => decodeRow(path, bytes),
-    );
+  #decodeRow(path: DepotPath, bytes: Uint8Array, length: number): Row {
+    try {
+      return decodeRowWithin(path, bytes, length);
+    } catch (error) {
+      throw decodingFault(`The manifest's row of ${JSON.stringify(path)}`, error);
+    }
   }
 
   /**
@@ -116,8 +126,9 @@ export class ManifestReader {
   }
 
   #pathOf(id: number): DepotPath | null {
-    const bytes = this.#store.get("paths_by_id", u64Key(id));
-    return bytes === null ? null : textOfBytes(bytes) as DepotPath;
+    return this.#store.read("paths_by_id", u64Key(id), (bytes, length) => {
+      return textWithin(bytes, 0, length) as DepotPath;
+    });
   }
 
   indexEntries(table: IndexTable, range: KeyRange): KeyAndValue[] {

@@ -99,7 +99,7 @@ function writeRandom(path: string, sizeBytes: number): void {
 export function withReserve(store: KeyValueStore, reserve: SpaceReserve): KeyValueStore {
   return {
     get: (table, key) => store.get(table, key),
-    peek: (table, key) => store.peek(table, key),
+    read: (table, key, decode) => store.read(table, key, decode),
     keys: (table, range) => store.keys(table, range),
     range: (table, range) => store.range(table, range),
     snapshot: () => store.snapshot(),

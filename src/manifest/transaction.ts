@@ -9,6 +9,7 @@
 import type { DepotPath } from "../core/names.ts";
 import { bytesOf } from "../core/names.ts";
 import { u64Key } from "./byte_keys.ts";
+import { entryCrc32 } from "./crc32c.ts";
 import type { Write } from "./key_value.ts";
 import { encodeRow } from "./file_entry_codec.ts";
 import { encodeLedger, encodeMeta, type Ledger } from "./ledger.ts";
@@ -34,7 +35,8 @@ type Numbers = { -readonly [K in keyof Ledger]: number };
 /** A row that this group looked at: as committed, with its bytes, and as it will be. */
 interface TouchedRow {
   readonly before: Row | null;
-  readonly bytesBefore: Uint8Array | null;
+  /** The checksum of its entry; null if there is none. */
+  readonly sumBefore: number | null;
   now: Row | null;
 }
 
@@ -62,8 +64,9 @@ export class Transaction {
   #touched(path: DepotPath): TouchedRow {
     const known = this.#rows.get(path);
     if (known !== undefined) return known;
-    const { row, bytes } = this.#reader.rowAndBytes(path);
-    const touched = { before: row, bytesBefore: bytes, now: row };
+    const found = this.#reader.rowAndSum(path);
+    const before = found?.row ?? null;
+    const touched = { before, sumBefore: found?.sum ?? null, now: before };
     this.#rows.set(path, touched);
     return touched;
   }
@@ -245,10 +248,10 @@ export class Transaction {
 
   writes(): Write[] {
     const writes = new WriteList(this.#numbers.contentSum);
-    for (const [path, { before, bytesBefore, now }] of this.#rows) {
+    for (const [path, { before, sumBefore, now }] of this.#rows) {
       if (before === now) continue;
       const bytes = now === null ? null : encodeRow(path, now);
-      writes.replace("files_by_path", path, { before: bytesBefore, now: bytes });
+      writes.replace("files_by_path", path, { before: sumBefore, now: bytes });
       planIndexWrites(path, { before, now }, writes);
     }
     for (const [key, tombstone] of this.#tombstones) {
@@ -267,7 +270,7 @@ export class Transaction {
   #planTombstone(key: string, now: Tombstone | null, writes: WriteList): void {
     const { tombstone, bytes } = this.#reader.tombstoneAndBytes(key);
     writes.replace("tombstones", key, {
-      before: bytes,
+      before: bytes === null ? null : entryCrc32(key, bytes),
       now: now === null ? null : encodeTombstone(now),
     });
     const path = bytesOf(key.slice(0, -9));

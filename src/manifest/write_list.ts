@@ -36,21 +36,19 @@ export class WriteList {
     this.#replace(entryCrc32(key, before), 0);
   }
 
-  /** Makes `before` at `key` into `now`; null: not there. */
+  /** Makes the entry at `key` whose checksum is `before` into `now`; null: not there. */
   replace(
     table: TableName,
     key: ByteKey,
     { before, now }: {
-      readonly before: Uint8Array | null;
+      readonly before: number | null;
       readonly now: Uint8Array | null;
     },
   ): void {
     if (now === null) {
-      if (before !== null) this.remove(table, key, before);
-      return;
-    }
-    this.put(table, key, now);
-    if (before !== null) this.#replace(entryCrc32(key, before), 0);
+      if (before !== null) this.#removals.push({ table, key, value: null });
+    } else this.put(table, key, now);
+    if (before !== null) this.#replace(before, 0);
   }
 
   /** An entry of `meta`, which is not in the sum. */

@@ -2,7 +2,11 @@ import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { parseDepotPath } from "../../src/core/names.ts";
 import { decodeRow, encodeRow, versionOf } from "../../src/manifest/file_entry_codec.ts";
 import { TABLES } from "../../src/manifest/key_value.ts";
+import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
+import { summarizeManifest } from "../../src/manifest/summary.ts";
 import { decodeTombstone, encodeTombstone } from "../../src/manifest/tombstone_codec.ts";
+
+import { makeSample } from "./sample_manifest.ts";
 
 const PATH = parseDepotPath("depot/a,v");
 const text = await Deno.readTextFile(new URL("../../docs/formats.md", import.meta.url));
@@ -36,5 +40,29 @@ Deno.test("the examples of docs/formats.md are what the codecs read and write", 
 Deno.test("docs/formats.md names every table", () => {
   for (const table of TABLES) {
     strictEqual(text.includes(`| \`${table}\` |`), true, table);
+  }
+});
+
+/** The names of all fields, at every depth. */
+function fieldsOf(value: unknown): string[] {
+  if (Array.isArray(value)) return value.flatMap(fieldsOf);
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([name, inner]) => [name, ...fieldsOf(inner)]);
+}
+
+Deno.test("docs/formats.md names every field of manifest-summary --json", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "p4-cache-summary-" });
+  try {
+    await makeSample(`${directory}/m`, 200);
+    const manifest = await openManifest({ directory: `${directory}/m`, readOnly: true });
+    const options = { nowMs: 99_000_000, top: 5, depth: 1 };
+    const summary = await summarizeManifest(manifest, options);
+    await manifest.close();
+    const [section] = text.split("## manifest-summary --json")[1]!.split("\n## ");
+    const missing = fieldsOf(summary)
+      .filter((name) => !new RegExp("`[^`]*\\b" + name + "\\b[^`]*`").test(section!));
+    deepStrictEqual([...new Set(missing)], []);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
   }
 });

@@ -117,8 +117,8 @@ export class Life {
     const { tables, takeManifestFault } = this.#deps;
     return {
       get: (table, key) => tables.get(table, key),
-      peek: (table, key) => tables.peek(table, key),
       keys: (table, range) => tables.keys(table, range),
+      read: (table, key, decode) => tables.read(table, key, decode),
       range: (table, range) => tables.range(table, range),
       snapshot: () => tables.snapshot(),
       close: () => Promise.resolve(),
