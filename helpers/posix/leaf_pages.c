@@ -6,8 +6,6 @@
  */
 #include "posix.h"
 
-#include <pthread.h>
-
 #define PAGE_BYTES 8192
 #define PAGE_HEADER_BYTES 24
 #define NODE_HEADER_BYTES 8
@@ -20,11 +18,11 @@ struct key {
     size_t length;
 };
 
-/* CRC-32 (IEEE), eight bytes a step. */
+/* CRC-32 (IEEE), eight bytes a step. Made when the library is loaded: pthread_once would
+ * ask for glibc 2.34 (old_glibc.h). */
 static uint32_t steps[8][256];
-static pthread_once_t steps_made = PTHREAD_ONCE_INIT;
 
-static void make_steps(void) {
+static __attribute__((constructor)) void make_steps(void) {
     for (uint32_t byte = 0; byte < 256; byte++) {
         uint32_t crc = byte;
         for (int bit = 0; bit < 8; bit++) {
@@ -147,7 +145,6 @@ static bool is_leaf(const unsigned char *page, uint64_t number, uint64_t transac
 P4POSIX_EXPORT int p4posix_leaf_pages(int fd, const unsigned char *branch,
                                       const unsigned char *bounds, struct p4posix_leaves *leaves,
                                       unsigned char *verdicts, int room) {
-    pthread_once(&steps_made, make_steps);
     const int nodes = nodes_of(branch);
     if (nodes > room) {
         return -EINVAL;
