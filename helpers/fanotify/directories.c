@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BUCKETS 16384
@@ -189,19 +190,36 @@ static enum place place_of_errno(int error) {
                                                                        : PLACE_UNKNOWN;
 }
 
-static enum place resolve_in(const struct roots *roots, size_t i,
-                             const struct fan_handle *directory, struct depot_path *out) {
-    char absolute[PATH_MAX];
+static int open_handle(const struct root *root, const struct fan_handle *file) {
     union {
         struct file_handle head;
         char bytes[sizeof(struct file_handle) + FAN_HANDLE_BYTES_MAX];
     } handle;
-    memcpy(handle.bytes, directory->handle, directory->handle_bytes);
-    int fd = open_by_handle_at(roots->root[i].fd, &handle.head, O_PATH | O_CLOEXEC);
+    memcpy(handle.bytes, file->handle, file->handle_bytes);
+    int fd = open_by_handle_at(root->fd, &handle.head, O_PATH | O_CLOEXEC);
     for (int tries = 1; fd < 0 && errno == ENOMEM && tries < TRIES_MAX; tries++) {
         sched_yield();
-        fd = open_by_handle_at(roots->root[i].fd, &handle.head, O_PATH | O_CLOEXEC);
+        fd = open_by_handle_at(root->fd, &handle.head, O_PATH | O_CLOEXEC);
     }
+    return fd;
+}
+
+uint64_t directories_inode(const struct roots *roots, const struct fan_handle *file) {
+    struct stat st = {.st_ino = 0};
+    for (size_t i = 0; file->is_given && i < roots->count && st.st_ino == 0; i++) {
+        const int fd = roots->root[i].fsid == file->fsid ? open_handle(&roots->root[i], file) : -1;
+        if (fd >= 0) {
+            st.st_ino = fstat(fd, &st) == 0 ? st.st_ino : 0;
+            close(fd);
+        }
+    }
+    return st.st_ino;
+}
+
+static enum place resolve_in(const struct roots *roots, size_t i,
+                             const struct fan_handle *directory, struct depot_path *out) {
+    char absolute[PATH_MAX];
+    const int fd = open_handle(&roots->root[i], directory);
     if (fd < 0) {
         return place_of_errno(errno);
     }

@@ -23,6 +23,9 @@ enum place {
 enum place directories_find(const struct roots *roots, const struct fan_name *name,
                             struct depot_path *out);
 
+/* The inode number of what an event is about, while it exists: 0 when it does not, or is not told. */
+uint64_t directories_inode(const struct roots *roots, const struct fan_handle *file);
+
 /* It was made at `path`. */
 void directories_learn(const struct fan_handle *handle, const struct depot_path *path);
 

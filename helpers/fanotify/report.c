@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/fanotify.h>
 #include <sys/stat.h>
@@ -48,6 +49,15 @@ static void put_dir(struct output *out, const struct fan_event *event) {
     output_text(out, (event->mask & FAN_ONDIR) != 0 ? ",\"dir\":true" : ",\"dir\":false");
 }
 
+/* As text: a number of JSON holds 53 bits. */
+static void put_inode(struct watcher *watcher, const struct fan_event *event) {
+    const uint64_t inode = directories_inode(&watcher->roots, &event->file);
+    char text[32];
+    snprintf(text, sizeof text, inode == 0 ? "null" : "\"%llu\"", (unsigned long long)inode);
+    output_text(&watcher->out, ",\"ino\":");
+    output_text(&watcher->out, text);
+}
+
 /* An event that cannot be given a name may be any: the daemon rescans. */
 static void report_lost(struct watcher *watcher, int error) {
     const char *why = strerror(error);
@@ -82,6 +92,7 @@ static void report_move(struct watcher *watcher, const struct fan_event *event,
     const struct writer writer = writer_at(watcher, event, to);
     put_path(&watcher->out, "{\"t\":\"move\",\"from\":", from);
     put_path(&watcher->out, ",\"to\":", to);
+    put_inode(watcher, event);
     put_dir(&watcher->out, event);
     put_writer(&watcher->out, event, &writer);
 }

@@ -261,7 +261,8 @@ export class DepotWatch {
     const from = event.from === null ? null : depotPathOrNull(event.from);
     const to = event.to === null ? null : depotPathOrNull(event.to);
     if (from !== null && to !== null) {
-      await engine.renamed(from, to, event.dir, event.uid);
+      const { dir: isDirectory, ino, uid: writerUid } = event;
+      await engine.renamed({ from, to, isDirectory, ino, writerUid });
     } else if (to !== null && !event.dir) await engine.wrote(to, event.uid);
     else if (from !== null && !event.dir) engine.gone(from);
     // A whole directory that came or went: only a look at everything tells what was in it.

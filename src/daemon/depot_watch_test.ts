@@ -76,7 +76,7 @@ async function watched(): Promise<Watched> {
     statePath: "/depot/.p4cache",
     engine: {
       wrote: (path, uid) => note(`wrote ${path} by ${uid}`),
-      renamed: async (from, to) => void await note(`renamed ${from} ${to}`),
+      renamed: async ({ from, to }) => void await note(`renamed ${from} ${to}`),
       gone: (path) => void note(`gone ${path}`),
       scan: () => {
         calls.push("scan");
@@ -133,10 +133,18 @@ Deno.test("events of the daemon's own process are not taken in, those of others 
   watchers[0]!.tell(
     close("a,v", own, "pidfd"),
     { t: "delete", path: "b,v", dir: false, ...own, auth: "pidfd" },
-    { t: "move", from: "c,v", to: "d,v", dir: false, ...own, auth: "pidfd" },
+    { t: "move", from: "c,v", to: "d,v", ino: null, dir: false, ...own, auth: "pidfd" },
     close("e,v", BY_OTHER, "pidfd"),
     { t: "delete", path: "f,v", dir: false, ...BY_OTHER, auth: "pidfd" },
-    { t: "move", from: "g,v", to: "h,v", dir: false, ...BY_OTHER, auth: "pidfd" },
+    {
+      t: "move",
+      from: "g,v",
+      to: "h,v",
+      ino: null,
+      dir: false,
+      ...BY_OTHER,
+      auth: "pidfd",
+    },
   );
   await clock.advance(0);
   deepStrictEqual(calls, ["wrote e,v by 7", "gone f,v", "renamed g,v h,v"]);

@@ -47,6 +47,16 @@ const EXPIRE_MS = 60_000;
 const VANISH_GRACE_MS = 5_000;
 const VANISH_LOOK_MS = 1_000;
 
+/** A file or directory of the depot has another name. */
+export interface Rename {
+  readonly from: DepotPath;
+  readonly to: DepotPath;
+  readonly isDirectory: boolean;
+  /** Of what was renamed, if it is known. */
+  readonly ino: bigint | null;
+  readonly writerUid: number | null;
+}
+
 export class Engine {
   readonly #context: EngineContext;
   readonly #space: SpaceLedger;
@@ -117,12 +127,8 @@ export class Engine {
   }
 
   /** A file or directory of the depot was renamed. */
-  async renamed(
-    from: DepotPath,
-    to: DepotPath,
-    isDirectory: boolean,
-    writerUid: number | null,
-  ): Promise<void> {
+  async renamed(rename: Rename): Promise<void> {
+    const { from, to, isDirectory, writerUid } = rename;
     const { manifest, clock, settings } = this.#context;
     if (isDirectory) {
       await manifest.moveTree(from, to, clock.nowMs());
@@ -131,7 +137,7 @@ export class Engine {
     const { manage } = settings();
     if (isManaged(from, manage) && manifest.get(from) !== null) {
       if (!isManaged(to, manage)) this.gone(from);
-      else if (this.#hasLeft(from, to)) {
+      else if (this.#hasLeft(rename)) {
         await manifest.move(from, to, clock.nowMs());
         crashPoint("rename/row-moved");
         this.#removeStrayMarker(from);
@@ -141,13 +147,17 @@ export class Engine {
   }
 
   /**
-   * Whether the row of `from` is what now lies at `to`, and not what `p4d` has written to
+   * Whether the row of `from` is that of the file that went to `to`. Its inode says so, however
+   * often it was renamed since; the row may lag behind by a restore or an eviction, or run ahead
+   * by a look. Without it: whether the row is what now lies at `to`, and not what `p4d` has written to
    * `from` again. The marker that the row knows by its inode went with it. Another marker at
    * `from` was put back by a look that came before this event.
    */
-  #hasLeft(from: DepotPath, to: DepotPath): boolean {
-    if (this.#isAbsent(from)) return true;
+  #hasLeft({ from, to, ino }: Rename): boolean {
     const row = this.#context.manifest.get(from);
+    if (ino !== null && row?.local.ino === ino) return true;
+    if (ino !== null && this.#context.manifest.get(to)?.local.ino === ino) return false;
+    if (this.#isAbsent(from)) return true;
     const look = lookAt(this.#context, to);
     if (look.kind !== "marker" || row === null) return false;
     if (!row.resident && look.stat.ino === row.local.ino) return true;

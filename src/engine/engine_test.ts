@@ -243,7 +243,13 @@ Deno.test("a file that was renamed a moment ago is not restored under its old na
   await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
   // The event of the rename is still on its way when p4d opens the old name.
   const renamed = (): Promise<void> =>
-    engine.renamed(fixture.path("a,v"), fixture.path("b,v"), false, 0);
+    engine.renamed({
+      from: fixture.path("a,v"),
+      to: fixture.path("b,v"),
+      isDirectory: false,
+      ino: null,
+      writerUid: 0,
+    });
   const context = { ...fixture.context, eventsUntilNow: renamed };
   const space = new SpaceLedger(context, () => {});
   const recall = new RecallBudget(context);
@@ -259,7 +265,13 @@ Deno.test("a marker that was renamed a moment ago is restored under its new name
   await evicted(fixture, "a,v", "content");
   await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
   const renamed = (): Promise<void> =>
-    engine.renamed(fixture.path("a,v"), fixture.path("b,v"), false, 0);
+    engine.renamed({
+      from: fixture.path("a,v"),
+      to: fixture.path("b,v"),
+      isDirectory: false,
+      ino: null,
+      writerUid: 0,
+    });
   const context = { ...fixture.context, eventsUntilNow: renamed };
   const space = new SpaceLedger(context, () => {});
   const recall = new RecallBudget(context);
@@ -276,13 +288,33 @@ Deno.test("a marker that took a name which another file has left is not taken fo
   await evicted(fixture, "b,v", "second");
   await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/c,v`);
   await Deno.rename(`${fixture.root}/b,v`, `${fixture.root}/a,v`);
-  await engine.renamed(a!, c!, false, 0);
+  await engine.renamed({ from: a!, to: c!, isDirectory: false, ino: null, writerUid: 0 });
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.kind, "socket");
-  await engine.renamed(b!, a!, false, 0);
+  await engine.renamed({ from: b!, to: a!, isDirectory: false, ino: null, writerUid: 0 });
   strictEqual((await fixture.restorer.restore(a!)).wasEvicted, true);
   strictEqual(await fixture.read("a,v"), "second");
   strictEqual((await fixture.restorer.restore(c!)).wasEvicted, true);
   strictEqual(await fixture.read("c,v"), "first");
+});
+
+Deno.test("a file that was renamed to and fro is known by its inode, not by where it lies now", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  const [a, b] = ["a,v", "b,v"].map((name) => fixture.path(name));
+  const absolute = (name: string): string => `${fixture.root}/${name}`;
+  await evicted(fixture, "a,v", "history");
+  const ino = fixture.posix.lstat(absolute("a,v"))!.ino;
+  await fixture.write("b,v", "replaced");
+  await observe(fixture.context, b!, REPORTED);
+  await Deno.rename(absolute("a,v"), absolute("b,v"));
+  await Deno.rename(absolute("b,v"), absolute("a,v"));
+  // Both events come when the file is back under its first name.
+  const rest = { isDirectory: false, ino, writerUid: 0 };
+  await engine.renamed({ from: a!, to: b!, ...rest });
+  await engine.renamed({ from: b!, to: a!, ...rest });
+  strictEqual((await fixture.restorer.restore(a!)).wasEvicted, true);
+  strictEqual(await fixture.read("a,v"), "history");
+  strictEqual(fixture.manifest.get(b!), null);
 });
 
 Deno.test("a delete takes in the renames before it: the row may be of a file that left", async () => {
@@ -295,7 +327,13 @@ Deno.test("a delete takes in the renames before it: the row may be of a file tha
   const context = {
     ...fixture.context,
     eventsUntilNow: () =>
-      engine.renamed(fixture.path("a,v"), fixture.path("b,v"), false, 0),
+      engine.renamed({
+        from: fixture.path("a,v"),
+        to: fixture.path("b,v"),
+        isDirectory: false,
+        ino: null,
+        writerUid: 0,
+      }),
   };
   await deleteFile(context, fixture.path("a,v"));
   strictEqual(fixture.manifest.tombstonesOf(fixture.path("a,v")).length, 0);
@@ -578,7 +616,13 @@ Deno.test("a file that is renamed while it is evicted is found under its new nam
   // A look that came before the event found the old name empty.
   await scanDepot(fixture.context, SAME_BOOT);
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.kind, "socket");
-  await engine.renamed(fixture.path("a,v"), fixture.path("b,v"), false, 0);
+  await engine.renamed({
+    from: fixture.path("a,v"),
+    to: fixture.path("b,v"),
+    isDirectory: false,
+    ino: null,
+    writerUid: 0,
+  });
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
   strictEqual(fixture.manifest.get(fixture.path("a,v")), null);
   await engine.restore(fixture.path("b,v"));
@@ -591,7 +635,13 @@ Deno.test("an evicted file that takes the place of another one leaves that one's
   await evicted(fixture, "a,v", "one");
   await evicted(fixture, "b,v", "two");
   await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
-  await engine.renamed(fixture.path("a,v"), fixture.path("b,v"), false, 0);
+  await engine.renamed({
+    from: fixture.path("a,v"),
+    to: fixture.path("b,v"),
+    isDirectory: false,
+    ino: null,
+    writerUid: 0,
+  });
   await engine.restore(fixture.path("b,v"));
   strictEqual(await fixture.read("b,v"), "one");
   strictEqual(fixture.manifest.tombstonesOf(fixture.path("b,v")).length, 1);
@@ -602,7 +652,13 @@ Deno.test("a directory of evicted files that is renamed is found under its new n
   const engine = new Engine(fixture.context);
   await evicted(fixture, "old/a,v", "one");
   await Deno.rename(`${fixture.root}/old`, `${fixture.root}/new`);
-  await engine.renamed(fixture.path("old"), fixture.path("new"), true, 0);
+  await engine.renamed({
+    from: fixture.path("old"),
+    to: fixture.path("new"),
+    isDirectory: true,
+    ino: null,
+    writerUid: 0,
+  });
   await engine.restore(fixture.path("new/a,v"));
   strictEqual(await fixture.read("new/a,v"), "one");
 });

@@ -183,7 +183,13 @@ Deno.test("a file that is renamed during its first upload leaves no object under
   primary.upload = async (request) => {
     const info = await original(request);
     await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
-    await engine.renamed(from, to, false, 0);
+    await engine.renamed({
+      from,
+      to,
+      isDirectory: false,
+      ino: null,
+      writerUid: 0,
+    });
     return info;
   };
   strictEqual(await upload(context, from), "changed");

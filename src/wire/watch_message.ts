@@ -42,6 +42,8 @@ export interface MoveEvent extends Writer {
   readonly t: "move";
   readonly from: string | null;
   readonly to: string | null;
+  /** What was renamed; null where it is gone by now, and before Linux 5.17. */
+  readonly ino: bigint | null;
   readonly dir: boolean;
 }
 
@@ -123,6 +125,7 @@ export function parseWatchMessage(line: string): WatchMessage {
         t,
         from: m.textOrNull("from"),
         to: m.textOrNull("to"),
+        ino: inodeOf(m.textOrNull("ino")),
         dir: m.flag("dir"),
         ...writerOf(m),
       };
@@ -135,6 +138,10 @@ export function parseWatchMessage(line: string): WatchMessage {
     case "fatal":
       return { t, code: m.text("code"), why: m.text("why") };
   }
+}
+
+function inodeOf(text: string | null): bigint | null {
+  return text !== null && /^\d{1,20}$/.test(text) ? BigInt(text) : null;
 }
 
 function writerOf(m: Members): Writer {

@@ -473,7 +473,13 @@ export class World {
       case "renamed": {
         const from = parseDepotPath(event.from);
         const to = parseDepotPath(event.to);
-        const done = engine.renamed(from, to, event.isDirectory, 0).then(
+        const done = engine.renamed({
+          from,
+          to,
+          isDirectory: event.isDirectory,
+          ino: null,
+          writerUid: 0,
+        }).then(
           () => void this.#moves.delete(event),
           (error) => {
             this.#lose(event);
