@@ -79,6 +79,7 @@ RUNS ?= 200
 N ?= 10000
 OPS ?= 200000
 SECS ?= 60
+PROCS ?= 4
 SEED ?=
 
 .PHONY: help aarch64 conformance differential fuzz real-programs crash power-cut faults model burst \
@@ -87,7 +88,7 @@ SEED ?=
 help:
 	@echo "make [build] | demo | check | test | clean       (FEATURES=all|nfs|s3|azure|gcs)"
 	@echo "make conformance                                  every store against real servers or emulators"
-	@echo "make differential OPS=n SEED=s                    random operations, evicted tree against plain directory"
+	@echo "make differential OPS=n SEED=s PROCS=p [FAULTS=1] random operations, evicted tree against plain directory"
 	@echo "make fuzz SECS=n                                  parsers of the shim and the helpers, sanitized"
 	@echo "make aarch64                                      shim and helpers for it; the shim's tests emulated"
 	@echo "make real-programs                                RCS, git, tar, rsync, sqlite, ... on evicted trees"
@@ -134,8 +135,9 @@ burst: build
 faults: build
 	@$(DENO) run --allow-all tests/faults/faults.ts
 
-differential: native
-	@P4SHIM_OPS=$(OPS) P4SHIM_SEED=$(SEED) tests/shim/run.sh $(BUILD) "random operations"
+differential: build
+	@$(DENO) run --allow-all tests/differential/differential.ts --ops $(OPS) --procs $(PROCS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults)
 
 # Compiled by Debian's cross compiler; the shim's tests run on an emulated processor.
 aarch64:

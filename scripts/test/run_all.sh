@@ -66,6 +66,12 @@ root_tests() {
   return $status
 }
 
+# A new seed each time, which is printed; then the parts of it that need no daemon.
+differential() {
+  "$deno" run --allow-all tests/differential/differential.ts --ops 6000 &&
+    "$deno" test --allow-all --quiet tests/differential
+}
+
 demo() { # variables...
   env "$@" scripts/demo/demo.sh && echo "1 passed, 0 failed"
 }
@@ -83,6 +89,7 @@ stage verify "$deno" test --allow-all --quiet tests/verify
 [ -d tests/programs ] && stage programs "$deno" test --allow-all --quiet tests/programs
 stage faults "$deno" test --allow-all --quiet tests/faults
 [ -d tests/cli ] && stage cli "$deno" test --allow-all --quiet tests/cli
+stage differential differential
 stage e2e "$deno" test --allow-all --quiet tests/e2e
 stage demo demo P4CACHE="$root/build/p4-cache"
 stage demo-kill demo P4CACHE="$root/build/p4-cache" DEMO_KILL=1

@@ -2,7 +2,6 @@
 
 import sys
 
-import t_differential
 import t_events
 import t_faults
 import t_host
@@ -15,10 +14,10 @@ from depot import EMULATOR
 from harness import TESTS, run_one
 
 SUITES = (t_parity, t_open, t_outage, t_events, t_host, t_library, t_faults,
-          t_programs, t_differential)  # importing adds to TESTS
+          t_programs)  # importing adds to TESTS
 
 # They run programs of this machine: no use where the shim is another's.
-NATIVE = ("t_programs", "t_differential")
+NATIVE = ("t_programs",)
 
 
 def main():
