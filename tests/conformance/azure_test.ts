@@ -2,18 +2,20 @@
 
 import { AZURE_SKIP, makeContainer, newPrefix, openAzure } from "./azure_site.ts";
 import { type OpenStore, testBackend } from "./backend_suite.ts";
-import { emptied } from "./cloud_fixture.ts";
+import { CLOUD_EDGE_BYTES, emptied } from "./cloud_fixture.ts";
 import { MIB } from "./contract_tools.ts";
 
 testBackend({
   name: "azure",
   skip: AZURE_SKIP,
   largeBytes: 37 * MIB + 5,
+  edgeBytes: CLOUD_EDGE_BYTES,
   listedCount: 300,
   async open(): Promise<OpenStore> {
     await makeContainer();
     const pathPrefix = newPrefix();
     const backend = await openAzure({ pathPrefix, restoreChunkThresholdMb: 20 });
-    return { backend, close: () => emptied(backend) };
+    const prefixBytes = pathPrefix.length + 1;
+    return { backend, prefixBytes, close: () => emptied(backend) };
   },
 });

@@ -12,13 +12,15 @@ import type { StorageBackend } from "../../src/storage/backend.ts";
 import { testArchive } from "./contract_archive.ts";
 import { testConditions } from "./contract_conditions.ts";
 import { testAborts, testDamage } from "./contract_failures.ts";
-import { testKeys, testListing } from "./contract_keys.ts";
+import { testKeys, testListing, testPaths } from "./contract_keys.ts";
 import { MIB } from "./contract_tools.ts";
 import { testDescriptions, testTransfers } from "./contract_transfers.ts";
 
 /** A store for one test: empty, and gone after `close()`. */
 export interface OpenStore {
   readonly backend: StorageBackend;
+  /** Bytes that the store puts before each key. Default 0. */
+  readonly prefixBytes?: number;
   close(): Promise<void>;
 }
 
@@ -31,6 +33,8 @@ export interface BackendFixture {
   readonly notAsked?: Readonly<Record<string, string>>;
   /** A size that the backend uploads in parts and downloads in ranges. */
   readonly largeBytes?: number;
+  /** Sizes at the edges of the backend's parts and ranges. */
+  readonly edgeBytes?: readonly number[];
   /** How many objects a listing takes that needs more than one page. */
   readonly listedCount?: number;
 }
@@ -41,7 +45,7 @@ export function testBackend(fixture: BackendFixture): void {
   if (skip !== null) console.log(`skipped: ${fixture.name}: ${skip}`);
   const test = (
     sentence: string,
-    body: (backend: StorageBackend) => Promise<void>,
+    body: (backend: StorageBackend, prefixBytes: number) => Promise<void>,
   ): void => {
     const reason = fixture.notAsked?.[sentence];
     if (reason !== undefined) {
@@ -54,19 +58,23 @@ export function testBackend(fixture: BackendFixture): void {
       async fn(): Promise<void> {
         const store = await fixture.open();
         try {
-          await body(store.backend);
+          await body(store.backend, store.prefixBytes ?? 0);
         } finally {
           await store.close();
         }
       },
     });
   };
-  testTransfers(test, fixture.largeBytes ?? 3 * MIB + 17);
+  testTransfers(test, [
+    ...(fixture.edgeBytes ?? []),
+    fixture.largeBytes ?? 3 * MIB + 17,
+  ]);
   testDescriptions(test);
   testConditions(test, fixture.largeBytes ?? 3 * MIB + 17);
   testDamage(test);
   testAborts(test, fixture.largeBytes ?? 3 * MIB + 17);
   testKeys(test);
+  testPaths(test);
   testArchive(test);
   testListing(test, fixture.listedCount ?? 40);
 }

@@ -9,6 +9,18 @@ import type { StorageBackend } from "../../src/storage/backend.ts";
 import type { BackendTools } from "../../src/storage/backend_options.ts";
 import { DEFAULT_RETRY_POLICY } from "../../src/storage/retrying_backend.ts";
 
+const MIB = 1_048_576;
+
+/** With parts of 5 MiB: one whole part, a last part of one byte; the same of ranges. */
+export const CLOUD_EDGE_BYTES: readonly number[] = [
+  5 * MIB,
+  5 * MIB + 1,
+  10 * MIB,
+  32 * MIB - 1,
+  32 * MIB,
+  32 * MIB + 1,
+];
+
 export function testTools(more: Partial<BackendTools> = {}): BackendTools {
   return {
     clock: SYSTEM_CLOCK,

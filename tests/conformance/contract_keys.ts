@@ -4,10 +4,15 @@
  * @module
  */
 
-import { deepStrictEqual, ok, rejects } from "node:assert/strict";
-import { objectKeyOf } from "../../src/core/names.ts";
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import {
+  firstKeyFor,
+  objectKeyOf,
+  parseDepotPath,
+  pathOfKey,
+} from "../../src/core/names.ts";
 import { expectContent, inBatches, keysOf, put, type Test } from "./contract_tools.ts";
-import { patternBytes } from "./test_bytes.ts";
+import { hashOf, patternBytes } from "./test_bytes.ts";
 
 /** Keys that have broken somebody's store: separators, escapes, other scripts, lengths. */
 const NASTY_KEYS = [
@@ -62,6 +67,56 @@ export function testKeys(test: Test): void {
     await backend.delete({ key: gone! });
     deepStrictEqual(await keysOf(backend, ""), kept.sort());
   });
+}
+
+/** Paths of servers that are not in unicode mode, and what else cannot be a key as it is. */
+const ODD_PATHS = [
+  "depot/caf\xe9.c,v", // latin-1
+  "depot/\x83\x65\x83\x58\x83\x67.c,v", // Shift-JIS
+  "depot/\xff\xfe\x80,v",
+  "depot/\xc3\xa9 is UTF-8,v",
+  "depot/back\\slash,v",
+  "depot/control\x01\x7f,v",
+  "depot/trailing./dot.,v.",
+  "depot/%FF percent,v",
+  `depot/${"\xe9".repeat(400)}/long,v`,
+].map(parseDepotPath);
+
+export function testPaths(test: Test): void {
+  test("every path of bytes has an object of its own, and is told by its key", async (backend) => {
+    const keys = ODD_PATHS.map((path) =>
+      firstKeyFor(path, () => hashOf(new TextEncoder().encode(path)))
+    );
+    await inBatches(keys, async (key, i) => {
+      await put(backend, key, patternBytes(10 + i, 70 + i));
+    });
+    const listed = await keysOf(backend, "");
+    deepStrictEqual(listed, [...keys].sort());
+    for (const [i, key] of keys.entries()) {
+      await expectContent(backend, key, patternBytes(10 + i, 70 + i));
+      // The key of a long path is a hash, which tells nothing.
+      if (!key.startsWith(".p4cache-long/")) strictEqual(pathOfKey(key), ODD_PATHS[i]);
+    }
+  });
+
+  for (const letter of ["k", "\u00fc"]) {
+    test(
+      `a key of 1,024 bytes in all can be used: ${letter}`,
+      async (backend, prefixBytes) => {
+        const letterBytes = new TextEncoder().encode(letter).length;
+        const wanted = 1_024 - prefixBytes - "a/,v".length;
+        const filler = "-".repeat(wanted % letterBytes);
+        const key = objectKeyOf(
+          `a/${filler}${letter.repeat(Math.floor(wanted / letterBytes))},v`,
+        );
+        await put(backend, key, patternBytes(10, 80));
+        await expectContent(backend, key, patternBytes(10, 80));
+        deepStrictEqual(await keysOf(backend, "a/"), [key]);
+        await backend.delete({ key });
+        strictEqual(await backend.head(key), null);
+      },
+    );
+  }
 }
 
 export function testListing(test: Test, listedCount: number): void {

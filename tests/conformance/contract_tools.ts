@@ -14,10 +14,10 @@ import type {
 import { StorageError, type StorageFault } from "../../src/storage/storage_error.ts";
 import { hashOf, MemoryTarget, metadataOf, sourceOf } from "./test_bytes.ts";
 
-/** Registers a test that gets an empty store. */
+/** Registers a test that gets an empty store, and the length of what it puts before keys. */
 export type Test = (
   sentence: string,
-  body: (backend: StorageBackend) => Promise<void>,
+  body: (backend: StorageBackend, prefixBytes: number) => Promise<void>,
 ) => void;
 
 export const MIB = 1_048_576;

@@ -10,8 +10,8 @@ import type { ObjectMetadata } from "../../src/storage/backend.ts";
 import { expectContent, KEY, MIB, put, type Test } from "./contract_tools.ts";
 import { hashOf, MemoryTarget, metadataOf, patternBytes } from "./test_bytes.ts";
 
-export function testTransfers(test: Test, largeBytes: number): void {
-  for (const size of [0, 1, 4_095, MIB - 1, MIB, MIB + 1, largeBytes]) {
+export function testTransfers(test: Test, moreSizes: readonly number[]): void {
+  for (const size of [0, 1, 4_095, MIB - 1, MIB, MIB + 1, ...moreSizes]) {
     test(`download() gives back the ${size} bytes that upload() took`, async (backend) => {
       const bytes = patternBytes(size, 1);
       const info = await put(backend, KEY, bytes);

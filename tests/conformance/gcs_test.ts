@@ -7,7 +7,7 @@
 
 import { openGcsBackend } from "../../src/storage/gcs/gcs_backend.ts";
 import { type OpenStore, testBackend } from "./backend_suite.ts";
-import { emptied, testTools } from "./cloud_fixture.ts";
+import { CLOUD_EDGE_BYTES, emptied, testTools } from "./cloud_fixture.ts";
 import { createTestAccount } from "./gcs_account.ts";
 import { startGcsServer } from "./gcs_server.ts";
 
@@ -27,6 +27,7 @@ let openCount = 0;
 
 async function open(service: Service): Promise<OpenStore> {
   openCount += 1;
+  const pathPrefix = `run-${Deno.pid}-${openCount}`;
   const { bucket } = service;
   const standIn = startGcsServer({ bucket, publicKey: account.publicKey });
   const directory = await Deno.makeTempDir({ prefix: "p4cache-gcs-" });
@@ -38,7 +39,7 @@ async function open(service: Service): Promise<OpenStore> {
     endpointPin: true,
     bucket,
     credentialsFile: service.credentialsFile ?? ownFile,
-    pathPrefix: `run-${Deno.pid}-${openCount}`,
+    pathPrefix,
     uploadPartMb: 5,
     restoreChunkThresholdMb: 20,
   }, testTools());
@@ -47,13 +48,14 @@ async function open(service: Service): Promise<OpenStore> {
     await standIn.close();
     await Deno.remove(directory, { recursive: true });
   };
-  return { backend, close };
+  return { backend, prefixBytes: pathPrefix.length + 1, close };
 }
 
 function ask(name: string, service: Service): void {
   testBackend({
     name,
     largeBytes: 37 * MIB + 5,
+    edgeBytes: CLOUD_EDGE_BYTES,
     listedCount: 1_100,
     notAsked: service.notAsked ?? {},
     open: () => open(service),

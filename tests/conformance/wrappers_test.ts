@@ -1,6 +1,5 @@
 /**
- * The contract, asked through every wrapper: with faults underneath where the wrapper is
- * there to hide them. The seed of the faults is printed; P4CACHE_TEST_SEED repeats one.
+ * The contract, asked through every wrapper over a store that fails at random. The seed of the faults is printed; P4CACHE_TEST_SEED repeats one.
  */
 
 import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
@@ -42,26 +41,30 @@ function stormyPlan(random: () => number): FailurePlan {
   };
 }
 
+/** `inner` that fails at random, with a retry that hides it from whatever is around it. */
+function stormy(inner: StorageBackend, offset: number): StorageBackend {
+  const random = randomFrom(seed + offset);
+  const policy = { ...DEFAULT_RETRY_POLICY, attemptsMax: 60 };
+  const faulty = withFaults(inner, stormyPlan(random));
+  return withRetry(faulty, policy, new FakeClock(), random);
+}
+
 const WRAPPERS: Readonly<Record<string, (inner: StorageBackend) => StorageBackend>> = {
-  "retry over faults": (inner) => {
-    const random = randomFrom(seed);
-    const faulty = withFaults(inner, stormyPlan(random));
-    const policy = { ...DEFAULT_RETRY_POLICY, attemptsMax: 60 };
-    return withRetry(faulty, policy, new FakeClock(), random);
-  },
-  "concurrency 1": (inner) => withConcurrency(inner, 1),
-  "concurrency 3": (inner) => withConcurrency(inner, 3),
+  "retry": (inner) => stormy(inner, 0),
+  "concurrency 1": (inner) => withConcurrency(stormy(inner, 1), 1),
+  "concurrency 3": (inner) => withConcurrency(stormy(inner, 2), 3),
   "bandwidth": (inner) => {
     const limits = {
       uploadBytesPerSecond: 1_000_000,
       downloadBytesPerSecond: 3_000_000,
     };
-    return withBandwidth(inner, () => limits, new FakeClock());
+    return withBandwidth(stormy(inner, 3), () => limits, new FakeClock());
   },
-  "metering": (inner) => withMetering(inner, { onRequest: () => {} }, new FakeClock()),
+  "metering": (inner) =>
+    withMetering(stormy(inner, 4), { onRequest: () => {} }, new FakeClock()),
   "all of them": (inner) => {
     const clock = new FakeClock();
-    const random = randomFrom(seed + 1);
+    const random = randomFrom(seed + 5);
     const policy = { ...DEFAULT_RETRY_POLICY, attemptsMax: 60 };
     const observer = { onRequest: (): void => {} };
     const unlimited = { uploadBytesPerSecond: null, downloadBytesPerSecond: null };
@@ -77,7 +80,7 @@ const WRAPPERS: Readonly<Record<string, (inner: StorageBackend) => StorageBacken
 
 for (const [name, wrap] of Object.entries(WRAPPERS)) {
   testBackend({
-    name: `mem through ${name}`,
+    name: `mem with faults through ${name}`,
     open(): Promise<OpenStore> {
       const backend = wrap(openMemBackend());
       return Promise.resolve({ backend, close: () => backend.close() });
