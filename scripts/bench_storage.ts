@@ -1,15 +1,17 @@
 // deno-lint-ignore-file no-console -- it prints its table
 /**
  * Times the S3 store next to curl, `rclone mount` and s3fs, on the same server in the same
- * run: restores and uploads, each to durable bytes on disk (or in the store), with the
- * BLAKE3 of every byte on our side and none on theirs.
+ * run, in turns: restores and uploads, each to durable bytes on disk (or in the store), with
+ * the BLAKE3 of every byte on our side and none on theirs. Then the real daemon: a cold open
+ * of 4 KiB from an NFS store next to the same by hand, and the memory of 16 restores of
+ * 1 GiB at a time.
  *
  * Usage: deno run -A scripts/bench_storage.ts [--large-mib 1024] [--small 1000]
- *   [--directory DIR] [--skip-memory] [--skip-peers]
+ *   [--rounds 3] [--directory DIR] [--skip-memory] [--skip-peers]
  *
- * Needs root, the servers of scripts/emulators/install.sh, curl, rclone, s3fs, and the
- * native library of `make native`. Prints a table; a peer that is not installed is named
- * as such.
+ * Needs root and `make build`; installs Debian's nginx-light, rclone and s3fs where they are
+ * missing. Columns: what, who, median rate, ratio to the first of its kind, seconds of each
+ * round.
  *
  * @module
  */
@@ -23,11 +25,16 @@ import type { StorageBackend } from "../src/storage/backend.ts";
 import { createContentHasher } from "../src/storage/hashing.ts";
 import { DEFAULT_RETRY_POLICY } from "../src/storage/retrying_backend.ts";
 import { openS3Backend } from "../src/storage/s3/s3_backend.ts";
+import { measureDaemonMemory } from "./bench_storage/daemon_memory.ts";
+import { measureNfs } from "./bench_storage/nfs_by_hand.ts";
+import { startNginxSource } from "./bench_storage/nginx_source.ts";
+import { compare, type Contender, secondsOf } from "./bench_storage/rounds.ts";
 
 const { values } = parseArgs({
   options: {
     "large-mib": { type: "string", default: "1024" },
     "small": { type: "string", default: "1000" },
+    "rounds": { type: "string", default: "3" },
     "directory": { type: "string", default: "build/bench_storage" },
     "skip-memory": { type: "boolean", default: false },
     "skip-peers": { type: "boolean", default: false },
@@ -38,11 +45,12 @@ const LARGE_BYTES = Number(values["large-mib"]) * MIB;
 const SMALL_COUNT = Number(values.small);
 const SMALL_BYTES = 4_096;
 const IN_FLIGHT = 16;
+const ROUNDS = Number(values.rounds);
 
 const root = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
 await Deno.mkdir(values.directory, { recursive: true });
 const directory = await Deno.realPath(values.directory);
-const server = `${root}/build/emulators/s3`;
+const server = `${directory}/s3`;
 
 async function run(program: string, ...args: string[]): Promise<string> {
   // No proxy, no authority and no credentials of whoever runs this.
@@ -55,19 +63,6 @@ async function run(program: string, ...args: string[]): Promise<string> {
 
 const shell = (script: string): Promise<string> => run("bash", "-c", script);
 
-async function secondsOf(body: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await body();
-  return (performance.now() - start) / 1_000;
-}
-
-/** The best of three: what the machine can do, beside whatever else it does. */
-async function bestOf(body: () => Promise<unknown>): Promise<number> {
-  let best = Infinity;
-  for (let i = 0; i < 3; i++) best = Math.min(best, await secondsOf(body));
-  return best;
-}
-
 async function inFlight(
   count: number,
   work: (i: number) => Promise<void>,
@@ -79,6 +74,7 @@ async function inFlight(
   await Promise.all(Array.from({ length: IN_FLIGHT }, worker));
 }
 
+await run(`${root}/scripts/emulators/install.sh`, `${root}/build/emulators`, "bench");
 const settings = Object.fromEntries(
   (await run(`${root}/scripts/emulators/radosgw.sh`, "start", server)).trim().split("\n")
     .map((line) => line.split(/=(.*)/s).slice(0, 2)),
@@ -97,12 +93,14 @@ const client = new S3Client({
 await client.send(new CreateBucketCommand({ Bucket: bucket }));
 client.destroy();
 
-const openStore = (chunkThresholdMb: number): Promise<StorageBackend> =>
+const openStore = (
+  chunkThresholdMb: number,
+  at: { readonly endpoint: string; readonly bucket: string } = { endpoint, bucket },
+): Promise<StorageBackend> =>
   openS3Backend({
     type: "s3",
-    endpoint,
+    ...at,
     endpointPin: true,
-    bucket,
     accessKey,
     secretKey,
     restoreChunkThresholdMb: chunkThresholdMb,
@@ -117,10 +115,20 @@ const openStore = (chunkThresholdMb: number): Promise<StorageBackend> =>
 const posix: Posix = openPosix(`${root}/build/libp4posix.so`);
 const bytePath = (name: string): string => bytePathOf(`${directory}/${name}`);
 
-async function upload(store: StorageBackend, name: string, key: string): Promise<void> {
+async function withFile<T>(
+  name: string,
+  body: (fd: number, sizeBytes: number) => Promise<T>,
+): Promise<T> {
   const fd = posix.openRead(bytePath(name));
   try {
-    const sizeBytes = posix.fstat(fd).sizeBytes;
+    return await body(fd, posix.fstat(fd).sizeBytes);
+  } finally {
+    posix.close(fd);
+  }
+}
+
+async function upload(store: StorageBackend, name: string, key: string): Promise<void> {
+  await withFile(name, async (fd, sizeBytes) => {
     const read = (buffer: Uint8Array, offset: number): Promise<number> =>
       posix.read(fd, buffer, offset);
     const metadata = { mtimeNs: null, mode: 0o444, uid: 0, gid: 0, path: null };
@@ -130,9 +138,7 @@ async function upload(store: StorageBackend, name: string, key: string): Promise
       metadata: { ...metadata, hash: await hashOfFile(fd, sizeBytes) },
       ifAbsent: false,
     });
-  } finally {
-    posix.close(fd);
-  }
+  });
 }
 
 async function hashOfFile(fd: number, sizeBytes: number): Promise<string> {
@@ -165,11 +171,8 @@ async function restore(store: StorageBackend, key: string, name: string): Promis
   }
 }
 
-/** A peer that shows the bucket as a directory, mounted for `body` only. */
-async function mounted(
-  mount: string,
-  body: (mountPoint: string) => Promise<void>,
-): Promise<void> {
+/** The seconds of `script` with a peer mounted anew: nothing of an earlier run is cached. */
+async function secondsMounted(mount: string, script: string): Promise<number> {
   const point = `${directory}/mnt`;
   await Deno.mkdir(point, { recursive: true });
   await shell(mount.replaceAll("MOUNT", point));
@@ -177,7 +180,7 @@ async function mounted(
     await shell(
       `for i in $(seq 100); do mountpoint -q ${point} && exit 0; sleep 0.1; done; exit 1`,
     );
-    await body(point);
+    return await secondsOf(() => shell(script.replaceAll("MOUNT", point)));
   } finally {
     // A program that just ended may hold it for a moment.
     await shell(
@@ -185,9 +188,6 @@ async function mounted(
     );
   }
 }
-
-const has = (program: string): Promise<boolean> =>
-  shell(`command -v ${program}`).then(() => true, () => false);
 
 await Deno.writeTextFile(`${directory}/passwd`, `${accessKey}:${secretKey}\n`, {
   mode: 0o600,
@@ -200,123 +200,109 @@ const PEERS: Readonly<Record<string, string>> = {
     `use_path_request_style,max_stat_cache_size=0,parallel_count=8`,
 };
 
-const rows: { what: string; who: string; seconds: number; unit: string }[] = [];
-function row(
-  what: string,
-  who: string,
-  seconds: number,
-  amount: number,
-  unit: string,
-): void {
-  rows.push({ what, who, seconds, unit: `${(amount / seconds).toFixed(0)} ${unit}` });
-  console.log(`${what} | ${who} | ${seconds.toFixed(2)} s | ${rows.at(-1)!.unit}`);
-}
+const peers = values["skip-peers"] ? [] : Object.entries(PEERS);
+
+/** Each peer doing `script` on its mount. */
+const mountedPeers = (script: string): Contender[] =>
+  peers.map(([name, mount]) => ({ name, run: () => secondsMounted(mount, script) }));
+
+/** Ours first. Nothing that was written before waits for the disk in the seconds. */
+const timed = (name: string, body: () => Promise<unknown>): Contender => ({
+  name,
+  async run(): Promise<number> {
+    await shell(`rm -rf ${directory}/out*; sync -f ${directory}`);
+    return await secondsOf(body);
+  },
+});
 
 const largeMib = LARGE_BYTES / MIB;
-const LARGE = `${largeMib} MiB restore, hashed and fsynced`;
-const SMALL = `${SMALL_COUNT} x 4 KiB restores, ${IN_FLIGHT} in flight`;
-const SENT = `${SMALL_COUNT} x 4 KiB uploads, ${IN_FLIGHT} in flight`;
+const LARGE: readonly [number, string] = [largeMib, "MiB/s"];
+const SMALL: readonly [number, string] = [SMALL_COUNT, "/s"];
 
-console.log(`what | who | time | rate\n--- | --- | --- | ---`);
+console.log("what | who | rate | ratio | seconds\n--- | --- | --- | --- | ---");
 await shell(`head -c ${LARGE_BYTES} /dev/urandom > ${directory}/large`);
 await Deno.mkdir(`${directory}/small`, { recursive: true });
 for (let i = 0; i < SMALL_COUNT; i++) {
   const bytes = crypto.getRandomValues(new Uint8Array(SMALL_BYTES));
   await Deno.writeFile(`${directory}/small/${i}`, bytes);
 }
+const store = await openStore(64);
+await upload(store, "large", "large");
 
-const serial = await openStore(0);
-const ranged = await openStore(64);
-
-row(
-  `${largeMib} MiB upload`,
-  "p4-cache",
-  await secondsOf(() => upload(ranged, "large", "large")),
-  largeMib,
-  "MiB/s",
-);
-if (await has("rclone")) {
-  const copy = `rclone copyto ${directory}/large ` +
-    `":s3,provider=Ceph,access_key_id=${accessKey},secret_access_key=${secretKey},` +
-    `endpoint='${endpoint}':${bucket}/large-2"`;
-  const seconds = await secondsOf(() => shell(copy));
-  row(`${largeMib} MiB upload`, "rclone copyto", seconds, largeMib, "MiB/s");
-}
-const sendAll = (): Promise<void> =>
-  inFlight(SMALL_COUNT, (i) => upload(ranged, `small/${i}`, `small/${i}`));
-row(SENT, "p4-cache", await bestOf(sendAll), SMALL_COUNT, "/s");
-
-const curl = "curl -sSf -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' " +
+const curlOf = (url: string): string =>
+  "curl -sSf -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' " +
   `--aws-sigv4 aws:amz:us-east-1:s3 --user ${accessKey}:${secretKey} ` +
-  `-o ${directory}/out ${endpoint}/${bucket}/large && sync ${directory}/out`;
-row(LARGE, "curl + sync (no hash)", await bestOf(() => shell(curl)), largeMib, "MiB/s");
-row(
-  LARGE,
-  "p4-cache, one stream",
-  await bestOf(() => restore(serial, "large", "out")),
-  largeMib,
-  "MiB/s",
-);
-row(
-  LARGE,
-  "p4-cache, 4 ranges",
-  await bestOf(() => restore(ranged, "large", "out")),
-  largeMib,
-  "MiB/s",
-);
+  `-o ${directory}/out ${url} && sync ${directory}/out`;
+await compare(`restore of ${largeMib} MiB from radosgw, fsynced`, LARGE, [
+  timed("p4-cache", () => restore(store, "large", "out")),
+  timed("curl + sync", () => shell(curlOf(`${endpoint}/${bucket}/large`))),
+  ...mountedPeers(`cp MOUNT/large ${directory}/out && sync ${directory}/out`),
+], ROUNDS);
+
+const sendAll = (): Promise<void> =>
+  inFlight(SMALL_COUNT, (i) => upload(store, `small/${i}`, `small/${i}`));
+await compare(`${SMALL_COUNT} uploads of 4 KiB, ${IN_FLIGHT} in flight`, SMALL, [
+  timed("p4-cache", sendAll),
+  ...mountedPeers(
+    `mkdir -p MOUNT/sent; seq 0 ${SMALL_COUNT - 1} | xargs -P ${IN_FLIGHT} -I% ` +
+      `dd if=${directory}/small/% of=MOUNT/sent/% bs=4k conv=fsync status=none`,
+  ),
+], ROUNDS);
+
 const restoreAll = (): Promise<void> =>
-  inFlight(SMALL_COUNT, (i) => restore(ranged, `small/${i}`, `out-${i}`));
-row(SMALL, "p4-cache", await bestOf(restoreAll), SMALL_COUNT, "/s");
-
-for (const [name, mount] of Object.entries(PEERS)) {
-  if (values["skip-peers"]) break;
-  if (!await has(name.split(" ")[0]!)) {
-    console.log(`${name}: not installed`);
-    continue;
-  }
-  // Each measurement has its own mount: nothing of an earlier one is cached.
-  await mounted(mount, async (point) => {
-    const copy = `cp ${point}/large ${directory}/out && sync ${directory}/out`;
-    row(
-      `${LARGE} (no hash)`,
-      name,
-      await secondsOf(() => shell(copy)),
-      largeMib,
-      "MiB/s",
-    );
-  });
-  await mounted(mount, async (point) => {
-    const copy = `seq 0 ${SMALL_COUNT - 1} | xargs -P ${IN_FLIGHT} -I% ` +
-      `dd if=${point}/small/% of=${directory}/out-% bs=4k conv=fsync status=none`;
-    row(SMALL, name, await secondsOf(() => shell(copy)), SMALL_COUNT, "/s");
-  });
-  await mounted(mount, async (point) => {
-    await shell(`mkdir -p ${point}/sent`);
-    const copy = `seq 0 ${SMALL_COUNT - 1} | xargs -P ${IN_FLIGHT} -I% ` +
-      `dd if=${directory}/small/% of=${point}/sent/% bs=4k conv=fsync status=none`;
-    row(SENT, name, await secondsOf(() => shell(copy)), SMALL_COUNT, "/s");
-  });
-}
-
-if (!values["skip-memory"]) {
-  const memoryMib = async (field: string): Promise<number> => {
-    const status = await Deno.readTextFile("/proc/self/status");
-    return Number(status.match(new RegExp(`${field}:\\s+(\\d+) kB`))![1]) / 1_024;
-  };
-  // Forgets the peak of what was measured before.
-  await Deno.writeTextFile("/proc/self/clear_refs", "5");
-  const beforeMib = await memoryMib("VmRSS");
-  await Promise.all(
-    Array.from({ length: 16 }, (_, i) => restore(ranged, "large", `out-${i}`)),
-  );
-  const peakMib = await memoryMib("VmHWM");
-  console.log(
-    `peak memory, 16 restores of ${largeMib} MiB at a time: ${peakMib.toFixed(0)} MiB, ` +
-      `${beforeMib.toFixed(0)} MiB before (from source, with every module unbundled)`,
-  );
-}
-
-await serial.close();
-await ranged.close();
-await Deno.remove(directory, { recursive: true });
+  inFlight(SMALL_COUNT, (i) => restore(store, `small/${i}`, `out-${i}`));
+await compare(
+  `${SMALL_COUNT} restores of 4 KiB, ${IN_FLIGHT} in flight, fsynced`,
+  SMALL,
+  [
+    timed("p4-cache", restoreAll),
+    ...mountedPeers(
+      `seq 0 ${SMALL_COUNT - 1} | xargs -P ${IN_FLIGHT} -I% ` +
+        `dd if=MOUNT/small/% of=${directory}/out-% bs=4k conv=fsync status=none`,
+    ),
+  ],
+  ROUNDS,
+);
+await store.close();
 await run(`${root}/scripts/emulators/radosgw.sh`, "stop", server);
+
+await Deno.mkdir(`${directory}/www/b`, { recursive: true });
+await Deno.link(`${directory}/large`, `${directory}/www/b/large`);
+const names = Array.from({ length: 16 }, (_, i) => `depot/${i}.bin,d/1.1`);
+for (const name of names) {
+  await Deno.mkdir(`${directory}/www/b/${name.replace(/\/[^/]*$/, "")}`, {
+    recursive: true,
+  });
+  await Deno.link(`${directory}/large`, `${directory}/www/b/${name}`);
+}
+const hash = await withFile("large", hashOfFile);
+const source = await startNginxSource({
+  root: `${directory}/www`,
+  work: `${directory}/nginx`,
+  hash,
+});
+const fast = await openStore(64, { endpoint: source.endpoint, bucket: "b" });
+await compare(`restore of ${largeMib} MiB from nginx, fsynced`, LARGE, [
+  timed("p4-cache", () => restore(fast, "large", "out")),
+  timed("curl + sync", () => shell(curlOf(`${source.endpoint}/b/large`))),
+], ROUNDS);
+await fast.close();
+
+const nfs = await measureNfs(300);
+const times = `${nfs.oursMs.toFixed(2)} ms | by hand ${nfs.byHandMs.toFixed(2)} ms`;
+console.log(
+  `cold open of 4 KiB from NFS | ${times} | ${(nfs.oursMs / nfs.byHandMs).toFixed(2)}`,
+);
+if (!values["skip-memory"]) {
+  const { idleMib, peakMib, seconds } = await measureDaemonMemory(
+    source.endpoint,
+    names,
+  );
+  console.log(
+    `RSS of the daemon, 16 restores of ${largeMib} MiB at a time | ` +
+      `${peakMib.toFixed(0)} MiB at most, ${idleMib.toFixed(0)} MiB before | ` +
+      `${(16 * largeMib / seconds).toFixed(0)} MiB/s`,
+  );
+}
+await source.close();
+await Deno.remove(directory, { recursive: true });

@@ -1,23 +1,35 @@
 /**
  * nginx as a fast source of objects: it gives files of a directory with sendfile(2), as
- * answers to the GET and HEAD of S3, and asks nobody for a signature.
+ * answers to the GET and HEAD of S3, and asks nobody for a signature. Its listings are empty.
  *
  * @module
  */
 
 export interface NginxSource {
-  /** `http://127.0.0.1:port`; `/bucket/key` is the file of that name below the root. */
+  /** `http://127.0.0.1:port`; `/b/key` is the file of that name below the root. */
   readonly endpoint: string;
   close(): Promise<void>;
 }
 
-/** @param root Directory that holds the buckets. @param work For its own files. */
-export async function startNginxSource(root: string, work: string): Promise<NginxSource> {
+export interface NginxSourceOptions {
+  /** Directory that holds the bucket's directory `b`. */
+  readonly root: string;
+  /** Directory for its own files. */
+  readonly work: string;
+  /** BLAKE3 in hex, said of every object. */
+  readonly hash: string;
+}
+
+export async function startNginxSource(
+  options: NginxSourceOptions,
+): Promise<NginxSource> {
   // A port may be taken between our look and its bind: then it ends at once.
   for (let attempt = 1;; attempt++) {
-    const source = await tryStart(root, work, freePort());
+    const source = await tryStart(options, freePort());
     if (source !== null) return source;
-    if (attempt === 3) throw new Error(`nginx does not start; see ${work}/error.log`);
+    if (attempt === 3) {
+      throw new Error(`nginx does not start; see ${options.work}/error.log`);
+    }
   }
 }
 
@@ -29,12 +41,12 @@ function freePort(): number {
 }
 
 async function tryStart(
-  root: string,
-  work: string,
+  options: NginxSourceOptions,
   port: number,
 ): Promise<NginxSource | null> {
+  const { work } = options;
   await Deno.mkdir(work, { recursive: true });
-  await Deno.writeTextFile(`${work}/nginx.conf`, configuration(root, work, port));
+  await Deno.writeTextFile(`${work}/nginx.conf`, configuration(options, port));
   const child = new Deno.Command("nginx", {
     args: ["-e", `${work}/error.log`, "-c", `${work}/nginx.conf`],
     stdin: "null",
@@ -46,7 +58,7 @@ async function tryStart(
   const endpoint = `http://127.0.0.1:${port}`;
   while (!hasEnded) {
     try {
-      await (await fetch(endpoint)).body?.cancel();
+      await (await fetch(`${endpoint}/b`)).body?.cancel();
       break;
     } catch {
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -62,7 +74,10 @@ async function tryStart(
   };
 }
 
-function configuration(root: string, work: string, port: number): string {
+function configuration(
+  { root, work, hash }: NginxSourceOptions,
+  port: number,
+): string {
   return `
 daemon off;
 # Who runs this may be the only user that can enter the tree.
@@ -84,6 +99,18 @@ http {
   server {
     listen 127.0.0.1:${port};
     root ${root};
+    error_page 404 = @absent;
+    add_header x-amz-request-id 1 always;
+    add_header x-amz-meta-p4cache-hash ${hash};
+    location = /b { return 200; }
+    location = /b/ {
+      default_type application/xml;
+      return 200 '<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>';
+    }
+    location @absent {
+      default_type application/xml;
+      return 404 '<Error><Code>NoSuchKey</Code></Error>';
+    }
   }
 }
 `;

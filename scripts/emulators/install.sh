@@ -3,7 +3,7 @@
 # (as root), Azurite from npm as package-lock.json pins it, integrity included, below DIR.
 # A second run finds both and downloads nothing.
 #
-#   install.sh DIR
+#   install.sh DIR [bench]    bench: also the peers that make bench-storage measures
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,6 +14,7 @@ declare -A needed=(
   [ceph]=ceph-common [curl]=curl [openssl]=openssl [npm]=npm
   [rsync]=rsync [mkfs.ext4]=e2fsprogs
 )
+if [ "${2:-}" = bench ]; then needed+=([rclone]=rclone [s3fs]=s3fs [nginx]=nginx-light); fi
 missing=()
 for program in "${!needed[@]}"; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${needed[$program]}")

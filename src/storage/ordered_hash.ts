@@ -11,8 +11,10 @@
 import type { DownloadTarget } from "./backend.ts";
 import { createContentHasher } from "./hashing.ts";
 import type { ByteRange } from "./plan_ranges.ts";
-import { TRANSFER_CHUNK_BYTES } from "./source_reader.ts";
 import { StorageError } from "./storage_error.ts";
+
+/** The hash is as fast as with more at a time, and each download has one of these. */
+const READ_BACK_BYTES = 262_144;
 
 export class OrderedHash {
   readonly #hasher = createContentHasher();
@@ -24,6 +26,8 @@ export class OrderedHash {
   #index = 0;
   #hashedTo = 0;
   #catchingUp: Promise<void> | null = null;
+  /** What is read back goes through here. */
+  #buffer: Uint8Array | null = null;
 
   constructor(target: DownloadTarget, ranges: readonly ByteRange[]) {
     this.#target = target;
@@ -70,11 +74,10 @@ export class OrderedHash {
   }
 
   async #catchUp(): Promise<void> {
-    let buffer: Uint8Array | null = null;
     for (;;) {
       const available = this.#frontier() - this.#hashedTo;
       if (available <= 0) return;
-      buffer ??= new Uint8Array(TRANSFER_CHUNK_BYTES);
+      const buffer = this.#buffer ??= new Uint8Array(READ_BACK_BYTES);
       const room = buffer.subarray(0, Math.min(buffer.length, available));
       const count = await this.#target.read(room, this.#hashedTo);
       if (count === 0) return;

@@ -5,7 +5,7 @@
  * after the first to the ETag of the first, so that all bytes are of one object; fetches
  * a range that broke again from where it broke, as long as each try brings bytes; and
  * gathers what comes into writes of 1 MiB, one of which is under way while the next fills.
- * Memory: about 3 MiB for each range in flight; one for each download, and so many more for all together as the caller has places.
+ * Memory: 2.5 MiB for each range in flight; one for each download, and so many more for all together as the caller has places.
  *
  * @module
  */
@@ -57,7 +57,7 @@ export interface DownloadTools {
 }
 
 /** Ranges in flight in a backend, beside the one of each download. */
-const FURTHER_RANGES_MAX = 16;
+const FURTHER_RANGES_MAX = 8;
 
 /** Of one backend, for all its downloads. */
 export function downloadTools(clock: Clock): DownloadTools {
@@ -104,6 +104,8 @@ class RangeDownload {
   readonly #signal: AbortSignal;
   #info: ObjectInfo | null = null;
   #hash: OrderedHash | null = null;
+  /** Of ranges that are over, for those to come. */
+  readonly #memory: PieceMemory[] = [];
   #doneBytes = 0;
   #toldAtMs = 0;
 
@@ -197,12 +199,17 @@ class RangeDownload {
     let offset = range.start;
     let answer = opened;
     let writing = Promise.resolve();
+    const memory = this.#memory.pop() ?? new PieceMemory();
     for (let resumeCount = 0;; resumeCount++) {
       const from = offset;
       try {
         answer ??= await this.#openAgain({ start: offset, end: range.end });
         for await (
-          const bytes of gathered(answer.body, range.end - offset, this.#signal)
+          const bytes of gathered(
+            answer.body,
+            memory.pair(range.end - offset),
+            this.#signal,
+          )
         ) {
           if (offset + bytes.length > range.end) {
             throw this.#error(
@@ -217,7 +224,10 @@ class RangeDownload {
           offset += bytes.length;
         }
         await writing;
-        if (offset === range.end) return;
+        if (offset === range.end) {
+          this.#memory.push(memory);
+          return;
+        }
         throw this.#error(
           "unavailable",
           `the answer ended at byte ${offset} of ${range.end}`,
@@ -268,18 +278,35 @@ class RangeDownload {
 }
 
 /**
+ * Two pieces, one of which is written while the other fills. They serve all ranges of a
+ * worker: memory that is new for each waits for the collector by the hundreds of MiB.
+ */
+class PieceMemory {
+  #pieces: [Uint8Array, Uint8Array] = [new Uint8Array(0), new Uint8Array(0)];
+
+  /** @param bytesWanted A small object needs no large pieces. */
+  pair(bytesWanted: number): [Uint8Array, Uint8Array] {
+    const size = Math.max(1, Math.min(TRANSFER_CHUNK_BYTES, bytesWanted));
+    if (this.#pieces[0].length < size) {
+      // What fits one piece never comes to the second.
+      const further = bytesWanted > size ? size : 1;
+      this.#pieces = [new Uint8Array(size), new Uint8Array(further)];
+    }
+    return this.#pieces;
+  }
+}
+
+/**
  * The body in pieces of 1 MiB, because each piece costs a hash call and a write. A body
  * that breaks is first given as far as it came, so that a resume need not fetch it again.
  * A piece's memory is used again for the one after the next.
  */
 async function* gathered(
   body: Body,
-  bytesWanted: number,
+  pieces: readonly [Uint8Array, Uint8Array],
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const bufferBytes = Math.max(1, Math.min(TRANSFER_CHUNK_BYTES, bytesWanted));
-  let buffer = new Uint8Array(bufferBytes);
-  let other: Uint8Array<ArrayBuffer> | null = null;
+  let [piece, other] = pieces;
   let filled = 0;
   try {
     for (;;) {
@@ -287,24 +314,23 @@ async function* gathered(
       try {
         bytes = await body.read();
       } catch (error) {
-        if (filled > 0) yield buffer.subarray(0, filled);
+        if (filled > 0) yield piece.subarray(0, filled);
         throw error;
       }
       if (bytes === null) break;
       signal.throwIfAborted();
       for (let rest = bytes; rest.length > 0;) {
-        const taken = rest.subarray(0, buffer.length - filled);
-        buffer.set(taken, filled);
+        const taken = rest.subarray(0, piece.length - filled);
+        piece.set(taken, filled);
         filled += taken.length;
         rest = rest.subarray(taken.length);
-        if (filled < buffer.length) continue;
-        yield buffer;
+        if (filled < piece.length) continue;
+        yield piece;
         filled = 0;
-        const next: Uint8Array<ArrayBuffer> = other ?? new Uint8Array(bufferBytes);
-        [buffer, other] = [next, buffer];
+        [piece, other] = [other, piece];
       }
     }
-    if (filled > 0) yield buffer.subarray(0, filled);
+    if (filled > 0) yield piece.subarray(0, filled);
   } finally {
     body.cancel();
   }

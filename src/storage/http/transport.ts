@@ -83,6 +83,9 @@ export interface Transport {
  */
 const ROOM_BYTES = 524_288;
 
+/** As many as ranges are in flight in a busy daemon. */
+const FREE_ROOMS_MAX = 32;
+
 /** Below this many bytes a second a request's body counts as stalled. */
 const UPLOAD_BYTES_PER_MS_MIN = 32;
 
@@ -114,8 +117,24 @@ async function readCertificates(path: string | null): Promise<string[]> {
   return blocks;
 }
 
+/** Memory of bodies that are over, for those to come. */
+class Rooms {
+  readonly #free: ArrayBuffer[] = [];
+
+  take(bytes: number): ArrayBuffer {
+    if (bytes < ROOM_BYTES) return new ArrayBuffer(Math.max(1, bytes));
+    return this.#free.pop() ?? new ArrayBuffer(ROOM_BYTES);
+  }
+
+  give(room: ArrayBuffer): void {
+    const isWhole = room.byteLength === ROOM_BYTES && !room.detached;
+    if (isWhole && this.#free.length < FREE_ROOMS_MAX) this.#free.push(room);
+  }
+}
+
 class FetchTransport implements Transport {
   readonly #client: Deno.HttpClient;
+  readonly #rooms = new Rooms();
   readonly #options: TransportOptions;
 
   constructor(client: Deno.HttpClient, options: TransportOptions) {
@@ -158,7 +177,7 @@ class FetchTransport implements Transport {
         headers: Object.fromEntries(response.headers),
         body: response.body === null
           ? EMPTY_BODY
-          : new WatchedBody(response, watchdog, ending, host),
+          : new WatchedBody(response, { watchdog, ending, host, rooms: this.#rooms }),
       };
     } catch (error) {
       ending.release();
@@ -180,10 +199,21 @@ class WatchedBody implements Body {
   /** Each read takes the memory away and gives it back. */
   #room: ArrayBuffer;
 
-  constructor(response: Response, watchdog: Watchdog, ending: Ending, host: string) {
+  readonly #rooms: Rooms;
+
+  constructor(
+    response: Response,
+    { watchdog, ending, host, rooms }: {
+      readonly watchdog: Watchdog;
+      readonly ending: Ending;
+      readonly host: string;
+      readonly rooms: Rooms;
+    },
+  ) {
     this.#reader = response.body!.getReader({ mode: "byob" });
-    const length = Number(response.headers.get("content-length") ?? ROOM_BYTES);
-    this.#room = new ArrayBuffer(Math.max(1, Math.min(length, ROOM_BYTES)));
+    const length = response.headers.get("content-length");
+    this.#room = rooms.take(length === null ? ROOM_BYTES : Number(length));
+    this.#rooms = rooms;
     this.#watchdog = watchdog;
     this.#ending = ending;
     this.#host = host;
@@ -200,6 +230,8 @@ class WatchedBody implements Body {
         return value;
       }
       this.#ending.release();
+      // Who asks for more is done with what came before. A read that failed keeps it.
+      if (value !== undefined) this.#rooms.give(value.buffer);
       return null;
     } catch (error) {
       this.cancel();
