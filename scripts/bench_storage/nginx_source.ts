@@ -5,6 +5,8 @@
  * @module
  */
 
+import { startNginx } from "../../tests/support/nginx.ts";
+
 export interface NginxSource {
   /** `http://127.0.0.1:port`; `/b/key` is the file of that name below the root. */
   readonly endpoint: string;
@@ -21,80 +23,15 @@ export interface NginxSourceOptions {
 }
 
 export async function startNginxSource(
-  options: NginxSourceOptions,
-): Promise<NginxSource> {
-  // A port may be taken between our look and its bind: then it ends at once.
-  for (let attempt = 1;; attempt++) {
-    const source = await tryStart(options, freePort());
-    if (source !== null) return source;
-    if (attempt === 3) {
-      throw new Error(`nginx does not start; see ${options.work}/error.log`);
-    }
-  }
-}
-
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
-}
-
-async function tryStart(
-  options: NginxSourceOptions,
-  port: number,
-): Promise<NginxSource | null> {
-  const { work } = options;
-  await Deno.mkdir(work, { recursive: true });
-  await Deno.writeTextFile(`${work}/nginx.conf`, configuration(options, port));
-  const child = new Deno.Command("nginx", {
-    args: ["-e", `${work}/error.log`, "-c", `${work}/nginx.conf`],
-    stdin: "null",
-    stdout: "null",
-    stderr: "null",
-  }).spawn();
-  let hasEnded = false;
-  const ended = child.status.then(() => hasEnded = true);
-  const endpoint = `http://127.0.0.1:${port}`;
-  while (!hasEnded) {
-    try {
-      await (await fetch(`${endpoint}/b`)).body?.cancel();
-      break;
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-  if (hasEnded) return null;
-  return {
-    endpoint,
-    async close(): Promise<void> {
-      child.kill("SIGTERM");
-      await ended;
-    },
-  };
-}
-
-function configuration(
   { root, work, hash }: NginxSourceOptions,
-  port: number,
-): string {
-  return `
-daemon off;
-# Who runs this may be the only user that can enter the tree.
-user root;
-worker_processes 1;
-pid ${work}/nginx.pid;
-events { worker_connections 512; }
-http {
-  access_log off;
+): Promise<NginxSource> {
+  const nginx = await startNginx({
+    work,
+    portCount: 1,
+    http: ([port]) => `
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000;
-  client_body_temp_path ${work}/body;
-  proxy_temp_path ${work}/proxy;
-  fastcgi_temp_path ${work}/fastcgi;
-  uwsgi_temp_path ${work}/uwsgi;
-  scgi_temp_path ${work}/scgi;
   default_type application/octet-stream;
   server {
     listen 127.0.0.1:${port};
@@ -111,7 +48,7 @@ http {
       default_type application/xml;
       return 404 '<Error><Code>NoSuchKey</Code></Error>';
     }
-  }
-}
-`;
+  }`,
+  });
+  return { endpoint: `http://127.0.0.1:${nginx.ports[0]}`, close: () => nginx.close() };
 }

@@ -12,9 +12,9 @@ dir=$(realpath -m "${1:?directory}")
 declare -A needed=(
   [radosgw]=radosgw [ceph-mon]=ceph-mon [ceph-osd]=ceph-osd [ceph-mgr]=ceph-mgr
   [ceph]=ceph-common [curl]=curl [openssl]=openssl [npm]=npm
-  [rsync]=rsync [mkfs.ext4]=e2fsprogs
+  [rsync]=rsync [mkfs.ext4]=e2fsprogs [nginx]=nginx-light
 )
-if [ "${2:-}" = bench ]; then needed+=([rclone]=rclone [s3fs]=s3fs [nginx]=nginx-light); fi
+if [ "${2:-}" = bench ]; then needed+=([rclone]=rclone [s3fs]=s3fs); fi
 missing=()
 for program in "${!needed[@]}"; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${needed[$program]}")

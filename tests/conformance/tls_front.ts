@@ -7,6 +7,8 @@
 export interface TestAuthority {
   /** PEM of the authority, for `ca_cert_path`. */
   readonly caPath: string;
+  readonly certificatePath: string;
+  readonly keyPath: string;
   readonly certificate: string;
   readonly key: string;
   remove(): Promise<void>;
@@ -40,6 +42,8 @@ export async function createTestAuthority(): Promise<TestAuthority> {
   );
   return {
     caPath: `${directory}/ca.pem`,
+    certificatePath: `${directory}/cert.pem`,
+    keyPath: `${directory}/key.pem`,
     certificate: await Deno.readTextFile(`${directory}/cert.pem`),
     key: await Deno.readTextFile(`${directory}/key.pem`),
     remove: () => Deno.remove(directory, { recursive: true }),
