@@ -10,7 +10,7 @@ import { afterPrefix, u64At, u64Key } from "./byte_keys.ts";
 import { entryCrc32 } from "./crc32c.ts";
 import { decodeRowWithin, saysEvicted, saysLocal } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
-import { indexKeyOf, type IndexTable } from "./row_index.ts";
+import { hasValues, indexKeyOf, type IndexTable, PRESENT } from "./row_index.ts";
 import type { KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
 import { decodeMeta } from "./ledger.ts";
 import { type LocalStat, ManifestError, type Tombstone } from "./manifest.ts";
@@ -131,8 +131,10 @@ export class ManifestReader {
     });
   }
 
+  /** Values are read only where they say something. */
   indexEntries(table: IndexTable, range: KeyRange): KeyAndValue[] {
-    return this.#store.range(table, range);
+    if (hasValues(table)) return this.#store.range(table, range);
+    return this.#store.keys(table, range).map((key) => ({ key, value: PRESENT }));
   }
 
   tombstones(range: KeyRange): Tombstone[] {

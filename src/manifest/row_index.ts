@@ -27,7 +27,12 @@ export const INDEX_TABLES = [
 export type IndexTable = typeof INDEX_TABLES[number];
 
 /** Value of the entries that say all in their key. */
-const PRESENT = Uint8Array.of(1);
+export const PRESENT = Uint8Array.of(1);
+
+/** Whether the entries of `table` have other values than {@linkcode PRESENT}. */
+export function hasValues(table: IndexTable): boolean {
+  return table === "paths_by_id" || table === "dirty_queue";
+}
 
 /** The key of the row in `table`, or null if it does not stand there. */
 export function indexKeyOf(
@@ -75,8 +80,8 @@ function isWaiting(row: Row): boolean {
 
 /** What stands under the key of {@linkcode indexKeyOf}. */
 export function indexValueOf(table: IndexTable, path: DepotPath, row: Row): Uint8Array {
-  if (table === "paths_by_id") return bytesOf(path);
-  return table === "dirty_queue" ? bytesOf(u64Key(row.id)) : PRESENT;
+  if (!hasValues(table)) return PRESENT;
+  return bytesOf(table === "paths_by_id" ? path : u64Key(row.id));
 }
 
 /**
