@@ -220,6 +220,7 @@ async function copyIfMissing(run: Run, named: Named): Promise<MigrationOutcome> 
   }
   const source = await secondary.head(stored.key, signal);
   if (source === null) return "missing";
+  if (source.archive === "archived" || source.archive === "retrieving") return "archived";
   if (run.dryRun) return "copied";
   return await run.space.reserve(stored.sizeBytes, () => copy(run, named, source));
 }

@@ -174,6 +174,37 @@ Deno.test("migrateSelected() ends when a store does not answer, and the next run
   strictEqual((await keysOf(inner)).length, 40);
 });
 
+Deno.test("migrateSelected() counts what the secondary has to thaw first, and copies the rest", async () => {
+  await using fixture = await openEngineFixture();
+  const it = await moved(fixture, { "d/a,v": "aaaa", "d/b,v": "bbbb" });
+  const told: StorageBackend = Object.create(it.secondary, {
+    head: {
+      value: async (key: ObjectKey) => {
+        const info = await it.secondary.head(key);
+        return info === null || key !== "d/a,v" ? info : { ...info, archive: "archived" };
+      },
+    },
+    download: { value: it.secondary.download.bind(it.secondary) },
+  });
+  // One tells by its HEAD, the other only when it is read.
+  const refusing = withFaults(
+    told,
+    (operation) =>
+      operation === "download" ? { when: "before", fault: "archived" } : null,
+  );
+  const context = { ...it.context, secondary: refusing };
+  const dry = await migrate({ context }, "", true);
+  deepStrictEqual(dry.objects, { ...NONE, archived: 1, copied: 1 });
+  deepStrictEqual((await migrate({ context })).objects, { ...NONE, archived: 2 });
+  deepStrictEqual(await keysOf(it.primary), []);
+  const some = { ...it.context, secondary: told };
+  deepStrictEqual((await migrate({ context: some })).objects, {
+    ...NONE,
+    archived: 1,
+    copied: 1,
+  });
+});
+
 Deno.test("an upload whose answer is lost is found in the primary, and counts as copied", async () => {
   await using fixture = await openEngineFixture();
   const inner = openMemBackend();
