@@ -40,35 +40,41 @@ function newStore(site: Site): string {
   return `${site.directory}/new-store`;
 }
 
+/** Names of files; a later version stands for its file. */
 async function objectsIn(store: string): Promise<string[]> {
   const { stdout } = await run([
     "find",
     store,
-    "-name",
-    "*,v",
+    "-type",
+    "f",
     "-not",
     "-path",
-    "*.p4c*",
+    "*/.p4cache*",
   ]);
   return stdout.split("\n").filter((line) => line !== "").map((line) =>
-    line.slice(store.length + 1)
+    line.slice(store.length + 1).replace(/\.p4cv-.*/, "")
   ).toSorted();
 }
 
 Deno.test("a depot moves to a new store while the daemon serves it, and does without the old one then", async () => {
   await using site = await Site.open();
   const type = typist(site);
-  await evictedAndMoved(site, { "d/a,v": "aaaa", "d/b,v": "bbbbb", "e/c,v": "cc" });
+  const files = { "d/a,v": "aaaa", "d/b,v": "bbbbb", "e/c,v": "cc", "f/d,v": "dddddd" };
+  await evictedAndMoved(site, files);
   await site.start();
   const read = async (path: string): Promise<string> =>
     (await site.program(["cat", `${site.depot}/${path}`], { shim: true })).stdout;
-  strictEqual(await read("d/a,v"), "aaaa", "from the old store, as long as it must be");
+  strictEqual(await read("f/d,v"), "dddddd", "from the old store, as long as it must be");
+  // What was read from there comes to the new store by itself.
+  await until("it is uploaded", () => countNow(`${newStore(site)}/f`) === 1);
+  await type("drain", "--wait");
+  deepStrictEqual(await objectsIn(newStore(site)), ["f/d,v"]);
   deepStrictEqual(await type("migrate"), [2, (await type("migrate"))[1]]);
   deepStrictEqual(await type("migrate", "--all", "--dry-run"), [
     1,
-    "would copy 3 objects, 11 B; the primary had 0\n",
+    "would copy 3 objects, 11 B; the primary had 1\n",
   ]);
-  deepStrictEqual(await objectsIn(newStore(site)), []);
+  deepStrictEqual(await objectsIn(newStore(site)), ["f/d,v"]);
   deepStrictEqual(await type("migrate", "d/a,v", "d/none,v"), [
     1,
     "copied 1 object, 4 B; the primary had 0\nd/none,v: no such file in the store\n",
@@ -79,13 +85,13 @@ Deno.test("a depot moves to a new store while the daemon serves it, and does wit
     0,
     "copied 1 object, 2 B; the primary had 1\n",
   ]);
-  deepStrictEqual(await type("migrate", "--all", "--json"), [
+  deepStrictEqual(await type("migrate", "--all", "--json", "--quiet"), [
     0,
-    '{"dryRun":false,"presentObjects":2,"copiedObjects":1,"copiedBytes":5,' +
+    '{"dryRun":false,"presentObjects":3,"copiedObjects":1,"copiedBytes":5,' +
     '"missingObjects":0,"differingObjects":0,"archivedObjects":0,"failedObjects":0,' +
     '"unknownPaths":0}\n',
   ]);
-  const all = ["d/a,v", "d/b,v", "e/c,v"];
+  const all = ["d/a,v", "d/b,v", "e/c,v", "f/d,v"];
   deepStrictEqual(await objectsIn(newStore(site)), all);
   deepStrictEqual(await objectsIn(site.store), all, "the secondary keeps everything");
   strictEqual(await site.end("SIGTERM"), 0);
@@ -109,14 +115,14 @@ Deno.test("without a daemon migrate takes its place, and goes on after it was ki
   const files = Object.fromEntries(names.map((name) => [name, `content of ${name}\n`]));
   await evictedAndMoved(site, files);
   const killed = site.spawn(["migrate", "--all", "--config", configOf(site)]);
-  await until("some are copied", () => countNow(newStore(site)) >= 3);
+  await until("some are copied", () => countNow(`${newStore(site)}/d`) >= 3);
   const [code, why] = await type("migrate", "--all");
   strictEqual(code, 78, "one at a time");
   match(why, /Another p4-cache \(process \d+\) has this depot/);
   killed.kill("SIGKILL");
   await killed.status;
   const before = (await objectsIn(newStore(site))).length;
-  const [done, json] = await type("migrate", "--all", "--json");
+  const [done, json] = await type("migrate", "--all", "--json", "--quiet");
   strictEqual(done, 0, json);
   const { presentObjects, copiedObjects } = JSON.parse(json);
   strictEqual(presentObjects + copiedObjects, 200);
@@ -136,9 +142,9 @@ function configOf(site: Site): string {
   return `${site.directory}/config.json`;
 }
 
-function countNow(store: string): number {
+function countNow(directory: string): number {
   try {
-    return [...Deno.readDirSync(`${store}/d`)].length;
+    return [...Deno.readDirSync(directory)].length;
   } catch {
     return 0;
   }
