@@ -82,7 +82,7 @@ SECS ?= 60
 PROCS ?= 4
 SEED ?=
 
-.PHONY: help aarch64 conformance differential fuzz real-programs crash power-cut faults model burst \
+.PHONY: help aarch64 conformance differential fuzz real-programs crash power-cut faults model mutations burst \
 	bench-scan bench-shim bench-manifest bench-start bench-fairness bench-storage bench-verify
 
 help:
@@ -93,6 +93,7 @@ help:
 	@echo "make aarch64                                      shim and helpers for it; the shim's tests emulated"
 	@echo "make real-programs                                RCS, git, tar, rsync, sqlite, ... on evicted trees"
 	@echo "make crash|power-cut|faults RUNS=n, burst N=n, model OPS=n"
+	@echo "make mutations                                    each rule of the engine broken: its test must fail"
 	@echo "make bench-scan | bench-shim | bench-manifest | bench-start | bench-fairness | bench-storage | bench-verify"
 
 conformance: build
@@ -121,6 +122,9 @@ bench-shim: build
 
 crash: build
 	@$(DENO) run --allow-all tests/crash/crash.ts --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+
+mutations: build
+	@$(DENO) run --allow-all scripts/mutations.ts
 
 model: toolchain
 	@$(DENO) run --allow-all tests/model/model.ts --ops $(OPS) $(if $(SEED),--seed $(SEED))

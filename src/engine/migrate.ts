@@ -19,7 +19,7 @@ import type { ObjectInfo, ObjectMetadata, StorageBackend } from "../storage/back
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
 import { objectShown } from "./evict.ts";
-import { openTemporary } from "./restore.ts";
+import { openTemporary } from "./bring_back.ts";
 import { selectRows } from "./selection.ts";
 import { NoSpaceError, type SpaceLedger } from "./space.ts";
 

@@ -1,5 +1,7 @@
+// deno-lint-ignore-file no-sync-fn-in-async-fn -- a test looks at files
 import {
   deepStrictEqual,
+  match,
   notStrictEqual,
   rejects,
   strictEqual,
@@ -15,6 +17,7 @@ import {
 } from "../../tests/support/engine_fixture.ts";
 import { InvariantError } from "../core/assert.ts";
 import { bytePathOf, objectKeyOf } from "../core/names.ts";
+import type { createMemoryLogger } from "../obs/logger.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
 import { Engine } from "./engine.ts";
@@ -287,4 +290,31 @@ Deno.test("a hard link to a marker is told as a fault, never as absent, and the 
   await fixture.restorer.restore(fixture.path("a,v"));
   strictEqual(await fixture.read("a,v"), "content");
   strictEqual(fixture.posix.lstat(link)?.kind, "socket");
+});
+
+Deno.test("what a writer puts into our copy, in the moment in which it had the name, is kept", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, posix, root } = fixture;
+  await evicted(fixture, "a,v", "one");
+  const publish = posix.publish.bind(posix);
+  let writer: Deno.FsFile | null = null;
+  posix.publish = async (publication) => {
+    // As an exchange that p4d came before: our copy has the name, and loses it again.
+    await publish(publication);
+    writer = await Deno.open(`${root}/a,v`, { write: true });
+    posix.rename(bytePathOf(`${root}/a,v`), publication.temp);
+    await fixture.write("a,v", "two");
+    return "changed";
+  };
+  await fixture.restorer.restore(fixture.path("a,v"));
+  await writer!.write(new TextEncoder().encode("written in place"));
+  writer!.close();
+  strictEqual(await fixture.read("a,v"), "two");
+  const [kept] = [...Deno.readDirSync(`${root}/.p4cache/lost+found`)];
+  strictEqual(
+    await Deno.readTextFile(`${root}/.p4cache/lost+found/${kept!.name}`),
+    "written in place",
+  );
+  const said = (context.log as ReturnType<typeof createMemoryLogger>).records;
+  match(said.map(({ message }) => message).join(), /what was written is kept/);
 });

@@ -9,29 +9,19 @@
  */
 
 import { InvariantError } from "../core/assert.ts";
-import { crashPoint } from "../core/crash_point.ts";
 import { type Client, FairPlaces } from "../core/fair_places.ts";
-import type { BytePath, DepotPath } from "../core/names.ts";
-import type { FileEntry, LocalStat, StoredVersion } from "../manifest/manifest.ts";
+import type { DepotPath } from "../core/names.ts";
+import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { adoptFromStore } from "./adopt.ts";
 import { followOwner } from "./borrowed.ts";
-import {
-  absolute,
-  type EngineContext,
-  localStatOf,
-  nowSeconds,
-  parentOf,
-  shown,
-  temporaryDirectory,
-  temporaryName,
-} from "./engine_context.ts";
-import { fetchContent, type Fetched, type OnProgress } from "./fetch_content.ts";
+import { bringBack } from "./bring_back.ts";
+import { type EngineContext, shown } from "./engine_context.ts";
+import type { OnProgress } from "./fetch_content.ts";
 import { lookAt } from "./local_file.ts";
 import type { Look } from "./observe_plan.ts";
 import { MET, observe } from "./observe.ts";
 import type { RecallBudget } from "./recall_budget.ts";
-import { removeOwn } from "./remove_own.ts";
 import { asRestoreError, RestoreError } from "./restore_error.ts";
 import type { SpaceLedger } from "./space.ts";
 import { stampAgain } from "./stat.ts";
@@ -283,102 +273,4 @@ async function borrowedEntry(
     "CORRUPT",
     "it was read from another instance's prefix (read_prefixes), where it is not any more",
   );
-}
-
-export interface Temporary {
-  readonly temporary: BytePath;
-  readonly fd: number;
-  readonly ino: bigint;
-}
-
-/** A new file whose name tells its inode, so that a restart knows it from any other. */
-export function openTemporary({ posix, root, newId }: EngineContext): Temporary {
-  const first = `${temporaryDirectory(root)}/${newId()}`;
-  const fd = posix.createTemp(first, 0o600);
-  crashPoint("restore/temporary-made");
-  const { ino } = posix.fstat(fd);
-  const temporary = temporaryName(first, ino);
-  posix.rename(first, temporary);
-  crashPoint("restore/temporary-named");
-  return { temporary, fd, ino };
-}
-
-interface Wanted {
-  readonly path: DepotPath;
-  readonly entry: FileEntry;
-  readonly stored: StoredVersion;
-  readonly look: Look;
-}
-
-/** False if something else took the name. */
-async function bringBack(
-  context: EngineContext,
-  wanted: Wanted,
-  onProgress: OnProgress,
-): Promise<boolean> {
-  const { posix } = context;
-  const { temporary, fd, ino } = openTemporary(context);
-  try {
-    const fetched = await fetchContent(context, wanted, fd, onProgress);
-    crashPoint("restore/fetched");
-    return await publish(context, wanted, { temporary, fd, fetched });
-  } finally {
-    posix.close(fd);
-    // Only what we wrote ourselves: an exchange may have left somebody else's file there.
-    if (posix.lstat(temporary)?.ino === ino) posix.unlink(temporary);
-    crashPoint("restore/temporary-removed");
-  }
-}
-
-/** False if something else took the name. */
-async function publish(
-  context: EngineContext,
-  { path, entry, stored, look }: Wanted,
-  { temporary, fd, fetched }: {
-    readonly temporary: BytePath;
-    readonly fd: number;
-    readonly fetched: Fetched;
-  },
-): Promise<boolean> {
-  const { posix, manifest } = context;
-  const target = absolute(context, path);
-  // What p4d did to the marker by chmod, chown or utime is what the file is to have.
-  const { mode, uid, gid } = look.kind === "marker" ? look.stat : entry.local;
-  // A version that its owner has written since the marker was made has a time of its own.
-  const isOfMarker = look.kind === "marker" && !entry.flags.borrowed;
-  const { mtimeNs } = isOfMarker ? look.stat : entry.local;
-  if (look.kind !== "marker") posix.makeDirs(parentOf(target), 0o755);
-  const published = await posix.publish({
-    temp: temporary,
-    target,
-    tempFd: fd,
-    attributes: { mode, uid, gid, mtimeNs },
-    expect: look.kind === "marker" ? { ino: look.stat.ino } : null,
-  });
-  if (published !== "published") {
-    // p4d wrote it, or touched its marker; or the scan put a missing marker back.
-    await observe(context, path, MET);
-    return false;
-  }
-  crashPoint("restore/published");
-  const stat = localStatOf(posix.fstat(fd));
-  // Written in place since it has its name: not the content of the row.
-  if (stat.mtimeNs !== mtimeNs || stat.sizeBytes !== stored.sizeBytes) {
-    await observe(context, path, MET);
-    return true;
-  }
-  const { outcome } = await manifest.apply(path, entry.generation, {
-    kind: "restored",
-    stat,
-    hash: fetched.hash,
-    toUpload: fetched.source === "row" ? null : fetched.source,
-    nowS: nowSeconds(context),
-  });
-  crashPoint("restore/row-resident");
-  if (outcome === "applied") return true;
-  // Deleted meanwhile: what stands there is our own copy of bytes that the store has.
-  if (manifest.get(path) === null && stored.hash !== null) {
-    removeOwn(context, path, ({ ino }) => ino === stat.ino);
-  } else await observe(context, path, MET);
-  return true;
 }

@@ -1,0 +1,258 @@
+// deno-lint-ignore-file no-console -- a program whose output is its result
+/**
+ * Breaks each rule of the engine on purpose, in a copy of the tree, and shows that the test
+ * named for it fails: `deno run -A scripts/mutations.ts`. A mutation whose test still passes,
+ * whose text is not in the source any more, or whose test fails without it, ends with 1.
+ *
+ * @module
+ */
+
+interface Mutation {
+  /** The rule, and how it is broken. */
+  readonly breaks: string;
+  readonly file: string;
+  /** Texts that stand in the file exactly once, and what takes their place. */
+  readonly edits: readonly (readonly [find: string, replace: string])[];
+  /** The file of the test, and a part of its name. */
+  readonly test: readonly [file: string, name: string];
+}
+
+const ENGINE = "src/engine/engine_test.ts";
+
+const MUTATIONS: readonly Mutation[] = [
+  {
+    breaks: "0: a later version is put over the first one",
+    file: "src/engine/upload.ts",
+    edits: [
+      ["of [...keys, again]) {", "of [first]) {"],
+      [
+        "      metadata,\n      signal,",
+        "      metadata,\n      ifAbsent: false,\n      signal,",
+      ],
+    ],
+    test: [ENGINE, "a changed file goes to a key of its own"],
+  },
+  {
+    breaks: "1: restored bytes are not compared with the hash",
+    file: "src/engine/fetch_content.ts",
+    edits: [[
+      "if (stored.hash !== null && hash !== stored.hash) {",
+      "if (Date.now() < 0) {",
+    ]],
+    test: [ENGINE, "a restore of wrong bytes fails closed"],
+  },
+  {
+    breaks: "1: other copies are not asked for",
+    file: "src/engine/fetch_content.ts",
+    edits: [["if (isSame) yield", "if (Date.now() < 0) yield"]],
+    test: ["src/engine/sources_test.ts", "takes another object of the same hash"],
+  },
+  {
+    breaks: "1: what came from the secondary counts as stored in the primary",
+    file: "src/engine/restore.ts",
+    edits: [[
+      'toUpload: fetched.source === "row" ? null : fetched.source,',
+      "toUpload: null,",
+    ]],
+    test: ["src/engine/sources_test.ts", "is evicted only after its upload"],
+  },
+  {
+    breaks: "2: clean whatever happened since the upload began",
+    file: "src/engine/upload.ts",
+    edits: [
+      ["if (!isUnchanged(after, before)) {", "if (Date.now() < 0) {"],
+      [
+        'await context.manifest.apply(path, entry.generation, {\n        kind: "uploaded",',
+        'await context.manifest.apply(path, "any", {\n        kind: "uploaded",',
+      ],
+    ],
+    test: [ENGINE, "a file that is written while it uploads stays dirty"],
+  },
+  {
+    breaks: "3: the store is not asked before the local bytes go",
+    file: "src/engine/evict.ts",
+    edits: [['if (!await isConfirmed(context, path, entry)) return "unconfirmed";', ""]],
+    test: [ENGINE, "eviction refuses when the store lost the object"],
+  },
+  {
+    breaks: "3: a file goes however young it is",
+    file: "src/engine/evict.ts",
+    edits: [['if (fromS === null || fromS > nowSeconds(context)) return "young";', ""]],
+    test: ["src/engine/operator_test.ts", "never a file below the floor"],
+  },
+  {
+    breaks: "3: evict_verify=full only asks",
+    file: "src/engine/evict.ts",
+    edits: [[
+      'if (!isGood || (verify === "head" && hash !== null)) return isGood;',
+      "if (!isGood || hash !== null) return isGood;",
+    ]],
+    test: ["src/engine/sources_test.ts", "evict_verify=full"],
+  },
+  {
+    breaks: "4: a file that is just gone counts as deleted",
+    file: "src/manifest/transitions.ts",
+    edits: [[
+      'if (current.state === "clean") return unqueued({ ...current, resident: false });',
+      'if (current.state === "clean") return NOTHING;',
+    ]],
+    test: [ENGINE, "only a DELETE makes a tombstone"],
+  },
+  {
+    breaks: "4: tombstones are not asked before a lookup",
+    file: "src/engine/adopt.ts",
+    edits: [["if (manifest.tombstonesOf(path).length > 0) return null;", ""]],
+    test: ["src/engine/borrowed_test.ts", "a deleted file stays deleted"],
+  },
+  {
+    breaks: "4: no whiteout is left",
+    file: "src/engine/delete.ts",
+    edits: [[
+      "whiteout: context.secondary !== null || context.readStores.length > 0,",
+      "whiteout: false,",
+    ]],
+    test: ["src/engine/borrowed_test.ts", "a deleted file stays deleted"],
+  },
+  {
+    breaks: "4: a DELETE during a first upload leaves its object",
+    file: "src/engine/delete.ts",
+    edits: [["firstKey: firstKey(path),", ""]],
+    test: ["src/engine/race_test.ts", "deleted after a crash during its first upload"],
+  },
+  {
+    breaks: "5: a failed upload is not given back to the queue",
+    file: "src/engine/upload.ts",
+    edits: [[
+      "await giveBack(context, path, context.clock.nowMs() + retryInSecs * 1000);",
+      "",
+    ]],
+    test: [ENGINE, "an upload that fails leaves the file local, dirty"],
+  },
+  {
+    breaks: "6: what only a scan finds counts as written",
+    file: "src/engine/observe_plan.ts",
+    edits: [[
+      'if (reason.source !== "scan") return { action: "written", stat };',
+      'return { action: "written", stat };',
+    ]],
+    test: [ENGINE, "takes an unreported difference for a conflict"],
+  },
+  {
+    breaks: "6: a disputed file may be evicted",
+    file: "src/manifest/transitions.ts",
+    edits: [[
+      "entry.stored.hash !== null && !isParked(entry) &&",
+      "entry.stored.hash !== null &&",
+    ]],
+    test: ["src/manifest/transitions_test.ts", "only a clean, hashed, free row"],
+  },
+  {
+    breaks: "7: eviction does not know what restores wait for",
+    file: "src/engine/evict_pass.ts",
+    edits: [["- space.reservedBytes - space.awaitedBytes;", "- space.reservedBytes;"]],
+    test: ["src/engine/space_test.ts", "waits until eviction has made room"],
+  },
+  {
+    breaks: "7: no room is kept for the manifest",
+    file: "src/manifest/space_reserve.ts",
+    edits: [["if (!isFull || !reserve.use()) throw error;", "throw error;"]],
+    test: ["tests/manifest/files_test.ts", "commits go on in the room that is kept"],
+  },
+  {
+    breaks: "eviction: files that were read once are like all others",
+    file: "src/manifest/transitions.ts",
+    edits: [[
+      "readOnce: !current.resident && event.nowS - usedAtS > REUSE_SECS,",
+      "readOnce: false,",
+    ]],
+    test: ["src/engine/scan_resistance_test.ts", "gives a scan a tenth at most"],
+  },
+  {
+    breaks: "restore: what was written into our copy goes with it",
+    file: "src/engine/bring_back.ts",
+    edits: [["if (wasShown && (", "if (Date.now() < 0 && ("]],
+    test: ["src/engine/race_test.ts", "what a writer puts into our copy"],
+  },
+  {
+    breaks: "fairness: one user may have every place",
+    file: "src/core/fair_places.ts",
+    edits: [[
+      "it.waitingCount > 0 && it.runningCount < this.#maxOf(it)",
+      "it.waitingCount > 0",
+    ]],
+    test: ["src/core/fair_places_test.ts", "lets another user in at once"],
+  },
+];
+
+const ROOT = new URL("..", import.meta.url).pathname;
+
+async function copyTree(): Promise<string> {
+  const directory = await Deno.makeTempDir({ prefix: "p4cache-mutations-" });
+  const { success } = await new Deno.Command("cp", {
+    args: [
+      "-r",
+      ...["src", "tests", "docs", "deno.json"].map((it) => ROOT + it),
+      directory,
+    ],
+  }).output();
+  if (!success) throw new Error(`the tree cannot be copied to ${directory}`);
+  for (const name of ["build", "node_modules"]) {
+    await Deno.symlink(ROOT + name, `${directory}/${name}`);
+  }
+  return directory;
+}
+
+/** How many tests passed and failed; null if none ran to its end. */
+async function runTest(
+  directory: string,
+  [file, name]: Mutation["test"],
+): Promise<{ passed: number; failed: number } | null> {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["test", "--allow-all", "--no-check", "--quiet", "--filter", name, file],
+    cwd: directory,
+    env: { NO_COLOR: "1" },
+    stderr: "null",
+  }).output();
+  const found = /(\d+) passed.* \| (\d+) failed/.exec(new TextDecoder().decode(stdout));
+  return found === null ? null : { passed: Number(found[1]), failed: Number(found[2]) };
+}
+
+/** Null if the test notices, else what is wrong. */
+async function tryMutation(
+  directory: string,
+  { file, edits, test }: Mutation,
+): Promise<string | null> {
+  const path = `${directory}/${file}`;
+  const source = await Deno.readTextFile(path);
+  let mutated = source;
+  for (const [find, replace] of edits) {
+    if (source.split(find).length !== 2) return `not exactly once in the source: ${find}`;
+    mutated = mutated.replace(find, () => replace);
+  }
+  const before = await runTest(directory, test);
+  if (before === null || before.failed > 0 || before.passed === 0) {
+    return "its test does not pass without it";
+  }
+  await Deno.writeTextFile(path, mutated);
+  const after = await runTest(directory, test);
+  await Deno.writeTextFile(path, source);
+  return after === null || after.failed > 0 ? null : "its test passes all the same";
+}
+
+const directory = await copyTree();
+let unnoticed = 0;
+try {
+  for (const mutation of MUTATIONS) {
+    const wrong = await tryMutation(directory, mutation);
+    if (wrong !== null) unnoticed += 1;
+    const [file, name] = mutation.test;
+    console.log(
+      `${wrong === null ? "noticed" : `NOT NOTICED (${wrong})`}: ${mutation.breaks}`,
+    );
+    console.log(`    by "${name}" in ${file}`);
+  }
+} finally {
+  await Deno.remove(directory, { recursive: true });
+}
+console.log(`mutations: ${MUTATIONS.length}, not noticed: ${unnoticed}`);
+if (unnoticed > 0) Deno.exit(1);
