@@ -35,11 +35,7 @@ for (const program of PROGRAMS.filter(({ name }) => name.includes(values.only)))
     continue;
   }
   const started = performance.now();
-  const { differences, allowed, report } = await compareRuns(program).catch((error) => ({
-    differences: String(error).split("\n"),
-    allowed: [],
-    report: { evicted: 0, restored: 0 },
-  }));
+  const { differences, allowed, report } = await compareRuns(program);
   const seconds = ((performance.now() - started) / 1_000).toFixed(0);
   total.evicted += report.evicted;
   total.restored += report.restored;

@@ -42,13 +42,17 @@ export async function compareRuns(program: Program): Promise<Comparison> {
   // deno-lint-ignore no-console -- asked for
   if (Deno.env.get("VERBOSE") === "1") console.log(wanted.join("\n"));
   await using depot = await openDepot();
-  const got = await transcript(depot, program);
+  const got = await transcript(depot, program).catch((error) => [String(error)]);
   const all = differencesOf(wanted, got);
   const rules = program.mayDiffer ?? [];
   const isAllowed = (line: string): boolean =>
     rules.some(([pattern]) => pattern.test(line));
+  const differences = all.filter((line) => !isAllowed(line)).slice(0, SHOWN_MAX);
+  if (differences.length > 0) {
+    differences.push(...depot.warnings().slice(-SHOWN_MAX).map((it) => `daemon: ${it}`));
+  }
   return {
-    differences: all.filter((line) => !isAllowed(line)).slice(0, SHOWN_MAX),
+    differences,
     allowed: rules.filter(([pattern]) => all.some((line) => pattern.test(line)))
       .map(([pattern, rule]) =>
         `${all.filter((line) => pattern.test(line)).length / 2}: ${rule}`

@@ -16,7 +16,7 @@ import { Rig, sleep } from "../crash/rig.ts";
 const BUILD = new URL("../../build/", import.meta.url).pathname;
 const HERE = new URL("./", import.meta.url).pathname;
 const FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
-const CLOCK_FACTOR = 20;
+const CLOCK_FACTOR = 5;
 const STEP_MS_MAX = 900_000;
 
 export interface SiteReport {
@@ -33,6 +33,8 @@ export interface Site extends AsyncDisposable {
   barrier(): Promise<void>;
   /** What the chaos actor and the programs did so far; null for a plain directory. */
   report(): SiteReport | null;
+  /** What the daemon warned of. */
+  warnings(): string[];
 }
 
 /** For scripts: $DEPOT, $OUT beside it, $HERE with the scripts of the tests. */
@@ -80,6 +82,7 @@ export async function openPlain(): Promise<Site> {
     tree: () => run("exec /usr/bin/python3 $HERE/tree.py $DEPOT"),
     barrier: () => Promise.resolve(),
     report: () => null,
+    warnings: () => [],
     [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
   };
 }
@@ -131,6 +134,7 @@ export async function openDepot(): Promise<Site> {
     tree: () => run("exec /usr/bin/python3 $HERE/tree.py $DEPOT"),
     barrier: () => evictAll(rig, evict),
     report: () => ({ ...report, restored: restoresOf(rig) }),
+    warnings: () => rig.log.split("\n").filter((it) => /Z (WARN|ERROR)/.test(it)),
     [Symbol.asyncDispose]: async () => {
       ended.abort();
       await chaos;
