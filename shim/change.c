@@ -85,9 +85,11 @@ static bool takes_directory_out(int from_dirfd, const char *from, int to_dirfd, 
     if (s == NULL) {
         return true;
     }
-    const bool inside = p4shim_locate(s, from_dirfd, from, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE;
+    const bool leads_out =
+        p4shim_locate(s, from_dirfd, from, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE &&
+        p4shim_is_parent_outside(s, to_dirfd, to);
     p4shim_scratch_release(s);
-    return inside && !is_here(to_dirfd, to, false, false);
+    return leads_out;
 }
 
 /* A marker that is about to leave the managed names comes back first; a missing one that the

@@ -166,6 +166,21 @@ enum p4shim_place p4shim_locate_name(struct p4shim_scratch *s, int dirfd, const 
     return place;
 }
 
+bool p4shim_is_parent_outside(struct p4shim_scratch *s, int dirfd, const char *path) {
+    size_t bytes = strlen(path);
+    while (bytes > 1 && path[bytes - 1] == '/') {
+        bytes--;
+    }
+    struct p4shim_fd parent = {
+        .fd = open_directory(s, dirfd, path, directory_part(path, bytes))};
+    if (parent.fd < 0 || !p4shim_own(&parent, P4SHIM_PATH)) {
+        return false;
+    }
+    const enum p4shim_place place = place_of_fd(s, parent.fd);
+    p4shim_close(&parent);
+    return place == P4SHIM_OUTSIDE && strcmp(s->text, p4shim_real_depot()->path) != 0;
+}
+
 bool p4shim_is_textually_inside(struct p4shim_scratch *s, int dirfd, const char *path) {
     size_t bytes = 0;
     if (path[0] != '/') {

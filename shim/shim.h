@@ -158,6 +158,10 @@ enum p4shim_place p4shim_locate(struct p4shim_scratch *s, int dirfd, const char 
 /* Where a name that is missing (or was just removed) would be; its directories may be missing. */
 enum p4shim_place p4shim_locate_name(struct p4shim_scratch *s, int dirfd, const char *path);
 
+/* Whether the directory that would hold the name, with or without a slash after it, is there and
+ * not in the depot. */
+bool p4shim_is_parent_outside(struct p4shim_scratch *s, int dirfd, const char *path);
+
 /* Whether the path is below the depot by its letters; for relative ones by the cwd. */
 bool p4shim_is_textually_inside(struct p4shim_scratch *s, int dirfd, const char *path);
 

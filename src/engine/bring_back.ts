@@ -23,6 +23,7 @@ import {
   temporaryName,
 } from "./engine_context.ts";
 import { fetchContent, type Fetched, type OnProgress } from "./fetch_content.ts";
+import { lookAt } from "./local_file.ts";
 import type { Look } from "./observe_plan.ts";
 import { MET, observe } from "./observe.ts";
 import { removeOwn } from "./remove_own.ts";
@@ -60,11 +61,15 @@ export async function bringBack(
 ): Promise<boolean> {
   const { posix } = context;
   const { temporary, fd, ino } = openTemporary(context);
-  const attributes = attributesOf(wanted);
+  let attributes = attributesOf(wanted.entry, wanted.look);
   let wasShown = false;
   try {
     const fetched = await fetchContent(context, wanted, fd, onProgress);
     crashPoint("restore/fetched");
+    // Also what p4d did to its marker while the bytes were on their way.
+    if (wanted.look.kind === "marker") {
+      attributes = attributesOf(wanted.entry, lookAt(context, wanted.path));
+    }
     wasShown = true;
     return await publish(context, wanted, { temporary, fd, fetched, attributes });
   } finally {
@@ -113,7 +118,7 @@ function keepForPerson(
 type Attributes = Publication["attributes"];
 
 /** What p4d did to the marker by chmod, chown or utime is what the file is to have. */
-function attributesOf({ entry, look }: Wanted): Attributes {
+function attributesOf(entry: FileEntry, look: Look): Attributes {
   const { mode, uid, gid } = look.kind === "marker" ? look.stat : entry.local;
   // A version that its owner has written since the marker was made has a time of its own.
   const isOfMarker = look.kind === "marker" && !entry.flags.borrowed;

@@ -371,6 +371,25 @@ Deno.test("a restore never replaces what p4d wrote over the marker meanwhile", a
   strictEqual(countFiles(`${fixture.root}/.p4cache/tmp`), 0);
 });
 
+Deno.test("what p4d does to the marker while its restore is under way, the file has", async () => {
+  await using fixture = await openEngineFixture();
+  await evicted(fixture, "a,v", "content");
+  const { primary, posix } = fixture;
+  const path = `${fixture.root}/a,v`;
+  const original = primary.download.bind(primary);
+  primary.download = async (request) => {
+    const result = await original(request);
+    await Deno.chmod(path, 0o640);
+    posix.setTimes(path, { atimeNs: null, mtimeNs: 1_234_567_890_000_000_007n });
+    return result;
+  };
+  await fixture.restorer.restore(fixture.path("a,v"));
+  strictEqual(await fixture.read("a,v"), "content");
+  const { mode, mtimeNs } = posix.lstat(path)!;
+  deepStrictEqual([mode, mtimeNs], [0o640, 1_234_567_890_000_000_007n]);
+  strictEqual(fixture.manifest.get(fixture.path("a,v"))?.resident, true);
+});
+
 Deno.test("a restore goes on when the scan puts the missing marker back meanwhile", async () => {
   await using fixture = await openEngineFixture();
   await evicted(fixture, "a,v", "content");

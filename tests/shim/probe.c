@@ -321,7 +321,8 @@ static const struct {
     PROBE(threads), PROBE(small_stack), PROBE(idle), PROBE(opens), PROBE(exit_at_once),
     PROBE(fork_events), PROBE(cancel), PROBE(chroot), PROBE(no_descriptors), PROBE(rcs_update),
     PROBE(exec_after_open), PROBE(real_socket), PROBE(everything),
-    PROBE(on_command),
+    PROBE(on_command), PROBE(fork_for_each), PROBE(thousands), PROBE(other_root),
+    PROBE(filtered),
 };
 
 int main(int argc, char **argv) {

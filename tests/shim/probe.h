@@ -25,6 +25,12 @@ void probe_spawn(const char *path);
 void probe_dlopen(const char *path);
 void probe_everything(const char *directory);
 
+/* hosts.c */
+void probe_fork_for_each(const char *path);
+void probe_thousands(const char *path);
+void probe_other_root(const char *path);
+void probe_filtered(const char *path);
+
 /* hostile.c: hosts that do unkind things while the shim is at work. */
 void probe_fork_while_waiting(const char *path);
 void probe_closes_all(const char *path);

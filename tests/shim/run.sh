@@ -14,7 +14,7 @@ cp "$build/libp4shim.so" "$out/"
 cc=${CC:-gcc}
 flags="-std=gnu11 -O1 -g -Wall -Wextra -Werror"
 $cc $flags -o "$out/probe" "$here/probe.c" "$here/hostile.c" \
-  "$here/listing.c" "$here/old_calls.c" -ldl -lpthread
+  "$here/listing.c" "$here/old_calls.c" "$here/hosts.c" -ldl -lpthread
 $cc $flags -I "$here/../../shim" -o "$out/units" "$here/units.c" \
   "$here/../../shim/names.c" "$here/../../shim/reply.c" "$here/../../shim/json.c"
 $cc $flags -O2 -fPIC -shared -fvisibility=hidden -DP4SHIM_FAULTS -fsanitize=undefined \

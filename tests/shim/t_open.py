@@ -201,6 +201,12 @@ def _(make):
     depot.evict(FILE)
     equal(depot.run("mv", depot.path("main"), depot.path("moved")), (0, "", ""))  # within it
     assert depot.is_marker("moved/jam/a,v")
+    equal(depot.run(sys.executable, "-c", code, depot.path("moved/"), depot.path("back/"))[0], 0)
+    depot.write("file")
+    contains(depot.run(sys.executable, "-c", code, depot.path("back"), depot.path("file/x"))[2],
+             "NotADirectoryError")
+    contains(depot.run(sys.executable, "-c", code, depot.path("back/"), outside + "2/")[2],
+             "[Errno 18]")
     within = os.path.join(depot.scratch, "d")  # no business of the shim's
     os.mkdir(within)
     equal(depot.run(sys.executable, "-c", code, within, within + "2"), (0, "", ""))

@@ -1,0 +1,121 @@
+/*
+ * hosts.c - hosts with a process for each connection, with thousands of threads, in another root,
+ * under a filter of system calls.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "probe.h"
+
+/* As p4d does: a server that has used files itself forks for each connection, never execs; each
+ * child opens the evicted file, and the server goes on with its own. */
+void probe_fork_for_each(const char *path) {
+    enum { CONNECTIONS = 200 };
+    int served = 0;
+    close(open(getenv("PROBE_OTHER"), O_RDONLY));
+    fflush(stdout);
+    for (int i = 0; i < CONNECTIONS; i++) {
+        if (fork() == 0) {
+            char text[8];
+            const int fd = open(path, O_RDONLY);
+            _exit(read(fd, text, sizeof text) == sizeof text ? 0 : 1);
+        }
+    }
+    for (int i = 0; i < CONNECTIONS; i++) {
+        int status = 1;
+        wait(&status);
+        served += status == 0;
+    }
+    printf("served=%d of %d\n", served, CONNECTIONS);
+    probe_show_fd(open(getenv("PROBE_OTHER"), O_RDONLY));
+}
+
+enum { THREADS = 3000 };
+static pthread_barrier_t all_are_there;
+
+static void *open_when_all_are_there(void *path) {
+    struct stat st;
+    pthread_barrier_wait(&all_are_there);
+    const int fd = open(path, O_RDONLY);
+    const int rc = stat(path, &st);
+    const int good = fd >= 0 && rc == 0 && S_ISREG(st.st_mode) && st.st_size == 1000;
+    close(fd);
+    return (void *)(intptr_t)good;
+}
+
+/* All of them alive at once, each with a buffer of events of its own. */
+void probe_thousands(const char *path) {
+    static pthread_t threads[THREADS];
+    pthread_attr_t attributes;
+    int good = 0;
+    pthread_barrier_init(&all_are_there, NULL, THREADS);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, (size_t)64 * 1024);
+    for (int i = 0; i < THREADS; i++) {
+        if (pthread_create(&threads[i], &attributes, open_when_all_are_there,
+                           (void *)(uintptr_t)path) != 0) {
+            printf("thread %d was not made\n", i);
+            exit(1);
+        }
+    }
+    for (int i = 0; i < THREADS; i++) {
+        void *result = NULL;
+        pthread_join(threads[i], &result);
+        good += (int)(intptr_t)result;
+    }
+    printf("good=%d of %d\n", good, THREADS);
+}
+
+/* In a root of its own, without /proc, the depot has another name and the daemon's socket none. */
+void probe_other_root(const char *path) {
+    char root[4096];
+    struct stat st;
+    snprintf(root, sizeof root, "%s", path);
+    *strstr(root, "/depot/") = '\0';
+    if (chroot(root) != 0 || chdir("/") != 0) {
+        printf("skip: no chroot: %s\n", strerrorname_np(errno));
+        return;
+    }
+    const char *inside = path + strlen(root);
+    const int rc = stat(inside, &st);
+    printf("stat=%d regular=%d size=%lld\n", rc, S_ISREG(st.st_mode), (long long)st.st_size);
+    probe_show_fd(open(inside, O_RDONLY));
+    const int fd = open("/scratch/own", O_RDWR | O_CREAT, 0600);
+    probe_show("own file", fd >= 0 ? (long)write(fd, "x", 1) : -1);
+}
+
+/* The kernel refuses one system call from here on, as a hardened service does. */
+void probe_filtered(const char *path) {
+    const unsigned number = (unsigned)atoi(getenv("PROBE_NUMBER"));
+    struct sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog filter = {sizeof rules / sizeof *rules, rules};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+        printf("skip: no seccomp: %s\n", strerrorname_np(errno));
+        return;
+    }
+    struct stat st;
+    const int rc = stat(path, &st);
+    printf("stat=%d %s\n", rc, S_ISREG(st.st_mode) ? "regular" : "socket");
+    probe_show_fd(open(path, O_RDONLY));
+    probe_show_fd(open(getenv("PROBE_OTHER"), O_RDONLY));
+}
