@@ -43,6 +43,15 @@ failed=0
 total=0
 for store in "${stores[@]}"; do
   case "$store" in
+    nfs)
+      if [ -n "${P4CACHE_TEST_NFS:-}" ]; then
+        echo "nfs: asked on $P4CACHE_TEST_NFS"
+      elif grep -qw nfs4 /proc/filesystems; then
+        echo "nfs: a directory is asked; P4CACHE_TEST_NFS names a mounted export instead"
+      else
+        echo "nfs: this kernel has no NFS (/proc/filesystems), so a directory is asked"
+      fi
+      ;;
     s3) start_server radosgw "$build/s3" ;;
     azure) start_server azurite "$build/npm" ;;
     gcs)
