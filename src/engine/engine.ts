@@ -15,7 +15,7 @@ import { TombstoneSweeper } from "./delete.ts";
 import { deleteFile } from "./delete.ts";
 import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
-import { type EngineContext, shown } from "./engine_context.ts";
+import { type EngineContext, firstKey, shown } from "./engine_context.ts";
 import { type EvictPass, runEvictPass } from "./evict_pass.ts";
 import {
   evictSelected,
@@ -137,6 +137,7 @@ export class Engine {
     const { manage } = settings();
     if (isManaged(from, manage) && manifest.get(from) !== null) {
       if (!isManaged(to, manage)) this.gone(from);
+      else if (this.#wasReplaced(rename)) await this.#forgetReplaced(from);
       else if (this.#hasLeft(rename)) {
         await manifest.move(from, to, clock.nowMs());
         crashPoint("rename/row-moved");
@@ -144,6 +145,29 @@ export class Engine {
       }
     }
     await this.wrote(to, writerUid);
+  }
+
+  /**
+   * Whether the row of `from` is of a file that the renamed one had replaced there before it went
+   * on: a look at `to`, ahead of this event, knows the renamed one already.
+   */
+  #wasReplaced({ from, to, ino }: Rename): boolean {
+    const { manifest } = this.#context;
+    return ino !== null && manifest.get(from)?.local.ino !== ino &&
+      manifest.get(to)?.local.ino === ino && this.#isAbsent(from);
+  }
+
+  /** It did not vanish: a rename took its name, and its version goes as a deleted one does. */
+  async #forgetReplaced(path: DepotPath): Promise<void> {
+    const { manifest, clock, secondary, readStores } = this.#context;
+    const entry = manifest.get(path);
+    if (entry === null) return;
+    await manifest.apply(path, entry.generation, {
+      kind: "deleted",
+      nowMs: clock.nowMs(),
+      firstKey: firstKey(path),
+      whiteout: secondary !== null || readStores.length > 0,
+    });
   }
 
   /**

@@ -317,6 +317,26 @@ Deno.test("a file that was renamed to and fro is known by its inode, not by wher
   strictEqual(fixture.manifest.get(b!), null);
 });
 
+Deno.test("a file that was replaced by one that was renamed on does not come back", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  const [a, b] = ["a,v", "b,v"].map((name) => fixture.path(name));
+  await stored(fixture, "a,v", "older");
+  await fixture.write("tmp.1", "newer");
+  const { ino } = fixture.posix.lstat(`${fixture.root}/tmp.1`)!;
+  await Deno.rename(`${fixture.root}/tmp.1`, `${fixture.root}/a,v`);
+  await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
+  // Something looked at b,v before the events came.
+  await observe(fixture.context, b!, MET);
+  const rest = { isDirectory: false, ino, writerUid: 0 };
+  await engine.renamed({ from: fixture.path("tmp.1"), to: a!, ...rest });
+  await engine.renamed({ from: a!, to: b!, ...rest });
+  strictEqual(fixture.manifest.get(a!), null);
+  strictEqual(fixture.manifest.tombstonesOf(a!).length, 1);
+  await rejects(fixture.restorer.restore(a!), { fault: "NOTFOUND" });
+  strictEqual(await fixture.read("b,v"), "newer");
+});
+
 Deno.test("a delete takes in the renames before it: the row may be of a file that left", async () => {
   await using fixture = await openEngineFixture();
   const engine = new Engine(fixture.context);
