@@ -31,7 +31,7 @@ static int take_back(const char *aside, const char *target, const struct stat *l
     return result < 0 ? result : HAS_ITS_NAME;
 }
 
-/* The name was removed or moved away since: put_back() has the reason. */
+/* take_out() emptied the name itself. */
 static int take_empty_name(const char *aside, const char *target) {
     int result = rename_no_replace(aside, target);
     if (result == -EEXIST || result == -ENOENT || result == -ENOTDIR) {
@@ -55,7 +55,9 @@ static int give_back(const char *aside, const struct note *note, bool has_happen
     struct pinned there;
     int result = pin(note->target, &there);
     if (result == -ENOENT || result == -ENOTDIR) {
-        return take_empty_name(aside, note->target);
+        /* p4d removed or moved what we had left there, or the tree is gone: what was written last may
+         * be elsewhere by now. */
+        return note->put.type == 0 ? take_empty_name(aside, note->target) : TO_BE_KEPT;
     }
     if (result < 0) {
         return result;
@@ -68,8 +70,8 @@ static int give_back(const char *aside, const struct note *note, bool has_happen
 
 /*
  * NOTHING_LEFT: what was aside was ours. HAS_ITS_NAME: it was not, and is under its name again.
- * TO_BE_KEPT: the name has something newer, which may have been made without knowing what is aside; it
- * and its note are left. NO_NOTE: no exchange had begun. -errno: left as it is.
+ * TO_BE_KEPT: the name has something newer, which may have been made without knowing what is aside, or
+ * is gone; what is aside and its note are left. NO_NOTE: no exchange had begun. -errno: left as it is.
  * `target_out` (PATH_MAX): the name in question, unless NO_NOTE.
  */
 P4POSIX_EXPORT int p4posix_recover_exchange(const char *aside, char *target_out) {

@@ -11,7 +11,12 @@
 import { crashPoint } from "../core/crash_point.ts";
 import type { BytePath, DepotPath } from "../core/names.ts";
 import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
-import { type Posix, PosixError, type Publication } from "../posix/posix.ts";
+import {
+  type FileStat,
+  type Posix,
+  PosixError,
+  type Publication,
+} from "../posix/posix.ts";
 import {
   absolute,
   type EngineContext,
@@ -26,6 +31,7 @@ import { fetchContent, type Fetched, type OnProgress } from "./fetch_content.ts"
 import { lookAt } from "./local_file.ts";
 import type { Look } from "./observe_plan.ts";
 import { MET, observe } from "./observe.ts";
+import { settleAside } from "./recovery.ts";
 import { removeOwn } from "./remove_own.ts";
 
 export interface Temporary {
@@ -72,6 +78,10 @@ export async function bringBack(
     }
     wasShown = true;
     return await publish(context, wanted, { temporary, fd, fetched, attributes });
+  } catch (error) {
+    const isOurs = ({ ino: found }: FileStat): boolean => found === ino;
+    if (!isAt(posix, temporary, isOurs)) await settleAside(context, temporary, isOurs);
+    throw error;
   } finally {
     posix.close(fd);
     // Only what we wrote ourselves: an exchange may have left somebody else's file there.
@@ -84,6 +94,21 @@ export async function bringBack(
       } else posix.unlink(temporary);
     }
     crashPoint("restore/temporary-removed");
+  }
+}
+
+/** False also where it cannot be told. */
+function isAt(
+  posix: Posix,
+  path: BytePath,
+  isWanted: (stat: FileStat) => boolean,
+): boolean {
+  try {
+    const stat = posix.lstat(path);
+    return stat !== null && isWanted(stat);
+  } catch (error) {
+    if (error instanceof PosixError) return false;
+    throw error;
   }
 }
 

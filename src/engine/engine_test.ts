@@ -1,5 +1,6 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { SYSTEM_CLOCK } from "../core/clock.ts";
+import { PosixError } from "../posix/posix.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import type { StorageBackend } from "../storage/backend.ts";
@@ -637,6 +638,42 @@ Deno.test("a file that a crash left aside is kept where its name was written sin
     "written by p4d",
   );
   strictEqual(countFiles(`${root}/.p4cache/evicting`), 0);
+});
+
+Deno.test("what an exchange that failed has left aside goes back to its name as soon as the disk works", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest, posix, root } = fixture;
+  await fixture.write("a,v", "one");
+  await observe(context, fixture.path("a,v"), REPORTED);
+  await upload(context, fixture.path("a,v"));
+  // p4d takes the name right before the exchange, and taking that back fails.
+  posix.putMarker = async ({ target, aside, expect, marker }) => {
+    await fixture.write("a,v", "written by p4d");
+    posix.makeMarker(aside, marker);
+    const { ino, mtimeNs } = posix.lstat(aside)!;
+    const { ino: file, sizeBytes, mtimeNs: fileMtimeNs } = expect;
+    await Deno.symlink(
+      `1 0 140000 ${ino} 0 ${mtimeNs} 100000 ${file} ${sizeBytes} ${fileMtimeNs} ${target}`,
+      `${aside}.note`,
+    );
+    posix.exchange(aside, target);
+    throw new PosixError("exchange", target, 5);
+  };
+  let failures = 3;
+  const recover = posix.recoverExchange.bind(posix);
+  posix.recoverExchange = (aside) => {
+    if (failures-- > 0) throw new PosixError("recover", aside, 5);
+    return recover(aside);
+  };
+  const slept: number[] = [];
+  const sleep = (ms: number): Promise<void> => Promise.resolve(void slept.push(ms));
+  const slow = { ...context, clock: { ...SYSTEM_CLOCK, sleep } };
+  await rejects(evict(slow, fixture.path("a,v")), /EIO/);
+  deepStrictEqual(slept, [1000, 1000, 1000]);
+  strictEqual(await fixture.read("a,v"), "written by p4d");
+  strictEqual(countFiles(`${root}/.p4cache/evicting`), 0);
+  await scanDepot(context, SAME_BOOT);
+  strictEqual(manifest.get(fixture.path("a,v"))?.state, "dirty");
 });
 
 Deno.test("STAT stamps a marker whose times somebody changed", async () => {

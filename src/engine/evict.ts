@@ -17,6 +17,7 @@ import {
   asideName,
   type EngineContext,
   evictingDirectory,
+  isAsideOf,
   isUnchanged,
   localStatOf,
   nowSeconds,
@@ -25,6 +26,7 @@ import {
 import { evictableFromS, type EvictLimits } from "./evict_plan.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
+import { settleAside } from "./recovery.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 
 /** evicted, or why not. `unconfirmed`: the store does not show the object as it should be. */
@@ -154,13 +156,16 @@ export async function putMarkerInPlace(
 ): Promise<EvictOutcome> {
   const { posix, manifest, metrics } = context;
   const { sizeBytes, mtimeNs, ctimeNs, mode, uid, gid, ino } = entry.local;
+  const name = asideName(context.newId(), entry.local);
+  const aside = `${evictingDirectory(context.root)}/${name}`;
   const outcome = await posix.putMarker({
     target: absolute(context, path),
-    aside: `${evictingDirectory(context.root)}/${
-      asideName(context.newId(), entry.local)
-    }`,
+    aside,
     expect: { ino, sizeBytes, mtimeNs, ctimeNs },
     marker: { sizeBytes, mode, uid, gid, mtimeNs },
+  }).catch(async (error) => {
+    await settleAside(context, aside, (stat) => isAsideOf(name, stat));
+    throw error;
   });
   if (outcome !== "evicted") {
     // A name that is gone was renamed or deleted: the event that says so is on its way.

@@ -8,8 +8,9 @@
 import { crashPoint } from "../core/crash_point.ts";
 import { type BytePath, displayPath } from "../core/names.ts";
 import type { Logger } from "../obs/logger.ts";
-import { type FileStat, NOTE_SUFFIX, type Posix } from "../posix/posix.ts";
+import { type FileStat, NOTE_SUFFIX, type Posix, PosixError } from "../posix/posix.ts";
 import {
+  type EngineContext,
   evictingDirectory,
   isAsideOf,
   isTemporaryOf,
@@ -102,6 +103,51 @@ export function recoverEntry(
       crashPoint("recovery/entry-removed");
       return "removed";
     }
+  }
+}
+
+/** Between two tries, in milliseconds. */
+const AGAIN_MS = 1_000;
+
+/**
+ * After an exchange that failed: what lies aside and is not ours, `p4d`'s newest bytes, goes
+ * back to its name, however long the disk takes for it. The caller holds the path's lock,
+ * so that nothing else of ours touches the name until then.
+ */
+export async function settleAside(
+  context: RecoveryDeps & Pick<EngineContext, "clock" | "signal">,
+  aside: BytePath,
+  isOurs: (stat: FileStat) => boolean,
+): Promise<void> {
+  for (let tries = 0;; tries++) {
+    try {
+      recoverEntry(context, aside, isOurs);
+      return;
+    } catch (error) {
+      if (!(error instanceof PosixError)) throw error;
+      if (!mayHoldOthers(context.posix, aside, isOurs)) return;
+      if (tries === 0) {
+        context.log.error(
+          `an exchange of names cannot be finished yet: ${error.message}`,
+        );
+      }
+    }
+    // The next start does it, if this daemon ends before.
+    await context.clock.sleep(AGAIN_MS, context.signal);
+  }
+}
+
+/** A marker, or a file of ours: the next start removes it. */
+function mayHoldOthers(
+  posix: Posix,
+  aside: BytePath,
+  isOurs: (stat: FileStat) => boolean,
+): boolean {
+  try {
+    const stat = posix.lstat(aside);
+    return stat?.kind === "file" && !isOurs(stat);
+  } catch {
+    return true;
   }
 }
 

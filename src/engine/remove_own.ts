@@ -23,9 +23,17 @@ export function removeOwn(
   if (there === null || !isOwn(there)) return false;
   // Not the name of a download: what a crash leaves under it is kept, if it is a file.
   const aside = `${temporaryDirectory(root)}/${newId()}.stray`;
-  const result = posix.takeOut({ target, aside, expect: there });
+  const deps = { posix, root, log };
+  let result;
+  try {
+    result = posix.takeOut({ target, aside, expect: there });
+  } catch (error) {
+    // The name may be empty, and what p4d wrote aside.
+    recoverEntry(deps, aside, () => false);
+    throw error;
+  }
   // p4d wrote the name while it was empty: what it wrote before may be in no other place.
-  if (result === "kept") recoverEntry({ posix, root, log }, aside, () => false);
+  if (result === "kept") recoverEntry(deps, aside, () => false);
   return result === "gone";
 }
 

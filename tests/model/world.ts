@@ -653,13 +653,13 @@ export class World {
 
   /**
    * One of `contents`, or a marker, lies in the daemon's own directory: an exchange took it
-   * out of the depot a moment ago and is about to put it back, or a crash came between, and
-   * it was kept for a person (lost+found).
+   * out of the depot a moment ago and is about to put it back. After a crash the next start
+   * does; in lost+found is only what the name does not have to have.
    */
   isAside(contents: readonly number[]): boolean {
-    return this.disk.below(`${ROOT}/.p4cache`).some(({ inode }) =>
-      inode.kind === "socket" ||
-      (inode.kind === "file" && contents.includes(contentOfBytes(inode.bytes) ?? -1))
+    return this.disk.below(`${ROOT}/.p4cache`).some(({ path, inode }) =>
+      !path.startsWith("lost+found/") && (inode.kind === "socket" ||
+        (inode.kind === "file" && contents.includes(contentOfBytes(inode.bytes) ?? -1)))
     );
   }
 

@@ -67,7 +67,7 @@ function giveBack(
 ): RecoveredExchange {
   const there = disk.find(target);
   const parent = disk.find(target.slice(0, target.lastIndexOf("/")));
-  if (there === null && parent?.kind === "directory") {
+  if (there === null && put === null && parent?.kind === "directory") {
     disk.rename("recover", aside, target);
     disk.notes.delete(aside);
     return { outcome: "has-its-name", target };

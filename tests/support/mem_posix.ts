@@ -441,8 +441,8 @@ export class MemPosix implements Posix {
     }
   }
 
-  /** note_write of note.c; a full disk does not stop an exchange. */
-  #note(
+  /** note_write of note.c; a full disk does not stop an exchange, and nothing one back. */
+  async #note(
     aside: BytePath,
     target: BytePath,
     { stage, put, wanted }: {
@@ -452,9 +452,14 @@ export class MemPosix implements Posix {
     },
   ): Promise<void> {
     const ids = { put: identityOf(put), wanted: identityOf(wanted) };
-    return this.#away("note", aside, () => {
-      this.#disk.notes.set(aside, { stage, target, ...ids });
-    });
+    try {
+      await this.#away("note", aside, () => {
+        this.#disk.notes.set(aside, { stage, target, ...ids });
+      });
+    } catch (error) {
+      if (!(error instanceof PosixError)) throw error;
+      if (stage === 0 && error.code !== "ENOSPC") throw error;
+    }
   }
 
   takeOut({ target, aside, expect }: Removal): RemovalResult {
