@@ -26,6 +26,9 @@ const BUSY = {
 };
 const AT_REST = { "max_cache_bytes": 0, "low_watermark_bytes": null };
 
+/** Long, because the machine may be busy. */
+const MET_MS_MAX = 120_000;
+
 /** Every kind of call of each operation. The paths: downloads, evictions, the manifest, files. */
 const FAULTS: readonly Omit<DiskFault, "times" | "errno">[] = [
   { op: "open", path: ",v" },
@@ -64,10 +67,26 @@ function onFailingDisk(
 }
 
 /** A daemon may end where its manifest fails; systemd would start it again. */
-async function restarted(rig: Rig): Promise<void> {
-  if (!await rig.endsWithin(0)) return;
+async function restarted(rig: Rig, withinMs = 500): Promise<void> {
+  if (!await rig.endsWithin(withinMs)) return;
   await rig.end("SIGTERM");
   strictEqual(await rig.start(), "ready", rig.log.slice(-3_000));
+}
+
+/** The workload goes on until the fault was met. */
+async function met(
+  what: string,
+  { rig, workload }: { readonly rig: Rig; readonly workload: Workload },
+  isMet: () => boolean,
+): Promise<void> {
+  const deadlineMs = performance.now() + MET_MS_MAX;
+  while (!isMet()) {
+    workload.throwIfFailed();
+    if (performance.now() > deadlineMs) {
+      throw new Error(`gave up waiting until ${what}:\n${rig.log.slice(-2_000)}`);
+    }
+    await restarted(rig, 50);
+  }
 }
 
 async function eachFaultOnce(
@@ -81,13 +100,8 @@ async function eachFaultOnce(
   workload.start();
   for (const fault of FAULTS) {
     faults.arm({ ...fault, errno, times: 1 });
-    await until(
-      `${fault.op} of ${fault.path} has failed`,
-      () => {
-        workload.throwIfFailed();
-        return faults.left === 0;
-      },
-    );
+    const what = `${fault.op} of ${fault.path} has failed`;
+    await met(what, { rig, workload }, () => faults.left === 0);
     await restarted(rig);
   }
   await workload.stop();
@@ -99,10 +113,8 @@ async function eachFaultForAWhile(
   for (const fault of FAULTS) {
     faults.arm({ ...fault, errno, times: Infinity });
     workload.start();
-    await until(`${fault.op} of ${fault.path} has failed`, () => {
-      workload.throwIfFailed();
-      return faults.hits > 0;
-    });
+    const what = `${fault.op} of ${fault.path} has failed`;
+    await met(what, { rig, workload }, () => faults.hits > 0);
     await sleep(1_000);
     await workload.stop();
     faults.clear();
@@ -145,7 +157,8 @@ export function emfileOnce(sites: Sites): Promise<void> {
     for (const path of [",v", "/.p4cache/tmp/", "/store/"]) {
       faults.arm({ op: "open", path, errno: "EMFILE", times: 1 });
       workload.start();
-      await until(`an open of ${path} has failed`, () => faults.left === 0);
+      const what = `an open of ${path} has failed`;
+      await met(what, { rig, workload }, () => faults.left === 0);
       await workload.stop();
       await restarted(rig);
     }
