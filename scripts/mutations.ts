@@ -49,7 +49,7 @@ const MUTATIONS: readonly Mutation[] = [
   },
   {
     breaks: "1: what came from the secondary counts as stored in the primary",
-    file: "src/engine/restore.ts",
+    file: "src/engine/bring_back.ts",
     edits: [[
       'toUpload: fetched.source === "row" ? null : fetched.source,',
       "toUpload: null,",
@@ -77,7 +77,7 @@ const MUTATIONS: readonly Mutation[] = [
   {
     breaks: "3: a file goes however young it is",
     file: "src/engine/evict.ts",
-    edits: [['if (fromS === null || fromS > nowSeconds(context)) return "young";', ""]],
+    edits: [['if (fromS === null || fromS > nowS) return "young";', ""]],
     test: ["src/engine/operator_test.ts", "never a file below the floor"],
   },
   {

@@ -1,4 +1,5 @@
-import { deepStrictEqual, ok } from "node:assert/strict";
+// deno-lint-ignore-file no-sync-fn-in-async-fn -- a test looks at files
+import { deepStrictEqual, match, ok } from "node:assert/strict";
 import { Site, until } from "./site.ts";
 
 /** By path, the last access that the manifest has, in seconds. */
@@ -35,4 +36,34 @@ Deno.test("an open of a resident file through the shim moves its last access, wi
   }
   ok(after.get("b\xc3\xa9,v")! > writtenS);
   deepStrictEqual(after.get("a,v"), before.get("a,v"));
+});
+
+const OTHER_UID = 12_346;
+
+Deno.test("a user of shim_allowed_uids opens an evicted file, and is denied once he is taken off the list", async () => {
+  await using site = await Site.open({
+    config: { shim_allowed_uids: [OTHER_UID], shim_socket_mode: "0666" },
+  });
+  await Deno.chmod(site.directory, 0o755);
+  const lib = await site.copyIn(
+    new URL("../../build/libp4shim.so", import.meta.url).pathname,
+  );
+  await site.start();
+  for (const name of ["a,v", "b,v"]) {
+    await Deno.writeTextFile(`${site.depot}/${name}`, name);
+  }
+  await site.uploaded(2);
+  await site.evictAll();
+  const open = async (name: string): Promise<string> => {
+    const env = ["env", `LD_PRELOAD=${lib}`, `P4CACHE_DEPOT=${site.depot}`];
+    const { stdout, stderr } = await new Deno.Command("setpriv", {
+      args: ["--reuid", `${OTHER_UID}`, "--clear-groups", "--", ...env, "cat"]
+        .concat(`${site.depot}/${name}`),
+    }).output();
+    return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  };
+  deepStrictEqual(await open("a,v"), "a,v");
+  await site.configure({ shim_allowed_uids: [] });
+  match(await open("b,v"), /Permission denied|Input\/output error/);
+  ok(Deno.lstatSync(`${site.depot}/b,v`).isSocket);
 });
