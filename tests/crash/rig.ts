@@ -244,15 +244,20 @@ export class Rig implements AsyncDisposable {
     const at = (state: string): number => this.metric(`p4cache_files{state="${state}"}`);
     // Not those of before: while a daemon could not write them, they tell of other times.
     const writtenMs = this.#metricsWrittenMs();
-    await until(
-      "everything is uploaded",
-      () =>
-        this.#metricsWrittenMs() > writtenMs && at("dirty") === 0 &&
-        at("uploading") === 0 && at("clean") === at("total"),
-      () =>
-        `dirty ${at("dirty")}, uploading ${at("uploading")}, clean ${at("clean")} of ` +
-        `${at("total")}, conflicts ${this.metric("p4cache_conflicts")}`,
-    );
+    const isDrained = (): boolean =>
+      this.#metricsWrittenMs() > writtenMs && at("dirty") === 0 &&
+      at("uploading") === 0 && at("clean") === at("total");
+    // As long as it goes on, however slow the machine is.
+    for (let cleanFiles = -1; !isDrained();) {
+      await until(
+        "more is uploaded",
+        () => isDrained() || at("clean") > cleanFiles,
+        () =>
+          `dirty ${at("dirty")}, uploading ${at("uploading")}, clean ${at("clean")} of ` +
+          `${at("total")}, conflicts ${this.metric("p4cache_conflicts")}`,
+      );
+      cleanFiles = at("clean");
+    }
     const conflicts = this.metric("p4cache_conflicts");
     if (conflicts !== 0) throw new Error(`${conflicts} files wait for a decision`);
   }
