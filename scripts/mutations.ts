@@ -76,8 +76,11 @@ const MUTATIONS: readonly Mutation[] = [
   },
   {
     breaks: "3: a file goes however young it is",
-    file: "src/engine/evict.ts",
-    edits: [['if (fromS === null || fromS > nowS) return "young";', ""]],
+    file: "src/engine/evict_plan.ts",
+    edits: [[
+      "return isOfOtherClock ? nowS : entry.settledAtS + evictMinAgeSecs;",
+      "return isOfOtherClock ? nowS : entry.settledAtS;",
+    ]],
     test: ["src/engine/operator_test.ts", "never a file below the floor"],
   },
   {
