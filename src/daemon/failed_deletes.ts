@@ -196,6 +196,8 @@ export class FailedDeletes {
     const { manifest, settings } = this.#context;
     const path = depotPathOrNull(text);
     if (path === null || !isManaged(path, settings().manage)) return false;
+    // Its row may still stand under the name that its directory had before.
+    await this.#context.eventsUntilNow();
     const entry = manifest.get(path);
     if (entry === null || !isOlder(entry, tsMs) || !this.#isAbsent(path)) return false;
     await deleteFile(this.#context, path);

@@ -177,6 +177,21 @@ Deno.test("takeOverNew() applies what is written down while the daemon serves, i
   ok(fixture.manifest.get(fixture.path("b,v")) !== null);
 });
 
+Deno.test("a record waits for the renames before it: the row may be on its way to the name", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "d/a,v");
+  await Deno.rename(`${fixture.root}/d`, `${fixture.root}/e`);
+  await Deno.remove(`${fixture.root}/e/a,v`);
+  await Deno.writeTextFile(logOf(fixture), record("e/a,v"));
+  const [from, to] = [fixture.path("d"), fixture.path("e")];
+  const context = {
+    ...fixture.context,
+    eventsUntilNow: () => fixture.manifest.moveTree(from, to, Date.now()),
+  };
+  await new FailedDeletes(context, () => []).drain();
+  strictEqual(fixture.manifest.get(fixture.path("e/a,v")), null);
+});
+
 Deno.test("isOlder() goes by the ctime, and by the second where there is none", () => {
   const at = (ctimeNs: bigint): Parameters<typeof isOlder>[0] => ({
     settledAtS: 10,
