@@ -261,6 +261,8 @@ export class World {
       },
     };
     const metadata = info!.metadata!;
+    // The secondary may have another file's bytes under this key, and they stay.
+    if (this.demoted.has(key) && this.demoted.get(key) !== stored.hash) return;
     await this.secondary.upload({ key, source, metadata, ifAbsent: false });
     await this.store.delete({ key });
   }
