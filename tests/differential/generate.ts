@@ -172,7 +172,7 @@ class ScriptWriter {
     if (dice < 0.9) return this.#inGroup(FILES);
     if (dice < 0.94) return this.#inGroup(LINKS);
     if (dice < 0.95) return this.#random.pick(OUTSIDE);
-    if (dice < 0.96) return this.#inGroup(["tmp.1", "none/a,v", "a,v/", "s/."]);
+    if (dice < 0.96) return this.#inGroup(["tmp.1", "none/a,v", "a,v/"]);
     if (dice < 0.97) return this.#inGroup([`${"x".repeat(256)},v`]);
     return this.#inGroup(["./a,v", "s/../b.bin", "s/..//s/1.1", "../g1/a,v", "l0/1.1"]);
   }
