@@ -226,14 +226,18 @@ function refuseOtherMarker(
 ): void {
   const entry = context.manifest.get(path);
   const stored = entry?.stored ?? null;
-  if (stored === null || sizeBytes === stored.sizeBytes) return;
+  if (stored === null) return;
+  // One that we put back has the times of the row.
+  const { mtimeNs } = entry!.local;
+  if (sizeBytes === stored.sizeBytes && stat.mtimeNs === mtimeNs) return;
   // Its owner may have written it since its marker was made.
   if (entry!.flags.borrowed) return;
   if (isMarkerOf(context, path, stat)) return;
   throw new RestoreError(
     "CORRUPT",
-    `the marker at this name is another file's: it says ${sizeBytes} bytes, the manifest ` +
-      `${stored.sizeBytes}; it was renamed while nobody watched`,
+    `the marker at this name is another file's: it says ${sizeBytes} bytes of ` +
+      `${stat.mtimeNs} ns, the manifest ${stored.sizeBytes} of ${mtimeNs}; it was renamed ` +
+      "while nobody watched",
   );
 }
 

@@ -233,8 +233,10 @@ async function send(
   const refusal = context.refuseUpload();
   if (refusal !== null) throw new Error(refusal);
   const first = firstKey(path);
-  // Its own later versions never go to the first key: there, older bytes stand or stood.
-  const keys = content.previous === null
+  // Its own later versions never go to the first key: there, older bytes stand or stood. Nor does
+  // anything while a file that was renamed is stored under it, be that in the secondary only.
+  const isFirst = content.previous === null && !context.manifest.isNamed(first);
+  const keys = isFirst
     ? [first, versionKeyFor(first, content.hash)]
     : [versionKeyFor(first, content.hash)];
   // A content that comes back after another one is stored once more, if need be.

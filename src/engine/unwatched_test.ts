@@ -1,0 +1,63 @@
+import { notStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import {
+  type EngineFixture,
+  openEngineFixture,
+} from "../../tests/support/engine_fixture.ts";
+import { openMemBackend } from "../storage/mem/mem_backend.ts";
+import { evict } from "./evict.ts";
+import { observe, REPORTED } from "./observe.ts";
+import { scanDepot } from "./scan.ts";
+import { upload } from "./upload.ts";
+
+async function stored(
+  fixture: EngineFixture,
+  name: string,
+  content: string,
+): Promise<void> {
+  await fixture.write(name, content);
+  await observe(fixture.context, fixture.path(name), REPORTED);
+  strictEqual(await upload(fixture.context, fixture.path(name)), "uploaded");
+}
+
+Deno.test("an evicted file that is renamed unwatched over one of its size is refused, not taken for it", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, root, restorer } = fixture;
+  for (const [name, content] of [["a,v", "one"], ["b,v", "two"]] as const) {
+    await stored(fixture, name, content);
+    strictEqual(await evict(context, fixture.path(name)), "evicted");
+  }
+  const { mtimeNs } = fixture.posix.lstat(`${root}/a,v`)!;
+  notStrictEqual(mtimeNs, fixture.posix.lstat(`${root}/b,v`)!.mtimeNs);
+  await Deno.rename(`${root}/a,v`, `${root}/b,v`);
+  await rejects(restorer.restore(fixture.path("b,v")), {
+    fault: "CORRUPT",
+    message: /another file's/,
+  });
+});
+
+Deno.test("a marker that was put back is restored, though the row does not know its inode", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, root, restorer } = fixture;
+  await stored(fixture, "a,v", "one");
+  strictEqual(await evict(context, fixture.path("a,v")), "evicted");
+  await Deno.remove(`${root}/a,v`);
+  await scanDepot(context, { source: "scan", trustsDifference: false });
+  strictEqual((await restorer.restore(fixture.path("a,v"))).wasEvicted, true);
+  strictEqual(await fixture.read("a,v"), "one");
+});
+
+Deno.test("a new file is not stored under a key that a renamed file is known by", async () => {
+  const secondary = openMemBackend();
+  await using fixture = await openEngineFixture({ secondary });
+  const { root, manifest, primary } = fixture;
+  const [from, to] = [fixture.path("a,v"), fixture.path("b,v")];
+  await stored(fixture, "a,v", "one");
+  await Deno.rename(`${root}/a,v`, `${root}/b,v`);
+  await manifest.move(from, to, Date.now());
+  strictEqual(manifest.get(to)?.stored?.key, "a,v");
+  // Somebody moved the object to the other store.
+  await primary.delete({ key: manifest.get(to)!.stored!.key });
+
+  await stored(fixture, "a,v", "two");
+  notStrictEqual(manifest.get(from)!.stored!.key, "a,v");
+});
