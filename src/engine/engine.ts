@@ -15,7 +15,7 @@ import { TombstoneSweeper } from "./delete.ts";
 import { deleteFile } from "./delete.ts";
 import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
-import { type EngineContext, firstKey, shown } from "./engine_context.ts";
+import { type EngineContext, firstKey, hasSameContent, shown } from "./engine_context.ts";
 import { type EvictPass, runEvictPass } from "./evict_pass.ts";
 import {
   evictSelected,
@@ -137,7 +137,9 @@ export class Engine {
     const { manage } = settings();
     if (isManaged(from, manage) && manifest.get(from) !== null) {
       if (!isManaged(to, manage)) this.gone(from);
-      else if (this.#wasReplaced(rename)) await this.#forgetReplaced(from);
+      else if (this.#isExchange(rename)) {
+        await manifest.exchange(from, to, clock.nowMs());
+      } else if (this.#wasReplaced(rename)) await this.#forgetReplaced(from);
       else if (this.#hasLeft(rename)) {
         await manifest.move(from, to, clock.nowMs());
         crashPoint("rename/row-moved");
@@ -145,6 +147,25 @@ export class Engine {
       }
     }
     await this.wrote(to, writerUid);
+  }
+
+  /**
+   * Whether what had the name `to` has the name `from` now: the kernel tells of an exchange as of
+   * two renames. Not by its inode alone, which may be a new file's.
+   */
+  #isExchange({ from, to, ino }: Rename): boolean {
+    const { manifest } = this.#context;
+    const other = manifest.get(to);
+    if (ino === null || manifest.get(from)?.local.ino !== ino || other === null) {
+      return false;
+    }
+    const look = lookAt(this.#context, from);
+    if (look.kind === "marker") {
+      const { stat, sizeBytes } = look;
+      return !other.resident && hasSameContent({ ...stat, sizeBytes }, other.local);
+    }
+    return look.kind === "file" && other.resident &&
+      hasSameContent(look.stat, other.local);
   }
 
   /**

@@ -234,7 +234,10 @@ export interface Manifest {
    */
   move(from: DepotPath, to: DepotPath, nowMs: number): Promise<ApplyOutcome>;
 
-  /** The same for each row below the directory `from`. Resolves with the number of rows. */
+  /** The rows of `a` and `b` trade places, and leave nothing. Without one of them: nothing. */
+  exchange(a: DepotPath, b: DepotPath, nowMs: number): Promise<ApplyOutcome>;
+
+  /** As `move`, of each row below the directory `from`. Resolves with the number of rows. */
   moveTree(from: DepotPath, to: DepotPath, nowMs: number): Promise<number>;
 
   /**

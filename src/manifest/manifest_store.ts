@@ -132,6 +132,17 @@ export class ManifestStore implements Manifest {
     });
   }
 
+  exchange(a: DepotPath, b: DepotPath, nowMs: number): Promise<ApplyOutcome> {
+    return this.#change((group) => {
+      const row = group.row(a);
+      if (row === null || group.row(b) === null || a === b) return staleAt(row);
+      moveRow(group, { from: a, to: BETWEEN }, nowMs);
+      moveRow(group, { from: b, to: a }, nowMs);
+      const moved = moveRow(group, { from: BETWEEN, to: b }, nowMs);
+      return { outcome: "applied", entry: entryOf(moved) };
+    });
+  }
+
   async moveTree(from: DepotPath, to: DepotPath, nowMs: number): Promise<number> {
     assert(
       from !== to && !to.startsWith(`${from}/`) && !from.startsWith(`${to}/`),
@@ -385,6 +396,9 @@ function readLedger(reader: ManifestReader): Ledger {
 function staleAt(row: Row | null): ApplyOutcome {
   return { outcome: "stale", entry: row === null ? null : entryOf(row) };
 }
+
+/** No file of the depot: where a row is within one step of an exchange. */
+const BETWEEN = ".p4cache/between" as DepotPath;
 
 function moveRow(
   group: Transaction,

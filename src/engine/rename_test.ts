@@ -1,9 +1,15 @@
-import { notStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import {
+  deepStrictEqual,
+  notStrictEqual,
+  rejects,
+  strictEqual,
+} from "node:assert/strict";
 import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
+import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
 import { observe, REPORTED } from "./observe.ts";
 import { scanDepot } from "./scan.ts";
@@ -61,3 +67,35 @@ Deno.test("a new file is not stored under a key that a renamed file is known by"
   await stored(fixture, "a,v", "two");
   notStrictEqual(manifest.get(from)!.stored!.key, "a,v");
 });
+
+for (const evicted of [[], ["a,v"], ["a,v", "b,v"]]) {
+  Deno.test(`two files that trade places by one exchange keep their objects (evicted: ${evicted})`, async () => {
+    await using fixture = await openEngineFixture();
+    const { context, root, manifest, posix, restorer } = fixture;
+    const engine = new Engine(context);
+    const [a, b] = [fixture.path("a,v"), fixture.path("b,v")];
+    await stored(fixture, "a,v", "of a");
+    await stored(fixture, "b,v", "of b");
+    for (const name of evicted) {
+      strictEqual(await evict(context, fixture.path(name)), "evicted");
+    }
+    const [inoOfA, inoOfB] = [a, b].map((path) => posix.lstat(`${root}/${path}`)!.ino);
+    posix.exchange(`${root}/a,v`, `${root}/b,v`);
+    // As the kernel tells it.
+    const told = { isDirectory: false, writerUid: 0 };
+    await engine.renamed({ from: a, to: b, ino: inoOfA!, ...told });
+    await engine.renamed({ from: b, to: a, ino: inoOfB!, ...told });
+
+    deepStrictEqual([manifest.tombstonesOf(a), manifest.tombstonesOf(b)], [[], []]);
+    const { kept, counted } = await manifest.recount();
+    deepStrictEqual(kept, counted);
+    for (const path of [a, b]) {
+      strictEqual(manifest.get(path)?.state, "clean");
+      await restorer.restore(path);
+    }
+    deepStrictEqual([await fixture.read("a,v"), await fixture.read("b,v")], [
+      "of b",
+      "of a",
+    ]);
+  });
+}
