@@ -80,8 +80,14 @@ struct eviction {
     const char *aside;
     int fd; /* of the file, with the lease */
     const struct p4posix_expect *expect;
+    struct stat file; /* before the exchange */
     struct pinned marker;
 };
+
+/* A chmod that came after the decision: the marker has the mode of before. */
+static bool has_same_owner(const struct stat *a, const struct stat *b) {
+    return a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid;
+}
 
 /* EVICTED while the file at `aside` is what was decided on, and nobody waits to write it. */
 static int look_at_aside(const struct eviction *e) {
@@ -89,7 +95,8 @@ static int look_at_aside(const struct eviction *e) {
     if (lstat(e->aside, &out) != 0) {
         return failure();
     }
-    if (!is_unchanged(&out, e->expect) || out.st_dev != e->marker.st.st_dev) {
+    if (!is_unchanged(&out, e->expect) || !has_same_owner(&out, &e->file) ||
+        out.st_dev != e->marker.st.st_dev) {
         return CHANGED;
     }
     return is_writer_waiting(e->fd) ? BUSY : EVICTED;
@@ -155,11 +162,10 @@ static int exchange_for_marker(struct eviction *e, const struct p4posix_marker *
 }
 
 static int evict_under_lease(struct eviction *e, const struct p4posix_marker *marker) {
-    struct stat st;
-    if (fstat(e->fd, &st) != 0) {
+    if (fstat(e->fd, &e->file) != 0) {
         return failure();
     }
-    if (!is_unchanged(&st, e->expect) || time_ns(st.st_ctim) != e->expect->ctime_ns) {
+    if (!is_unchanged(&e->file, e->expect) || time_ns(e->file.st_ctim) != e->expect->ctime_ns) {
         return CHANGED;
     }
     return exchange_for_marker(e, marker);

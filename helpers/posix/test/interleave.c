@@ -102,6 +102,22 @@ static long run_all(run_fn run, unsigned *seed) {
     return runs;
 }
 
+/* File or marker: the name has the mode that was given to it at any step. */
+static long run_chmods(void) {
+    struct plan plan = {.count = 0, .kill_at = NEVER};
+    const int steps = run_put_marker(&plan);
+    plan = (struct plan){.count = 1, .act = {CHMOD}, .kill_at = NEVER};
+    for (int step = 0; step < steps; step++) {
+        struct stat st;
+        plan.step[0] = step;
+        run_put_marker(&plan);
+        if (stat("depot/target", &st) != 0 || (st.st_mode & 07777) != MODE_OF_CHMOD) {
+            rival_fail("a mode is lost", 0);
+        }
+    }
+    return steps;
+}
+
 int main(int argc, char **argv) {
     unsigned seed = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : (unsigned)time(NULL);
     const unsigned first = seed;
@@ -110,7 +126,7 @@ int main(int argc, char **argv) {
     enter_scratch();
     const long over = run_all(run_publish_over_marker, &seed);
     const long free_name = run_all(run_publish_to_free_name, &seed);
-    const long evict = run_all(run_put_marker, &seed);
+    const long evict = run_all(run_put_marker, &seed) + run_chmods();
     printf("interleave: %ld publish over a marker, %ld publish to a free name, %ld put_marker: ok\n",
            over, free_name, evict);
     const struct plan none = {.kill_at = NEVER};

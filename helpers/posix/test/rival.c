@@ -3,7 +3,7 @@
 
 #include <signal.h>
 
-static const char *const act_names[] = {"replace", "remove", "move", "write"};
+static const char *const act_names[] = {"replace", "remove", "move", "write", "chmod"};
 
 static struct rival own;
 struct rival *rival = &own;
@@ -55,6 +55,9 @@ void rival_act(enum act what) {
     case MOVE:
         rival->is_name_ours = false;
         move();
+        break;
+    case CHMOD:
+        CHECK(chmod("depot/target", MODE_OF_CHMOD) == 0);
         break;
     default:
         write_in_place();

@@ -1,6 +1,7 @@
 /*
  * rival.h - a program that acts on depot/target before a given system call of the code under test, as
- * p4d, or worse, would: renames a newer version over it, removes it, moves it away, writes into it.
+ * p4d, or worse, would: renames a newer version over it, removes it, moves it away, writes into it,
+ * changes its mode.
  *
  * Versions tell themselves by size: version v is a file of v bytes. Version 1 is in the store.
  */
@@ -9,7 +10,10 @@
 
 #include "calls.h"
 
-enum act { REPLACE, REMOVE, MOVE, WRITE, ACTS };
+/* The last one is no part of random plans: nothing keeps it through other acts. */
+enum act { REPLACE, REMOVE, MOVE, WRITE, ACTS, CHMOD = ACTS };
+
+#define MODE_OF_CHMOD 0751
 
 enum { ACTS_MAX = 3, NEVER = -1 };
 
