@@ -24,7 +24,6 @@ export interface GateServiceDeps extends ShimServerDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly signal: AbortSignal;
 }
 
 export class GateService {

@@ -27,9 +27,14 @@ export interface ShimServerDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Aborted when the daemon stops. */
+  readonly signal: AbortSignal;
 }
 
-/** Answers one request, whatever happens: no request is left without its last line. */
+/**
+ * Answers one request, whatever happens: no request is left without its last line, but those
+ * that fail because the daemon stops. Their shims wait for the next daemon.
+ */
 export async function answer(
   deps: ShimServerDeps,
   gate: Gate,
@@ -46,6 +51,7 @@ export async function answer(
       deps.log.error(`cannot answer a ${op}: ${message}`);
     }
   }
+  if (deps.signal.aborted && !line.startsWith("OK")) return;
   const code = line.startsWith("OK") ? "OK" : line.split(" ")[1] ?? "UNAVAILABLE";
   deps.metrics.count("p4cache_shim_requests_total", { op, code: code as "OK" });
   gate.reply(id, line);

@@ -104,7 +104,7 @@ export class Restorer {
 
   async #measured(asked: Asked): Promise<Restored> {
     const { path } = asked;
-    const { metrics, clock, log, failedOps, locks } = this.#shares.context;
+    const { metrics, clock, log, failedOps, locks, signal } = this.#shares.context;
     const startedMs = clock.monotonicMs();
     try {
       const restored = await locks.run(path, () => restoreLocked(this.#shares, asked));
@@ -119,7 +119,8 @@ export class Restorer {
     } catch (error) {
       if (error instanceof InvariantError) throw error;
       const failure = asRestoreError(error);
-      if (failure.fault !== "NOTFOUND") {
+      // One that the daemon's end cut short is asked for again.
+      if (failure.fault !== "NOTFOUND" && !signal.aborted) {
         metrics.count("p4cache_restores_total", { result: "failure" });
         failedOps.append({
           op: "restore",

@@ -1,0 +1,46 @@
+import { deepStrictEqual } from "node:assert/strict";
+import { RestoreError } from "../engine/restore_error.ts";
+import { openEngineFixture } from "../../tests/support/engine_fixture.ts";
+import { SYSTEM_CLOCK } from "../core/clock.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { Gate, GateRequest } from "../gate/gate.ts";
+import { answer } from "./shim_server.ts";
+
+const REQUEST: GateRequest = {
+  t: "req",
+  id: 7,
+  op: "FETCH",
+  path: "a,v",
+  uid: 0,
+  gid: 0,
+  pid: 1,
+};
+
+for (const isStopping of [false, true]) {
+  Deno.test(`a restore that fails is ${isStopping ? "left to the next daemon while this one stops" : "answered"}`, async () => {
+    await using fixture = await openEngineFixture();
+    const { settings, log, metrics } = fixture.context;
+    const stop = new AbortController();
+    const replies: string[] = [];
+    const gate = { reply: (_id, line) => void replies.push(line) } as Pick<Gate, "reply">;
+    const engine: Pick<Engine, "restore"> = {
+      restore: () => {
+        if (isStopping) stop.abort();
+        return Promise.reject(new RestoreError("UNAVAILABLE", "no answer"));
+      },
+    };
+    await answer(
+      {
+        engine: engine as Engine,
+        settings,
+        clock: SYSTEM_CLOCK,
+        log,
+        metrics,
+        signal: stop.signal,
+      },
+      gate as Gate,
+      REQUEST,
+    );
+    deepStrictEqual(replies, isStopping ? [] : ["ERR UNAVAILABLE no answer"]);
+  });
+}
