@@ -127,6 +127,14 @@ async function act(
       return await vanish(context, path, entry!);
     case "put-marker":
       return putMissingMarker(context, path, entry!);
+    case "know-marker": {
+      const { stat } = plan;
+      const { outcome } = await manifest.apply(path, expected, {
+        kind: "attributes",
+        stat,
+      });
+      return outcome === "stale" ? "stale" : "attributes";
+    }
     case "orphan-marker":
       context.log.warn("a marker that the manifest does not know", shown(path));
       return "orphan-marker";
@@ -183,8 +191,11 @@ async function vanish(
       shown(path),
     );
   }
-  if (next !== null && lookAt(context, path).kind === "absent") {
-    putMissingMarker(context, path, next);
+  const look = lookAt(context, path);
+  if (next !== null && look.kind === "absent") putMissingMarker(context, path, next);
+  // The marker that took the place of the bytes: it is to be known.
+  if (next !== null && look.kind === "marker") {
+    await act(context, path, next, planObservation(next, look, MET), null);
   }
   return "vanished";
 }

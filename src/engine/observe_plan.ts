@@ -45,6 +45,8 @@ export type ObservePlan =
   | { readonly action: "vanished" }
   /** The row is evicted and its name has no marker. */
   | { readonly action: "put-marker" }
+  /** The row is evicted, and this is its marker, which it did not know by its inode. */
+  | { readonly action: "know-marker"; readonly stat: LocalStat }
   /** A marker without a row: somebody moved or copied it. */
   | { readonly action: "orphan-marker" };
 
@@ -59,7 +61,7 @@ export function planObservation(
     case "absent":
       return planAbsent(entry);
     case "marker":
-      return planMarker(entry);
+      return planMarker(entry, look.stat);
     case "elsewhere":
       return NOTHING;
     case "other":
@@ -78,9 +80,14 @@ function planAbsent(entry: FileEntry | null): ObservePlan {
   return isEvicted(entry) ? { action: "put-marker" } : { action: "vanished" };
 }
 
-function planMarker(entry: FileEntry | null): ObservePlan {
+function planMarker(entry: FileEntry | null, stat: LocalStat): ObservePlan {
   if (entry === null) return { action: "orphan-marker" };
-  return isEvicted(entry) ? NOTHING : { action: "vanished" };
+  if (!isEvicted(entry)) return { action: "vanished" };
+  const { local } = entry;
+  // Of another size or time it may be another file's, renamed while nobody watched.
+  const isUnknown = stat.ino !== local.ino && stat.sizeBytes === local.sizeBytes &&
+    stat.mtimeNs === local.mtimeNs;
+  return isUnknown ? { action: "know-marker", stat } : NOTHING;
 }
 
 function planFile(
