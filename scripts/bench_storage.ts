@@ -294,13 +294,14 @@ console.log(
   `cold open of 4 KiB from NFS | ${times} | ${(nfs.oursMs / nfs.byHandMs).toFixed(2)}`,
 );
 if (!values["skip-memory"]) {
-  const { idleMib, peakMib, seconds } = await measureDaemonMemory(
+  const { idleMib, peakMib, fileMib, seconds } = await measureDaemonMemory(
     source.endpoint,
     names,
   );
   console.log(
     `RSS of the daemon, 16 restores of ${largeMib} MiB at a time | ` +
-      `${peakMib.toFixed(0)} MiB at most, ${idleMib.toFixed(0)} MiB before | ` +
+      `${peakMib.toFixed(0)} MiB at most (${fileMib.toFixed(0)} of files), ` +
+      `${idleMib.toFixed(0)} MiB before | ` +
       `${(16 * largeMib / seconds).toFixed(0)} MiB/s`,
   );
 }

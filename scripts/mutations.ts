@@ -177,6 +177,21 @@ const MUTATIONS: readonly Mutation[] = [
     test: ["src/engine/race_test.ts", "what a writer puts into our copy"],
   },
   {
+    breaks: "restore: who comes late hears of a file that may be gone",
+    file: "src/engine/restore.ts",
+    edits: [[
+      "while (flight?.isReadable)",
+      "while (flight?.isReadable && Date.now() < 0)",
+    ]],
+    test: ["src/engine/readable_test.ts", "looks again"],
+  },
+  {
+    breaks: "restore: a file of a deleted row is told of",
+    file: "src/engine/bring_back.ts",
+    edits: [["if (isOfRow) onReadable();", "onReadable();"]],
+    test: ["src/engine/readable_test.ts", "whose row is deleted meanwhile"],
+  },
+  {
     breaks: "fairness: one user may have every place",
     file: "src/core/fair_places.ts",
     edits: [[

@@ -3,6 +3,7 @@
  */
 #include "posix.h"
 
+#include <malloc.h>
 #include <sys/prctl.h>
 
 #include "walk.h"
@@ -31,6 +32,22 @@ P4POSIX_EXPORT int p4posix_abi(int what) {
 /* Keeps other processes of the same user from reading the daemon's memory and its keys. */
 P4POSIX_EXPORT int p4posix_not_dumpable(void) {
     return result_of(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+}
+
+enum { LARGE_BYTES = 256 * 1024, TRIM_BYTES = 1024 * 1024 };
+
+/*
+ * Buffers of transfers lie in mappings of their own, which go back to the kernel as soon as they are
+ * freed. glibc would raise that bound to 32 MiB at the first one that is freed; from then on they
+ * would lie in heaps, where a small one that lives on keeps all of what was freed before it. What
+ * the start left there goes back now.
+ */
+P4POSIX_EXPORT int p4posix_bound_memory(void) {
+    if (mallopt(M_MMAP_THRESHOLD, LARGE_BYTES) != 1 || mallopt(M_TRIM_THRESHOLD, TRIM_BYTES) != 1) {
+        return -EINVAL;
+    }
+    malloc_trim(0);
+    return 0;
 }
 
 /*

@@ -12,6 +12,8 @@ const MIB = 1_048_576;
 export interface DaemonMemory {
   readonly idleMib: number;
   readonly peakMib: number;
+  /** Of files, which the kernel may drop: the executable, the manifest. At the end. */
+  readonly fileMib: number;
   readonly seconds: number;
 }
 
@@ -52,7 +54,8 @@ export async function measureDaemonMemory(
   if (failed !== undefined) {
     throw new Error(`a restore failed: ${failed.stderr}${site.log}`);
   }
-  return { idleMib, peakMib: await memoryMib(process, "VmHWM"), seconds };
+  const peakMib = await memoryMib(process, "VmHWM");
+  return { idleMib, peakMib, fileMib: await memoryMib(process, "RssFile"), seconds };
 }
 
 async function memoryMib(process: string, field: string): Promise<number> {

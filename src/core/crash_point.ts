@@ -18,6 +18,7 @@ export const CRASH_POINTS = [
   "restore/temporary-named", //  the same under the name that tells its inode
   "restore/fetched", //          whole and checked, not flushed, not in its place
   "restore/published", //        in its place, the marker gone; the row says evicted
+  "restore/readable", //         whoever waits for it has been told, or is about to be
   "restore/row-resident",
   "restore/temporary-removed",
   "evict/confirmed", //          the store has it; the file is untouched

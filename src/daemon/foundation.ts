@@ -45,6 +45,7 @@ export async function openFoundation(
   const posix = openPosix(nativeFile("libp4posix.so"));
   cleanup.use(posix);
   posix.prctlNotDumpable();
+  posix.boundMemory();
   const state = await openStateDirectory(posix, config.depotPath, config.manage);
   cleanup.defer(() => state.close());
   const manifest = await openManifestOrExplain(`${state.path}/manifest`, posix, log);

@@ -95,11 +95,15 @@ async function fetch(
   };
   const waiting = keepWaiting();
   try {
-    const { sizeBytes } = await engine.restore(path, {
-      client: { uid, pid },
-      onProgress: (doneBytes, totalBytes) => {
-        [done, total] = [doneBytes, totalBytes];
-      },
+    const sizeBytes = await new Promise<number>((resolve, reject) => {
+      // What fails after it is readable is the engine's to log: this peer has its file.
+      engine.restore(path, {
+        client: { uid, pid },
+        onReadable: resolve,
+        onProgress: (doneBytes, totalBytes) => {
+          [done, total] = [doneBytes, totalBytes];
+        },
+      }).then((restored) => resolve(restored.sizeBytes), reject);
     });
     return `OK ${sizeBytes}`;
   } finally {

@@ -59,11 +59,17 @@ export interface Wanted {
   readonly look: Look;
 }
 
+export interface Listener {
+  readonly onProgress: OnProgress;
+  /** The file has its name, durably; its row follows. */
+  readonly onReadable: () => void;
+}
+
 /** Downloads, checks, and gives the name. False if something else took it. */
 export async function bringBack(
   context: EngineContext,
   wanted: Wanted,
-  onProgress: OnProgress,
+  { onProgress, onReadable }: Listener,
 ): Promise<boolean> {
   const { posix } = context;
   const { temporary, fd, ino } = openTemporary(context);
@@ -77,7 +83,8 @@ export async function bringBack(
       attributes = attributesOf(wanted.entry, lookAt(context, wanted.path));
     }
     wasShown = true;
-    return await publish(context, wanted, { temporary, fd, fetched, attributes });
+    const ours = { temporary, fd, fetched, attributes };
+    return await publish(context, wanted, ours, onReadable);
   } catch (error) {
     const isOurs = ({ ino: found }: FileStat): boolean => found === ino;
     if (!isAt(posix, temporary, isOurs)) await settleAside(context, temporary, isOurs);
@@ -161,6 +168,7 @@ async function publish(
     readonly fetched: Fetched;
     readonly attributes: Attributes;
   },
+  onReadable: () => void,
 ): Promise<boolean> {
   const { posix, manifest } = context;
   const target = absolute(context, path);
@@ -184,6 +192,14 @@ async function publish(
     await observe(context, path, MET);
     return true;
   }
+  // Its row can wait: where it is never written, the next look finds a file for an evicted
+  // row and compares it with the store's hash, as after a death one line above. Only where
+  // that is so, and the row still stands: a file of one that is deleted is removed again.
+  const isOfRow = look.kind === "marker" && look.stat.ino === entry.local.ino &&
+    stored.hash !== null && fetched.source === "row" &&
+    manifest.get(path)?.generation === entry.generation;
+  if (isOfRow) onReadable();
+  crashPoint("restore/readable");
   const { outcome } = await manifest.apply(path, entry.generation, {
     kind: "restored",
     stat,
@@ -195,7 +211,10 @@ async function publish(
   if (outcome === "applied") return true;
   // Deleted meanwhile: what stands there is our own copy of bytes that the store has.
   if (manifest.get(path) === null && stored.hash !== null) {
-    removeOwn(context, path, ({ ino }) => ino === stat.ino);
+    // Whoever has opened it since may have written to it.
+    const isOwn = ({ ino, sizeBytes, mtimeNs }: FileStat): boolean =>
+      ino === stat.ino && sizeBytes === stat.sizeBytes && mtimeNs === stat.mtimeNs;
+    removeOwn(context, path, isOwn);
   } else await observe(context, path, MET);
   return true;
 }

@@ -34,6 +34,11 @@ export interface Restored {
 
 export interface RestoreOptions {
   readonly onProgress?: OnProgress;
+  /**
+   * A plain open() succeeds from now on, and after a power cut too; the row is still to be
+   * written. Called at most once, and not by each restore.
+   */
+  readonly onReadable?: (sizeBytes: number) => void;
   /** Who asked first; the daemon itself where nobody did. */
   readonly client?: Client;
 }
@@ -50,8 +55,11 @@ const OWN: Client = { uid: Deno.uid() ?? 0, pid: 0 };
 
 interface Flight {
   readonly result: Promise<Restored>;
-  readonly listeners: Set<OnProgress>;
+  readonly listeners: Set<Listener>;
+  isReadable: boolean;
 }
+
+type Listener = Pick<RestoreOptions, "onProgress" | "onReadable">;
 
 export class Restorer {
   readonly #shares: Shares;
@@ -79,25 +87,39 @@ export class Restorer {
    */
   async restore(
     path: DepotPath,
-    { onProgress, client = OWN }: RestoreOptions = {},
+    { onProgress, onReadable, client = OWN }: RestoreOptions = {},
   ): Promise<Restored> {
-    const flight = this.#flights.get(path) ?? this.#takeOff(path, client);
-    if (onProgress !== undefined) flight.listeners.add(onProgress);
+    let flight = this.#flights.get(path);
+    // Who was told of the file may have renamed or removed it: a newcomer looks again.
+    while (flight?.isReadable) {
+      await flight.result.catch(() => {});
+      flight = this.#flights.get(path);
+    }
+    flight ??= this.#takeOff(path, client);
+    const listener: Listener = {
+      ...onProgress !== undefined && { onProgress },
+      ...onReadable !== undefined && { onReadable },
+    };
+    flight.listeners.add(listener);
     try {
       return await flight.result;
     } finally {
-      if (onProgress !== undefined) flight.listeners.delete(onProgress);
+      flight.listeners.delete(listener);
     }
   }
 
   #takeOff(path: DepotPath, client: Client): Flight {
-    const listeners = new Set<OnProgress>();
+    const listeners = new Set<Listener>();
     const onProgress: OnProgress = (done, total) => {
-      for (const listener of listeners) listener(done, total);
+      for (const listener of listeners) listener.onProgress?.(done, total);
     };
-    const result = this.#measured({ path, client, onProgress })
+    const onReadable = (sizeBytes: number): void => {
+      flight.isReadable = true;
+      for (const listener of listeners) listener.onReadable?.(sizeBytes);
+    };
+    const result = this.#measured({ path, client, onProgress, onReadable })
       .finally(() => this.#flights.delete(path));
-    const flight = { result, listeners };
+    const flight: Flight = { result, listeners, isReadable: false };
     this.#flights.set(path, flight);
     return flight;
   }
@@ -141,6 +163,7 @@ interface Asked {
   readonly path: DepotPath;
   readonly client: Client;
   readonly onProgress: OnProgress;
+  readonly onReadable: (sizeBytes: number) => void;
 }
 
 /** The name of a file that is restored may get its marker back, or another, meanwhile. */
@@ -160,7 +183,7 @@ async function restoreLocked(shares: Shares, asked: Asked): Promise<Restored> {
 /** Null if something else was at the name in the end than at the beginning. */
 async function restoreAsItIs(
   { context, space, recall, places }: Shares,
-  { path, client, onProgress }: Asked,
+  { path, client, onProgress, onReadable }: Asked,
 ): Promise<Restored | null> {
   const look = lookAt(context, path);
   if (look.kind === "file") {
@@ -207,7 +230,11 @@ async function restoreAsItIs(
   const bring = (): Promise<boolean> =>
     space.reserve(
       sizeBytes,
-      () => bringBack(context, { path, entry, stored, look }, onProgress),
+      () =>
+        bringBack(context, { path, entry, stored, look }, {
+          onProgress,
+          onReadable: () => onReadable(sizeBytes),
+        }),
     );
   const isBack = await places.run(client, () => recall.run(client.uid, sizeBytes, bring));
   return isBack ? { sizeBytes, wasEvicted: true } : null;

@@ -325,6 +325,10 @@ export class LoadedPosix implements Posix, LeafPages {
   prctlNotDumpable(): void {
     checked("become undumpable", "", this.#calls.p4posix_not_dumpable());
   }
+
+  boundMemory(): void {
+    checked("bound the memory", "", this.#calls.p4posix_bound_memory());
+  }
 }
 
 function checked(op: string, path: BytePath, result: number): number {

@@ -173,6 +173,8 @@ export interface Posix extends Disposable {
   openWalk(root: BytePath, options?: WalkOptions): Walk;
   /** Keeps other processes of this user from reading our memory. */
   prctlNotDumpable(): void;
+  /** Memory of large buffers that were freed goes back to the kernel, now and from now on. */
+  boundMemory(): void;
   /** Unloads the library. No call may be under way, no walk open. */
   [Symbol.dispose](): void;
 }

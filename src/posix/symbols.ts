@@ -8,7 +8,7 @@
  */
 
 /** Must equal P4POSIX_ABI_VERSION. */
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 
 /** `p4posix_abi(index)` gives these: version, then the bytes of each shared layout. */
 export const ABI: readonly number[] = [ABI_VERSION, 96, 32, 40, 32, 112, 48];
@@ -16,6 +16,7 @@ export const ABI: readonly number[] = [ABI_VERSION, 96, 32, 40, 32, 112, 48];
 export const SYMBOLS = {
   p4posix_abi: { parameters: ["i32"], result: "i32" },
   p4posix_not_dumpable: { parameters: [], result: "i32" },
+  p4posix_bound_memory: { parameters: [], result: "i32" },
 
   p4posix_lstat: { parameters: ["buffer", "buffer"], result: "i32" },
   p4posix_fstat: { parameters: ["i32", "buffer"], result: "i32" },

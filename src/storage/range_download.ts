@@ -4,8 +4,9 @@
  * The shared driver of the cloud stores: they only open a range. It pins every request
  * after the first to the ETag of the first, so that all bytes are of one object; fetches
  * a range that broke again from where it broke, as long as each try brings bytes; and
- * gathers what comes into writes of 1 MiB, one of which is under way while the next fills.
- * Memory: 2.5 MiB for each range in flight; one for each download, and so many more for all together as the caller has places.
+ * gathers what comes into writes of 512 KiB, one of which is under way while the next fills.
+ * Memory: 1.5 MiB for each range in flight, of which there is one for each download, and so
+ * many more for all together as the caller has places.
  *
  * @module
  */
@@ -16,7 +17,6 @@ import type { Body } from "./http/body.ts";
 import { Places } from "./limiting_backend.ts";
 import { OrderedHash } from "./ordered_hash.ts";
 import { type ByteRange, planRanges } from "./plan_ranges.ts";
-import { TRANSFER_CHUNK_BYTES } from "./source_reader.ts";
 import { StorageError, type StorageFault } from "./storage_error.ts";
 
 /** What a store answers to a request for an object, or for a range of it. */
@@ -54,14 +54,22 @@ export interface DownloadTools {
   readonly clock: Clock;
   /** For every range in flight but the first of each download. */
   readonly furtherRanges: Places;
+  readonly pieces: PieceMemories;
 }
 
 /** Ranges in flight in a backend, beside the one of each download. */
 const FURTHER_RANGES_MAX = 8;
 
 /** Of one backend, for all its downloads. */
-export function downloadTools(clock: Clock): DownloadTools {
-  return { clock, furtherRanges: new Places(FURTHER_RANGES_MAX) };
+export function downloadTools(
+  clock: Clock,
+  furtherRanges = new Places(FURTHER_RANGES_MAX),
+): DownloadTools {
+  return {
+    clock,
+    furtherRanges,
+    pieces: new PieceMemories(),
+  };
 }
 
 export async function downloadInRanges(
@@ -100,12 +108,11 @@ class RangeDownload {
   readonly #openRange: OpenRange;
   readonly #clock: Clock;
   readonly #furtherRanges: Places;
+  readonly #pieces: PieceMemories;
   readonly #stop: AbortController;
   readonly #signal: AbortSignal;
   #info: ObjectInfo | null = null;
   #hash: OrderedHash | null = null;
-  /** Of ranges that are over, for those to come. */
-  readonly #memory: PieceMemory[] = [];
   #doneBytes = 0;
   #toldAtMs = 0;
 
@@ -120,6 +127,7 @@ class RangeDownload {
     this.#openRange = openRange;
     this.#clock = tools.clock;
     this.#furtherRanges = tools.furtherRanges;
+    this.#pieces = tools.pieces;
     this.#stop = stop;
     this.#signal = signal;
   }
@@ -199,7 +207,7 @@ class RangeDownload {
     let offset = range.start;
     let answer = opened;
     let writing = Promise.resolve();
-    const memory = this.#memory.pop() ?? new PieceMemory();
+    const pieces = this.#pieces.take(range.end - range.start);
     for (let resumeCount = 0;; resumeCount++) {
       const from = offset;
       try {
@@ -207,7 +215,7 @@ class RangeDownload {
         for await (
           const bytes of gathered(
             answer.body,
-            memory.pair(range.end - offset),
+            pieces,
             this.#signal,
           )
         ) {
@@ -225,7 +233,7 @@ class RangeDownload {
         }
         await writing;
         if (offset === range.end) {
-          this.#memory.push(memory);
+          this.#pieces.give(pieces);
           return;
         }
         throw this.#error(
@@ -277,33 +285,48 @@ class RangeDownload {
   }
 }
 
+/** Two, one of which is written while the other fills. */
+type Pieces = readonly [Uint8Array, Uint8Array];
+
+/** Larger ones would cost memory in each range, and fewer calls. */
+const PIECE_BYTES = 524_288;
+
+/** As many as ranges are in flight in a busy daemon. */
+const FREE_PIECES_MAX = 32;
+
 /**
- * Two pieces, one of which is written while the other fills. They serve all ranges of a
- * worker: memory that is new for each waits for the collector by the hundreds of MiB.
+ * Memory of ranges that are over, for those to come, of all downloads: memory that is new
+ * for each waits for the collector by the hundreds of MiB, and downloads that keep their own
+ * end with as many each as they ever had ranges in flight.
  */
-class PieceMemory {
-  #pieces: [Uint8Array, Uint8Array] = [new Uint8Array(0), new Uint8Array(0)];
+class PieceMemories {
+  readonly #free: Pieces[] = [];
 
   /** @param bytesWanted A small object needs no large pieces. */
-  pair(bytesWanted: number): [Uint8Array, Uint8Array] {
-    const size = Math.max(1, Math.min(TRANSFER_CHUNK_BYTES, bytesWanted));
-    if (this.#pieces[0].length < size) {
-      // What fits one piece never comes to the second.
-      const further = bytesWanted > size ? size : 1;
-      this.#pieces = [new Uint8Array(size), new Uint8Array(further)];
+  take(bytesWanted: number): Pieces {
+    if (bytesWanted > PIECE_BYTES) {
+      return this.#free.pop() ??
+        [new Uint8Array(PIECE_BYTES), new Uint8Array(PIECE_BYTES)];
     }
-    return this.#pieces;
+    // What fits one piece never comes to the second.
+    return [new Uint8Array(Math.max(1, bytesWanted)), new Uint8Array(1)];
+  }
+
+  /** Not after a failure: a write may be under way. */
+  give(pieces: Pieces): void {
+    const isWhole = pieces[1].length === PIECE_BYTES;
+    if (isWhole && this.#free.length < FREE_PIECES_MAX) this.#free.push(pieces);
   }
 }
 
 /**
- * The body in pieces of 1 MiB, because each piece costs a hash call and a write. A body
+ * The body in pieces, because each piece costs a hash call and a write. A body
  * that breaks is first given as far as it came, so that a resume need not fetch it again.
  * A piece's memory is used again for the one after the next.
  */
 async function* gathered(
   body: Body,
-  pieces: readonly [Uint8Array, Uint8Array],
+  pieces: Pieces,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   let [piece, other] = pieces;

@@ -244,7 +244,7 @@ Deno.test("downloads share the places of their further ranges", async () => {
     const { start, end } = request.range!;
     return { info: infoOf(bytes), body: bodyOf(bytes.subarray(start, end)) };
   };
-  const tools = { clock: new FakeClock(), furtherRanges: new Places(2) };
+  const tools = downloadTools(new FakeClock(), new Places(2));
   await Promise.all(Array.from({ length: 5 }, async () => {
     const target = new MemoryTarget();
     const request = { key: KEY, target, sizeBytes: bytes.length };
@@ -262,7 +262,7 @@ Deno.test("a download that is whole does not wait for places of others", async (
   const other = furtherRanges.run(() => gate.promise);
   const target = new MemoryTarget();
   const request = { key: KEY, target, sizeBytes: bytes.length };
-  const tools = { clock: new FakeClock(), furtherRanges };
+  const tools = downloadTools(new FakeClock(), furtherRanges);
   await downloadInRanges(request, TUNING, openRange, tools);
   target.expect(bytes);
   gate.resolve();

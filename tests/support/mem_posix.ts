@@ -513,6 +513,8 @@ export class MemPosix implements Posix {
 
   prctlNotDumpable(): void {}
 
+  boundMemory(): void {}
+
   // ---- helpers ----
 
   /** A call on another thread: others act before it and after it. */

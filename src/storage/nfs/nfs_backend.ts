@@ -245,20 +245,27 @@ class NfsBackend implements StorageBackend {
     if ((request.versionId ?? null) !== null) {
       throw fault("invalid", "download", key, "a directory keeps no versions");
     }
-    const info = await this.#describe("download", key, signal);
-    if (info === null) {
+    const looked = await this.#look("download", key, signal);
+    if (looked === null) {
       throw fault("not-found", "download", key, "there is no such object");
-    }
-    if ((request.ifMatch ?? info.etag) !== info.etag) {
-      throw fault("precondition", "download", key, `it is ${info.etag}`);
     }
     const path = this.#pathOf("download", key);
     const reading = { operation: "download" as const, key, path, clock: this.#clock };
+    // Each call is a way to the server and back, and most objects are small.
+    const describing = this.#infoOf(key, looked, signal);
+    describing.catch(() => {});
+    if ((request.ifMatch ?? null) !== null) {
+      const { etag } = await describing;
+      if (request.ifMatch !== etag) {
+        throw fault("precondition", "download", key, `it is ${etag}`);
+      }
+    }
     const { hash, stat } = await readWhole(this.#directory, {
       ...reading,
       request,
       signal,
     });
+    const info = await describing;
     if (stat.size !== info.sizeBytes) {
       throw fault("corrupt", "download", key, "it changed while it was read");
     }
@@ -287,6 +294,16 @@ class NfsBackend implements StorageBackend {
     key: ObjectKey,
     signal: AbortSignal | undefined,
   ): Promise<ObjectInfo | null> {
+    const stat = await this.#look(operation, key, signal);
+    return stat === null ? null : await this.#infoOf(key, stat, signal);
+  }
+
+  /** Null if there is no such object. */
+  async #look(
+    operation: StorageOperation,
+    key: ObjectKey,
+    signal: AbortSignal | undefined,
+  ): Promise<Deno.FileInfo | null> {
     const stat = await this.#directory.lstat(this.#pathOf(operation, key), signal);
     if (stat === null || stat.isDirectory) {
       await this.#directory.checkMounted(operation, key, signal);
@@ -295,6 +312,14 @@ class NfsBackend implements StorageBackend {
     if (!stat.isFile) {
       throw fault("invalid", operation, key, "it is not a regular file");
     }
+    return stat;
+  }
+
+  async #infoOf(
+    key: ObjectKey,
+    stat: Deno.FileInfo,
+    signal: AbortSignal | undefined,
+  ): Promise<ObjectInfo> {
     const text = await this.#directory.readText(this.#sidecarOf(key), signal);
     const metadata = text === null ? null : decodeSidecar(text, fileOf(stat));
     return infoOf(key, stat, metadata);

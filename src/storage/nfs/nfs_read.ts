@@ -35,13 +35,16 @@ export async function readWhole(
   const { operation, key, path, request, signal } = reading;
   const file = await directory.openRead(path, signal);
   try {
-    const stat = await directory.stat(file, signal);
-    const wanted = request?.sizeBytes ?? stat.size;
-    if (stat.size !== wanted) {
+    const looking = directory.stat(file, signal);
+    const wanted = request?.sizeBytes ?? (await looking).size;
+    const stated = looking.then((stat) => {
+      if (stat.size === wanted) return stat;
       const detail = `it has ${stat.size} bytes, ${wanted} are wanted`;
       throw fault("corrupt", operation, key, detail);
-    }
-    const hash = await readInto(directory, file, stat.size, reading);
+    });
+    stated.catch(() => {});
+    const hash = await readInto(directory, file, { wanted, stated }, reading);
+    const stat = await stated;
     if (hash === null) {
       throw fault("corrupt", operation, key, `it ended before its ${stat.size} bytes`);
     }
@@ -52,13 +55,18 @@ export async function readWhole(
 }
 
 /**
- * Null if the file ends before `total` bytes. The next chunk is fetched while this one is
- * hashed and written: mount and local disk work at the same time.
+ * Null if the file ends before the bytes that are wanted. The first chunk is fetched while
+ * the file is asked for its size, and each next one while this one is hashed and written:
+ * mount and local disk work at the same time.
  */
 async function readInto(
   directory: NfsDirectory,
   file: Deno.FsFile,
-  total: number,
+  { wanted: total, stated }: {
+    readonly wanted: number;
+    /** Nothing is given away before it says that the file is as long as wanted. */
+    readonly stated: Promise<unknown>;
+  },
   { request, clock, signal }: Reading,
 ): Promise<string | null> {
   const hasher = createContentHasher();
@@ -74,6 +82,7 @@ async function readInto(
   let toldAtMs = clock.monotonicMs();
   let offset = 0;
   let next = total === 0 ? null : fetchInto(buffers[0], 0);
+  await stated;
   for (let turn = 0; next !== null; turn ^= 1) {
     const count = await next;
     if (count === null) return null;
