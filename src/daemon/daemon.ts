@@ -164,6 +164,7 @@ class Daemon {
       signal: this.#stop.signal,
     }));
     run(this.#watchConfig(gate, engine));
+    if (watch !== null) run(watch.watchManifest(this.#parts.manifest));
     await this.#writePidFile();
     log.info(this.#license.banner());
     log.info("ready", { version: options.version, depot: this.#config.depotPath });
@@ -428,6 +429,7 @@ class Daemon {
     this.#metrics.count("p4cache_rescans_total", { reason: "startup" });
     const report = await engine.scan(reason, () => this.#scanPace());
     this.#scan = report.stopped === null ? "scanned" : "stopped";
+    if (report.failing > 0) this.#watch?.requestRescan("lost");
     if (report.stopped !== null) return log.error(`the scan stopped: ${report.stopped}`);
     this.#metrics.count("p4cache_unmanaged_long_paths_total", {}, report.unmanageable);
     crashPoint("scan/finished");

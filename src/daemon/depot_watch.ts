@@ -1,7 +1,7 @@
 /**
  * Feeds what the watcher reports to the engine, proves at the start that reports arrive at
  * all, starts the helper again when it dies, and scans after anything that may have been
- * missed: an overflow, a lost event, a restart.
+ * missed: an overflow, a lost event, a restart, a time in which the manifest could not be written.
  *
  * @module
  */
@@ -11,6 +11,7 @@ import type { Clock } from "../core/clock.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { LookReason } from "../engine/observe_plan.ts";
+import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import type { WatchEvent } from "../wire/watch_message.ts";
@@ -22,6 +23,7 @@ import { messageOf } from "./state_directory.ts";
 const OWN = ".p4cache/";
 const CANARY_MS_MAX = 10_000;
 const CATCH_UP_MS = 100;
+const MANIFEST_LOOK_MS = 5_000;
 /** Events taken in at a time. */
 const IN_FLIGHT_MAX = 512;
 
@@ -284,6 +286,28 @@ export class DepotWatch {
     }
   }
 
+  /**
+   * What was done on the disk while the manifest could not be written is not in it: asks for a
+   * scan once it can be written again. Until the signal aborts.
+   */
+  async watchManifest(
+    manifest: Pick<Manifest, "failedChanges" | "setMeta">,
+  ): Promise<void> {
+    const { signal, clock } = this.#deps;
+    for (let known = manifest.failedChanges(); !signal.aborted;) {
+      await clock.sleep(MANIFEST_LOOK_MS, signal).catch(() => {});
+      if (signal.aborted || manifest.failedChanges() === known) continue;
+      try {
+        await manifest.setMeta("written_again_ms", `${clock.nowMs()}`);
+      } catch (error) {
+        if (error instanceof ManifestError) continue;
+        throw error;
+      }
+      known = manifest.failedChanges();
+      this.requestRescan("manifest");
+    }
+  }
+
   requestRescan(reason: RescanReason): void {
     this.#deps.metrics.count("p4cache_rescans_total", { reason });
     this.#isRescanWanted = true;
@@ -299,7 +323,11 @@ export class DepotWatch {
       this.#isRescanWanted = false;
       this.#isRescanning = true;
       try {
-        await engine.scan(RESCAN);
+        const { failing } = await engine.scan(RESCAN);
+        if (failing > 0) {
+          log.error("a scan could not look at everything and is done again", { failing });
+          this.#isRescanWanted = true;
+        }
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof Error && error.name === "InvariantError") throw error;
@@ -315,7 +343,7 @@ export class DepotWatch {
 }
 
 /** Why the depot is scanned. */
-export type RescanReason = "overflow" | "lost" | "helper" | "requested";
+export type RescanReason = "overflow" | "lost" | "helper" | "manifest" | "requested";
 
 /** While the daemon runs, a write whose event was lost is still a write. */
 const RESCAN: LookReason = { source: "scan", trustsDifference: true };

@@ -2,6 +2,7 @@ import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { ManualClock } from "../../tests/support/manual_clock.ts";
 import { bytePathOf } from "../core/names.ts";
 import type { ScanReport } from "../engine/scan.ts";
+import { ManifestError } from "../manifest/manifest.ts";
 import { createMemoryLogger } from "../obs/logger.ts";
 import { createMetrics, type Metrics } from "../obs/metrics.ts";
 import type { WatchEvent } from "../wire/watch_message.ts";
@@ -14,6 +15,7 @@ const REPORT: ScanReport = {
   actions: {},
   unmanageable: 0,
   unreadable: 0,
+  failing: 0,
   stopped: null,
 };
 
@@ -50,13 +52,14 @@ class FakeWatcher implements Watcher {
 }
 
 interface Watched {
+  readonly watch: DepotWatch;
   readonly clock: ManualClock;
   readonly metrics: Metrics;
   readonly watchers: FakeWatcher[];
   /** What the engine was told, in order. */
   readonly calls: string[];
   /** Ends the scan that is under way. */
-  endScan(): void;
+  endScan(failing?: number): void;
   stop(): Promise<void>;
 }
 
@@ -98,11 +101,12 @@ async function watched(): Promise<Watched> {
   await watch.open();
   const running = watch.run();
   return {
+    watch,
     clock,
     metrics,
     watchers,
     calls,
-    endScan: () => scan.resolve(REPORT),
+    endScan: (failing = 0) => scan.resolve({ ...REPORT, failing }),
     async stop(): Promise<void> {
       ended.abort(new Error("the test is over"));
       scan.resolve(REPORT);
@@ -203,4 +207,44 @@ Deno.test("a helper that dies is started again at growing distances, and the dep
     2,
   );
   await stop();
+});
+
+Deno.test("a scan that could not look at everything is done again after the cooldown", async () => {
+  const { watch, clock, calls, endScan, stop } = await watched();
+  watch.requestRescan("lost");
+  await clock.advance(0);
+  endScan(1);
+  await clock.advance(COOLDOWN_SECS * 1000);
+  deepStrictEqual(calls, ["scan", "scan"]);
+  endScan();
+  await clock.advance(COOLDOWN_SECS * 2000);
+  deepStrictEqual(calls, ["scan", "scan"]);
+  await stop();
+});
+
+Deno.test("changes that the manifest could not take lead to one scan, when it can again", async () => {
+  const { watch, clock, calls, endScan, stop } = await watched();
+  let failed = 0;
+  let isWritable = true;
+  const watching = watch.watchManifest({
+    failedChanges: () => failed,
+    setMeta: () => {
+      if (isWritable) return Promise.resolve();
+      failed += 1;
+      return Promise.reject(new ManifestError("full", "no room"));
+    },
+  });
+  await clock.advance(60_000);
+  isWritable = false;
+  failed = 1;
+  await clock.advance(60_000);
+  deepStrictEqual(calls, []);
+  isWritable = true;
+  await clock.advance(60_000);
+  deepStrictEqual(calls, ["scan"]);
+  endScan();
+  await clock.advance(60_000);
+  deepStrictEqual(calls, ["scan"]);
+  await stop();
+  await watching;
 });

@@ -41,8 +41,10 @@ export interface ScanReport {
   readonly actions: Readonly<Partial<Record<Observed, number>>>;
   /** Paths over the length limit, or with a line feed: not managed. */
   readonly unmanageable: number;
-  /** Directories and files that could not be looked at. */
+  /** Directories and files that may not be looked at. */
   readonly unreadable: number;
+  /** Those that could not be looked at just now, as on a failing disk: to be scanned again. */
+  readonly failing: number;
   /** Set if the scan stopped early, and why. */
   readonly stopped: string | null;
 }
@@ -63,10 +65,14 @@ export async function scanDepot(
   return pass;
 }
 
+/** Not permitted, or gone meanwhile. */
+const LASTING: readonly string[] = ["EACCES", "EPERM", "ENOENT", "ENOTDIR"];
+
 class ScanPass implements ScanReport {
   filesSeen = 0;
   unmanageable = 0;
   unreadable = 0;
+  failing = 0;
   stopped: string | null = null;
   readonly actions: Partial<Record<Observed, number>> = {};
   readonly #context: EngineContext;
@@ -125,7 +131,8 @@ class ScanPass implements ScanReport {
     const changes: Promise<void>[] = [];
     for (const found of batch) {
       if (found.kind === "unreadable") {
-        this.unreadable += 1;
+        if (LASTING.includes(found.code)) this.unreadable += 1;
+        else this.failing += 1;
         continue;
       }
       if (found.dev !== this.#context.device) {

@@ -209,6 +209,7 @@ export type MetaName =
   | "depot_device" //       st_dev of the depot root
   | "scan_finished_ms" //   the last whole scan
   | "boot_id" //            of the machine, at the last session
+  | "written_again_ms" //  the last time that the manifest could be written after it could not
   | "recalls" //          bytes that users had restored today
   | "failed_deletes_drained"; // position in shim-failed-deletes.log
 
@@ -334,6 +335,9 @@ export interface Manifest {
    * well. Reads go on; each change is tried, and fails by itself.
    */
   trouble(): ManifestTrouble | null;
+
+  /** How many groups of changes could not be written since it was opened. */
+  failedChanges(): number;
 
   /**
    * No row gets a generation of `floor` or less from here on: what the store has may be of

@@ -65,6 +65,7 @@ export class ManifestStore implements Manifest {
   readonly #lists: RowLists;
   #ledger: Ledger;
   #trouble: ManifestTrouble | null = null;
+  #failedChanges = 0;
   #isClosed = false;
 
   /** The tables must be there. @throws {ManifestError} `damaged` */
@@ -89,6 +90,7 @@ export class ManifestStore implements Manifest {
       if (error instanceof ManifestError) {
         const sinceMs = this.#trouble?.sinceMs ?? this.#deps.clock.nowMs();
         this.#trouble = { error, sinceMs };
+        this.#failedChanges += 1;
       }
       throw error;
     }
@@ -368,6 +370,10 @@ export class ManifestStore implements Manifest {
 
   raiseGenerations(floor: number): Promise<void> {
     return this.#change((group) => group.raiseGenerations(floor));
+  }
+
+  failedChanges(): number {
+    return this.#failedChanges;
   }
 
   trouble(): ManifestTrouble | null {

@@ -226,7 +226,9 @@ export const METRICS = {
   p4cache_rescans_total: {
     kind: "counter",
     help: "Walks of the whole depot, by what asked for them.",
-    labels: { reason: ["startup", "overflow", "lost", "helper", "requested"] },
+    labels: {
+      reason: ["startup", "overflow", "lost", "helper", "manifest", "requested"],
+    },
   },
   p4cache_helper_restarts_total: {
     kind: "counter",
