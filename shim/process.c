@@ -37,32 +37,56 @@ static int ready_to_run(const char *function, int dirfd, const char *path, int a
     return verdict > 0 ? verdict : 0;
 }
 
-#define FAIL_UNLESS_READY(name, dirfd, at_flags) \
+/* The kernel refused to run it: whether to call again, else errno is final. A marker gives EACCES,
+ * and one that was just restored may have been evicted again. */
+static bool is_runnable_now(const char *function, int dirfd, const char *path, int at_flags,
+                            int attempt) {
+    if (errno != EACCES || !p4shim_is_on() || path == NULL || searches_path(function, path)) {
+        return false;
+    }
+    if (attempt == P4SHIM_ATTEMPTS_MAX) {
+        struct stat st;
+        const bool is_marker =
+            sys_fstatat(dirfd, path, &st, at_flags) == 0 && S_ISSOCK(st.st_mode);
+        errno = is_marker ? EIO : EACCES;
+        return false;
+    }
+    const int verdict = p4shim_restore_before(dirfd, path, at_flags);
+    if (verdict > 0) {
+        errno = verdict;
+    }
+    return verdict == P4SHIM_AGAIN;
+}
+
+#define RUN(name, dirfd, at_flags, call) \
     const int why = ready_to_run(#name, dirfd, path, at_flags); \
     if (why != 0) { \
         errno = why; \
         return -1; \
-    }
+    } \
+    int rc = call; \
+    for (int attempt = 1; is_runnable_now(#name, dirfd, path, at_flags, attempt); attempt++) { \
+        rc = call; \
+    } \
+    return rc;
 
 #define MAKE_EXECVE(name) \
     P4SHIM_HOOK(EXECVE, name) { \
         P4SHIM_FIND_OR(name, -1) \
-        FAIL_UNLESS_READY(name, AT_FDCWD, 0) \
-        return p4shim_real.name(path, argv, envp); \
+        RUN(name, AT_FDCWD, 0, p4shim_real.name(path, argv, envp)) \
     }
 
 #define MAKE_EXECV(name) \
     P4SHIM_HOOK(EXECV, name) { \
         P4SHIM_FIND_OR(name, -1) \
-        FAIL_UNLESS_READY(name, AT_FDCWD, 0) \
-        return p4shim_real.name(path, argv); \
+        RUN(name, AT_FDCWD, 0, p4shim_real.name(path, argv)) \
     }
 
 #define MAKE_EXECVEAT(name) \
     P4SHIM_HOOK(EXECVEAT, name) { \
         P4SHIM_FIND_OR(name, -1) \
-        FAIL_UNLESS_READY(name, dirfd, flags & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) \
-        return p4shim_real.name(dirfd, path, argv, envp, flags); \
+        RUN(name, dirfd, flags & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH), \
+            p4shim_real.name(dirfd, path, argv, envp, flags)) \
     }
 
 /* The list form becomes the vector form, on the stack, as libc does it. */
@@ -98,23 +122,32 @@ static size_t count_arguments(const char *first, va_list *list) {
     P4SHIM_HOOK(EXECL, name) { \
         TAKE_ARGUMENTS((void)0) \
         P4SHIM_FIND_OR(name, -1) \
-        FAIL_UNLESS_READY(name, AT_FDCWD, 0) \
-        return VECTOR_FORM(name)(path, argv); \
+        RUN(name, AT_FDCWD, 0, VECTOR_FORM(name)(path, argv)) \
     }
 
 #define MAKE_EXECLE(name) \
     P4SHIM_HOOK(EXECLE, name) { \
         TAKE_ARGUMENTS(char *const *envp = va_arg(list, char *const *)) \
         P4SHIM_FIND_OR(name, -1) \
-        FAIL_UNLESS_READY(name, AT_FDCWD, 0) \
-        return VECTOR_FORM(name)(path, argv, envp); \
+        RUN(name, AT_FDCWD, 0, VECTOR_FORM(name)(path, argv, envp)) \
     }
 
 #define MAKE_SPAWN(name) \
     P4SHIM_HOOK(SPAWN, name) { \
         P4SHIM_FIND_OR(name, ENOSYS) \
-        const int why = ready_to_run(#name, AT_FDCWD, path, 0); \
-        return why != 0 ? why : p4shim_real.name(pid, path, actions, attributes, argv, envp); \
+        int why = ready_to_run(#name, AT_FDCWD, path, 0); \
+        if (why != 0) { \
+            return why; \
+        } \
+        const int saved = errno; \
+        why = p4shim_real.name(pid, path, actions, attributes, argv, envp); \
+        for (int attempt = 1; (errno = why, is_runnable_now(#name, AT_FDCWD, path, 0, attempt)); \
+             attempt++) { \
+            why = p4shim_real.name(pid, path, actions, attributes, argv, envp); \
+        } \
+        why = errno; \
+        errno = saved; \
+        return why; \
     }
 
 static __attribute__((noinline)) void before_dlopen(const char *path) {

@@ -72,11 +72,14 @@ export async function bringBack(
   { onProgress, onReadable }: Listener,
 ): Promise<boolean> {
   const { posix } = context;
-  const { temporary, fd, ino } = openTemporary(context);
+  const { temporary, fd: writeFd, ino } = openTemporary(context);
+  let fd: number | null = null;
   let attributes = attributesOf(wanted.entry, wanted.look);
   let wasShown = false;
   try {
-    const fetched = await fetchContent(context, wanted, fd, onProgress);
+    const filled = await fill(context, wanted, { temporary, fd: writeFd }, onProgress);
+    const { fetched } = filled;
+    fd = filled.fd;
     crashPoint("restore/fetched");
     // Also what p4d did to its marker while the bytes were on their way.
     if (wanted.look.kind === "marker") {
@@ -90,7 +93,7 @@ export async function bringBack(
     if (!isAt(posix, temporary, isOurs)) await settleAside(context, temporary, isOurs);
     throw error;
   } finally {
-    posix.close(fd);
+    if (fd !== null) posix.close(fd);
     // Only what we wrote ourselves: an exchange may have left somebody else's file there.
     const left = posix.lstat(temporary);
     if (left?.ino === ino) {
@@ -101,6 +104,30 @@ export async function bringBack(
       } else posix.unlink(temporary);
     }
     crashPoint("restore/temporary-removed");
+  }
+}
+
+/**
+ * Fills the file, and ends writing before it has its name: execve of one that is open for
+ * writing fails with ETXTBSY. The caller closes what is read by from then on. It is opened
+ * before the first write, so that its fsync tells of every error since.
+ */
+async function fill(
+  context: EngineContext,
+  wanted: Wanted,
+  { temporary, fd: writeFd }: Pick<Temporary, "temporary" | "fd">,
+  onProgress: OnProgress,
+): Promise<{ readonly fetched: Fetched; readonly fd: number }> {
+  const { posix } = context;
+  let fd: number | null = null;
+  try {
+    fd = posix.openRead(temporary);
+    return { fetched: await fetchContent(context, wanted, writeFd, onProgress), fd };
+  } catch (error) {
+    if (fd !== null) posix.close(fd);
+    throw error;
+  } finally {
+    posix.close(writeFd);
   }
 }
 

@@ -132,6 +132,7 @@ export class Engine {
     const { manifest, clock, settings } = this.#context;
     if (isDirectory) {
       await manifest.moveTree(from, to, clock.nowMs());
+      for (const path of this.#context.putBack.below(from)) this.#removeStrayMarker(path);
       return;
     }
     const { manage } = settings();

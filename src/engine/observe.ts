@@ -46,16 +46,20 @@ export async function observe(
   reason: LookReason,
   writerUid: number | null = null,
 ): Promise<Observed> {
-  let hasWaited = false;
+  let waitedFor: number | null = null;
   for (;;) {
     const entry = context.manifest.get(path);
     const look = lookAt(context, path);
     let plan = planObservation(entry, look, reason);
-    if (look.kind === "absent" && plan.action !== "nothing" && !hasWaited) {
-      if (reason.source === "event") return "nothing";
-      await context.eventsUntilNow();
-      hasWaited = true;
-      continue;
+    if (look.kind === "absent" && plan.action !== "nothing" && entry !== null) {
+      // Another row than the one that was waited for may have come with a rename, and its file
+      // have left the name by one that is not told yet.
+      if (waitedFor !== entry.generation) {
+        if (reason.source === "event") return "nothing";
+        waitedFor = entry.generation;
+        await context.eventsUntilNow();
+        continue;
+      }
     }
     if (plan.action === "compare") {
       plan = await compare(context, path, entry!, plan.stat, reason);

@@ -28,4 +28,9 @@ export class PutBackMarkers {
   has(path: DepotPath, ino: bigint): boolean {
     return this.#inodes.get(path) === ino;
   }
+
+  /** The names below a directory. */
+  below(directory: DepotPath): DepotPath[] {
+    return [...this.#inodes.keys()].filter((path) => path.startsWith(`${directory}/`));
+  }
 }

@@ -77,6 +77,26 @@ Deno.test("a file that is written in place right after its restore is not taken 
   strictEqual(await fixture.read("a,v"), "two");
 });
 
+Deno.test("a program can be run as soon as its file has its name", async () => {
+  await using fixture = await openEngineFixture();
+  const path = fixture.path("tool,v");
+  await fixture.write("tool,v", "#!/bin/sh\necho ran\n");
+  await Deno.chmod(`${fixture.root}/tool,v`, 0o755);
+  await observe(fixture.context, path, REPORTED);
+  strictEqual(await upload(fixture.context, path), "uploaded");
+  strictEqual(await evict(fixture.context, path), "evicted");
+  const original = fixture.posix.publish.bind(fixture.posix);
+  let output = "";
+  fixture.posix.publish = async (publication) => {
+    const published = await original(publication);
+    const { stdout } = await new Deno.Command(`${fixture.root}/tool,v`).output();
+    output = new TextDecoder().decode(stdout);
+    return published;
+  };
+  strictEqual((await fixture.restorer.restore(path)).wasEvicted, true);
+  strictEqual(output, "ran\n");
+});
+
 Deno.test("a DELETE takes along the marker that a look put back meanwhile", async () => {
   await using fixture = await openEngineFixture();
   const path = fixture.path("a,v");

@@ -11,7 +11,7 @@ import {
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
-import { observe, REPORTED } from "./observe.ts";
+import { MET, observe, REPORTED } from "./observe.ts";
 import { scanDepot } from "./scan.ts";
 import { upload } from "./upload.ts";
 
@@ -118,3 +118,58 @@ for (const evicted of [[], ["a,v"], ["a,v", "b,v"]]) {
     ]);
   });
 }
+
+Deno.test("a file that came with its directory and left again at once is not put back under that name", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, manifest, posix } = fixture;
+  const engine = new Engine(fixture.context);
+  const path = fixture.path("s/1.1,v");
+  await stored(fixture, "s/1.1,v", "one");
+  await stored(fixture, "n/1.1,v", "two");
+  for (const name of ["s/1.1,v", "n/1.1,v"]) {
+    strictEqual(await evict(fixture.context, fixture.path(name)), "evicted");
+  }
+  const told = { ino: null, writerUid: 0 };
+  const [s, n] = [fixture.path("s"), fixture.path("n")];
+  const events: (() => Promise<unknown>)[] = [];
+  const eventsUntilNow = async (): Promise<void> => {
+    for (const event of events.splice(0)) await event();
+    if (posix.lstat(`${root}/n`) === null) return;
+    // While the first renames are taken in, others are made.
+    await Deno.rename(`${root}/n`, `${root}/s`);
+    await Deno.rename(`${root}/s/1.1,v`, `${root}/c,v`);
+    events.push(() =>
+      engine.renamed({ from: path, to: fixture.path("c,v"), isDirectory: false, ...told })
+    );
+    await engine.renamed({ from: n, to: s, isDirectory: true, ...told });
+  };
+  await Deno.rename(`${root}/s/1.1,v`, `${root}/b,v`);
+  events.push(() =>
+    engine.renamed({ from: path, to: fixture.path("b,v"), isDirectory: false, ...told })
+  );
+  await observe({ ...fixture.context, eventsUntilNow }, path, MET);
+  strictEqual(posix.lstat(`${root}/s/1.1,v`), null);
+  strictEqual(manifest.get(path), null);
+  for (const [name, content] of [["b,v", "one"], ["c,v", "two"]] as const) {
+    await fixture.restorer.restore(fixture.path(name));
+    strictEqual(await fixture.read(name), content);
+  }
+});
+
+Deno.test("a marker that was put back below a directory goes when that was renamed a moment before", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, root, manifest, posix } = fixture;
+  const engine = new Engine(context);
+  const path = fixture.path("n/1.1,v");
+  await stored(fixture, "n/1.1,v", "one");
+  strictEqual(await evict(context, path), "evicted");
+  await Deno.rename(`${root}/n`, `${root}/s`);
+  await Deno.mkdir(`${root}/n`);
+  strictEqual(await observe(context, path, MET), "put-marker");
+  const [from, to] = [fixture.path("n"), fixture.path("s")];
+  await engine.renamed({ from, to, isDirectory: true, ino: null, writerUid: 0 });
+  strictEqual(posix.lstat(`${root}/n/1.1,v`), null);
+  strictEqual(manifest.get(path), null);
+  await fixture.restorer.restore(fixture.path("s/1.1,v"));
+  strictEqual(await fixture.read("s/1.1,v"), "one");
+});

@@ -38,7 +38,7 @@ export interface Publication {
   /** The file that was written, on the file system of `target`. */
   readonly temp: BytePath;
   readonly target: BytePath;
-  /** `temp`, open for writing. Stays open. */
+  /** `temp`, open for reading only: nobody could run what is open for writing. Stays open. */
   readonly tempFd: number;
   readonly attributes: FileAttributes;
   /** The marker at `target`; null when nothing is there. */

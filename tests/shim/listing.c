@@ -122,7 +122,7 @@ void probe_vfork_exec(const char *path) {
     const pid_t pid = vfork();
     if (pid == 0) {
         execv(path, argv);
-        _exit(100);
+        _exit(100 + (errno == EIO));
     }
     waitpid(pid, &status, 0);
     show_status("vfork", status);

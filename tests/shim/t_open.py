@@ -130,6 +130,32 @@ def _(make):
     equal(depot.daemon.verbs(), ["FETCH"] * 3)
 
 
+for evictions in (1, 3):
+    for call in ("exec", "vfork_exec", "spawn"):
+        @test(f"{call} of a program that is evicted again {evictions} times after its restore")
+        def _(make, call=call, evictions=evictions):
+            depot = make()
+            rel = "main/tool,d/1.1"
+            depot.write(rel, b"#!/bin/sh\necho ran\n", mode=0o755)
+            wanted = depot.probe(call, depot.path(rel))
+            contains(wanted, "ran")
+            depot.evict(rel)
+
+            def fetch(conn, path):
+                if len(depot.daemon.requests) <= evictions:
+                    return "OK 19"
+                return depot.daemon.fetch(conn, path)
+
+            depot.daemon.answer["FETCH"] = fetch
+            depot.daemon.start()
+            got = depot.probe(call, depot.path(rel))
+            if evictions == 1:
+                equal(got, wanted)
+            else:
+                contains(got, "posix_spawn=5" if call == "spawn" else "status=101")
+            equal(depot.daemon.verbs(), ["FETCH"] * min(evictions + 1, 3))
+
+
 @test("a socket outside of the depot, and one that somebody bound inside, are left alone")
 def _(make):
     depot = make()
