@@ -6,20 +6,16 @@
  * crash put into the ledger before that was durable is found there by its mark.
  *
  * A record is a claim of whoever may write the file. It deletes only what a DELETE would
- * have: a managed name that is absent on the disk, whose row is older than the record.
+ * have: a managed name that is absent on the disk, but for a marker that was put back since,
+ * whose row is older than the record.
  *
  * @module
  */
 
-import {
-  type DepotPath,
-  depotPathOrNull,
-  displayPath,
-  isManaged,
-} from "../core/names.ts";
+import { depotPathOrNull, displayPath, isManaged } from "../core/names.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
 import { deleteFile } from "../engine/delete.ts";
-import { lookAt } from "../engine/local_file.ts";
+import { isLeft } from "../engine/remove_own.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
 
@@ -199,13 +195,12 @@ export class FailedDeletes {
     // Its row may still stand under the name that its directory had before.
     await this.#context.eventsUntilNow();
     const entry = manifest.get(path);
-    if (entry === null || !isOlder(entry, tsMs) || !this.#isAbsent(path)) return false;
+    // A look between the unlink and its record took the file for lost.
+    if (entry === null || !isOlder(entry, tsMs) || !isLeft(this.#context, path)) {
+      return false;
+    }
     await deleteFile(this.#context, path);
     return manifest.get(path) === null;
-  }
-
-  #isAbsent(path: DepotPath): boolean {
-    return lookAt(this.#context, path).kind === "absent";
   }
 
   /** Whole lines from `start`, with where each begins and ends; a torn last one is left. */

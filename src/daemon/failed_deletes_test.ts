@@ -3,7 +3,7 @@ import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
-import { observe, REPORTED } from "../engine/observe.ts";
+import { MET, observe, REPORTED } from "../engine/observe.ts";
 import { upload } from "../engine/upload.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import { FailedDeletes, isOlder, parseFailedDelete } from "./failed_deletes.ts";
@@ -190,6 +190,20 @@ Deno.test("a record waits for the renames before it: the row may be on its way t
   };
   await new FailedDeletes(context, () => []).drain();
   strictEqual(fixture.manifest.get(fixture.path("e/a,v")), null);
+});
+
+Deno.test("a record takes along the marker that a look put back before it was written down", async () => {
+  await using fixture = await openEngineFixture();
+  const path = fixture.path("a,v");
+  await stored(fixture, "a,v");
+  await Deno.remove(`${fixture.root}/a,v`);
+  strictEqual(await observe(fixture.context, path, MET), "vanished");
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.kind, "socket");
+  await Deno.writeTextFile(logOf(fixture), record("a,v"));
+  await deletesOf(fixture).drain();
+  strictEqual(fixture.manifest.get(path), null);
+  strictEqual(fixture.manifest.tombstonesOf(path).length, 1);
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
 });
 
 Deno.test("isOlder() goes by the ctime, and by the second where there is none", () => {

@@ -16,7 +16,7 @@ import type { ObjectInfo } from "../storage/backend.ts";
 import { type EngineContext, firstKey, shown } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
-import { removePutBack } from "./remove_own.ts";
+import { isLeft, removePutBack } from "./remove_own.ts";
 
 /** Tombstones looked at in one pass. */
 const BATCH = 64;
@@ -27,7 +27,7 @@ export async function deleteFile(
   path: DepotPath,
 ): Promise<boolean> {
   let wasKnown = false;
-  let hasBeenAbsent = lookAt(context, path).kind === "absent";
+  let hasBeenAbsent = isLeft(context, path);
   // The row may be of a file that was renamed away a moment ago, before this one was made.
   await context.eventsUntilNow();
   for (;;) {

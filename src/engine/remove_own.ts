@@ -9,6 +9,7 @@
 import type { DepotPath } from "../core/names.ts";
 import type { FileStat } from "../posix/posix.ts";
 import { absolute, type EngineContext, temporaryDirectory } from "./engine_context.ts";
+import { lookAt } from "./local_file.ts";
 import { recoverEntry } from "./recovery.ts";
 
 /** Whether what lay at `path` was ours, and went. */
@@ -44,4 +45,11 @@ export function removePutBack(context: EngineContext, path: DepotPath): boolean 
     path,
     ({ kind, ino }) => kind === "socket" && context.putBack.has(path, ino),
   );
+}
+
+/** Whether nothing is at the name, or only the marker that was put back since its file left. */
+export function isLeft(context: EngineContext, path: DepotPath): boolean {
+  const look = lookAt(context, path);
+  return look.kind === "absent" ||
+    (look.kind === "marker" && context.putBack.has(path, look.stat.ino));
 }
