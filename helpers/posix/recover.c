@@ -68,6 +68,15 @@ static int give_back(const char *aside, const struct note *note, bool has_happen
     return result;
 }
 
+/* A file that was on its way back was written in place: a writer that waited for the lease got it
+ * when we were killed. Its name still has what was to come out. */
+static bool is_put_written(const struct stat *out, const struct note *note) {
+    struct stat there;
+    return note->stage > 0 && (out->st_mode & S_IFMT) == note->put.type &&
+           out->st_ino == note->put.ino && lstat(note->target, &there) == 0 &&
+           is_identical(&there, &note->wanted);
+}
+
 /*
  * NOTHING_LEFT: what was aside was ours. HAS_ITS_NAME: it was not, and is under its name again.
  * TO_BE_KEPT: the name has something newer, which may have been made without knowing what is aside, or
@@ -85,7 +94,7 @@ P4POSIX_EXPORT int p4posix_recover_exchange(const char *aside, char *target_out)
     if (lstat(aside, &out) != 0) {
         return errno == ENOENT ? remove_both(aside) : failure();
     }
-    if (is_identical(&out, &note.put)) {
+    if (is_identical(&out, &note.put) || is_put_written(&out, &note)) {
         /* It did not come to this exchange. Of ours, or of a file that is still to go back? */
         return note.stage == 0 ? remove_both(aside) : give_back(aside, &note, false);
     }

@@ -8,7 +8,13 @@ import { type DepotPath } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
 import { type FileStat, type Posix, PosixError } from "../posix/posix.ts";
 import { createContentHasher } from "../storage/hashing.ts";
-import { absolute, type EngineContext, localStatOf } from "./engine_context.ts";
+import {
+  absolute,
+  type EngineContext,
+  isUnchanged,
+  localStatOf,
+} from "./engine_context.ts";
+import type { LocalStat } from "../manifest/manifest.ts";
 import type { Look } from "./observe_plan.ts";
 
 const HASH_CHUNK_BYTES = 1_048_576;
@@ -73,10 +79,14 @@ export async function hashOpenFile(
   return hasher.digestHex();
 }
 
-/** The hash of the file at `path`, or null if it is not a regular file any more. */
+/**
+ * The hash of the very file that was seen at `path`; null if another one has the name by now,
+ * or if it was written meanwhile: what was hashed is then not what `seen` tells of.
+ */
 export async function hashFile(
   context: EngineContext,
   path: DepotPath,
+  seen: LocalStat,
 ): Promise<string | null> {
   const { posix } = context;
   let fd: number;
@@ -88,7 +98,10 @@ export async function hashFile(
     return null;
   }
   try {
-    return await hashOpenFile(posix, fd, posix.fstat(fd).sizeBytes, context.signal);
+    const isSeen = (): boolean => isUnchanged(localStatOf(posix.fstat(fd)), seen);
+    if (!isSeen()) return null;
+    const hash = await hashOpenFile(posix, fd, seen.sizeBytes, context.signal);
+    return isSeen() ? hash : null;
   } finally {
     posix.close(fd);
   }

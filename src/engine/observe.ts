@@ -47,6 +47,7 @@ export async function observe(
   writerUid: number | null = null,
 ): Promise<Observed> {
   let waitedFor: number | null = null;
+  let moved = 0;
   for (;;) {
     const entry = context.manifest.get(path);
     const look = lookAt(context, path);
@@ -62,23 +63,30 @@ export async function observe(
       }
     }
     if (plan.action === "compare") {
-      plan = await compare(context, path, entry!, plan.stat, reason);
+      const compared = await compare(context, path, entry!, plan.stat, reason);
+      // Another file, or the same one written: looked at again, or known by its writing.
+      if (compared === null && ++moved < MOVED_MAX) continue;
+      plan = compared ?? { action: "written", stat: plan.stat };
     }
     const observed = await act(context, path, entry, plan, writerUid);
     if (observed !== "stale") return observed;
   }
 }
 
-/** Is it the stored version after all? Only a hash knows. */
+/** How often a file may be another one each time that it was hashed. */
+const MOVED_MAX = 8;
+
+/** Is it the stored version after all? Only a hash knows. Null if it moved on meanwhile. */
 async function compare(
   context: EngineContext,
   path: DepotPath,
   entry: FileEntry,
   stat: LocalStat,
   reason: LookReason,
-): Promise<ObservePlan> {
-  const hash = await hashFile(context, path);
-  if (hash !== null && hash === entry.stored?.hash) return { action: "attributes", stat };
+): Promise<ObservePlan | null> {
+  const hash = await hashFile(context, path, stat);
+  if (hash === null) return null;
+  if (hash === entry.stored?.hash) return { action: "attributes", stat };
   return planDifference(entry, stat, reason);
 }
 

@@ -41,7 +41,11 @@ export function recoverExchange(disk: MemDisk, aside: BytePath): RecoveredExchan
   if (out === null || (isIdentical(out, note.put) && stage === 0)) {
     return removeBoth(disk, aside, target);
   }
-  if (isIdentical(out, note.put)) return giveBack(disk, aside, note, false);
+  const isPutWritten = stage > 0 && out === note.put?.inode &&
+    isIdentical(disk.find(target), note.wanted);
+  if (isIdentical(out, note.put) || isPutWritten) {
+    return giveBack(disk, aside, note, false);
+  }
   const isWrittenStill = stage === 0 && out.kind === "file" && out.writers > 0;
   if (!isIdentical(out, note.wanted) || isWrittenStill) {
     return giveBack(disk, aside, note, true);

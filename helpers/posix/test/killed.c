@@ -93,6 +93,7 @@ static int run_apart(work_fn work, const struct plan *plan) {
 struct run {
     begin_fn begin;
     work_fn work;
+    bool has_lease;
     struct plan before;
     int after; /* an act while nothing runs, or NEVER */
     struct plan during;
@@ -134,7 +135,7 @@ static void run_once(const struct run *run) {
     if (!was_killed) {
         return; /* it took fewer steps: interleave.c has these */
     }
-    const int hidden = hidden_version();
+    const int hidden = run->after == WRITE_ASIDE ? 0 : hidden_version();
     if (run->after != NEVER) {
         rival_act((enum act)run->after);
     }
@@ -157,8 +158,13 @@ static long run_all(struct run run, int steps) {
     for (int kill_at = 0; kill_at < steps; kill_at++) {
         for (int step = 0; step <= kill_at; step++) {
             for (int act = step == 0 ? NEVER : 0; act < ACTS; act++) {
+                run.before = plan_of(step, act, kill_at);
                 for (run.after = NEVER; run.after < ACTS; run.after++) {
-                    run.before = plan_of(step, act, kill_at);
+                    run_once(&run);
+                    runs++;
+                }
+                if (run.has_lease && act != REMOVE && act != MOVE) {
+                    run.after = WRITE_ASIDE;
                     run_once(&run);
                     runs++;
                 }
@@ -200,7 +206,8 @@ int main(int argc, char **argv) {
     enter_scratch();
     CHECK(getcwd(target, sizeof target - sizeof "/depot/target") != NULL);
     strcat(target, "/depot/target");
-    const struct run evict = {.begin = begin_put_marker, .work = put_marker};
+    const struct run evict = {
+        .begin = begin_put_marker, .work = put_marker, .has_lease = true};
     const struct run restore = {.begin = begin_publish, .work = publish};
     const struct run removal = {.begin = begin_take_out, .work = take_out};
     long runs = run_all(evict, 30) + run_all(restore, 30) + run_all(removal, 10);

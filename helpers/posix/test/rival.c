@@ -3,7 +3,8 @@
 
 #include <signal.h>
 
-static const char *const act_names[] = {"replace", "remove", "move", "write", "chmod"};
+static const char *const act_names[] = {"replace", "remove", "move", "write", "chmod",
+                                        "write aside"};
 
 static struct rival own;
 struct rival *rival = &own;
@@ -43,6 +44,20 @@ static void write_in_place(void) {
     rival->at_target = rival->version;
 }
 
+/* What the name had, before or after it was replaced, and no older version. */
+static void write_aside(void) {
+    const int newest = rival->at_target > 0 ? rival->at_target : 1;
+    if (size_at("own/x") != newest || size_at("depot/target") == newest) {
+        return;
+    }
+    const int fd = open("own/x", O_WRONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    rival->version++;
+    CHECK(ftruncate(fd, rival->version) == 0);
+    close(fd);
+    rival->at_target = rival->version;
+}
+
 void rival_act(enum act what) {
     switch (what) {
     case REPLACE:
@@ -55,6 +70,9 @@ void rival_act(enum act what) {
     case MOVE:
         rival->is_name_ours = false;
         move();
+        break;
+    case WRITE_ASIDE:
+        write_aside();
         break;
     case CHMOD:
         CHECK(chmod("depot/target", MODE_OF_CHMOD) == 0);

@@ -10,8 +10,11 @@
 
 #include "calls.h"
 
-/* The last one is no part of random plans: nothing keeps it through other acts. */
-enum act { REPLACE, REMOVE, MOVE, WRITE, ACTS, CHMOD = ACTS };
+/*
+ * The last two are no part of random plans. Nothing keeps a CHMOD through other acts; WRITE_ASIDE is of
+ * a writer that had opened what lies aside, and waited for the lease until we were killed.
+ */
+enum act { REPLACE, REMOVE, MOVE, WRITE, ACTS, CHMOD = ACTS, WRITE_ASIDE };
 
 #define MODE_OF_CHMOD 0751
 
