@@ -9,7 +9,15 @@ static const char *const act_names[] = {"replace", "remove", "move", "write", "c
 static struct rival own;
 struct rival *rival = &own;
 
+/* A moved version may be back at the name, put there for want of one: its next owner ends it. */
+static void end_what_was_put_back(void) {
+    if (rival->at_moved > 0 && size_at("depot/target") == rival->at_moved) {
+        rival->at_moved = 0;
+    }
+}
+
 static void replace(void) {
+    end_what_was_put_back();
     rival->version++;
     rival->replaced++;
     close(make_file("newer", rival->version));
@@ -26,9 +34,7 @@ static void move(void) {
 }
 
 static void remove_name(void) {
-    if (size_at("depot/target") == rival->at_moved) {
-        rival->at_moved = 0; /* put back for want of the name, and now removed by its owner */
-    }
+    end_what_was_put_back();
     unlink("depot/target");
     rival->at_target = 0;
 }
@@ -38,6 +44,7 @@ static void write_in_place(void) {
     if (fd < 0) {
         return; /* ENXIO: a marker. EWOULDBLOCK: a lease; a patient writer would wait */
     }
+    end_what_was_put_back();
     rival->version++;
     CHECK(ftruncate(fd, rival->version) == 0);
     close(fd);

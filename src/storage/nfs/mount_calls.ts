@@ -32,7 +32,7 @@ export class MountCalls {
     this.#options = options;
   }
 
-  /** How many calls the kernel has not answered. */
+  /** How many calls the kernel has not answered, or is just being asked. */
   get inKernel(): number {
     return this.#inKernel;
   }
@@ -58,11 +58,19 @@ export class MountCalls {
     // It loses most races; that must not count as unheard.
     stalled.catch(() => {});
     try {
-      if (this.#inKernel >= callsMax) await this.#place(stalled);
+      if (this.#inKernel < callsMax) this.#inKernel += 1;
+      else await this.#place(stalled);
       return await this.#call(call, stalled, onLate);
     } finally {
       wait.abort();
     }
+  }
+
+  /** A place goes from hand to hand: whoever comes in between must not find it free. */
+  #leave(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#inKernel -= 1;
+    else next();
   }
 
   async #place(stalled: Promise<void>): Promise<void> {
@@ -75,7 +83,7 @@ export class MountCalls {
       const index = this.#waiting.indexOf(mine);
       if (index >= 0) this.#waiting.splice(index, 1);
       // Granted in the same moment: hand the place on.
-      else this.#waiting.shift()?.();
+      else this.#leave();
     };
     try {
       if ((await Promise.race([granted, stalled])) === "granted") return;
@@ -95,11 +103,7 @@ export class MountCalls {
     stalled: Promise<void>,
     onLate: ((late: T) => void) | undefined,
   ): Promise<T> {
-    this.#inKernel += 1;
-    const done = call().finally(() => {
-      this.#inKernel -= 1;
-      this.#waiting.shift()?.();
-    });
+    const done = call().finally(() => this.#leave());
     try {
       const first = await Promise.race([
         done.then((value) => ({ value })),

@@ -92,3 +92,27 @@ Deno.test("run() ends with the signal's reason, waiting or called", async () => 
   await calls.run(() => Promise.resolve());
   strictEqual(calls.inKernel, 0);
 });
+
+Deno.test("run() gives a place that is being handed on to nobody else", async () => {
+  for (let turns = 0; turns < 10; turns++) { // after the first call's end, a newcomer
+    const { calls } = callsOf(1);
+    const first = Promise.withResolvers<void>();
+    let running = 0;
+    let runningMax = 0;
+    const call = async (): Promise<void> => {
+      runningMax = Math.max(runningMax, ++running);
+      for (let i = 0; i < 10; i++) await null;
+      running -= 1;
+    };
+    const come = async (): Promise<void> => {
+      await first.promise;
+      for (let i = 0; i < turns; i++) await null;
+      await calls.run(call);
+    };
+    const all = [calls.run(() => first.promise), calls.run(call), come()];
+    first.resolve();
+    await Promise.all(all);
+    strictEqual(runningMax, 1, `after ${turns} turns`);
+    strictEqual(calls.inKernel, 0);
+  }
+});
