@@ -20,6 +20,7 @@ import { KeyedLock } from "../src/core/keyed_lock.ts";
 import { type BytePath, bytePathOf } from "../src/core/names.ts";
 import type { EngineContext } from "../src/engine/engine_context.ts";
 import { scanDepot } from "../src/engine/scan.ts";
+import { Departures } from "../src/engine/departures.ts";
 import { PutBackMarkers } from "../src/engine/put_back.ts";
 import { openManifest } from "../src/manifest/lmdb_manifest.ts";
 import { createMemoryLogger } from "../src/obs/logger.ts";
@@ -101,7 +102,9 @@ const context: EngineContext = {
   locks: new KeyedLock(),
   putBack: new PutBackMarkers(),
   clock: SYSTEM_CLOCK,
-  eventsUntilNow: () => Promise.resolve(),
+  departures: new Departures(),
+  eventsUntilNow: () => Promise.resolve(true),
+  applyDeletesBelow: () => Promise.resolve(),
   newId: () => crypto.randomUUID(),
   log: createMemoryLogger(),
   metrics: createMetrics(),

@@ -111,7 +111,7 @@ const MUTATIONS: readonly Mutation[] = [
     breaks: "4: no whiteout is left",
     file: "src/engine/delete.ts",
     edits: [[
-      "whiteout: context.secondary !== null || context.readStores.length > 0,",
+      "whiteout: secondary !== null || readStores.length > 0,",
       "whiteout: false,",
     ]],
     test: ["src/engine/borrowed_test.ts", "a deleted file stays deleted"],
@@ -121,6 +121,24 @@ const MUTATIONS: readonly Mutation[] = [
     file: "src/engine/delete.ts",
     edits: [["firstKey: firstKey(path),", ""]],
     test: ["src/engine/race_test.ts", "deleted after a crash during its first upload"],
+  },
+  {
+    breaks: "4: a DELETE takes the row of a file that came to the name meanwhile",
+    file: "src/engine/delete.ts",
+    edits: [[
+      "if (!wasLeft || row !== before || entry.generation !== generation) continue;",
+      "",
+    ]],
+    test: [ENGINE, "a delete takes no file that came to the name"],
+  },
+  {
+    breaks: "4: a watcher that does not tell is taken for one that has nothing to tell",
+    file: "src/engine/caught_up.ts",
+    edits: [[
+      "if (!await context.eventsUntilNow()) throw new NotCaughtUpError(path);",
+      "await context.eventsUntilNow(), path;",
+    ]],
+    test: [ENGINE, "nothing is deleted, put back or restored"],
   },
   {
     breaks: "5: a failed upload is not given back to the queue",

@@ -16,6 +16,7 @@ import { KeyedLock } from "../core/keyed_lock.ts";
 import type { Config } from "../config/key_table.ts";
 import { watchConfig } from "../config/watch_config.ts";
 import { Engine } from "../engine/engine.ts";
+import { Departures } from "../engine/departures.ts";
 import type { EngineContext, FailureLedger } from "../engine/engine_context.ts";
 import type { LookReason } from "../engine/observe_plan.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
@@ -120,10 +121,7 @@ class Daemon {
     const engine = new Engine(context);
     this.#failedDeletes = new FailedDeletes(
       // Its own deletes do not wait for it.
-      {
-        ...context,
-        eventsUntilNow: () => Promise.resolve(this.#watch?.eventsUntilNow()),
-      },
+      { ...context, eventsUntilNow: () => this.#watchedUntilNow() },
       () => readLedger(this.#parts.state.path),
     );
     await settleDepot(this.#parts, stores, this.#config);
@@ -231,10 +229,12 @@ class Daemon {
       settings: () => engineSettingsOf(this.#config, disk),
       locks: new KeyedLock(),
       putBack: new PutBackMarkers(),
-      eventsUntilNow: async () => {
-        await this.#watch?.eventsUntilNow();
-        await this.#failedDeletes?.takeOverNew();
-      },
+      departures: new Departures(),
+      eventsUntilNow: async () =>
+        await this.#watchedUntilNow() &&
+        (await this.#failedDeletes?.takeOverNew() ?? true),
+      applyDeletesBelow: async (directory) =>
+        await this.#failedDeletes?.applyBelow(directory),
       clock: SYSTEM_CLOCK,
       newId,
       log: log.child({ module: "engine" }),
@@ -247,6 +247,11 @@ class Daemon {
       },
       signal: this.#stop.signal,
     };
+  }
+
+  /** Where nobody watches, because nothing is changed, there is nothing to wait for. */
+  async #watchedUntilNow(): Promise<boolean> {
+    return await this.#watch?.eventsUntilNow() ?? true;
   }
 
   /**

@@ -21,7 +21,8 @@ import { EXIT, StartError } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
 const OWN = ".p4cache/";
-const CANARY_MS_MAX = 10_000;
+/** Without any event for so long nobody tells. */
+const SILENCE_MS_MAX = 10_000;
 const CATCH_UP_MS = 100;
 const MANIFEST_LOOK_MS = 5_000;
 /** Events taken in at a time. */
@@ -51,6 +52,7 @@ export class DepotWatch {
   readonly #canaries = new Map<string, () => void>();
   #barrier: Promise<boolean> | null = null;
   #nextBarrier: Promise<boolean> | null = null;
+  #lastEventMs = 0;
   #isRescanWanted = false;
   #isRescanning = false;
   #restarts = 0;
@@ -95,6 +97,7 @@ export class DepotWatch {
       try {
         for await (const event of this.#watcher!) {
           delayMs = RESTART_MS_MIN;
+          this.#lastEventMs = this.#deps.clock.monotonicMs();
           this.#take(event);
           // A burst waits in the kernel's queue and not in our memory.
           while (this.#order.size >= IN_FLIGHT_MAX) await this.#order.oneSettled();
@@ -156,7 +159,7 @@ export class DepotWatch {
 
   /**
    * Resolves when every event of before the call was taken in; with false if none arrive just
-   * now. Callers share: one that comes while another's canary is out waits for the next.
+   * now: not as long as others do, however many are before it. Callers share: one that comes while another's canary is out waits for the next.
    */
   eventsUntilNow(): Promise<boolean> {
     if (this.#barrier === null) {
@@ -179,21 +182,31 @@ export class DepotWatch {
 
   /** Writes a file of our own and waits for its event, which is the last so far. */
   async #seesCanary(signal: AbortSignal): Promise<boolean> {
-    const { statePath, newId, clock } = this.#deps;
+    const { statePath, newId } = this.#deps;
     const name = `canary-${newId()}`;
     const seen = Promise.withResolvers<boolean>();
     this.#canaries.set(name, () => seen.resolve(true));
-    const timeout = new AbortController();
-    const late = clock.sleep(CANARY_MS_MAX, AbortSignal.any([timeout.signal, signal]))
-      .then(() => false, () => false);
+    const ended = new AbortController();
+    const silent = this.#silence(AbortSignal.any([ended.signal, signal]));
     try {
       await this.#writeCanary(name);
-      return await Promise.race([seen.promise, late]);
+      return await Promise.race([seen.promise, silent]);
     } finally {
-      timeout.abort();
+      ended.abort();
       this.#canaries.delete(name);
       // What kept it from being written is what is to be known.
       await Deno.remove(`${statePath}/${name}`).catch(() => {});
+    }
+  }
+
+  /** Resolves with false when no event comes for a while, or at the end. */
+  async #silence(signal: AbortSignal): Promise<boolean> {
+    const { clock } = this.#deps;
+    const fromMs = clock.monotonicMs();
+    for (;;) {
+      const silentMs = clock.monotonicMs() - Math.max(fromMs, this.#lastEventMs);
+      if (silentMs >= SILENCE_MS_MAX || signal.aborted) return false;
+      await clock.sleep(SILENCE_MS_MAX - silentMs, signal).catch(() => {});
     }
   }
 

@@ -63,7 +63,7 @@ interface Watched {
   stop(): Promise<void>;
 }
 
-async function watched(): Promise<Watched> {
+async function watched(statePath = "/depot/.p4cache"): Promise<Watched> {
   const clock = new ManualClock();
   const metrics = createMetrics();
   const watchers: FakeWatcher[] = [];
@@ -76,7 +76,7 @@ async function watched(): Promise<Watched> {
   };
   const watch = new DepotWatch({
     root: bytePathOf("/depot"),
-    statePath: "/depot/.p4cache",
+    statePath,
     engine: {
       wrote: (path, uid) => note(`wrote ${path} by ${uid}`),
       renamed: async ({ from, to }) => void await note(`renamed ${from} ${to}`),
@@ -129,6 +129,13 @@ async function counted(metrics: Metrics, line: string): Promise<number> {
   const text = await metrics.render();
   const found = text.split("\n").find((it) => it.startsWith(`${line} `));
   return Number(found?.slice(line.length));
+}
+
+/** Resolves when the watch waits for the event of its file. */
+async function canaryIn(statePath: string): Promise<void> {
+  for (;;) {
+    for await (const _ of Deno.readDir(statePath)) return;
+  }
 }
 
 Deno.test("events of the daemon's own process are not taken in, those of others are", async () => {
@@ -207,6 +214,26 @@ Deno.test("a helper that dies is started again at growing distances, and the dep
     2,
   );
   await stop();
+});
+
+Deno.test("eventsUntilNow() waits as long as events come, and says so when none do", async () => {
+  const statePath = await Deno.makeTempDir();
+  const { watch, clock, watchers, stop } = await watched(statePath);
+  const first = watch.eventsUntilNow();
+  await canaryIn(statePath);
+  for (let i = 0; i < 3; i++) {
+    await clock.advance(9_000);
+    watchers[0]!.tell(close("a,v", BY_OTHER, "pidfd"));
+    await clock.advance(0);
+  }
+  watchers[0]!.tell(close(".p4cache/canary-id", BY_OTHER, "pidfd"));
+  strictEqual(await first, true);
+  const second = watch.eventsUntilNow();
+  await canaryIn(statePath);
+  await clock.advance(10_000);
+  strictEqual(await second, false);
+  await stop();
+  await Deno.remove(statePath);
 });
 
 Deno.test("a scan that could not look at everything is done again after the cooldown", async () => {

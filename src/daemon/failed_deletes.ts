@@ -12,9 +12,15 @@
  * @module
  */
 
-import { depotPathOrNull, displayPath, isManaged } from "../core/names.ts";
+import {
+  type DepotPath,
+  depotPathOrNull,
+  displayPath,
+  isManaged,
+} from "../core/names.ts";
+import { catchUp, NotCaughtUpError } from "../engine/caught_up.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
-import { deleteFile } from "../engine/delete.ts";
+import { deleteFile, deleteRow, rowOfName } from "../engine/delete.ts";
 import { isLeft } from "../engine/remove_own.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
@@ -51,6 +57,8 @@ export class FailedDeletes {
   readonly #readLedger: () => string[];
   #recorded = 0;
   #applied = 0;
+  /** Some of what is written down waits for the watcher. */
+  #isLate = false;
   /** The turn of whoever came last: one at a time. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -67,7 +75,12 @@ export class FailedDeletes {
   drain(): Promise<FailedDeletesReport> {
     return this.#inTurn(async () => {
       const { posix, newId } = this.#context;
-      for (const name of this.#drainingNames()) await this.#takeOver(name);
+      this.#isLate = false;
+      for (const name of this.#drainingNames()) {
+        await this.#takeOver(name);
+        // In the order in which they were written down.
+        if (this.#isLate) return;
+      }
       if (this.#hasNew()) {
         // A name of its own for each: a position in one says nothing about the next.
         const name = `${DRAINING}${newId()}`;
@@ -90,19 +103,52 @@ export class FailedDeletes {
 
   /**
    * While the daemon serves: a program that could not reach it wrote a delete down, before it
-   * went on. Costs one look where nothing was written, and nothing is being taken over.
+   * went on. Costs one look where nothing was written, and nothing is being taken over. False
+   * if some could not be applied yet.
    */
-  async takeOverNew(): Promise<void> {
-    if (!this.#hasNew()) return void await this.#turn;
-    const { recorded } = await this.drain();
-    this.#context.log.warn("took over deletes that the shim could not report", {
-      recorded,
-    });
-    const { clock, signal } = this.#context;
-    void clock.sleep(FAILED_DELETES_SETTLE_MS, signal).then(
-      () => this.finish(),
-      () => {},
-    );
+  async takeOverNew(): Promise<boolean> {
+    if (this.#isLate || this.#hasNew()) {
+      const { recorded } = await this.drain();
+      const { clock, signal, log } = this.#context;
+      log.warn("took over deletes that the shim could not report", { recorded });
+      void clock.sleep(FAILED_DELETES_SETTLE_MS, signal).then(
+        () => this.finish(),
+        () => {},
+      );
+    } else await this.#turn;
+    return !this.#isLate;
+  }
+
+  /**
+   * Applies, ahead of their turn, the records of names below a directory that is about to get
+   * another name. All events of before are in, and nothing waits for one: what the watcher told
+   * to be gone, and the shim wrote down, is deleted.
+   */
+  async applyBelow(directory: DepotPath): Promise<void> {
+    for (const name of [LOG_NAME, ...this.#drainingNames()]) {
+      try {
+        for await (const { line } of this.#linesOf(name, 0)) {
+          const record = parseFailedDelete(line);
+          if (record !== null) await this.#applyToDeparted(record, directory);
+        }
+      } catch (error) {
+        // Mostly there is none; another reason is told when its turn comes.
+        if (!(error instanceof PosixError)) throw error;
+      }
+    }
+  }
+
+  async #applyToDeparted(
+    { path, tsMs }: FailedDelete,
+    directory: DepotPath,
+  ): Promise<void> {
+    const { manifest, departures } = this.#context;
+    const told = depotPathOrNull(path);
+    const row = told === null ? null : departures.rowOf(told);
+    if (row === null || !row.startsWith(`${directory}/`)) return;
+    const entry = manifest.get(row);
+    if (entry === null || !isOlder(entry, tsMs)) return;
+    await deleteRow(this.#context, row, entry);
   }
 
   #hasNew(): boolean {
@@ -122,12 +168,17 @@ export class FailedDeletes {
       .sort();
   }
 
-  /** False if the file cannot be read; it stays for the next start. */
+  /** False if the file stays: for the next start if it cannot be read, or for the watcher. */
   async #takeOver(name: string): Promise<boolean> {
     try {
       await this.#takeOverLines(name);
       return true;
     } catch (error) {
+      if (error instanceof NotCaughtUpError) {
+        this.#isLate = true;
+        this.#context.log.warn(error.message);
+        return false;
+      }
       if (!(error instanceof PosixError)) throw error;
       this.#context.log.error(
         `cannot take over failed deletes: ${error.message}; give the file to the user that ` +
@@ -188,19 +239,25 @@ export class FailedDeletes {
     if (applied) this.#applied += 1;
   }
 
+  /** @throws {NotCaughtUpError} */
   async #apply({ path: text, tsMs }: FailedDelete): Promise<boolean> {
     const { manifest, settings } = this.#context;
     const path = depotPathOrNull(text);
     if (path === null || !isManaged(path, settings().manage)) return false;
     // Its row may still stand under the name that its directory had before.
-    await this.#context.eventsUntilNow();
-    const entry = manifest.get(path);
+    await catchUp(this.#context, path);
+    const row = rowOfName(this.#context, path);
+    const entry = manifest.get(row);
     // A look between the unlink and its record took the file for lost.
-    if (entry === null || !isOlder(entry, tsMs) || !isLeft(this.#context, path)) {
-      return false;
+    if (entry !== null && isOlder(entry, tsMs) && isLeft(this.#context, row)) {
+      await deleteFile(this.#context, path);
+      return manifest.get(row) === null;
     }
-    await deleteFile(this.#context, path);
-    return manifest.get(path) === null;
+    // Before its directory moved, or before a crash.
+    return entry === null &&
+      manifest.tombstonesOf(path).some(({ reason, atMs }) =>
+        reason === "deleted" && atMs >= tsMs
+      );
   }
 
   /** Whole lines from `start`, with where each begins and ends; a torn last one is left. */
@@ -246,7 +303,7 @@ function positionOf(meta: string | null, id: string): number {
 
 /**
  * Whether the row's file is what the record says was deleted, and no newer one: by its ctime,
- * which its making set. A row without one counts in whole seconds: in the same second it may be
+ * which its making set. One that was changed and deleted in the same millisecond is. A row without one counts in whole seconds: in the same second it may be
  * the newer one, and stays.
  */
 export function isOlder(
@@ -257,7 +314,7 @@ export function isOlder(
   tsMs: number,
 ): boolean {
   return local.ctimeNs > 0n
-    ? local.ctimeNs < BigInt(tsMs) * 1_000_000n
+    ? local.ctimeNs / 1_000_000n <= BigInt(tsMs)
     : (settledAtS + 1) * 1000 <= tsMs;
 }
 

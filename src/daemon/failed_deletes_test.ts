@@ -3,7 +3,10 @@ import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
+import { Engine } from "../engine/engine.ts";
+import type { EngineContext } from "../engine/engine_context.ts";
 import { MET, observe, REPORTED } from "../engine/observe.ts";
+import type { Rename } from "../engine/rename.ts";
 import { upload } from "../engine/upload.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import { FailedDeletes, isOlder, parseFailedDelete } from "./failed_deletes.ts";
@@ -186,7 +189,10 @@ Deno.test("a record waits for the renames before it: the row may be on its way t
   const [from, to] = [fixture.path("d"), fixture.path("e")];
   const context = {
     ...fixture.context,
-    eventsUntilNow: () => fixture.manifest.moveTree(from, to, Date.now()),
+    eventsUntilNow: async () => {
+      await fixture.manifest.moveTree(from, to, Date.now());
+      return true;
+    },
   };
   await new FailedDeletes(context, () => []).drain();
   strictEqual(fixture.manifest.get(fixture.path("e/a,v")), null);
@@ -206,6 +212,113 @@ Deno.test("a record takes along the marker that a look put back before it was wr
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
 });
 
+/** The engine, as the daemon wires it to what the shim wrote down. */
+function wired(fixture: EngineFixture): { engine: Engine; deletes: FailedDeletes } {
+  const deletes = deletesOf(fixture);
+  const context: EngineContext = {
+    ...fixture.context,
+    applyDeletesBelow: (directory) => deletes.applyBelow(directory),
+  };
+  return { engine: new Engine(context), deletes };
+}
+
+function directoryRename(fixture: EngineFixture, from: string, to: string): Rename {
+  const [source, target] = [fixture.path(from), fixture.path(to)];
+  return { from: source, to: target, isDirectory: true, ino: null, writerUid: 0 };
+}
+
+Deno.test("a delete that was written down is applied before its directory moves, and goes to the ledger once", async () => {
+  await using fixture = await openEngineFixture();
+  for (const name of ["a,v", "b,v", "c,v"]) await stored(fixture, `d/${name}`);
+  const { engine, deletes } = wired(fixture);
+  await Deno.remove(`${fixture.root}/d/a,v`);
+  const now = Date.now();
+  await Deno.writeTextFile(logOf(fixture), record("d/a,v", now) + record("d/b,v", now));
+  await Deno.rename(`${fixture.root}/d`, `${fixture.root}/e`);
+  engine.gone(fixture.path("d/a,v"));
+  await engine.renamed(directoryRename(fixture, "d", "e"));
+  // A daemon that dies now forgets what was told to be gone: the manifest says it.
+  strictEqual(fixture.manifest.get(fixture.path("e/a,v")), null);
+  strictEqual(fixture.manifest.tombstonesOf(fixture.path("d/a,v")).length, 1);
+  deepStrictEqual(fixture.failures, []);
+  // Nobody was told that it is gone: its own turn decides.
+  ok(fixture.manifest.get(fixture.path("e/b,v")) !== null);
+  ok(fixture.manifest.get(fixture.path("e/c,v")) !== null);
+  await deletes.drain();
+  deepStrictEqual(fixture.failures.map(({ path, applied }) => [path, applied]), [
+    ["d/a,v", true],
+    ["d/b,v", false],
+  ]);
+  ok(fixture.manifest.get(fixture.path("e/b,v")) !== null);
+});
+
+Deno.test("a delete is applied to the row that has moved with its directory since", async () => {
+  await using fixture = await openEngineFixture();
+  for (const name of ["a,v", "b,v"]) await stored(fixture, `d/${name}`);
+  const { engine, deletes } = wired(fixture);
+  for (const name of ["a,v", "b,v"]) await Deno.remove(`${fixture.root}/d/${name}`);
+  await Deno.rename(`${fixture.root}/d`, `${fixture.root}/e`);
+  for (const name of ["a,v", "b,v"]) engine.gone(fixture.path(`d/${name}`));
+  await engine.renamed(directoryRename(fixture, "d", "e"));
+  await Deno.rename(`${fixture.root}/e`, `${fixture.root}/f`);
+  await engine.renamed(directoryRename(fixture, "e", "f"));
+  // One by a record that came late, one by the shim's own word.
+  await Deno.writeTextFile(logOf(fixture), record("d/a,v"));
+  await deletes.takeOverNew();
+  strictEqual(await engine.delete(fixture.path("d/b,v")), true);
+  for (const name of ["a,v", "b,v"]) {
+    strictEqual(fixture.manifest.get(fixture.path(`f/${name}`)), null, name);
+    strictEqual(fixture.manifest.tombstonesOf(fixture.path(`f/${name}`)).length, 1);
+  }
+});
+
+Deno.test("a delete that was written down never takes another file that has the name, or had it, since", async () => {
+  await using fixture = await openEngineFixture();
+  for (const name of ["d/a,v", "q,v", "r,v"]) await stored(fixture, name);
+  const { engine, deletes } = wired(fixture);
+  const [a, q] = [fixture.path("d/a,v"), fixture.path("q,v")];
+  await Deno.remove(`${fixture.root}/d/a,v`);
+  await Deno.writeTextFile(logOf(fixture), record("d/a,v"));
+  engine.gone(a);
+  // An older file takes the name, and leaves it with the directory.
+  await Deno.rename(`${fixture.root}/q,v`, `${fixture.root}/d/a,v`);
+  const file = { isDirectory: false, ino: null, writerUid: 0 };
+  await engine.renamed({ from: q, to: a, ...file });
+  await Deno.rename(`${fixture.root}/d`, `${fixture.root}/e`);
+  await engine.renamed(directoryRename(fixture, "d", "e"));
+  await deletes.drain();
+  strictEqual(await fixture.read("e/a,v"), "text");
+  ok(fixture.manifest.get(fixture.path("e/a,v")) !== null);
+  deepStrictEqual(fixture.failures.map(({ applied }) => applied), [false]);
+});
+
+Deno.test("what is written down waits for a watcher that does not tell, and is taken over once", async () => {
+  await using fixture = await openEngineFixture();
+  for (const path of ["a,v", "b,v"]) {
+    await stored(fixture, path);
+    await Deno.remove(`${fixture.root}/${path}`);
+  }
+  let isTold = false;
+  const context = { ...fixture.context, eventsUntilNow: () => Promise.resolve(isTold) };
+  const deletes = new FailedDeletes(context, () => []);
+  await Deno.writeTextFile(logOf(fixture), record("a,v"));
+  strictEqual(await deletes.takeOverNew(), false);
+  await Deno.writeTextFile(logOf(fixture), record("b,v"));
+  strictEqual(await deletes.takeOverNew(), false);
+  deepStrictEqual((await deletes.finish()).recorded, 0);
+  for (const path of ["a,v", "b,v"]) {
+    ok(fixture.manifest.get(fixture.path(path)) !== null);
+  }
+  isTold = true;
+  strictEqual(await deletes.takeOverNew(), true);
+  for (const path of ["a,v", "b,v"]) {
+    strictEqual(fixture.manifest.get(fixture.path(path)), null);
+  }
+  deepStrictEqual(fixture.failures.map(({ path }) => path), ["a,v", "b,v"]);
+  await deletes.finish();
+  deepStrictEqual(leftovers(fixture), []);
+});
+
 Deno.test("isOlder() goes by the ctime, and by the second where there is none", () => {
   const at = (ctimeNs: bigint): Parameters<typeof isOlder>[0] => ({
     settledAtS: 10,
@@ -213,8 +326,9 @@ Deno.test("isOlder() goes by the ctime, and by the second where there is none", 
   });
   strictEqual(isOlder(at(0n), 10_999), false);
   strictEqual(isOlder(at(0n), 11_000), true);
-  strictEqual(isOlder(at(10_400_000_001n), 10_400), false, "made since");
+  strictEqual(isOlder(at(10_401_000_000n), 10_400), false, "made since");
   strictEqual(isOlder(at(10_399_999_999n), 10_400), true);
+  strictEqual(isOlder(at(10_400_999_999n), 10_400), true, "the same millisecond");
 });
 
 /** The manifest of a machine that loses its power after so many changes. */

@@ -9,6 +9,7 @@ import { SYSTEM_CLOCK } from "../core/clock.ts";
 import type { Config } from "../config/key_table.ts";
 import { KeyedLock } from "../core/keyed_lock.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
+import { Departures } from "../engine/departures.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import { developmentLicense } from "../license/policy.ts";
 import type { OpenLogger } from "../obs/logger.ts";
@@ -67,7 +68,9 @@ export async function openStandIn(
     locks: new KeyedLock(),
     putBack: new PutBackMarkers(),
     // Nobody watches: a scan is all that is known.
-    eventsUntilNow: () => Promise.resolve(),
+    departures: new Departures(),
+    eventsUntilNow: () => Promise.resolve(true),
+    applyDeletesBelow: () => Promise.resolve(),
     clock: SYSTEM_CLOCK,
     newId,
     log: log.child({ module: "engine" }),

@@ -11,8 +11,9 @@
 
 import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, firstVersionOf } from "../core/names.ts";
-import type { Tombstone } from "../manifest/manifest.ts";
+import type { FileEntry, Tombstone } from "../manifest/manifest.ts";
 import type { ObjectInfo } from "../storage/backend.ts";
+import { catchUp } from "./caught_up.ts";
 import { type EngineContext, firstKey, shown } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
@@ -21,44 +22,72 @@ import { isLeft, removePutBack } from "./remove_own.ts";
 /** Tombstones looked at in one pass. */
 const BATCH = 64;
 
-/** `p4d` unlinked `path`. Resolves when that is durable; with false if nobody knows it. */
+/**
+ * `p4d` unlinked `path`. Resolves when that is durable; with false if nobody knows it.
+ *
+ * The name was empty before everything that was done until then was taken in, and the row is
+ * the same after it: then it is of the file that was unlinked, and of no other that got the name
+ * or left it by a rename which is still to be told.
+ *
+ * @throws {NotCaughtUpError}
+ */
 export async function deleteFile(
   context: EngineContext,
   path: DepotPath,
 ): Promise<boolean> {
   let wasKnown = false;
-  let hasBeenAbsent = isLeft(context, path);
-  // The row may be of a file that was renamed away a moment ago, before this one was made.
-  await context.eventsUntilNow();
   for (;;) {
-    const entry = context.manifest.get(path);
+    const before = rowOfName(context, path);
+    const generation = context.manifest.get(before)?.generation;
+    const wasLeft = isLeft(context, before);
+    await catchUp(context, path);
+    const row = rowOfName(context, path);
+    const entry = context.manifest.get(row);
     if (entry === null) return wasKnown;
     wasKnown = true;
-    const look = lookAt(context, path);
-    hasBeenAbsent ||= look.kind === "absent";
     // A marker in an empty name is ours, put back by a look that came in between; anything
     // else was created since, and the newer file is what counts.
-    if (look.kind !== "absent" && !(hasBeenAbsent && look.kind === "marker")) {
-      await observe(context, path, MET);
+    if (!isLeft(context, row)) {
+      await observe(context, row, MET);
       return true;
     }
+    if (!wasLeft || row !== before || entry.generation !== generation) continue;
     crashPoint("delete/looked");
-    const { outcome } = await context.manifest.apply(path, entry.generation, {
-      kind: "deleted",
-      nowMs: context.clock.nowMs(),
-      firstKey: firstKey(path),
-      whiteout: context.secondary !== null || context.readStores.length > 0,
-    });
-    if (outcome === "applied") break;
+    if (!await deleteRow(context, row, entry)) continue;
+    crashPoint("delete/row-tombstone");
+    removeStrayMarker(context, row);
+    context.metrics.count("p4cache_deletes_total", { result: "success" });
+    return true;
   }
-  crashPoint("delete/row-tombstone");
-  removeStrayMarker(context, path);
-  context.metrics.count("p4cache_deletes_total", { result: "success" });
-  return true;
 }
 
-/** A look that came between the unlink and its DELETE took the marker for lost. */
-function removeStrayMarker(context: EngineContext, path: DepotPath): void {
+/** Where the row of a file is that had this name: its directory may have moved since. */
+export function rowOfName(
+  { manifest, departures }: EngineContext,
+  path: DepotPath,
+): DepotPath {
+  const moved = departures.rowOf(path);
+  return moved !== null && manifest.get(moved) !== null ? moved : path;
+}
+
+/** The row becomes a tombstone. False if it has changed since. */
+export async function deleteRow(
+  { manifest, clock, departures, secondary, readStores }: EngineContext,
+  path: DepotPath,
+  { generation }: FileEntry,
+): Promise<boolean> {
+  const { outcome } = await manifest.apply(path, generation, {
+    kind: "deleted",
+    nowMs: clock.nowMs(),
+    firstKey: firstKey(path),
+    whiteout: secondary !== null || readStores.length > 0,
+  });
+  if (outcome === "applied") departures.forget(path);
+  return outcome === "applied";
+}
+
+/** Our own marker, put back under a name that its file had left. It holds no bytes. */
+export function removeStrayMarker(context: EngineContext, path: DepotPath): void {
   if (context.manifest.get(path) !== null) return;
   if (lookAt(context, path).kind !== "marker") return;
   removePutBack(context, path);

@@ -5,17 +5,16 @@
  * @module
  */
 
-import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
 import { ManifestError } from "../manifest/manifest.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { LocalStat } from "../manifest/manifest.ts";
+import { NotCaughtUpError } from "./caught_up.ts";
 import { acceptLocal, restoreStored, type RestoreVerdict } from "./conflict.ts";
-import { TombstoneSweeper } from "./delete.ts";
-import { deleteFile } from "./delete.ts";
+import { deleteFile, removeStrayMarker, TombstoneSweeper } from "./delete.ts";
 import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
-import { type EngineContext, firstKey, hasSameContent, shown } from "./engine_context.ts";
+import { type EngineContext, shown } from "./engine_context.ts";
 import { type EvictPass, runEvictPass } from "./evict_pass.ts";
 import {
   evictSelected,
@@ -23,13 +22,13 @@ import {
   type HandEvictionReport,
 } from "./evict_by_hand.ts";
 import { expireBorrowed } from "./expire_borrowed.ts";
-import { lookAt } from "./local_file.ts";
+import { isAbsent, lookAt } from "./local_file.ts";
 import { migrateSelected, type Migration, type MigrationReport } from "./migrate.ts";
 import type { LookReason } from "./observe_plan.ts";
 import { MET, observe, type Observed, REPORTED } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
-import { removePutBack } from "./remove_own.ts";
 import { RecallBudget } from "./recall_budget.ts";
+import { moveRow, type Rename } from "./rename.ts";
 import { type Restored, type RestoreOptions, Restorer } from "./restore.ts";
 import { scanDepot, type ScanPace, type ScanReport } from "./scan.ts";
 import { SpaceLedger } from "./space.ts";
@@ -46,16 +45,6 @@ const EXPIRE_MS = 60_000;
 /** A file that disappeared gets this long to turn up again, or for its DELETE to arrive. */
 const VANISH_GRACE_MS = 5_000;
 const VANISH_LOOK_MS = 1_000;
-
-/** A file or directory of the depot has another name. */
-export interface Rename {
-  readonly from: DepotPath;
-  readonly to: DepotPath;
-  readonly isDirectory: boolean;
-  /** Of what was renamed, if it is known. */
-  readonly ino: bigint | null;
-  readonly writerUid: number | null;
-}
 
 export class Engine {
   readonly #context: EngineContext;
@@ -117,10 +106,11 @@ export class Engine {
     writerUid: number | null,
   ): Promise<Observed | "unmanaged"> {
     if (!isManaged(path, this.#context.settings().manage)) return "unmanaged";
-    if (this.#isAbsent(path)) {
-      this.gone(path);
+    if (isAbsent(this.#context, path)) {
+      this.#lookAgain(path);
       return "nothing";
     }
+    this.#context.departures.forget(path);
     const observed = await observe(this.#context, path, REPORTED, writerUid);
     if (observed === "written") this.#coordinator.wake();
     return observed;
@@ -129,94 +119,24 @@ export class Engine {
   /** A file or directory of the depot was renamed. */
   async renamed(rename: Rename): Promise<void> {
     const { from, to, isDirectory, writerUid } = rename;
-    const { manifest, clock, settings } = this.#context;
-    if (isDirectory) {
-      await manifest.moveTree(from, to, clock.nowMs());
-      for (const path of this.#context.putBack.below(from)) this.#removeStrayMarker(path);
-      return;
-    }
-    const { manage } = settings();
-    if (isManaged(from, manage) && manifest.get(from) !== null) {
-      if (!isManaged(to, manage)) this.gone(from);
-      else if (this.#isExchange(rename)) {
-        await manifest.exchange(from, to, clock.nowMs());
-      } else if (this.#wasReplaced(rename)) await this.#forgetReplaced(from);
-      else if (this.#hasLeft(rename)) {
-        await manifest.move(from, to, clock.nowMs());
-        crashPoint("rename/row-moved");
-        this.#removeStrayMarker(from);
-      }
-    }
+    if (isDirectory) return await this.#directoryRenamed(from, to);
+    if (await moveRow(this.#context, rename) === "gone") this.gone(from);
     await this.wrote(to, writerUid);
   }
 
-  /**
-   * Whether what had the name `to` has the name `from` now: the kernel tells of an exchange as of
-   * two renames. Not by its inode alone, which may be a new file's.
-   */
-  #isExchange({ from, to, ino }: Rename): boolean {
-    const { manifest } = this.#context;
-    const other = manifest.get(to);
-    if (ino === null || manifest.get(from)?.local.ino !== ino || other === null) {
-      return false;
+  async #directoryRenamed(from: DepotPath, to: DepotPath): Promise<void> {
+    const { manifest, clock, departures, putBack, applyDeletesBelow } = this.#context;
+    // Their rows would move along, and nobody find them by the names that were written down.
+    await applyDeletesBelow(from);
+    departures.moved(from, to, (path) => manifest.get(path) !== null);
+    await manifest.moveTree(from, to, clock.nowMs());
+    for (const left of putBack.moved(from, to)) removeStrayMarker(this.#context, left);
+    // Written a moment before, and not there any more when that was told.
+    for (const path of [...this.#vanishing.keys()]) {
+      if (!path.startsWith(`${from}/`)) continue;
+      this.#vanishing.delete(path);
+      await this.wrote(`${to}${path.slice(from.length)}` as DepotPath, null);
     }
-    const look = lookAt(this.#context, from);
-    if (look.kind === "marker") {
-      const { stat, sizeBytes } = look;
-      return !other.resident && hasSameContent({ ...stat, sizeBytes }, other.local);
-    }
-    return look.kind === "file" && other.resident &&
-      hasSameContent(look.stat, other.local);
-  }
-
-  /**
-   * Whether the row of `from` is of a file that the renamed one had replaced there before it went
-   * on: a look at `to`, ahead of this event, knows the renamed one already.
-   */
-  #wasReplaced({ from, to, ino }: Rename): boolean {
-    const { manifest } = this.#context;
-    return ino !== null && manifest.get(from)?.local.ino !== ino &&
-      manifest.get(to)?.local.ino === ino && this.#isAbsent(from);
-  }
-
-  /** It did not vanish: a rename took its name, and its version goes as a deleted one does. */
-  async #forgetReplaced(path: DepotPath): Promise<void> {
-    const { manifest, clock, secondary, readStores } = this.#context;
-    const entry = manifest.get(path);
-    if (entry === null) return;
-    await manifest.apply(path, entry.generation, {
-      kind: "deleted",
-      nowMs: clock.nowMs(),
-      firstKey: firstKey(path),
-      whiteout: secondary !== null || readStores.length > 0,
-    });
-  }
-
-  /**
-   * Whether the row of `from` is that of the file that went to `to`. Its inode says so, however
-   * often it was renamed since; the row may lag behind by a restore or an eviction, or run ahead
-   * by a look. Without it: whether the row is what now lies at `to`, and not what `p4d` has written to
-   * `from` again. The marker that the row knows by its inode went with it. Another marker at
-   * `from` was put back by a look that came before this event.
-   */
-  #hasLeft({ from, to, ino }: Rename): boolean {
-    const row = this.#context.manifest.get(from);
-    if (ino !== null && row?.local.ino === ino) return true;
-    if (ino !== null && this.#context.manifest.get(to)?.local.ino === ino) return false;
-    if (this.#isAbsent(from)) return true;
-    const look = lookAt(this.#context, to);
-    if (look.kind !== "marker" || row === null) return false;
-    if (!row.resident && look.stat.ino === row.local.ino) return true;
-    return lookAt(this.#context, from).kind === "marker" &&
-      this.#context.manifest.get(to) === null;
-  }
-
-  /** Our own marker under a name that its file has left. It holds no bytes. */
-  #removeStrayMarker(path: DepotPath): void {
-    const { manifest } = this.#context;
-    if (manifest.get(path) !== null) return;
-    if (lookAt(this.#context, path).kind !== "marker") return;
-    removePutBack(this.#context, path);
   }
 
   /**
@@ -224,9 +144,16 @@ export class Engine {
    * its DELETE may come, or the file.
    */
   gone(path: DepotPath): void {
-    const { clock, manifest } = this.#context;
-    if (manifest.get(path) === null) return;
-    this.#vanishing.set(path, clock.monotonicMs() + VANISH_GRACE_MS);
+    const { manifest, departures } = this.#context;
+    if (manifest.get(path) === null) return departures.forgetTold(path);
+    departures.note(path);
+    this.#lookAgain(path);
+  }
+
+  #lookAgain(path: DepotPath): void {
+    // At the end of the order, also where it is in it.
+    this.#vanishing.delete(path);
+    this.#vanishing.set(path, this.#context.clock.monotonicMs() + VANISH_GRACE_MS);
   }
 
   async #vanishLoop(): Promise<void> {
@@ -237,20 +164,17 @@ export class Engine {
         // In the order in which they went: the rest is not due either.
         if (signal.aborted || dueMs > clock.monotonicMs()) break;
         this.#vanishing.delete(path);
-        if (manifest.get(path) === null || !this.#isAbsent(path)) continue;
+        if (manifest.get(path) === null || !isAbsent(this.#context, path)) continue;
         try {
           await observe(this.#context, path, MET);
         } catch (error) {
           if (signal.aborted) return;
           if (!(error instanceof Error) || error.name === "InvariantError") throw error;
           log.error(`cannot take in a disappearance: ${error.message}`, shown(path));
+          if (error instanceof NotCaughtUpError) this.#lookAgain(path);
         }
       }
     }
-  }
-
-  #isAbsent(path: DepotPath): boolean {
-    return this.#context.posix.lstat(`${this.#context.root}/${path}`) === null;
   }
 
   /** `p4d` opened the file. Feeds the order of eviction. */

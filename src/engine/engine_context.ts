@@ -22,6 +22,7 @@ import type { Metrics } from "../obs/metrics.ts";
 import type { FileStat, Posix } from "../posix/posix.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 import { createContentHasher } from "../storage/hashing.ts";
+import type { Departures } from "./departures.ts";
 import type { PutBackMarkers } from "./put_back.ts";
 
 /** Settings of the engine. Read anew at each use, because some change while it runs. */
@@ -74,11 +75,17 @@ export interface EngineContext {
   readonly settings: () => EngineSettings;
   readonly locks: KeyedLock;
   readonly putBack: PutBackMarkers;
+  readonly departures: Departures;
   /**
-   * Resolves when every change of the depot that was made before the call has been taken in;
-   * or after a while, when the watcher is not there to tell.
+   * Resolves with true when every change of the depot that was made before the call has been
+   * taken in; with false when the watcher is not there to tell. See `catchUp`.
    */
-  readonly eventsUntilNow: () => Promise<unknown>;
+  readonly eventsUntilNow: () => Promise<boolean>;
+  /**
+   * Applies what the shim wrote down of names below a directory that is about to move, and that
+   * the watcher told to be gone. It does not wait for events: it is called from one.
+   */
+  readonly applyDeletesBelow: (directory: DepotPath) => Promise<void>;
   readonly clock: Clock;
   readonly newId: () => string;
   readonly log: Logger;

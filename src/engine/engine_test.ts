@@ -243,14 +243,16 @@ Deno.test("a file that was renamed a moment ago is not restored under its old na
   await evicted(fixture, "a,v", "content");
   await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
   // The event of the rename is still on its way when p4d opens the old name.
-  const renamed = (): Promise<void> =>
-    engine.renamed({
+  const renamed = async (): Promise<boolean> => {
+    await engine.renamed({
       from: fixture.path("a,v"),
       to: fixture.path("b,v"),
       isDirectory: false,
       ino: null,
       writerUid: 0,
     });
+    return true;
+  };
   const context = { ...fixture.context, eventsUntilNow: renamed };
   const space = new SpaceLedger(context, () => {});
   const recall = new RecallBudget(context);
@@ -265,14 +267,16 @@ Deno.test("a marker that was renamed a moment ago is restored under its new name
   const engine = new Engine(fixture.context);
   await evicted(fixture, "a,v", "content");
   await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
-  const renamed = (): Promise<void> =>
-    engine.renamed({
+  const renamed = async (): Promise<boolean> => {
+    await engine.renamed({
       from: fixture.path("a,v"),
       to: fixture.path("b,v"),
       isDirectory: false,
       ino: null,
       writerUid: 0,
     });
+    return true;
+  };
   const context = { ...fixture.context, eventsUntilNow: renamed };
   const space = new SpaceLedger(context, () => {});
   const recall = new RecallBudget(context);
@@ -347,14 +351,16 @@ Deno.test("a delete takes in the renames before it: the row may be of a file tha
   await Deno.remove(`${fixture.root}/a,v`);
   const context = {
     ...fixture.context,
-    eventsUntilNow: () =>
-      engine.renamed({
+    eventsUntilNow: async () => {
+      await engine.renamed({
         from: fixture.path("a,v"),
         to: fixture.path("b,v"),
         isDirectory: false,
         ino: null,
         writerUid: 0,
-      }),
+      });
+      return true;
+    },
   };
   await deleteFile(context, fixture.path("a,v"));
   strictEqual(fixture.manifest.tombstonesOf(fixture.path("a,v")).length, 0);
@@ -367,13 +373,69 @@ Deno.test("a delete counts although the marker was put back before it was looked
   const path = fixture.path("a,v");
   await evicted(fixture, "a,v", "content");
   await Deno.remove(`${fixture.root}/a,v`);
-  const putBack = (): Promise<unknown> => observe(fixture.context, path, MET);
+  const putBack = async (): Promise<boolean> => {
+    await observe(fixture.context, path, MET);
+    return true;
+  };
   strictEqual(
     await deleteFile({ ...fixture.context, eventsUntilNow: putBack }, path),
     true,
   );
   strictEqual(fixture.manifest.get(path), null);
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
+});
+
+Deno.test("a delete takes no file that came to the name, and left it, while it was looked at", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  const [a, b, c] = ["a,v", "b,v", "c,v"].map((name) => fixture.path(name));
+  await evicted(fixture, "a,v", "deleted");
+  await evicted(fixture, "b,v", "alive");
+  const rest = { isDirectory: false, ino: null, writerUid: 0 };
+  await Deno.remove(`${fixture.root}/a,v`);
+  await Deno.rename(`${fixture.root}/b,v`, `${fixture.root}/a,v`);
+  const events = [
+    // Of the two renames only the first is told in time.
+    async (): Promise<void> => {
+      await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/c,v`);
+      await engine.renamed({ from: b!, to: a!, ...rest });
+    },
+    (): Promise<void> => engine.renamed({ from: a!, to: c!, ...rest }),
+  ];
+  const context = {
+    ...fixture.context,
+    eventsUntilNow: async () => {
+      await events.shift()?.();
+      return true;
+    },
+  };
+  await deleteFile(context, a!);
+  strictEqual(fixture.manifest.get(a!), null);
+  strictEqual((await fixture.restorer.restore(c!)).wasEvicted, true);
+  strictEqual(await fixture.read("c,v"), "alive");
+});
+
+Deno.test("nothing is deleted, put back or restored to an empty name while the watcher does not tell", async () => {
+  await using fixture = await openEngineFixture();
+  const path = fixture.path("a,v");
+  await evicted(fixture, "a,v", "content");
+  await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
+  const entry = fixture.manifest.get(path);
+  const context = { ...fixture.context, eventsUntilNow: () => Promise.resolve(false) };
+  const notCaughtUp = { name: "NotCaughtUpError" };
+  await rejects(deleteFile(context, path), notCaughtUp);
+  await rejects(observe(context, path, MET), notCaughtUp);
+  const space = new SpaceLedger(context, () => {});
+  const recall = new RecallBudget(context);
+  const restorer = new Restorer({ context, space, recall }, () => {});
+  for (const name of ["a,v", "b,v"]) {
+    await rejects(restorer.restore(fixture.path(name)), { fault: "UNAVAILABLE" });
+  }
+  const report = await scanDepot(context, { source: "scan", trustsDifference: true });
+  strictEqual(report.failing, 1);
+  deepStrictEqual(fixture.manifest.get(path), entry);
+  strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
+  strictEqual(fixture.posix.lstat(`${fixture.root}/b,v`)?.kind, "socket");
 });
 
 Deno.test("a restore never replaces what p4d wrote over the marker meanwhile", async () => {

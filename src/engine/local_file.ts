@@ -37,6 +37,11 @@ export function lookAt(context: EngineContext, path: DepotPath): Look {
     : lookOf(context, stat);
 }
 
+/** Whether the name is empty, on whatever file system. */
+export function isAbsent(context: EngineContext, path: DepotPath): boolean {
+  return context.posix.lstat(absolute(context, path)) === null;
+}
+
 /** Of a missing name: by the nearest directory that is there. */
 function isBelowOtherDevice(
   { posix, root, device }: EngineContext,

@@ -7,6 +7,7 @@
 import { crashPoint } from "../core/crash_point.ts";
 import type { DepotPath } from "../core/names.ts";
 import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
+import { catchUp } from "./caught_up.ts";
 import {
   absolute,
   type EngineContext,
@@ -38,6 +39,7 @@ export const MET: LookReason = { source: "engine", trustsDifference: true };
  * acting on it would bring it back. So whatever was reported before now is taken in first;
  * a report itself does not wait for reports, and leaves an empty name to `Engine.gone`.
  *
+ * @throws {NotCaughtUpError}
  * @param writerUid Who wrote it, where that is known; else whom the file belongs to counts.
  */
 export async function observe(
@@ -58,7 +60,7 @@ export async function observe(
       if (waitedFor !== entry.generation) {
         if (reason.source === "event") return "nothing";
         waitedFor = entry.generation;
-        await context.eventsUntilNow();
+        await catchUp(context, path);
         continue;
       }
     }

@@ -29,8 +29,15 @@ export class PutBackMarkers {
     return this.#inodes.get(path) === ino;
   }
 
-  /** The names below a directory. */
-  below(directory: DepotPath): DepotPath[] {
-    return [...this.#inodes.keys()].filter((path) => path.startsWith(`${directory}/`));
+  /**
+   * The directory `from` is `to` now. Its markers moved along, or were put into a new directory of
+   * the old name: returns the names that they have then.
+   */
+  moved(from: DepotPath, to: DepotPath): DepotPath[] {
+    const below = [...this.#inodes].filter(([path]) => path.startsWith(`${from}/`));
+    for (const [path, ino] of below) {
+      this.note(`${to}${path.slice(from.length)}` as DepotPath, ino);
+    }
+    return below.map(([path]) => path);
   }
 }

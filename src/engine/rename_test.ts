@@ -132,9 +132,9 @@ Deno.test("a file that came with its directory and left again at once is not put
   const told = { ino: null, writerUid: 0 };
   const [s, n] = [fixture.path("s"), fixture.path("n")];
   const events: (() => Promise<unknown>)[] = [];
-  const eventsUntilNow = async (): Promise<void> => {
+  const eventsUntilNow = async (): Promise<boolean> => {
     for (const event of events.splice(0)) await event();
-    if (posix.lstat(`${root}/n`) === null) return;
+    if (posix.lstat(`${root}/n`) === null) return true;
     // While the first renames are taken in, others are made.
     await Deno.rename(`${root}/n`, `${root}/s`);
     await Deno.rename(`${root}/s/1.1,v`, `${root}/c,v`);
@@ -142,6 +142,7 @@ Deno.test("a file that came with its directory and left again at once is not put
       engine.renamed({ from: path, to: fixture.path("c,v"), isDirectory: false, ...told })
     );
     await engine.renamed({ from: n, to: s, isDirectory: true, ...told });
+    return true;
   };
   await Deno.rename(`${root}/s/1.1,v`, `${root}/b,v`);
   events.push(() =>
@@ -172,4 +173,23 @@ Deno.test("a marker that was put back below a directory goes when that was renam
   strictEqual(manifest.get(path), null);
   await fixture.restorer.restore(fixture.path("s/1.1,v"));
   strictEqual(await fixture.read("s/1.1,v"), "one");
+});
+
+Deno.test("a file that was written right before its directory was renamed is taken in under the new name", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, manifest } = fixture;
+  const engine = new Engine(fixture.context);
+  await stored(fixture, "n/old,v", "one");
+  await fixture.write("n/old,v", "two, longer");
+  await fixture.write("n/new,v", "new");
+  await Deno.rename(`${root}/n`, `${root}/s`);
+  // Both were closed under the old name, and that is told when they have the new one.
+  for (const name of ["old,v", "new,v"]) {
+    strictEqual(await engine.wrote(fixture.path(`n/${name}`), 0), "nothing");
+  }
+  const [from, to] = [fixture.path("n"), fixture.path("s")];
+  await engine.renamed({ from, to, isDirectory: true, ino: null, writerUid: 0 });
+  for (const name of ["old,v", "new,v"]) {
+    strictEqual(manifest.get(fixture.path(`s/${name}`))?.state, "dirty", name);
+  }
 });

@@ -16,6 +16,7 @@ import { StorageError } from "../storage/storage_error.ts";
 import { adoptFromStore } from "./adopt.ts";
 import { followOwner } from "./borrowed.ts";
 import { bringBack } from "./bring_back.ts";
+import { catchUp } from "./caught_up.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
 import type { OnProgress } from "./fetch_content.ts";
 import { lookAt } from "./local_file.ts";
@@ -213,7 +214,7 @@ async function restoreAsItIs(
   }
   if (look.kind === "marker" && !isMarkerOf(context, path, look.stat)) {
     // This or another evicted file may have been renamed to this name a moment ago.
-    await context.eventsUntilNow();
+    await catchUp(context, path);
     const now = lookAt(context, path);
     if (now.kind !== "marker" || now.stat.ino !== look.stat.ino) return null;
     refuseOtherMarker(context, path, now);

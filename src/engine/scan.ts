@@ -18,6 +18,7 @@ import {
   isManaged,
 } from "../core/names.ts";
 import { PosixError, type WalkedFile, type WalkEntry } from "../posix/posix.ts";
+import { NotCaughtUpError } from "./caught_up.ts";
 import type { EngineContext } from "./engine_context.ts";
 import { lookAt, lookOf } from "./local_file.ts";
 import type { LookReason } from "./observe_plan.ts";
@@ -79,6 +80,8 @@ class ScanPass implements ScanReport {
   readonly #reason: LookReason;
   readonly #pace: ScanPace;
   readonly #places = new Places(CHANGES_AT_ONCE);
+  /** The watcher does not tell. */
+  #isBlind = false;
   readonly #seen = new SeenPaths(Math.random() * 2 ** 32);
 
   constructor(context: EngineContext, reason: LookReason, pace: ScanPace) {
@@ -106,7 +109,7 @@ class ScanPass implements ScanReport {
     try {
       for (;;) {
         signal.throwIfAborted();
-        if (this.#hasLeft()) return;
+        if (this.#hasLeft() || this.#isBlind) return;
         const batch = await walk.nextBatch();
         if (batch.length === 0) return;
         await Promise.all(this.#changesOf(batch));
@@ -168,10 +171,20 @@ class ScanPass implements ScanReport {
     return lookOf(this.#context, found).kind === "marker" && manifest.isLocal(path, null);
   }
 
+  /** Each look waits for the watcher: once it does not tell, the rest is for the next scan. */
   #look(path: DepotPath): Promise<void> {
     return this.#places.run(async () => {
-      const observed = await observe(this.#context, path, this.#reason);
-      this.actions[observed] = (this.actions[observed] ?? 0) + 1;
+      if (this.#isBlind) return;
+      try {
+        const observed = await observe(this.#context, path, this.#reason);
+        this.actions[observed] = (this.actions[observed] ?? 0) + 1;
+      } catch (error) {
+        if (!(error instanceof NotCaughtUpError)) throw error;
+        if (this.#isBlind) return;
+        this.#isBlind = true;
+        this.failing += 1;
+        this.#context.log.warn(`the scan ends early: ${error.message}`);
+      }
     });
   }
 
@@ -190,7 +203,7 @@ class ScanPass implements ScanReport {
     let missingDirty = 0;
     for (let after: DepotPath | null = null;;) {
       signal.throwIfAborted();
-      if (this.#hasLeft()) return;
+      if (this.#hasLeft() || this.#isBlind) return;
       const batch = manifest.paths(after, ROW_BATCH);
       if (batch.length === 0) return;
       after = batch.at(-1)!;
@@ -205,6 +218,7 @@ class ScanPass implements ScanReport {
           return;
         }
         await this.#look(path);
+        if (this.#isBlind) return;
       }
       await this.#rest(batch.length);
     }

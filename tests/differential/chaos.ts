@@ -37,6 +37,17 @@ async function ask(rig: Rig, line: string): Promise<string | null> {
   return last;
 }
 
+/** Everything that is clean and old enough goes, also what is too small to be over a limit. */
+export async function evictAll(rig: Rig): Promise<void> {
+  await ask(rig, encodeControlRequest({ op: "evict", selection: "", dryRun: false })!);
+}
+
+/** Resolves when the scan of the start is over, and everything that may be is uploaded. */
+export async function drainAll(rig: Rig): Promise<void> {
+  const answer = await ask(rig, encodeControlRequest({ op: "drain", wait: true })!);
+  ok(answer?.startsWith("OK "), `the daemon does not drain: ${answer}`);
+}
+
 /**
  * Takes the local version of every file that waits for a decision: what was written while the
  * watcher was dead, and given an old mtime, is a conflict by rule.
@@ -116,9 +127,7 @@ export class Chaos {
 
   async #evict(): Promise<void> {
     this.#count("evict");
-    await this.#ask(
-      encodeControlRequest({ op: "evict", selection: "", dryRun: false })!,
-    );
+    await evictAll(this.#options.rig);
   }
 
   async #restore(): Promise<void> {

@@ -7,7 +7,7 @@
 
 import { strictEqual } from "node:assert/strict";
 import { Random } from "../crash/random.ts";
-import { acceptConflicts, Chaos } from "./chaos.ts";
+import { acceptConflicts, Chaos, drainAll } from "./chaos.ts";
 import { everythingEvicted, openSite } from "./site.ts";
 import { shrink } from "./replay.ts";
 import { generate, populate, SHARED_LOGS, threadsOf } from "./generate.ts";
@@ -68,15 +68,16 @@ export async function runDifferential(
   // Its scan finds what link() made, which no event tells.
   strictEqual((await rig.end("SIGTERM")).code, 0);
   strictEqual(await rig.start(), "ready", rig.stderr);
+  await drainAll(rig);
   log(`conflicts accepted: ${await acceptConflicts(rig)}`);
   const stuck = await everythingEvicted(rig).then(
     () => null,
     (error) => `${error.message}`,
   );
-  if (stuck !== null) log(`STUCK: ${stuck}`);
   await trial.play("evicted", phases.end);
 
   const divergences: Divergence[] = [];
+  if (stuck !== null) divergences.push(stuckAs(stuck));
   for (
     const [phase, scripts] of [
       ["populate", phases.populate],
@@ -100,12 +101,6 @@ export async function runDifferential(
         !divergences.some((it) => it.stem === stem)
       ),
     );
-    // What differs afterwards follows from the first.
-    divergences.push(
-      ...result.divergences.filter(({ stem }) =>
-        !divergences.some((it) => it.stem === stem)
-      ),
-    );
     if (result.tolerated > 0 && (phase !== "main" || !options.hasFaults)) {
       log(`${phase}: an error without a fault`);
     }
@@ -114,6 +109,12 @@ export async function runDifferential(
   for (const it of divergences) log(describe(it));
   await explain(divergences, { trial, phases, log });
   return { ops: options.ops, divergences };
+}
+
+/** What could go on a plain disk, too, and stays: nobody sees it, and it is wrong all the same. */
+function stuckAs(depot: string): Divergence {
+  const what = { stem: "daemon", index: 0, phase: "evicted", line: "evict everything" };
+  return { ...what, depot, plain: "everything is evicted" };
 }
 
 /** The first divergence of an own subtree, as short as it can be had. */

@@ -10,6 +10,7 @@ import { KeyedLock } from "../../src/core/keyed_lock.ts";
 import { TombstoneSweeper } from "../../src/engine/delete.ts";
 import { Engine } from "../../src/engine/engine.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
+import { Departures } from "../../src/engine/departures.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { KeyValueStore, Write } from "../../src/manifest/key_value.ts";
 import { ManifestError } from "../../src/manifest/manifest.ts";
@@ -42,7 +43,7 @@ export interface LifeDeps {
   /** Whether the next commit fails. */
   readonly takeManifestFault: () => boolean;
   /** Resolves when the engine has taken in what the watcher told before the call. */
-  readonly eventsUntilNow: (life: Life) => Promise<void>;
+  readonly eventsUntilNow: (life: Life) => Promise<boolean>;
 }
 
 export class Life {
@@ -84,7 +85,9 @@ export class Life {
       settings: () => deps.settings,
       locks: new KeyedLock(),
       putBack: new PutBackMarkers(),
+      departures: new Departures(),
       eventsUntilNow: () => deps.eventsUntilNow(this),
+      applyDeletesBelow: () => Promise.resolve(),
       clock,
       newId: deps.newId,
       log: NULL_LOGGER,

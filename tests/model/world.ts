@@ -355,6 +355,7 @@ export class World {
       eventsUntilNow: async (life) => {
         await life.pause("events");
         if (life === this.life) await Promise.allSettled(this.deliverAll());
+        return true;
       },
       takeManifestFault: () => {
         if (this.#manifestFaults === 0) return false;

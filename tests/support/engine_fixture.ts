@@ -12,6 +12,7 @@ import type { EngineContext, EngineSettings } from "../../src/engine/engine_cont
 import { SpaceLedger } from "../../src/engine/space.ts";
 import { RecallBudget } from "../../src/engine/recall_budget.ts";
 import { Restorer } from "../../src/engine/restore.ts";
+import { Departures } from "../../src/engine/departures.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
@@ -92,7 +93,9 @@ export async function openEngineFixture(
     locks: new KeyedLock(),
     putBack: new PutBackMarkers(),
     clock: SYSTEM_CLOCK,
-    eventsUntilNow: () => Promise.resolve(),
+    departures: new Departures(),
+    eventsUntilNow: () => Promise.resolve(true),
+    applyDeletesBelow: () => Promise.resolve(),
     newId: () => `id${++idCount}`,
     log: createMemoryLogger(),
     metrics: createMetrics(),

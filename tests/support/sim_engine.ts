@@ -10,6 +10,7 @@ import { KeyedLock } from "../../src/core/keyed_lock.ts";
 import { type DepotPath, parseDepotPath } from "../../src/core/names.ts";
 import { Engine } from "../../src/engine/engine.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
+import { Departures } from "../../src/engine/departures.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
@@ -68,7 +69,9 @@ export async function openSimEngine(
     settings: () => settings,
     locks: new KeyedLock(),
     putBack: new PutBackMarkers(),
-    eventsUntilNow: () => Promise.resolve(),
+    departures: new Departures(),
+    eventsUntilNow: () => Promise.resolve(true),
+    applyDeletesBelow: () => Promise.resolve(),
     clock,
     newId: () => `id${++idCount}`,
     log,

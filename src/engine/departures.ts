@@ -1,0 +1,80 @@
+/**
+ * Names that the watcher told to be gone, and where their rows are since: the row of a file
+ * that was deleted moves on with its directory until somebody says that it was deleted on
+ * purpose, and he says it by the name that the file had.
+ *
+ * In memory only. What the shim wrote down is applied before a directory moves
+ * (`EngineContext.applyDeletesBelow`), so after a crash nothing but a name of which the daemon
+ * had not heard yet comes back.
+ *
+ * @module
+ */
+
+import type { DepotPath } from "../core/names.ts";
+
+/** A DELETE follows within seconds, if at all. One that is forgotten comes back, no more. */
+const REMEMBERED_MAX = 10_000;
+
+export class Departures {
+  /** By the name that was told. */
+  readonly #rowOf = new Map<DepotPath, DepotPath>();
+  /** The names that were told, by where the row is. */
+  readonly #toldOf = new Map<DepotPath, Set<DepotPath>>();
+
+  /** `path` is gone, and its row is still there. */
+  note(path: DepotPath): void {
+    this.#drop(path);
+    this.#put(path, path);
+    if (this.#rowOf.size <= REMEMBERED_MAX) return;
+    const [oldest] = this.#rowOf.keys();
+    this.#drop(oldest!);
+  }
+
+  /** Where the row of the file is that was told to be gone from `path`; else null. */
+  rowOf(path: DepotPath): DepotPath | null {
+    return this.#rowOf.get(path) ?? null;
+  }
+
+  /** The row of `path` is another file's from now on. */
+  forget(path: DepotPath): void {
+    for (const told of this.#toldOf.get(path) ?? []) this.#drop(told);
+  }
+
+  /** A file without a row is gone from `path`: whoever says so from now on means that one. */
+  forgetTold(path: DepotPath): void {
+    this.#drop(path);
+  }
+
+  /**
+   * The directory `from` is about to be `to`, and every row in it: those that have one take the
+   * place of what was deleted from a directory `to` before.
+   */
+  moved(from: DepotPath, to: DepotPath, hasRow: (path: DepotPath) => boolean): void {
+    for (const [told, row] of [...this.#rowOf]) {
+      if (row.startsWith(`${to}/`) && hasRow(within(from, to, row))) this.#drop(told);
+    }
+    const below = [...this.#rowOf].filter(([, row]) => row.startsWith(`${from}/`));
+    for (const [told] of below) this.#drop(told);
+    for (const [told, row] of below) this.#put(told, within(to, from, row));
+  }
+
+  #put(told: DepotPath, row: DepotPath): void {
+    this.#rowOf.set(told, row);
+    const tolds = this.#toldOf.get(row) ?? new Set();
+    this.#toldOf.set(row, tolds.add(told));
+  }
+
+  #drop(told: DepotPath): void {
+    const row = this.#rowOf.get(told);
+    if (row === undefined) return;
+    this.#rowOf.delete(told);
+    const tolds = this.#toldOf.get(row)!;
+    tolds.delete(told);
+    if (tolds.size === 0) this.#toldOf.delete(row);
+  }
+}
+
+/** The path below `to` that is `path` below `from`. */
+function within(to: DepotPath, from: DepotPath, path: DepotPath): DepotPath {
+  return `${to}${path.slice(from.length)}` as DepotPath;
+}

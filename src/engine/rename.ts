@@ -1,0 +1,99 @@
+/**
+ * What the row of a file does when the file gets another name.
+ *
+ * The kernel tells of renames in their order, but late: what lies at the two names is of now,
+ * and may be of a rename that is told next. So the row follows its file by inode.
+ *
+ * @module
+ */
+
+import { crashPoint } from "../core/crash_point.ts";
+import { type DepotPath, isManaged } from "../core/names.ts";
+import { deleteRow, removeStrayMarker } from "./delete.ts";
+import { type EngineContext, hasSameContent } from "./engine_context.ts";
+import { isAbsent, lookAt } from "./local_file.ts";
+
+/** A file or directory of the depot has another name. */
+export interface Rename {
+  readonly from: DepotPath;
+  readonly to: DepotPath;
+  readonly isDirectory: boolean;
+  /** Of what was renamed, if it is known. */
+  readonly ino: bigint | null;
+  readonly writerUid: number | null;
+}
+
+/** A file was renamed: its row follows. `gone`: to a name that has no rows. */
+export async function moveRow(
+  context: EngineContext,
+  rename: Rename,
+): Promise<"gone" | "taken"> {
+  const { from, to } = rename;
+  const { manifest, clock, settings, departures } = context;
+  const { manage } = settings();
+  if (!isManaged(from, manage) || manifest.get(from) === null) return "taken";
+  if (!isManaged(to, manage)) return "gone";
+  if (isExchange(context, rename)) {
+    await manifest.exchange(from, to, clock.nowMs());
+    departures.forget(from);
+    departures.forget(to);
+  } else if (wasReplaced(context, rename)) {
+    // It did not vanish: a rename took its name, and its version goes as a deleted one does.
+    await deleteRow(context, from, manifest.get(from)!);
+  } else if (hasLeft(context, rename)) {
+    await manifest.move(from, to, clock.nowMs());
+    departures.forget(from);
+    departures.forget(to);
+    crashPoint("rename/row-moved");
+    removeStrayMarker(context, from);
+  }
+  return "taken";
+}
+
+/**
+ * Whether what had the name `to` has the name `from` now: the kernel tells of an exchange as of
+ * two renames. Not by its inode alone, which may be a new file's.
+ */
+function isExchange(context: EngineContext, { from, to, ino }: Rename): boolean {
+  const { manifest } = context;
+  const other = manifest.get(to);
+  if (ino === null || manifest.get(from)?.local.ino !== ino || other === null) {
+    return false;
+  }
+  const look = lookAt(context, from);
+  if (look.kind === "marker") {
+    const { stat, sizeBytes } = look;
+    return !other.resident && hasSameContent({ ...stat, sizeBytes }, other.local);
+  }
+  return look.kind === "file" && other.resident &&
+    hasSameContent(look.stat, other.local);
+}
+
+/**
+ * Whether the row of `from` is of a file that the renamed one had replaced there before it went
+ * on: a look at `to`, ahead of this event, knows the renamed one already.
+ */
+function wasReplaced(context: EngineContext, { from, to, ino }: Rename): boolean {
+  const { manifest } = context;
+  return ino !== null && manifest.get(from)?.local.ino !== ino &&
+    manifest.get(to)?.local.ino === ino && isAbsent(context, from);
+}
+
+/**
+ * Whether the row of `from` is that of the file that went to `to`. Its inode says so, however
+ * often it was renamed since; the row may lag behind by a restore or an eviction, or run ahead
+ * by a look. Without it: whether the row is what now lies at `to`, and not what `p4d` has written to
+ * `from` again. The marker that the row knows by its inode went with it. Another marker at
+ * `from` was put back by a look that came before this event.
+ */
+function hasLeft(context: EngineContext, { from, to, ino }: Rename): boolean {
+  const { manifest } = context;
+  const row = manifest.get(from);
+  if (ino !== null && row?.local.ino === ino) return true;
+  if (ino !== null && manifest.get(to)?.local.ino === ino) return false;
+  if (isAbsent(context, from)) return true;
+  const look = lookAt(context, to);
+  if (look.kind !== "marker" || row === null) return false;
+  if (!row.resident && look.stat.ino === row.local.ino) return true;
+  return lookAt(context, from).kind === "marker" && manifest.get(to) === null;
+}
