@@ -166,7 +166,9 @@ class Daemon {
     await this.#writePidFile();
     log.info(this.#license.banner());
     log.info("ready", { version: options.version, depot: this.#config.depotPath });
-    if (!this.#config.readOnly) run(this.#catchUpWithDepot(engine));
+    if (!this.#config.readOnly) {
+      run(this.#catchUpWithDepot(engine).then(() => this.#failedDeletes!.run()));
+    }
     await Promise.all(running);
     log.info("stopped");
     return this.#status;
@@ -232,7 +234,7 @@ class Daemon {
       departures: new Departures(),
       eventsUntilNow: async () =>
         await this.#watchedUntilNow() &&
-        (await this.#failedDeletes?.takeOverNew() ?? true),
+        (this.#config.readOnly || (await this.#failedDeletes?.takeOverNew() ?? true)),
       applyDeletesBelow: async (directory) =>
         await this.#failedDeletes?.applyBelow(directory),
       clock: SYSTEM_CLOCK,

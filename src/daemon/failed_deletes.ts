@@ -18,11 +18,10 @@ import {
   displayPath,
   isManaged,
 } from "../core/names.ts";
-import { catchUp, NotCaughtUpError } from "../engine/caught_up.ts";
+import { NotCaughtUpError } from "../engine/caught_up.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
-import { deleteFile, deleteRow, rowOfName } from "../engine/delete.ts";
-import { isLeft } from "../engine/remove_own.ts";
-import type { FileEntry } from "../manifest/manifest.ts";
+import { deleteFile, deleteRow } from "../engine/delete.ts";
+import { type FileEntry, ManifestError } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
 
 const LOG_NAME = "shim-failed-deletes.log";
@@ -31,9 +30,14 @@ const DRAINING = `${LOG_NAME}.draining-`;
 /** For a shim that had opened the file just before it was renamed. */
 export const FAILED_DELETES_SETTLE_MS = 1_000;
 
+const LOOK_MS = 2_000;
+
 /** Longest record: a path of PATH_MAX with every byte escaped, and the rest of the object. */
 const RECORD_BYTES_MAX = 32_768;
 const CHUNK_BYTES = 65_536;
+
+/** Taken over at a time: they share their waits, and one change of the manifest. */
+const LINES_AT_ONCE = 64;
 
 export interface FailedDelete {
   readonly tsMs: number;
@@ -41,6 +45,12 @@ export interface FailedDelete {
   readonly pid: number;
   readonly uid: number;
   readonly why: string;
+}
+
+interface Line {
+  readonly line: string;
+  readonly offset: number;
+  readonly end: number;
 }
 
 export interface FailedDeletesReport {
@@ -108,15 +118,34 @@ export class FailedDeletes {
    */
   async takeOverNew(): Promise<boolean> {
     if (this.#isLate || this.#hasNew()) {
+      const before = this.#recorded;
       const { recorded } = await this.drain();
       const { clock, signal, log } = this.#context;
-      log.warn("took over deletes that the shim could not report", { recorded });
+      if (recorded > before) {
+        log.warn("took over deletes that the shim could not report", { recorded });
+      }
       void clock.sleep(FAILED_DELETES_SETTLE_MS, signal).then(
         () => this.finish(),
         () => {},
       );
     } else await this.#turn;
     return !this.#isLate;
+  }
+
+  /** Takes over what comes, where nobody else asks for it. Until the signal aborts. */
+  async run(): Promise<void> {
+    const { clock, signal, log } = this.#context;
+    while (!signal.aborted) {
+      await clock.sleep(LOOK_MS, signal).catch(() => {});
+      try {
+        if (!signal.aborted) await this.takeOverNew();
+      } catch (error) {
+        if (signal.aborted) return;
+        // They are where they were, for the next look.
+        if (!(error instanceof ManifestError)) throw error;
+        log.error(`cannot take over failed deletes: ${error.message}`);
+      }
+    }
   }
 
   /**
@@ -192,15 +221,31 @@ export class FailedDeletes {
   async #takeOverLines(name: string): Promise<void> {
     const id = name.slice(DRAINING.length);
     const start = positionOf(this.#context.manifest.meta("failed_deletes_drained"), id);
-    const known = this.#knownMarks(id);
-    for await (const { line, offset, end } of this.#linesOf(name, start)) {
-      const mark = `${id}@${offset}`;
-      const record = parseFailedDelete(line);
-      if (record === null) {
-        this.#context.log.warn(`a line of ${LOG_NAME} is no record`, { offset });
-      } else await this.#record(record, mark, known.has(mark));
-      await this.#context.manifest.setMeta("failed_deletes_drained", `${id} ${end}`);
+    let lines: Line[] = [];
+    for await (const line of this.#linesOf(name, start)) {
+      lines.push(line);
+      if (lines.length < LINES_AT_ONCE) continue;
+      await this.#takeOverSome(id, lines);
+      lines = [];
     }
+    if (lines.length > 0) await this.#takeOverSome(id, lines);
+  }
+
+  /** Together, because each waits for the watcher; into the ledger in their order. */
+  async #takeOverSome(id: string, lines: readonly Line[]): Promise<void> {
+    const { manifest, log } = this.#context;
+    const known = this.#knownMarks(id);
+    const records = lines.map(({ line }) => parseFailedDelete(line));
+    const applied = await Promise.all(
+      records.map((record) => record !== null && this.#applyOrLog(record)),
+    );
+    for (const [i, { offset }] of lines.entries()) {
+      const record = records[i]!;
+      const mark = `${id}@${offset}`;
+      if (record === null) log.warn(`a line of ${LOG_NAME} is no record`, { offset });
+      else if (!known.has(mark)) this.#append(record, mark, applied[i]!);
+    }
+    await manifest.setMeta("failed_deletes_drained", `${id} ${lines.at(-1)!.end}`);
   }
 
   #knownMarks(id: string): Set<string> {
@@ -213,19 +258,9 @@ export class FailedDeletes {
     return marks;
   }
 
-  async #record(record: FailedDelete, mark: string, isKnown: boolean): Promise<void> {
-    const { failedOps } = this.#context;
+  #append(record: FailedDelete, mark: string, applied: boolean): void {
     const { path, tsMs, pid, uid, why } = record;
-    let applied = false;
-    try {
-      applied = await this.#apply(record);
-    } catch (error) {
-      // One name that cannot be looked at keeps no other from being taken over.
-      if (!(error instanceof PosixError)) throw error;
-      this.#context.log.warn(`cannot apply a failed delete: ${error.message}`);
-    }
-    if (isKnown) return;
-    failedOps.append({
+    this.#context.failedOps.append({
       op: "delete",
       path: displayPath(path),
       error: `the shim could not report a delete: ${why}`,
@@ -239,32 +274,36 @@ export class FailedDeletes {
     if (applied) this.#applied += 1;
   }
 
+  /** One name that cannot be looked at keeps no other from being taken over. */
+  async #applyOrLog(record: FailedDelete): Promise<boolean> {
+    try {
+      return await this.#apply(record);
+    } catch (error) {
+      if (!(error instanceof PosixError)) throw error;
+      this.#context.log.warn(`cannot apply a failed delete: ${error.message}`);
+      return false;
+    }
+  }
+
   /** @throws {NotCaughtUpError} */
   async #apply({ path: text, tsMs }: FailedDelete): Promise<boolean> {
     const { manifest, settings } = this.#context;
     const path = depotPathOrNull(text);
     if (path === null || !isManaged(path, settings().manage)) return false;
-    // Its row may still stand under the name that its directory had before.
-    await catchUp(this.#context, path);
-    const row = rowOfName(this.#context, path);
-    const entry = manifest.get(row);
-    // A look between the unlink and its record took the file for lost.
-    if (entry !== null && isOlder(entry, tsMs) && isLeft(this.#context, row)) {
-      await deleteFile(this.#context, path);
-      return manifest.get(row) === null;
-    }
+    const isMeant = (entry: FileEntry): boolean => isOlder(entry, tsMs);
+    const outcome = await deleteFile(this.#context, path, isMeant);
+    if (outcome !== "unknown") return outcome === "deleted";
     // Before its directory moved, or before a crash.
-    return entry === null &&
-      manifest.tombstonesOf(path).some(({ reason, atMs }) =>
-        reason === "deleted" && atMs >= tsMs
-      );
+    return manifest.tombstonesOf(path).some(({ reason, atMs }) =>
+      reason === "deleted" && atMs >= tsMs
+    );
   }
 
   /** Whole lines from `start`, with where each begins and ends; a torn last one is left. */
   async *#linesOf(
     name: string,
     start: number,
-  ): AsyncGenerator<{ line: string; offset: number; end: number }> {
+  ): AsyncGenerator<Line> {
     const { posix } = this.#context;
     const fd = posix.openRead(`${this.#directory}/${name}`);
     try {

@@ -22,34 +22,38 @@ import { isLeft, removePutBack } from "./remove_own.ts";
 /** Tombstones looked at in one pass. */
 const BATCH = 64;
 
+/** What became of a DELETE: `unknown` to the manifest, or `kept`, because it is of another file. */
+export type DeleteOutcome = "deleted" | "kept" | "unknown";
+
 /**
- * `p4d` unlinked `path`. Resolves when that is durable; with false if nobody knows it.
+ * `p4d` unlinked `path`. Resolves when that is durable.
  *
  * The name was empty before everything that was done until then was taken in, and the row is
  * the same after it: then it is of the file that was unlinked, and of no other that got the name
  * or left it by a rename which is still to be told.
  *
+ * @param isMeant Asked of the row, with all that until then was done in it.
  * @throws {NotCaughtUpError}
  */
 export async function deleteFile(
   context: EngineContext,
   path: DepotPath,
-): Promise<boolean> {
-  let wasKnown = false;
-  for (;;) {
+  isMeant: (entry: FileEntry) => boolean = () => true,
+): Promise<DeleteOutcome> {
+  for (let wasKnown = false;; wasKnown = true) {
     const before = rowOfName(context, path);
     const generation = context.manifest.get(before)?.generation;
     const wasLeft = isLeft(context, before);
     await catchUp(context, path);
     const row = rowOfName(context, path);
     const entry = context.manifest.get(row);
-    if (entry === null) return wasKnown;
-    wasKnown = true;
+    if (entry === null) return wasKnown ? "kept" : "unknown";
+    if (!isMeant(entry)) return "kept";
     // A marker in an empty name is ours, put back by a look that came in between; anything
     // else was created since, and the newer file is what counts.
     if (!isLeft(context, row)) {
       await observe(context, row, MET);
-      return true;
+      return "kept";
     }
     if (!wasLeft || row !== before || entry.generation !== generation) continue;
     crashPoint("delete/looked");
@@ -57,12 +61,12 @@ export async function deleteFile(
     crashPoint("delete/row-tombstone");
     removeStrayMarker(context, row);
     context.metrics.count("p4cache_deletes_total", { result: "success" });
-    return true;
+    return "deleted";
   }
 }
 
 /** Where the row of a file is that had this name: its directory may have moved since. */
-export function rowOfName(
+function rowOfName(
   { manifest, departures }: EngineContext,
   path: DepotPath,
 ): DepotPath {

@@ -96,8 +96,8 @@ export class Engine {
   }
 
   /** False if nobody knows such a file. */
-  delete(path: DepotPath): Promise<boolean> {
-    return deleteFile(this.#context, path);
+  async delete(path: DepotPath): Promise<boolean> {
+    return await deleteFile(this.#context, path) !== "unknown";
   }
 
   /** `path` was closed after writing, or got its name by a rename. */

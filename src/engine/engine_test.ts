@@ -379,7 +379,7 @@ Deno.test("a delete counts although the marker was put back before it was looked
   };
   strictEqual(
     await deleteFile({ ...fixture.context, eventsUntilNow: putBack }, path),
-    true,
+    "deleted",
   );
   strictEqual(fixture.manifest.get(path), null);
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);

@@ -103,7 +103,7 @@ Deno.test("migrateSelected() takes a dirty file's stored version, and deleted fi
   await fixture.write("d/a,v", "second, not uploaded");
   await observe(fixture.context, fixture.path("d/a,v"), REPORTED);
   await Deno.remove(`${fixture.root}/d/gone,v`);
-  ok(await deleteFile(fixture.context, fixture.path("d/gone,v")));
+  strictEqual(await deleteFile(fixture.context, fixture.path("d/gone,v")), "deleted");
   const report = await migrate(it);
   deepStrictEqual(report, { objects: { ...NONE, copied: 2 }, copiedBytes: 12 });
   deepStrictEqual(await keysOf(it.primary), ["d/a,v", "d/gone,v"]);

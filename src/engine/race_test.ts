@@ -104,7 +104,7 @@ Deno.test("a DELETE takes along the marker that a look put back meanwhile", asyn
   fixture.posix.unlink(bytePathOf(`${fixture.root}/a,v`));
   const deleted = deleteFile(fixture.context, path);
   putMissingMarker(fixture.context, path, fixture.manifest.get(path)!);
-  strictEqual(await deleted, true);
+  strictEqual(await deleted, "deleted");
   strictEqual(fixture.posix.lstat(bytePathOf(`${fixture.root}/a,v`)), null);
   strictEqual(fixture.manifest.get(path), null);
   deepStrictEqual(
@@ -146,7 +146,7 @@ for (const moment of ["sent", "sending"] as const) {
     primary.upload = async (request) => {
       const info = moment === "sent" ? await original(request) : null;
       await Deno.remove(`${fixture.root}/a,v`);
-      strictEqual(await deleteFile(context, path), true);
+      strictEqual(await deleteFile(context, path), "deleted");
       return info ?? await original(request);
     };
     strictEqual(await upload(context, path), "changed");
@@ -173,7 +173,7 @@ Deno.test("a file that is deleted after a crash during its first upload leaves n
   await rejects(upload(context, path));
   manifest.apply = apply;
   await Deno.remove(`${fixture.root}/a,v`);
-  strictEqual(await deleteFile(context, path), true);
+  strictEqual(await deleteFile(context, path), "deleted");
   strictEqual(await new TombstoneSweeper(context).runPass(), 1);
   strictEqual(await primary.head(objectKeyOf("a,v")), null);
 });
@@ -189,7 +189,7 @@ Deno.test("an object that lay under the key before the file was written is not t
   agoMs = 0;
   await written(fixture, "a,v", "content");
   await Deno.remove(`${fixture.root}/a,v`);
-  strictEqual(await deleteFile(context, fixture.path("a,v")), true);
+  strictEqual(await deleteFile(context, fixture.path("a,v")), "deleted");
   strictEqual(await new TombstoneSweeper(context).runPass(), 0);
   notStrictEqual(await primary.head(key), null);
   deepStrictEqual(fixture.manifest.tombstonesOf(fixture.path("a,v")), []);

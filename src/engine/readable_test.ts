@@ -96,7 +96,7 @@ Deno.test("nobody is told of a file whose row is deleted meanwhile", async () =>
   posix.publish = async (publication) => {
     const published = await original(publication);
     posix.rename(name, aside);
-    strictEqual(await deleteFile(context, path), true);
+    strictEqual(await deleteFile(context, path), "deleted");
     posix.rename(aside, name);
     return published;
   };

@@ -31,23 +31,27 @@ export async function moveRow(
   const { from, to } = rename;
   const { manifest, clock, settings, departures } = context;
   const { manage } = settings();
-  if (!isManaged(from, manage) || manifest.get(from) === null) return "taken";
-  if (!isManaged(to, manage)) return "gone";
-  if (isExchange(context, rename)) {
-    await manifest.exchange(from, to, clock.nowMs());
+  for (;;) {
+    const row = manifest.get(from);
+    if (row === null || !isManaged(from, manage)) return "taken";
+    if (!isManaged(to, manage)) return "gone";
+    if (wasReplaced(context, rename)) {
+      // It did not vanish: a rename took its name, and its version goes as a deleted one does.
+      // Unless a restore, an eviction or an upload of before just writes its row: again then.
+      if (await deleteRow(context, from, row)) return "taken";
+      continue;
+    }
+    if (isExchange(context, rename)) {
+      await manifest.exchange(from, to, clock.nowMs());
+    } else if (hasLeft(context, rename)) {
+      await manifest.move(from, to, clock.nowMs());
+      crashPoint("rename/row-moved");
+      removeStrayMarker(context, from);
+    } else return "taken";
     departures.forget(from);
     departures.forget(to);
-  } else if (wasReplaced(context, rename)) {
-    // It did not vanish: a rename took its name, and its version goes as a deleted one does.
-    await deleteRow(context, from, manifest.get(from)!);
-  } else if (hasLeft(context, rename)) {
-    await manifest.move(from, to, clock.nowMs());
-    departures.forget(from);
-    departures.forget(to);
-    crashPoint("rename/row-moved");
-    removeStrayMarker(context, from);
+    return "taken";
   }
-  return "taken";
 }
 
 /**

@@ -8,6 +8,7 @@ import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
+import type { Manifest } from "../manifest/manifest.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
@@ -192,4 +193,38 @@ Deno.test("a file that was written right before its directory was renamed is tak
   for (const name of ["old,v", "new,v"]) {
     strictEqual(manifest.get(fixture.path(`s/${name}`))?.state, "dirty", name);
   }
+});
+
+Deno.test("a file that was replaced by one that was renamed on does not come back, although its restore is just recorded", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, posix, manifest } = fixture;
+  const [a, b] = [fixture.path("a,v"), fixture.path("b,v")];
+  await stored(fixture, "a,v", "older");
+  await fixture.write("tmp.1", "newer");
+  const { ino } = posix.lstat(`${root}/tmp.1`)!;
+  await Deno.rename(`${root}/tmp.1`, `${root}/a,v`);
+  await Deno.rename(`${root}/a,v`, `${root}/b,v`);
+  await observe(fixture.context, b, MET);
+  let isRecorded = false;
+  const apply: Manifest["apply"] = async (path, expected, event) => {
+    if (event.kind === "deleted" && !isRecorded) {
+      isRecorded = true;
+      const { local: stat } = manifest.get(a)!;
+      await manifest.apply(a, "any", { kind: "attributes", stat });
+    }
+    return await manifest.apply(path, expected, event);
+  };
+  const recording = new Proxy(manifest, {
+    get: (target, name) => {
+      const value = Reflect.get(target, name, target);
+      if (name === "apply") return apply;
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const engine = new Engine({ ...fixture.context, manifest: recording });
+  const rest = { isDirectory: false, ino, writerUid: 0 };
+  await engine.renamed({ from: fixture.path("tmp.1"), to: a, ...rest });
+  await engine.renamed({ from: a, to: b, ...rest });
+  strictEqual(manifest.get(a), null);
+  strictEqual(await fixture.read("b,v"), "newer");
 });
