@@ -82,12 +82,12 @@ SECS ?= 60
 PROCS ?= 4
 SEED ?=
 
-.PHONY: help aarch64 conformance differential fuzz real-programs crash power-cut faults model mutations burst \
+.PHONY: help aarch64 conformance conformance-large differential fuzz real-programs crash power-cut faults model mutations burst \
 	bench-scan bench-shim bench-manifest bench-start bench-fairness bench-storage bench-verify
 
 help:
 	@echo "make [build] | demo | check | test | clean       (FEATURES=all|nfs|s3|azure|gcs)"
-	@echo "make conformance                                  every store against real servers or emulators"
+	@echo "make conformance | conformance-large              every store against real servers or emulators; one object over 5 GiB"
 	@echo "make differential OPS=n SEED=s PROCS=p [FAULTS=1] random operations, evicted tree against plain directory"
 	@echo "make fuzz SECS=n                                  parsers of the shim and the helpers, sanitized"
 	@echo "make aarch64                                      shim and helpers for it; the shim's tests emulated"
@@ -98,6 +98,9 @@ help:
 
 conformance: build
 	@scripts/emulators/run_conformance.sh
+
+conformance-large: build
+	@LARGE=1 scripts/emulators/run_conformance.sh
 
 bench-scan: build
 	@$(DENO) run --allow-all scripts/bench_scan.ts

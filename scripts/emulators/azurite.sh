@@ -54,7 +54,11 @@ stop() {
   [ -f "$pid_file" ] || return 0
   local pid
   pid=$(cat "$pid_file")
-  if runs_as "$pid" "$program"; then kill "$pid" 2>/dev/null || true; fi
+  if runs_as "$pid" "$program"; then
+    kill "$pid" 2>/dev/null || true
+    # It goes on writing for a moment.
+    for _ in $(seq 100); do is_alive || break; sleep 0.1; done
+  fi
   rm -f "$pid_file"
 }
 

@@ -69,6 +69,7 @@ export async function checkAtRest(world: World, random: Random): Promise<void> {
   world.deliverAll();
   await world.rest(random);
   await drain(world, world.life!, random);
+  world.checkOlderWritten();
   await readAll(world, random);
   await wipe(world, random);
   await world.scheduler.advance(world.graceMs + 1_000);

@@ -99,6 +99,11 @@ export class World {
   #idCount = 0;
   /** Names whose DELETE the daemon has not answered. */
   readonly #deleting = new Set<string>();
+  readonly #olderWritten: {
+    readonly path: string;
+    readonly content: number;
+    readonly version: number;
+  }[] = [];
 
   constructor(settings: EngineSettings) {
     this.#settings = settings;
@@ -610,15 +615,42 @@ export class World {
     try {
       if (this.disk.find(`${ROOT}/${path}`)?.kind !== "file") return;
       const inode = await this.disk.openWriter(`${ROOT}/${path}`);
+      const { contents } = this.reference.of(path);
+      const isOlder = !contents.includes(contentOfBytes(inode.bytes) ?? -1) &&
+        this.isAside(contents);
       const bytes = bytesOfContent(content);
       this.disk.setBytes("write", inode, bytes.slice(0, bytes.length / 2));
       await this.scheduler.pause(this, "rewrite");
       this.disk.setBytes("write", inode, bytes);
       this.disk.close(inode, true);
       this.reference.written(path, content);
+      if (isOlder) this.#wroteOlder(path, content, contents);
       this.#tell({ kind: "written", path });
     } finally {
       this.busy.delete(path);
+    }
+  }
+
+  /**
+   * For a moment an exchange showed the version before the one that was just put under the
+   * name, and that one was written: it is kept, but not under the name.
+   */
+  #wroteOlder(path: string, content: number, newest: readonly number[]): void {
+    this.reference.set(path, [content, ...newest]);
+    const { version } = this.reference.of(path);
+    this.#olderWritten.push({ path, content, version });
+  }
+
+  /** What was written to a version that an exchange showed for a moment is somewhere. */
+  checkOlderWritten(): void {
+    for (const { path, content, version } of this.#olderWritten) {
+      if (this.reference.of(path).version !== version) continue;
+      const kept = this.disk.below(`${ROOT}/.p4cache`).map(({ inode }) => inode);
+      const isFound = [this.disk.find(`${ROOT}/${path}`), ...kept].some((inode) =>
+        inode?.kind === "file" && contentOfBytes(inode.bytes) === content
+      );
+      if (isFound || storedContentOf(rowOf(this, path)) === content) continue;
+      throw new ModelFailure("lost", `content ${content} of ${path} is nowhere`);
     }
   }
 
