@@ -9,8 +9,7 @@
 
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
-import { type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
-import { u64Key } from "./byte_keys.ts";
+import type { DepotPath, ObjectKey } from "../core/names.ts";
 import { recount } from "./check.ts";
 import { GroupCommit } from "./group_commit.ts";
 import type { KeyValueStore } from "./key_value.ts";
@@ -32,16 +31,10 @@ import {
 } from "./manifest.ts";
 import { damaged, decoded, ManifestReader, rangeOfPrefix } from "./reader.ts";
 import { entryOf, type Row } from "./row.ts";
-import { keyElsewherePrefix } from "./row_index.ts";
 import { RowLists } from "./row_lists.ts";
+import { Tombstones } from "./tombstones.ts";
 import { countersOf, isExpected, Transaction } from "./transaction.ts";
-import {
-  planChange,
-  planInterrupted,
-  planMove,
-  planOverwritten,
-  planUndelete,
-} from "./transitions.ts";
+import { planChange, planInterrupted, planMove, planOverwritten } from "./transitions.ts";
 
 /** Rows that one operation changes at most, so that no group holds the event loop. */
 const ROWS_PER_STEP = 64;
@@ -63,6 +56,7 @@ export class ManifestStore implements Manifest {
   readonly #reader: ManifestReader;
   readonly #commits: GroupCommit<Transaction>;
   readonly #lists: RowLists;
+  readonly #tombstones: Tombstones;
   #ledger: Ledger;
   #trouble: ManifestTrouble | null = null;
   #failedChanges = 0;
@@ -73,9 +67,16 @@ export class ManifestStore implements Manifest {
     this.#deps = deps;
     this.#reader = new ManifestReader(deps.store);
     this.#lists = new RowLists(this.#reader);
+    this.#tombstones = new Tombstones(this.#reader, (operate) => this.#change(operate));
     this.#ledger = readLedger(this.#reader);
     this.#commits = new GroupCommit({
-      begin: () => new Transaction(this.#reader, this.#ledger, deps.clock.nowMs()),
+      begin: (groupBefore) =>
+        new Transaction(this.#reader, {
+          ledger: this.#ledger,
+          groupBefore,
+          nowMs: deps.clock.nowMs(),
+        }),
+      seal: (group) => void group.writes(),
       commit: (group) => this.#commit(group),
       monotonicMs: () => deps.clock.monotonicMs(),
     });
@@ -83,9 +84,8 @@ export class ManifestStore implements Manifest {
 
   async #commit(group: Transaction): Promise<void> {
     const writes = group.writes();
-    if (writes.length === 0) return;
     try {
-      await this.#deps.store.commit(writes);
+      if (writes.length > 0) await this.#deps.store.commit(writes);
     } catch (error) {
       if (error instanceof ManifestError) {
         const sinceMs = this.#trouble?.sinceMs ?? this.#deps.clock.nowMs();
@@ -96,6 +96,7 @@ export class ManifestStore implements Manifest {
     }
     this.#trouble = null;
     this.#ledger = group.ledger();
+    group.committed();
   }
 
   #change<T>(operate: (group: Transaction) => T): Promise<T> {
@@ -265,73 +266,31 @@ export class ManifestStore implements Manifest {
   // ---- tombstones ----
 
   tombstonesOf(path: DepotPath): Tombstone[] {
-    return this.#reader.tombstones(rangeOfPrefix(`${path}\0`, Number.MAX_SAFE_INTEGER));
+    return this.#tombstones.of(path);
   }
 
   tombstonesDue(beforeMs: number, limit: number, after?: Tombstone): Tombstone[] {
-    const due: Tombstone[] = [];
-    let from = after === undefined ? FROM_START : keyAfter(after);
-    while (due.length < limit) {
-      const range = { from, before: u64Key(beforeMs + 1), limit };
-      const page = this.#reader.tombstonesByTime(range);
-      due.push(...page.filter(({ stored }) => !this.isNamed(stored.key)));
-      if (page.length < limit) break;
-      from = keyAfter(page.at(-1)!);
-    }
-    return due.slice(0, limit);
+    return this.#tombstones.due(beforeMs, limit, after);
   }
 
   isNamed(key: ObjectKey): boolean {
-    const elsewhere = rangeOfPrefix(keyElsewherePrefix(key), 1);
-    if (this.#reader.indexEntries("keys_elsewhere", elsewhere).length > 0) return true;
-    const owner = pathOfKey(key);
-    return owner !== null && this.#reader.row(owner)?.stored?.key === key;
+    return this.#tombstones.isNamed(key);
   }
 
-  async tombstoneRemoved(tombstone: Tombstone): Promise<void> {
-    await this.#change((group) => {
-      const all = group.tombstonesOf(tombstone.path);
-      const current = all.find(({ id }) => id === tombstone.id);
-      if (current === undefined) return;
-      const isNeeded = current.whiteout &&
-        !all.some(({ id, whiteout, removed }) =>
-          whiteout && removed && id !== current.id
-        );
-      if (isNeeded) group.replaceTombstone({ ...current, removed: true });
-      else group.removeTombstone(current);
-    });
+  tombstoneRemoved(tombstone: Tombstone): Promise<void> {
+    return this.#tombstones.removed(tombstone);
   }
 
   orphaned(path: DepotPath, stored: StoredVersion, local: LocalStat): Promise<void> {
     return this.#change((group) => group.bury(path, stored, local));
   }
 
-  async postponeTombstones(nowMs: number): Promise<void> {
-    for (;;) {
-      const some = this.#reader.tombstonesByTime({
-        from: FROM_START,
-        before: u64Key(nowMs),
-        limit: ROWS_PER_STEP,
-      });
-      if (some.length === 0) return;
-      await this.#change((group) => {
-        for (const tombstone of some) {
-          group.replaceTombstone({ ...tombstone, atMs: nowMs });
-        }
-      });
-    }
+  postponeTombstones(nowMs: number): Promise<void> {
+    return this.#tombstones.postpone(nowMs);
   }
 
   undelete(path: DepotPath, nowS: number): Promise<FileEntry | null> {
-    return this.#change((group) => {
-      if (group.row(path) !== null) return null;
-      const newest = group.tombstonesOf(path)
-        .findLast(({ reason, removed }) => reason === "deleted" && !removed);
-      if (newest === undefined) return null;
-      const row = group.change(path, null, planUndelete(newest, nowS));
-      // The row that it became drops the tombstone; one of another key would stay.
-      return entryOf(row!);
-    });
+    return this.#tombstones.undelete(path, nowS);
   }
 
   // ---- the whole ----
@@ -420,9 +379,4 @@ function moveRow(
       ? null
       : { row: target, change: planOverwritten(target, nowMs) },
   });
-}
-
-/** In the table of tombstones by time, the first key behind that of `tombstone`. */
-function keyAfter({ atMs, id }: Tombstone): string {
-  return `${u64Key(atMs)}${u64Key(id)}\0`;
 }

@@ -24,10 +24,12 @@ export class WriteList {
     return this.#contentSum;
   }
 
-  /** A key that is not there now. */
-  put(table: TableName, key: ByteKey, value: Uint8Array): void {
+  /** A key that is not there now. Returns the checksum of the entry. */
+  put(table: TableName, key: ByteKey, value: Uint8Array): number {
     this.#puts.push({ table, key, value });
-    this.#replace(0, entryCrc32(key, value));
+    const sum = entryCrc32(key, value);
+    this.#replace(0, sum);
+    return sum;
   }
 
   /** A key that has the value `before` now. */
@@ -36,7 +38,10 @@ export class WriteList {
     this.#replace(entryCrc32(key, before), 0);
   }
 
-  /** Makes the entry at `key` whose checksum is `before` into `now`; null: not there. */
+  /**
+   * Makes the entry at `key` whose checksum is `before` into `now`; null: not there. Returns
+   * the checksum of `now`.
+   */
   replace(
     table: TableName,
     key: ByteKey,
@@ -44,11 +49,11 @@ export class WriteList {
       readonly before: number | null;
       readonly now: Uint8Array | null;
     },
-  ): void {
-    if (now === null) {
-      if (before !== null) this.#removals.push({ table, key, value: null });
-    } else this.put(table, key, now);
+  ): number | null {
     if (before !== null) this.#replace(before, 0);
+    if (now !== null) return this.put(table, key, now);
+    if (before !== null) this.#removals.push({ table, key, value: null });
+    return null;
   }
 
   /** An entry of `meta`, which is not in the sum. */
