@@ -13,6 +13,7 @@ import { openManifest } from "../src/manifest/lmdb_manifest.ts";
 import { openMemManifest } from "../src/manifest/mem_manifest.ts";
 import { nativeFile } from "../src/posix/native_files.ts";
 import { openPosix } from "../src/posix/posix.ts";
+import { type BareCommit, bareCommitRate, fsyncRate } from "./bench_disk.ts";
 import type {
   LocalStat,
   Manifest,
@@ -78,6 +79,11 @@ function storedAt(path: DepotPath, index: number): StoredVersion {
   };
 }
 
+const say = (text: string): void => {
+  // deno-lint-ignore no-console -- a benchmark prints
+  console.log(text);
+};
+
 /** Operations per second of `work`, by `callers` at once, for about `MEASURE_MS`. */
 async function rateOf(
   callers: number,
@@ -92,19 +98,18 @@ async function rateOf(
   return next / (performance.now() - start) * 1000;
 }
 
-async function fsyncRate(directory: string): Promise<number> {
-  const file = await Deno.open(`${directory}/fsync`, { write: true, create: true });
-  const block = new Uint8Array(8_192);
-  const count = 1_000;
-  const start = performance.now();
-  for (let i = 0; i < count; i++) {
-    file.writeSync(block);
-    file.syncDataSync();
-  }
-  const rate = count / (performance.now() - start) * 1000;
-  file.close();
-  await Deno.remove(`${directory}/fsync`);
-  return rate;
+/**
+ * What LMDB writes for 64 changes of neighbours, counted: each table that they touch, from
+ * its leaf to its root. In a small manifest they are near each other.
+ */
+const SMALL_COMMIT: BareCommit = { pages: 15, rangePages: 150 };
+const LARGE_COMMIT: BareCommit = { pages: 19, rangePages: 16_384 };
+
+function sayBare(rows: number, { pages }: BareCommit, rate: number): void {
+  say(
+    `bare commit of ${pages} pages, as for ${CALLERS} changes among ${rows} rows: ` +
+      `${rate.toFixed(0)}/s, which would be ${(rate * CALLERS).toFixed(0)} changes/s`,
+  );
 }
 
 const written = (nowS: number): ManifestEvent => ({ kind: "written", stat: STAT, nowS });
@@ -248,11 +253,6 @@ async function usedBytes(path: string): Promise<number> {
   return ((await Deno.stat(path)).blocks ?? 0) * 512;
 }
 
-const say = (text: string): void => {
-  // deno-lint-ignore no-console -- a benchmark prints
-  console.log(text);
-};
-
 const directory = options.directory;
 if (options.lookup) {
   // As the daemon does it.
@@ -278,6 +278,8 @@ let manifest = await openManifest({ directory: `${directory}/m` });
 await fill(manifest, 0, SMALL);
 const one = await rateOf(1, (i) => manifest.apply(pathAt(i % SMALL), "any", written(i)));
 say(`one caller, one fsync each: mark_dirty ${one.toFixed(0)}/s`);
+const bareSmall = await bareCommitRate(directory, SMALL_COMMIT);
+sayBare(SMALL, SMALL_COMMIT, bareSmall);
 const firstRows = Array.from({ length: SMALL }, (_, i) => i);
 const small = await markRates(manifest, { indexes: firstRows, callers: CALLERS });
 const single = await markRates(manifest, {
@@ -307,6 +309,8 @@ const child = await new Deno.Command(Deno.execPath(), {
 }).output();
 const { openMs, lookup, memoryMb } = JSON.parse(new TextDecoder().decode(child.stdout));
 manifest = await openManifest({ directory: `${directory}/m` });
+const bareLarge = await bareCommitRate(directory, LARGE_COMMIT);
+sayBare(ROWS, LARGE_COMMIT, bareLarge);
 const together = Array.from({ length: SMALL }, (_, i) => (ROWS >> 1) + i);
 const large = await markRates(manifest, { indexes: together, callers: CALLERS });
 say(`${ROWS} rows, ${CALLERS} callers, one submit: ${JSON.stringify(large)}`);
@@ -330,6 +334,8 @@ const flat = Math.min(
 const result = {
   rows: ROWS,
   fsyncsPerSecond: fsyncs,
+  bareCommitsSmall: bareSmall,
+  bareCommitsLarge: bareLarge,
   changeWithoutDiskUs: withoutDiskUs,
   markDirty64: small.markDirty,
   markClean64: small.markClean,

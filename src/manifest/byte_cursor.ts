@@ -9,8 +9,6 @@ import { textWithin } from "../core/names.ts";
 import { FormatError } from "./format_error.ts";
 
 const TWO_32 = 0x1_0000_0000;
-const I64_MAX = 0x7fff_ffff_ffff_ffffn;
-const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
 /** Apart from the check, so that no text is made for the millions that pass. */
 function refuse(what: string, value: number | bigint | string): never {
@@ -54,13 +52,13 @@ export class ByteWriter {
   }
 
   bigU64(value: bigint): void {
-    if (value < 0n || value > U64_MAX) refuse("a u64", value);
+    if (BigInt.asUintN(64, value) !== value) refuse("a u64", value);
     this.#view.setBigUint64(this.position, value, true);
     this.position += 8;
   }
 
   bigI64(value: bigint): void {
-    if (value < -I64_MAX - 1n || value > I64_MAX) refuse("an i64", value);
+    if (BigInt.asIntN(64, value) !== value) refuse("an i64", value);
     this.#view.setBigInt64(this.position, value, true);
     this.position += 8;
   }
@@ -87,10 +85,26 @@ export class ByteWriter {
     refuse("hex", text);
   }
 
-  /** A copy of what was written since `position` was 0. */
+  /** A copy of what was written since `position` was 0, to be kept for a short time. */
   finish(): Uint8Array<ArrayBuffer> {
-    return this.bytes.slice(0, this.position);
+    const copy = roomFor(this.position);
+    copy.set(this.bytes.subarray(0, this.position));
+    return copy;
   }
+}
+
+/** Many values share one buffer: each for itself would cost more than all of its encoding. */
+const SHARED_BYTES = 65_536;
+let shared = new Uint8Array(0);
+let sharedUsed = 0;
+
+function roomFor(length: number): Uint8Array<ArrayBuffer> {
+  if (sharedUsed + length > shared.length) {
+    shared = new Uint8Array(Math.max(SHARED_BYTES, length));
+    sharedUsed = 0;
+  }
+  sharedUsed += length;
+  return shared.subarray(sharedUsed - length, sharedUsed);
 }
 
 /** The last view that was made: values are read into the same memory again and again. */

@@ -53,7 +53,72 @@ export function entryCrc32(
   return ~extended(IEEE, crc, { bytes, at: 0, end }) >>> 0;
 }
 
-/** The same of an entry whose key and value are `bytes[at, end)`. */
+export interface SealedSums {
+  /** CRC-32C of the label and the content. */
+  readonly seal: number;
+  /** CRC-32 of the entry with the label as its key, and content and seal as its value. */
+  readonly entry: number;
+}
+
+/**
+ * Both checksums of an entry whose value is `bytes[0, end)` and then its own seal, four
+ * bytes, least first. In one pass, because each change of a row wants both, twice.
+ */
+export function sealedSumsOf(label: string, bytes: Uint8Array, end: number): SealedSums {
+  const length = placeLabel(label);
+  both.castagnoli = both.ieee = 0xffffffff;
+  extendBoth({ bytes: labelBytes, at: 0, end: length });
+  extendBoth({ bytes, at: 0, end });
+  const seal = ~both.castagnoli >>> 0;
+  let entry = both.ieee;
+  for (let shift = 0; shift < 32; shift += 8) {
+    entry = IEEE[(entry ^ seal >>> shift) & 0xff]! ^ (entry >>> 8);
+  }
+  return { seal, entry: ~entry >>> 0 };
+}
+
+let labelBytes = new Uint8Array(4_096);
+
+/** Reading a string byte by byte takes longer than its checksum: once is enough. */
+function placeLabel(label: string): number {
+  if (label.length > labelBytes.length) labelBytes = new Uint8Array(2 * label.length);
+  for (let i = 0; i < label.length; i++) labelBytes[i] = label.charCodeAt(i);
+  return label.length;
+}
+
+/** Between two calls of {@linkcode extendBoth}. */
+const both = { castagnoli: 0, ieee: 0 };
+
+function extendBoth({ bytes, at, end }: Span): void {
+  let c = both.castagnoli;
+  let d = both.ieee;
+  let i = at;
+  for (; i + 8 <= end; i += 8) {
+    const low = bytes[i]! | bytes[i + 1]! << 8 | bytes[i + 2]! << 16 |
+      bytes[i + 3]! << 24;
+    const b4 = bytes[i + 4]!;
+    const b5 = bytes[i + 5]!;
+    const b6 = bytes[i + 6]!;
+    const b7 = bytes[i + 7]!;
+    c ^= low;
+    d ^= low;
+    c = CASTAGNOLI[1792 + (c & 0xff)]! ^ CASTAGNOLI[1536 + (c >>> 8 & 0xff)]! ^
+      CASTAGNOLI[1280 + (c >>> 16 & 0xff)]! ^ CASTAGNOLI[1024 + (c >>> 24)]! ^
+      CASTAGNOLI[768 + b4]! ^ CASTAGNOLI[512 + b5]! ^
+      CASTAGNOLI[256 + b6]! ^ CASTAGNOLI[b7]!;
+    d = IEEE[1792 + (d & 0xff)]! ^ IEEE[1536 + (d >>> 8 & 0xff)]! ^
+      IEEE[1280 + (d >>> 16 & 0xff)]! ^ IEEE[1024 + (d >>> 24)]! ^
+      IEEE[768 + b4]! ^ IEEE[512 + b5]! ^ IEEE[256 + b6]! ^ IEEE[b7]!;
+  }
+  for (; i < end; i++) {
+    c = CASTAGNOLI[(c ^ bytes[i]!) & 0xff]! ^ (c >>> 8);
+    d = IEEE[(d ^ bytes[i]!) & 0xff]! ^ (d >>> 8);
+  }
+  both.castagnoli = c;
+  both.ieee = d;
+}
+
+/** The CRC-32 of an entry whose key and value are `bytes[at, end)`. */
 export function entryCrc32Within(bytes: Uint8Array, at: number, end: number): number {
   return ~extended(IEEE, 0xffffffff, { bytes, at, end }) >>> 0;
 }

@@ -46,7 +46,7 @@ import { assert } from "../core/assert.ts";
 import { type DepotPath, type ObjectKey, objectKeyOf } from "../core/names.ts";
 import { ByteReader, ByteWriter } from "./byte_cursor.ts";
 import { textOf, utf8Of } from "./codec_text.ts";
-import { crc32cOf } from "./crc32c.ts";
+import { crc32cOf, entryCrc32, sealedSumsOf } from "./crc32c.ts";
 import { FormatError } from "./format_error.ts";
 import {
   fitsLegacy,
@@ -61,6 +61,7 @@ import {
 } from "./legacy_row_codec.ts";
 import type { FileState, LocalStat, StoredVersion } from "./manifest.ts";
 import type { QueuePlace, Row } from "./row.ts";
+import { FIXED_BYTES, isV2, MAGIC_U32, RESIDENT, u32At } from "./row_glance.ts";
 
 /** Which versions a reader takes. `any`: also those without a checksum. */
 export type AcceptedRows = "v2" | "any";
@@ -68,13 +69,9 @@ export type AcceptedRows = "v2" | "any";
 /** How a row stood on disk. */
 export type RowVersion = "pre-magic" | "v0" | "v1" | "v2";
 
-/** "P4FE" as a little-endian u32. */
-const MAGIC_U32 = 0x45463450;
-const FIXED_BYTES = 100;
 /** Header, queue, hash, sizes, key, version id and checksum of the longest row. */
 const ROW_BYTES_MAX = 16_384;
 
-const RESIDENT = 1;
 const HAS_STORED = 2;
 const FOREIGN = 4;
 const CONFLICT = 8;
@@ -93,21 +90,53 @@ const scratch = new ByteWriter(ROW_BYTES_MAX);
 
 /** The bytes of `row` under `path`, in the lowest version that holds it. */
 export function encodeRow(path: DepotPath, row: Row): Uint8Array<ArrayBuffer> {
+  return encodeRowAndSum(path, row).bytes;
+}
+
+/** The same, and the checksum of the entry. */
+export function encodeRowAndSum(
+  path: DepotPath,
+  row: Row,
+): { bytes: Uint8Array<ArrayBuffer>; sum: number } {
   scratch.position = 0;
-  if (isLegacyShaped(row)) writeLegacy(scratch, row);
-  else writeV2(path, row);
-  return scratch.finish();
+  if (isLegacyShaped(row)) {
+    writeLegacy(scratch, row);
+    return {
+      bytes: scratch.finish(),
+      sum: entryCrc32(path, scratch.bytes, scratch.position),
+    };
+  }
+  writeV2(path, row);
+  const { seal, entry } = sealedSumsOf(path, scratch.bytes, scratch.position);
+  scratch.u32(seal);
+  return { bytes: scratch.finish(), sum: entry };
 }
 
 /**
- * The row in the first `length` of the bytes, where only version 2 belongs.
+ * The row in the first `length` of the bytes, where only version 2 belongs, and the checksum
+ * of its entry.
  *
  * @throws {FormatError} If they are of a newer version, or not a row of this path.
  */
+export function decodeRowAndSum(
+  path: DepotPath,
+  bytes: Uint8Array,
+  length: number,
+): { row: Row; sum: number } {
+  if (length < FIXED_BYTES + 4 || !isV2(bytes)) {
+    const all = bytes.subarray(0, length);
+    return { row: decodeRow(path, all, "v2"), sum: entryCrc32(path, all) };
+  }
+  const { seal, entry } = sealedSumsOf(path, bytes, length - 4);
+  return { row: readV2(path, bytes, { length, seal }), sum: entry };
+}
+
+/** The same without the checksum. */
 export function decodeRowWithin(path: DepotPath, bytes: Uint8Array, length: number): Row {
-  return length > FIXED_BYTES && isV2(bytes)
-    ? readV2(path, bytes, length)
-    : decodeRow(path, bytes.subarray(0, length), "v2");
+  if (length < FIXED_BYTES + 4 || !isV2(bytes)) {
+    return decodeRow(path, bytes.subarray(0, length), "v2");
+  }
+  return readV2(path, bytes, { length, seal: crc32cOf(path, bytes, length - 4) });
 }
 
 /** @throws {FormatError} If the bytes are of a newer version, or not a row of this path. */
@@ -124,42 +153,11 @@ export function decodeRow(
     case "v1":
       return readLegacy(bytes, MAGIC_BYTES + 1, true);
     case "v2":
-      return readV2(path, bytes, bytes.length);
+      return readV2(path, bytes, {
+        length: bytes.length,
+        seal: crc32cOf(path, bytes, Math.max(0, bytes.length - 4)),
+      });
   }
-}
-
-const word = new BigInt64Array(1);
-const halves = new Uint32Array(word.buffer);
-
-/** A word of a row is compared in halves: a BigInt for each would be an allocation. */
-function isWordAt(bytes: Uint8Array, at: number, value: bigint): boolean {
-  word[0] = BigInt.asIntN(64, value);
-  return u32At(bytes, at) === halves[0] && u32At(bytes, at + 4) === halves[1];
-}
-
-function u32At(bytes: Uint8Array, at: number): number {
-  return (bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 |
-    bytes[at + 3]! << 24) >>>
-    0;
-}
-
-/** Of version 2, and of at least the fixed part. The checksum is not looked at. */
-function isV2(bytes: Uint8Array): boolean {
-  return bytes.length >= FIXED_BYTES + 4 && u32At(bytes, 0) === MAGIC_U32 &&
-    bytes[MAGIC_BYTES] === 2;
-}
-
-/** Whether the row says that its file is resident and is `file`, unchanged. */
-export function saysLocal(bytes: Uint8Array, file: LocalStat): boolean {
-  return isV2(bytes) && (bytes[6]! & RESIDENT) !== 0 &&
-    u32At(bytes, 8) + u32At(bytes, 12) * 2 ** 32 === file.sizeBytes &&
-    isWordAt(bytes, 56, file.mtimeNs) && isWordAt(bytes, 64, file.ctimeNs) &&
-    isWordAt(bytes, 72, file.ino);
-}
-
-/** Whether the row says that its file is evicted. */
-export function saysEvicted(bytes: Uint8Array): boolean {
-  return isV2(bytes) && stateOf(bytes[5]!) === "clean" && (bytes[6]! & RESIDENT) === 0;
 }
 
 /**
@@ -190,6 +188,7 @@ export function versionOf(bytes: Uint8Array, accepted: AcceptedRows): RowVersion
   throw new FormatError("damaged", `a version ${version} row does not belong here`);
 }
 
+/** Without the checksum. */
 function writeV2(path: DepotPath, row: Row): void {
   const { local, stored, queue } = row;
   assert((queue === null) === (row.state === "clean"), "A row is queued unless clean");
@@ -214,7 +213,6 @@ function writeV2(path: DepotPath, row: Row): void {
   scratch.u32(local.gid);
   if (queue !== null) writeQueue(queue);
   if (stored !== null) writeStored(path, stored, sharesLocal(stored, local));
-  scratch.u32(crc32cOf(path, scratch.bytes, scratch.position));
 }
 
 function flagBitsOf(row: Row): number {
@@ -264,15 +262,19 @@ function writeStored(path: DepotPath, stored: StoredVersion, shares: boolean): v
 function writeKey(path: DepotPath, key: ObjectKey): void {
   assert(key !== "", "An object key is not empty");
   const bytes = utf8Of(key);
-  let shared = 0;
-  while (
-    shared < bytes.length && shared < path.length && bytes[shared] === path[shared]
-  ) {
-    shared++;
-  }
+  const shared = bytes === path ? path.length : sharedLength(bytes, path);
   scratch.u16(shared);
   scratch.u16(bytes.length - shared);
-  scratch.latin1(bytes.slice(shared));
+  if (shared < bytes.length) scratch.latin1(bytes.slice(shared));
+}
+
+function sharedLength(a: string, b: string): number {
+  let shared = 0;
+  while (
+    shared < a.length && shared < b.length &&
+    a.charCodeAt(shared) === b.charCodeAt(shared)
+  ) shared++;
+  return shared;
 }
 
 function writeText(text: string): void {
@@ -281,12 +283,14 @@ function writeText(text: string): void {
   scratch.latin1(bytes);
 }
 
-function readV2(path: DepotPath, bytes: Uint8Array, length: number): Row {
+function readV2(
+  path: DepotPath,
+  bytes: Uint8Array,
+  { length, seal }: { readonly length: number; readonly seal: number },
+): Row {
   const end = length - 4;
   if (end < FIXED_BYTES) throw new FormatError("damaged", "it is too short");
-  const crc = (bytes[end]! | bytes[end + 1]! << 8 | bytes[end + 2]! << 16 |
-    bytes[end + 3]! << 24) >>> 0;
-  if (crc !== crc32cOf(path, bytes, end)) {
+  if (u32At(bytes, end) !== seal) {
     throw new FormatError("damaged", "its checksum does not match its path and bytes");
   }
   const reader = new ByteReader(bytes, end);

@@ -1,13 +1,15 @@
 import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import fc from "fast-check";
 import { objectKeyOf, parseDepotPath } from "../core/names.ts";
+import { entryCrc32 } from "./crc32c.ts";
 import {
   decodeRow,
+  decodeRowAndSum,
   encodeRow,
-  saysEvicted,
-  saysLocal,
+  encodeRowAndSum,
   versionOf,
 } from "./file_entry_codec.ts";
+import { saysEvicted, saysLocal } from "./row_glance.ts";
 import { FormatError } from "./format_error.ts";
 import { NO_FLAGS, type Row } from "./row.ts";
 import { HASH, PATH, rowOf } from "./row_arbitrary.ts";
@@ -252,5 +254,15 @@ Deno.test("saysLocal() and saysEvicted() say what the decoded row says, whatever
     const isV2 = versionOf(bytes, "any") === "v2";
     strictEqual(saysLocal(bytes, row.local), isV2 && row.resident);
     strictEqual(saysEvicted(bytes), isV2 && row.state === "clean" && !row.resident);
+  }));
+});
+
+Deno.test("the sums that come with a row are those of its entry", () => {
+  fc.assert(fc.property(PATH_AND_ROW, ([path, row]) => {
+    const { bytes, sum } = encodeRowAndSum(path, row);
+    strictEqual(sum, entryCrc32(path, bytes));
+    if (versionOf(bytes, "any") !== "v2") return;
+    const longer = Uint8Array.of(...bytes, 0xa5, 0xa5);
+    deepStrictEqual(decodeRowAndSum(path, longer, bytes.length), { row, sum });
   }));
 });

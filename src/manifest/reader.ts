@@ -7,9 +7,9 @@
 
 import { type DepotPath, textOfBytes, textWithin } from "../core/names.ts";
 import { afterPrefix, u64At, u64Key } from "./byte_keys.ts";
-import { entryCrc32 } from "./crc32c.ts";
-import { decodeRowWithin, saysEvicted, saysLocal } from "./file_entry_codec.ts";
+import { decodeRowAndSum, decodeRowWithin } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
+import { saysEvicted, saysLocal } from "./row_glance.ts";
 import { hasValues, indexKeyOf, type IndexTable, PRESENT } from "./row_index.ts";
 import type { KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
 import { decodeMeta } from "./ledger.ts";
@@ -62,6 +62,10 @@ function decodingFault(what: string, error: unknown): unknown {
   );
 }
 
+function rowFault(path: DepotPath, error: unknown): unknown {
+  return decodingFault(`The manifest's row of ${JSON.stringify(path)}`, error);
+}
+
 /** The first `limit` entries whose key begins with `prefix`. */
 export function rangeOfPrefix(prefix: string, limit: number): KeyRange {
   return { from: prefix, before: afterPrefix(prefix), limit };
@@ -82,10 +86,13 @@ export class ManifestReader {
 
   /** The row, and the checksum of its entry. */
   rowAndSum(path: DepotPath): { row: Row; sum: number } | null {
-    return this.#store.read("files_by_path", path, (bytes, length) => ({
-      row: this.#decodeRow(path, bytes, length),
-      sum: entryCrc32(path, bytes, length),
-    }));
+    return this.#store.read("files_by_path", path, (bytes, length) => {
+      try {
+        return decodeRowAndSum(path, bytes, length);
+      } catch (error) {
+        throw rowFault(path, error);
+      }
+    });
   }
 
   rows(range: KeyRange): PathAndRow[] {
@@ -110,7 +117,7 @@ export class ManifestReader {
     try {
       return decodeRowWithin(path, bytes, length);
     } catch (error) {
-      throw decodingFault(`The manifest's row of ${JSON.stringify(path)}`, error);
+      throw rowFault(path, error);
     }
   }
 

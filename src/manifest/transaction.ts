@@ -11,7 +11,7 @@ import { bytesOf } from "../core/names.ts";
 import { u64Key } from "./byte_keys.ts";
 import { entryCrc32 } from "./crc32c.ts";
 import type { Write } from "./key_value.ts";
-import { encodeRow } from "./file_entry_codec.ts";
+import { encodeRowAndSum } from "./file_entry_codec.ts";
 import { encodeLedger, encodeMeta, type Ledger } from "./ledger.ts";
 import type {
   FileEntry,
@@ -303,11 +303,9 @@ export class Transaction {
     for (const [path, touched] of this.#rows) {
       const { before: { row: before, sum }, now } = touched;
       if (before === now) continue;
-      const bytes = now === null ? null : encodeRow(path, now);
-      touched.sumNow = writes.replace("files_by_path", path, {
-        before: sum,
-        now: bytes,
-      });
+      const encoded = now === null ? null : encodeRowAndSum(path, now);
+      touched.sumNow = encoded?.sum ?? null;
+      writes.replace("files_by_path", path, { before: sum, now: encoded });
       planIndexWrites(path, { before, now }, writes);
     }
     for (const [key, tombstone] of this.#tombstones) {
@@ -327,9 +325,10 @@ export class Transaction {
     const group = this.#groupBefore;
     const left = group === null ? null : group.#leftTombstone(key);
     const { tombstone, bytes } = left ?? this.#reader.tombstoneAndBytes(key);
+    const encoded = now === null ? null : encodeTombstone(now);
     writes.replace("tombstones", key, {
       before: bytes === null ? null : entryCrc32(key, bytes),
-      now: now === null ? null : encodeTombstone(now),
+      now: encoded === null ? null : { bytes: encoded, sum: entryCrc32(key, encoded) },
     });
     const path = bytesOf(key.slice(0, -9));
     const oldKey = tombstone !== null && isRemovable(tombstone)

@@ -24,12 +24,15 @@ export class WriteList {
     return this.#contentSum;
   }
 
-  /** A key that is not there now. Returns the checksum of the entry. */
-  put(table: TableName, key: ByteKey, value: Uint8Array): number {
+  /** A key that is not there now. `sum` is the checksum of the entry. */
+  put(
+    table: TableName,
+    key: ByteKey,
+    value: Uint8Array,
+    sum: number = entryCrc32(key, value),
+  ): void {
     this.#puts.push({ table, key, value });
-    const sum = entryCrc32(key, value);
     this.#replace(0, sum);
-    return sum;
   }
 
   /** A key that has the value `before` now. */
@@ -38,22 +41,18 @@ export class WriteList {
     this.#replace(entryCrc32(key, before), 0);
   }
 
-  /**
-   * Makes the entry at `key` whose checksum is `before` into `now`; null: not there. Returns
-   * the checksum of `now`.
-   */
+  /** Makes the entry at `key` whose checksum is `before` into `now`; null: not there. */
   replace(
     table: TableName,
     key: ByteKey,
     { before, now }: {
       readonly before: number | null;
-      readonly now: Uint8Array | null;
+      readonly now: { readonly bytes: Uint8Array; readonly sum: number } | null;
     },
-  ): number | null {
+  ): void {
     if (before !== null) this.#replace(before, 0);
-    if (now !== null) return this.put(table, key, now);
-    if (before !== null) this.#removals.push({ table, key, value: null });
-    return null;
+    if (now !== null) this.put(table, key, now.bytes, now.sum);
+    else if (before !== null) this.#removals.push({ table, key, value: null });
   }
 
   /** An entry of `meta`, which is not in the sum. */

@@ -1,0 +1,49 @@
+/**
+ * What a row of version 2 says, read where it stands and without its checksum, for answers
+ * that are wanted for every file there is. The layout is that of file_entry_codec.ts.
+ *
+ * @module
+ */
+
+import { MAGIC_BYTES, stateOf } from "./legacy_row_codec.ts";
+import type { LocalStat } from "./manifest.ts";
+
+/** "P4FE" as a little-endian u32. */
+export const MAGIC_U32 = 0x45463450;
+export const FIXED_BYTES = 100;
+/** Of the flags in byte 6. */
+export const RESIDENT = 1;
+
+const word = new BigInt64Array(1);
+const halves = new Uint32Array(word.buffer);
+
+/** A word of a row is compared in halves: a BigInt for each would be an allocation. */
+function isWordAt(bytes: Uint8Array, at: number, value: bigint): boolean {
+  word[0] = BigInt.asIntN(64, value);
+  return u32At(bytes, at) === halves[0] && u32At(bytes, at + 4) === halves[1];
+}
+
+export function u32At(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 |
+    bytes[at + 3]! << 24) >>>
+    0;
+}
+
+/** Whether it is of version 2, and of at least the fixed part. The checksum is not looked at. */
+export function isV2(bytes: Uint8Array): boolean {
+  return bytes.length >= FIXED_BYTES + 4 && u32At(bytes, 0) === MAGIC_U32 &&
+    bytes[MAGIC_BYTES] === 2;
+}
+
+/** Whether the row says that its file is resident and is `file`, unchanged. */
+export function saysLocal(bytes: Uint8Array, file: LocalStat): boolean {
+  return isV2(bytes) && (bytes[6]! & RESIDENT) !== 0 &&
+    u32At(bytes, 8) + u32At(bytes, 12) * 2 ** 32 === file.sizeBytes &&
+    isWordAt(bytes, 56, file.mtimeNs) && isWordAt(bytes, 64, file.ctimeNs) &&
+    isWordAt(bytes, 72, file.ino);
+}
+
+/** Whether the row says that its file is evicted. */
+export function saysEvicted(bytes: Uint8Array): boolean {
+  return isV2(bytes) && stateOf(bytes[5]!) === "clean" && (bytes[6]! & RESIDENT) === 0;
+}
