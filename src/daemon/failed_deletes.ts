@@ -26,6 +26,8 @@ import { PosixError } from "../posix/posix.ts";
 
 const LOG_NAME = "shim-failed-deletes.log";
 const DRAINING = `${LOG_NAME}.draining-`;
+/** In the manifest's meta: the id of each file that is being taken over, and how far it was. */
+const POSITIONS = "failed_deletes_drained";
 
 /** For a shim that had opened the file just before it was renamed. */
 export const FAILED_DELETES_SETTLE_MS = 1_000;
@@ -67,7 +69,7 @@ export class FailedDeletes {
   readonly #readLedger: () => string[];
   #recorded = 0;
   #applied = 0;
-  /** Some of what is written down waits for the watcher. */
+  /** Some of what is written down waits, for the watcher or for a manifest that can be written. */
   #isLate = false;
   /** The turn of whoever came last: one at a time. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -84,28 +86,37 @@ export class FailedDeletes {
    */
   drain(): Promise<FailedDeletesReport> {
     return this.#inTurn(async () => {
-      const { posix, newId } = this.#context;
-      this.#isLate = false;
-      for (const name of this.#drainingNames()) {
-        await this.#takeOver(name);
-        // In the order in which they were written down.
-        if (this.#isLate) return;
-      }
-      if (this.#hasNew()) {
-        // A name of its own for each: a position in one says nothing about the next.
-        const name = `${DRAINING}${newId()}`;
-        posix.rename(`${this.#directory}/${LOG_NAME}`, `${this.#directory}/${name}`);
-        await posix.fsyncPath(this.#directory);
-        await this.#takeOver(name);
+      let isWhole = false;
+      try {
+        isWhole = await this.#takeOverAll();
+      } finally {
+        this.#isLate = !isWhole;
       }
     });
+  }
+
+  /** False if some waits for the watcher. */
+  async #takeOverAll(): Promise<boolean> {
+    const { posix, newId } = this.#context;
+    for (const name of this.#drainingNames()) {
+      // In the order in which they were written down.
+      if (await this.#takeOver(name) === "late") return false;
+    }
+    if (!this.#hasNew()) return true;
+    // A name of its own for each: a position in one says nothing about the next.
+    const name = `${DRAINING}${newId()}`;
+    posix.rename(`${this.#directory}/${LOG_NAME}`, `${this.#directory}/${name}`);
+    await posix.fsyncPath(this.#directory);
+    return await this.#takeOver(name) !== "late";
   }
 
   /** Takes over what came since, and removes the files. */
   finish(): Promise<FailedDeletesReport> {
     return this.#inTurn(async () => {
       for (const name of this.#drainingNames()) {
-        if (!await this.#takeOver(name)) continue;
+        const taken = await this.#takeOver(name);
+        if (taken === "late") this.#isLate = true;
+        if (taken !== "whole") continue;
         this.#context.posix.unlink(`${this.#directory}/${name}`);
       }
     });
@@ -142,7 +153,7 @@ export class FailedDeletes {
       } catch (error) {
         if (signal.aborted) return;
         // They are where they were, for the next look.
-        if (!(error instanceof ManifestError)) throw error;
+        if (!(error instanceof ManifestError || error instanceof PosixError)) throw error;
         log.error(`cannot take over failed deletes: ${error.message}`);
       }
     }
@@ -197,16 +208,15 @@ export class FailedDeletes {
       .sort();
   }
 
-  /** False if the file stays: for the next start if it cannot be read, or for the watcher. */
-  async #takeOver(name: string): Promise<boolean> {
+  /** What is not taken over whole stays: for the next start, or until the watcher tells. */
+  async #takeOver(name: string): Promise<"whole" | "late" | "unreadable"> {
     try {
       await this.#takeOverLines(name);
-      return true;
+      return "whole";
     } catch (error) {
       if (error instanceof NotCaughtUpError) {
-        this.#isLate = true;
         this.#context.log.warn(error.message);
-        return false;
+        return "late";
       }
       if (!(error instanceof PosixError)) throw error;
       this.#context.log.error(
@@ -214,13 +224,13 @@ export class FailedDeletes {
           `p4-cache runs as, and start it again`,
         { file: `.p4cache/${name}` },
       );
-      return false;
+      return "unreadable";
     }
   }
 
   async #takeOverLines(name: string): Promise<void> {
     const id = name.slice(DRAINING.length);
-    const start = positionOf(this.#context.manifest.meta("failed_deletes_drained"), id);
+    const start = this.#positions().get(id) ?? 0;
     let lines: Line[] = [];
     for await (const line of this.#linesOf(name, start)) {
       lines.push(line);
@@ -245,7 +255,21 @@ export class FailedDeletes {
       if (record === null) log.warn(`a line of ${LOG_NAME} is no record`, { offset });
       else if (!known.has(mark)) this.#append(record, mark, applied[i]!);
     }
-    await manifest.setMeta("failed_deletes_drained", `${id} ${lines.at(-1)!.end}`);
+    const positions = this.#positions().set(id, lines.at(-1)!.end);
+    const pairs = [...positions].map(([name, end]) => `${name} ${end}`);
+    await manifest.setMeta(POSITIONS, pairs.join(" "));
+  }
+
+  /** Where each file that is still there goes on. */
+  #positions(): Map<string, number> {
+    const known = (this.#context.manifest.meta(POSITIONS) ?? "").split(" ");
+    const positions = new Map<string, number>();
+    for (const name of this.#drainingNames()) {
+      const id = name.slice(DRAINING.length);
+      const at = known.indexOf(id);
+      if (at >= 0) positions.set(id, Number(known[at + 1]));
+    }
+    return positions;
   }
 
   #knownMarks(id: string): Set<string> {
@@ -332,12 +356,6 @@ export class FailedDeletes {
       posix.close(fd);
     }
   }
-}
-
-/** Where the file of this id goes on. */
-function positionOf(meta: string | null, id: string): number {
-  const [knownId, offset] = (meta ?? "").split(" ");
-  return knownId === id ? Number(offset) : 0;
 }
 
 /**

@@ -27,6 +27,7 @@ import {
   temporaryDirectory,
   temporaryName,
 } from "./engine_context.ts";
+import { unlessBehind } from "./caught_up.ts";
 import { fetchContent, type Fetched, type OnProgress } from "./fetch_content.ts";
 import { lookAt } from "./local_file.ts";
 import type { Look } from "./observe_plan.ts";
@@ -209,14 +210,14 @@ async function publish(
   });
   if (published !== "published") {
     // p4d wrote it, or touched its marker; or the scan put a missing marker back.
-    await observe(context, path, MET);
+    await unlessBehind(observe(context, path, MET));
     return false;
   }
   crashPoint("restore/published");
   const stat = localStatOf(posix.fstat(fd));
   // Written in place since it has its name: not the content of the row.
   if (stat.mtimeNs !== attributes.mtimeNs || stat.sizeBytes !== stored.sizeBytes) {
-    await observe(context, path, MET);
+    await unlessBehind(observe(context, path, MET));
     return true;
   }
   // Its row can wait: where it is never written, the next look finds a file for an evicted
@@ -242,6 +243,6 @@ async function publish(
     const isOwn = ({ ino, sizeBytes, mtimeNs }: FileStat): boolean =>
       ino === stat.ino && sizeBytes === stat.sizeBytes && mtimeNs === stat.mtimeNs;
     removeOwn(context, path, isOwn);
-  } else await observe(context, path, MET);
+  } else await unlessBehind(observe(context, path, MET));
   return true;
 }

@@ -29,3 +29,12 @@ export class NotCaughtUpError extends Error {
 export async function catchUp(context: EngineContext, path: DepotPath): Promise<void> {
   if (!await context.eventsUntilNow()) throw new NotCaughtUpError(path);
 }
+
+/** For a look that only brings a row up to date, of a file that is there: the next one does. */
+export async function unlessBehind(look: Promise<unknown>): Promise<void> {
+  try {
+    await look;
+  } catch (error) {
+    if (!(error instanceof NotCaughtUpError)) throw error;
+  }
+}

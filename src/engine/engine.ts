@@ -57,6 +57,8 @@ export class Engine {
   #accessed = new Map<DepotPath, number>();
   /** Names that went away, by when they are looked at again; oldest first. */
   readonly #vanishing = new Map<DepotPath, number>();
+  /** Looks that nobody waits for. */
+  readonly #apart = new Set<Promise<void>>();
   #lastEvictPass: EvictPass | null = null;
 
   constructor(context: EngineContext) {
@@ -100,20 +102,46 @@ export class Engine {
     return await deleteFile(this.#context, path) !== "unknown";
   }
 
-  /** `path` was closed after writing, or got its name by a rename. */
+  /**
+   * `path` was closed after writing, or got its name by a rename.
+   *
+   * @param ino Of the file, where it is known.
+   */
   async wrote(
     path: DepotPath,
     writerUid: number | null,
+    ino: bigint | null = null,
   ): Promise<Observed | "unmanaged"> {
     if (!isManaged(path, this.#context.settings().manage)) return "unmanaged";
     if (isAbsent(this.#context, path)) {
       this.#lookAgain(path);
       return "nothing";
     }
-    this.#context.departures.forget(path);
-    const observed = await observe(this.#context, path, REPORTED, writerUid);
+    const reason = { ...REPORTED, ino };
+    const observed = await observe(this.#context, path, reason, writerUid);
+    if (observed !== "unsure") this.#context.departures.forget(path);
+    else if (isAbsent(this.#context, path)) this.#lookAgain(path);
+    else this.#observeApart(path, writerUid);
     if (observed === "written") this.#coordinator.wake();
     return observed;
+  }
+
+  /** Once everything until now is told: who reports may not wait for it. */
+  #observeApart(path: DepotPath, writerUid: number | null): void {
+    const { signal, log } = this.#context;
+    const observing = async (): Promise<void> => {
+      try {
+        const observed = await observe(this.#context, path, MET, writerUid);
+        if (observed === "written") this.#coordinator.wake();
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof Error) || error.name === "InvariantError") throw error;
+        log.error(`cannot take in a write: ${error.message}`, shown(path));
+        this.#lookAgain(path);
+      }
+    };
+    const done = observing().finally(() => this.#apart.delete(done));
+    this.#apart.add(done);
   }
 
   /** A file or directory of the depot was renamed. */
@@ -121,7 +149,7 @@ export class Engine {
     const { from, to, isDirectory, writerUid } = rename;
     if (isDirectory) return await this.#directoryRenamed(from, to);
     if (await moveRow(this.#context, rename) === "gone") this.gone(from);
-    await this.wrote(to, writerUid);
+    await this.wrote(to, writerUid, rename.ino);
   }
 
   async #directoryRenamed(from: DepotPath, to: DepotPath): Promise<void> {
@@ -164,7 +192,7 @@ export class Engine {
         // In the order in which they went: the rest is not due either.
         if (signal.aborted || dueMs > clock.monotonicMs()) break;
         this.#vanishing.delete(path);
-        if (manifest.get(path) === null || !isAbsent(this.#context, path)) continue;
+        if (manifest.get(path) === null) continue;
         try {
           await observe(this.#context, path, MET);
         } catch (error) {
@@ -253,6 +281,7 @@ export class Engine {
       );
     }
     await Promise.all(loops);
+    await Promise.allSettled(this.#apart);
     await this.#context.locks.idle();
   }
 

@@ -17,13 +17,15 @@ import {
 } from "./engine_context.ts";
 import { hashFile, lookAt } from "./local_file.ts";
 import {
+  type Look,
   type LookReason,
   type ObservePlan,
   planDifference,
   planObservation,
 } from "./observe_plan.ts";
 
-export type Observed = ObservePlan["action"] | "lost" | "stale";
+/** unsure: only what is reported next tells what the look means; to be looked at apart. */
+export type Observed = ObservePlan["action"] | "lost" | "stale" | "unsure";
 
 /** The watcher, or `p4d` itself, told us of a write. */
 export const REPORTED: LookReason = { source: "event", trustsDifference: true };
@@ -36,8 +38,9 @@ export const MET: LookReason = { source: "engine", trustsDifference: true };
  * and one that comes late is looked at again by whatever came first.
  *
  * An empty name says little by itself: it may have been renamed or deleted a moment ago, and
- * acting on it would bring it back. So whatever was reported before now is taken in first;
- * a report itself does not wait for reports, and leaves an empty name to `Engine.gone`.
+ * acting on it would bring it back. Nor does a file where the row has an evicted one: that may
+ * have another name since, and the row is all that knows its object. So whatever was reported
+ * before now is taken in first; a report itself does not wait for reports, and is `unsure`.
  *
  * @throws {NotCaughtUpError}
  * @param writerUid Who wrote it, where that is known; else whom the file belongs to counts.
@@ -54,11 +57,11 @@ export async function observe(
     const entry = context.manifest.get(path);
     const look = lookAt(context, path);
     let plan = planObservation(entry, look, reason);
-    if (look.kind === "absent" && plan.action !== "nothing" && entry !== null) {
+    if (plan.action !== "nothing" && entry !== null && !isSure(entry, look, reason)) {
       // Another row than the one that was waited for may have come with a rename, and its file
       // have left the name by one that is not told yet.
       if (waitedFor !== entry.generation) {
-        if (reason.source === "event") return "nothing";
+        if (reason.source === "event") return "unsure";
         waitedFor = entry.generation;
         await catchUp(context, path);
         continue;
@@ -71,8 +74,17 @@ export async function observe(
       plan = compared ?? { action: "written", stat: plan.stat };
     }
     const observed = await act(context, path, entry, plan, writerUid);
-    if (observed !== "stale") return observed;
+    // The row is evicted now; whether a marker is missing is another question.
+    const isLeft = observed === "vanished" && look.kind !== "absent" &&
+      lookAt(context, path).kind === "absent";
+    if (observed !== "stale" && !isLeft) return observed;
   }
+}
+
+/** Whether the row's file is not elsewhere by a rename that is still to be told. */
+function isSure(entry: FileEntry, look: Look, { ino }: LookReason): boolean {
+  if (look.kind === "absent") return false;
+  return look.kind !== "file" || entry.resident || look.stat.ino === ino;
 }
 
 /** How often a file may be another one each time that it was hashed. */
@@ -138,7 +150,7 @@ async function act(
       return "conflict";
     }
     case "vanished":
-      return await vanish(context, path, entry!);
+      return await vanish(context, path, entry!, plan.isEmpty);
     case "put-marker":
       return putMissingMarker(context, path, entry!);
     case "know-marker": {
@@ -175,6 +187,7 @@ async function vanish(
   context: EngineContext,
   path: DepotPath,
   entry: FileEntry,
+  isEmpty: boolean,
 ): Promise<Observed> {
   const { outcome, entry: next } = await context.manifest.apply(path, entry.generation, {
     kind: "vanished",
@@ -206,7 +219,9 @@ async function vanish(
     );
   }
   const look = lookAt(context, path);
-  if (next !== null && look.kind === "absent") putMissingMarker(context, path, next);
+  if (next !== null && look.kind === "absent" && isEmpty) {
+    putMissingMarker(context, path, next);
+  }
   // The marker that took the place of the bytes: it is to be known.
   if (next !== null && look.kind === "marker") {
     await act(context, path, next, planObservation(next, look, MET), null);

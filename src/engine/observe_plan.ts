@@ -31,6 +31,8 @@ export interface LookReason {
    * through: the machine has not been restarted since the last session.
    */
   readonly trustsDifference: boolean;
+  /** Of the file that an event is about, where the kernel tells. */
+  readonly ino?: bigint | null;
 }
 
 export type ObservePlan =
@@ -42,7 +44,8 @@ export type ObservePlan =
   | { readonly action: "attributes"; readonly stat: LocalStat }
   /** Looks like the stored version (a restore that a crash cut short): hash, then decide. */
   | { readonly action: "compare"; readonly stat: LocalStat }
-  | { readonly action: "vanished" }
+  /** `isEmpty`: and nothing else lies at the name. */
+  | { readonly action: "vanished"; readonly isEmpty: boolean }
   /** The row is evicted and its name has no marker. */
   | { readonly action: "put-marker" }
   /** The row is evicted, and this is its marker, which it did not know by its inode. */
@@ -65,7 +68,9 @@ export function planObservation(
     case "elsewhere":
       return NOTHING;
     case "other":
-      return entry === null || isEvicted(entry) ? NOTHING : { action: "vanished" };
+      return entry === null || isEvicted(entry)
+        ? NOTHING
+        : { action: "vanished", isEmpty: false };
     case "file":
       return planFile(entry, look.stat, reason);
   }
@@ -77,12 +82,14 @@ function isEvicted(entry: FileEntry): boolean {
 
 function planAbsent(entry: FileEntry | null): ObservePlan {
   if (entry === null) return NOTHING;
-  return isEvicted(entry) ? { action: "put-marker" } : { action: "vanished" };
+  return isEvicted(entry)
+    ? { action: "put-marker" }
+    : { action: "vanished", isEmpty: true };
 }
 
 function planMarker(entry: FileEntry | null, stat: LocalStat): ObservePlan {
   if (entry === null) return { action: "orphan-marker" };
-  if (!isEvicted(entry)) return { action: "vanished" };
+  if (!isEvicted(entry)) return { action: "vanished", isEmpty: false };
   const { local } = entry;
   // Of another size or time it may be another file's, renamed while nobody watched.
   const isUnknown = stat.ino !== local.ino && stat.sizeBytes === local.sizeBytes &&

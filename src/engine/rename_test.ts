@@ -228,3 +228,37 @@ Deno.test("a file that was replaced by one that was renamed on does not come bac
   strictEqual(manifest.get(a), null);
   strictEqual(await fixture.read("b,v"), "newer");
 });
+
+for (const isTold of [true, false]) {
+  Deno.test(`an evicted file that was renamed on keeps its row when another is made under the name between (inode told: ${isTold})`, async () => {
+    await using fixture = await openEngineFixture();
+    const { root, posix, manifest, context } = fixture;
+    const [a, b, c] = ["a,v", "b,v", "c,v"].map((name) => fixture.path(name));
+    await stored(fixture, "a,v", "history");
+    strictEqual(await evict(context, a!), "evicted");
+    const { ino } = posix.lstat(`${root}/a,v`)!;
+    await Deno.rename(`${root}/a,v`, `${root}/b,v`);
+    await Deno.rename(`${root}/b,v`, `${root}/c,v`);
+    await fixture.write("b,v", "new");
+    const rest = { isDirectory: false, ino: isTold ? ino : null, writerUid: 0 };
+    const events: (() => Promise<unknown>)[] = [];
+    const eventsUntilNow = async (): Promise<boolean> => {
+      for (let it = events.shift(); it !== undefined; it = events.shift()) await it();
+      return true;
+    };
+    const engine = new Engine({ ...context, eventsUntilNow });
+    events.push(
+      () => engine.renamed({ from: b!, to: c!, ...rest }),
+      () => engine.wrote(b!, 0),
+    );
+    // Told when the other one is there already.
+    await engine.renamed({ from: a!, to: b!, ...rest });
+    await observe({ ...context, eventsUntilNow }, b!, MET);
+    await eventsUntilNow();
+    strictEqual(manifest.get(b!)?.state, "dirty");
+    strictEqual(manifest.get(b!)?.stored, null);
+    strictEqual((await fixture.restorer.restore(c!)).wasEvicted, true);
+    strictEqual(await fixture.read("c,v"), "history");
+    strictEqual(await fixture.read("b,v"), "new");
+  });
+}

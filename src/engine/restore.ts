@@ -16,7 +16,7 @@ import { StorageError } from "../storage/storage_error.ts";
 import { adoptFromStore } from "./adopt.ts";
 import { followOwner } from "./borrowed.ts";
 import { bringBack } from "./bring_back.ts";
-import { catchUp } from "./caught_up.ts";
+import { catchUp, unlessBehind } from "./caught_up.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
 import type { OnProgress } from "./fetch_content.ts";
 import { lookAt } from "./local_file.ts";
@@ -189,7 +189,9 @@ async function restoreAsItIs(
   const look = lookAt(context, path);
   if (look.kind === "file") {
     const entry = context.manifest.get(path);
-    if (entry !== null && !entry.resident) await observe(context, path, MET);
+    if (entry !== null && !entry.resident) {
+      await unlessBehind(observe(context, path, MET));
+    }
     return { sizeBytes: look.stat.sizeBytes, wasEvicted: false };
   }
   if (look.kind === "elsewhere" && context.manifest.get(path) !== null) {

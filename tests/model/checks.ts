@@ -85,6 +85,7 @@ async function drain(world: World, life: Life, random: Random): Promise<void> {
   for (let round = 0; round < 4; round++) {
     await world.scheduler.advance(10_000);
     await world.rest(random);
+    await world.finish(life.deletes.takeOverNew(), random);
     await world.finish(
       life.engine.scan({ source: "scan", trustsDifference: true }),
       random,

@@ -7,6 +7,7 @@
 
 import { InvariantError } from "../../src/core/assert.ts";
 import { KeyedLock } from "../../src/core/keyed_lock.ts";
+import { FailedDeletes } from "../../src/daemon/failed_deletes.ts";
 import { TombstoneSweeper } from "../../src/engine/delete.ts";
 import { Engine } from "../../src/engine/engine.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
@@ -44,6 +45,8 @@ export interface LifeDeps {
   readonly takeManifestFault: () => boolean;
   /** Resolves when the engine has taken in what the watcher told before the call. */
   readonly eventsUntilNow: (life: Life) => Promise<boolean>;
+  /** The ledger of failed operations, which outlives each life. */
+  readonly ledger: { append(record: object): void; texts(): string[] };
 }
 
 export class Life {
@@ -52,6 +55,7 @@ export class Life {
   readonly context: EngineContext;
   readonly engine: Engine;
   readonly sweeper: TombstoneSweeper;
+  readonly deletes: FailedDeletes;
   readonly #deps: LifeDeps;
   /** A commit that waits for its turn. */
   #committing: readonly Write[] | null = null;
@@ -86,18 +90,23 @@ export class Life {
       locks: new KeyedLock(),
       putBack: new PutBackMarkers(),
       departures: new Departures(),
-      eventsUntilNow: () => deps.eventsUntilNow(this),
-      applyDeletesBelow: () => Promise.resolve(),
+      eventsUntilNow: async () =>
+        await deps.eventsUntilNow(this) && await this.deletes.takeOverNew(),
+      applyDeletesBelow: (directory) => this.deletes.applyBelow(directory),
       clock,
       newId: deps.newId,
       log: NULL_LOGGER,
       metrics: NO_METRICS,
-      failedOps: { append: (): void => {} },
+      failedOps: { append: (record) => deps.ledger.append(record) },
       failedUploads: { append: (): void => {} },
       refuseUpload: () => null,
       signal: new AbortController().signal,
     };
     this.engine = new Engine(this.context);
+    this.deletes = new FailedDeletes(
+      { ...this.context, eventsUntilNow: () => deps.eventsUntilNow(this) },
+      () => deps.ledger.texts(),
+    );
     this.sweeper = new TombstoneSweeper(this.context);
   }
 

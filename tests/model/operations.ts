@@ -18,6 +18,8 @@ export const CONTENT_COUNT = 8;
 export type DiskAction =
   | { readonly kind: "write"; readonly path: string; readonly content: number }
   | { readonly kind: "delete"; readonly path: string }
+  /** While the gate is dead: the shim writes it down. */
+  | { readonly kind: "deleteUnheard"; readonly path: string }
   | { readonly kind: "unlink"; readonly path: string }
   | { readonly kind: "rename"; readonly from: string; readonly to: string }
   | { readonly kind: "renameDirectory"; readonly from: string; readonly to: string }
@@ -59,6 +61,7 @@ export interface Operation {
 const WEIGHTS: readonly (readonly [Action["kind"], number])[] = [
   ["write", 14],
   ["delete", 5],
+  ["deleteUnheard", 3],
   ["unlink", 2],
   ["rename", 2],
   ["renameDirectory", 1],
@@ -99,7 +102,14 @@ function drawKind(random: Random): Action["kind"] {
   return "read";
 }
 
-const DISK_KINDS = ["write", "write", "write", "delete", "unlink"] as const;
+const DISK_KINDS = [
+  "write",
+  "write",
+  "write",
+  "delete",
+  "deleteUnheard",
+  "unlink",
+] as const;
 const CODES = ["ENOSPC", "EIO", "EMFILE"] as const;
 const OPERATIONS = ["upload", "download", "head", "delete"] as const;
 const MOMENTS = ["before", "middle", "after"] as const;
@@ -112,6 +122,7 @@ function randomAction(random: Random, kind: Action["kind"]): Action {
     case "rewrite":
       return { kind, path, content: random.int(CONTENT_COUNT) };
     case "delete":
+    case "deleteUnheard":
     case "unlink":
     case "chmod":
     case "read":

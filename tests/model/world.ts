@@ -67,9 +67,13 @@ const OUTSIDE_ERRORS = new Set([
   "StorageError",
   "ManifestError",
   "RestoreError",
+  // What was written down cannot be taken over while the disk or the manifest fails.
+  "NotCaughtUpError",
 ]);
 
 type StoreFault = Extract<Action, { kind: "storeFault" }>;
+
+const LOG_NAME = "shim-failed-deletes.log";
 
 /** More steps than any run needs to come to rest. */
 const STEPS_MAX = 20_000;
@@ -77,7 +81,11 @@ const STEPS_MAX = 20_000;
 export class World {
   readonly scheduler = new Scheduler();
   readonly reference = new Reference();
-  readonly disk = new MemDisk(() => BigInt(this.scheduler.nowMs) * 1_000_000n);
+  /** A file that is made after one was deleted unheard is later, by a millisecond at least. */
+  #unheardCount = 0;
+  readonly disk = new MemDisk(() =>
+    BigInt(this.scheduler.nowMs + this.#unheardCount) * 1_000_000n
+  );
   /** The hash under each key of the primary, and of the secondary. */
   readonly objects = new Map<string, string>();
   readonly demoted = new Map<string, string>();
@@ -104,6 +112,12 @@ export class World {
     readonly content: number;
     readonly version: number;
   }[] = [];
+  /** Deletes that the shim wrote down, by the name of then: where the name is by now. */
+  readonly #unheard = new Map<
+    string,
+    { readonly at: string; readonly version: number }
+  >();
+  readonly #ledger: string[] = [];
 
   constructor(settings: EngineSettings) {
     this.#settings = settings;
@@ -362,6 +376,13 @@ export class World {
         if (life === this.life) await Promise.allSettled(this.deliverAll());
         return true;
       },
+      ledger: {
+        append: (record) => {
+          this.#ledger.push(JSON.stringify(record));
+          this.#heard(record);
+        },
+        texts: () => this.#ledger,
+      },
       takeManifestFault: () => {
         if (this.#manifestFaults === 0) return false;
         this.#manifestFaults -= 1;
@@ -406,7 +427,12 @@ export class World {
     }
     if (isReady) {
       this.#spawn(life.engine.run());
-      this.scan(trusts);
+      // Deletes first, as the daemon does.
+      this.#spawn(
+        life.deletes.drain().finally(() => {
+          if (life === this.life) this.scan(trusts);
+        }),
+      );
     } else if (!life.isDead) this.crash(false); // the disk failed: the daemon ends
   }
 
@@ -522,6 +548,8 @@ export class World {
         return this.#write(action.path, action.content);
       case "delete":
         return this.#delete(action.path);
+      case "deleteUnheard":
+        return this.#deleteUnheard(action.path);
       case "unlink":
         return this.#unlink(action.path);
       case "rename":
@@ -555,7 +583,9 @@ export class World {
     if (this.busy.has(path) || this.hasMoves) return;
     // What an exchange has out of the depot in this moment comes back to an empty name.
     const isExchanging = this.disk.below(`${ROOT}/.p4cache`)
-      .some(({ inode }) => inode.kind !== "directory");
+      .some(({ path, inode }) =>
+        inode.kind !== "directory" && !path.startsWith(LOG_NAME)
+      );
     this.disk.unlink("unlink", `${ROOT}/${path}`);
     this.#tell({ kind: "gone", path });
     // A DELETE that fails half way leaves a marker that nobody can read.
@@ -576,10 +606,45 @@ export class World {
     this.#spawn(deleted);
   }
 
+  /** unlink(2) through the shim, which does not reach the daemon, and returns at once. */
+  #deleteUnheard(path: string): void {
+    if (this.busy.has(path) || this.hasMoves) return;
+    const isExchanging = this.disk.below(`${ROOT}/.p4cache`)
+      .some(({ path: name, inode }) =>
+        inode.kind !== "directory" && !name.startsWith(LOG_NAME)
+      );
+    this.disk.unlink("unlink", `${ROOT}/${path}`);
+    this.#tell({ kind: "gone", path });
+    const log = `${ROOT}/.p4cache/${LOG_NAME}`;
+    const inode = this.disk.find(log) ??
+      this.disk.create("create", log, "file", 0o660);
+    const ts = this.scheduler.nowMs + this.#unheardCount;
+    this.#unheardCount += 1;
+    const line = JSON.stringify({ ts, path, pid: 9, uid: 0, why: "unreachable" });
+    const text = `${new TextDecoder().decode(inode.bytes)}${line}\n`;
+    this.disk.setBytes("write", inode, new TextEncoder().encode(text));
+    this.reference.doubt(path, true);
+    // What comes back from an exchange is a file that was there, by its record or without.
+    if (isExchanging) this.#unheard.delete(path);
+    else this.#unheard.set(path, { at: path, version: this.reference.of(path).version });
+  }
+
+  /** What the shim wrote down is in the ledger: from then on the file is gone. */
+  #heard(
+    record: { readonly op?: string; readonly path?: string; applied?: boolean },
+  ): void {
+    if (record.op !== "delete" || record.path === undefined) return;
+    const unheard = this.#unheard.get(record.path);
+    this.#unheard.delete(record.path);
+    if (unheard === undefined || record.applied !== true) return;
+    if (this.reference.of(unheard.at).version !== unheard.version) return;
+    this.reference.deleted(unheard.at);
+  }
+
   /** By a program without the shim: no DELETE. */
   #unlink(path: string): void {
     // While a rename is not told, nobody could say which version comes back.
-    if (this.busy.has(path) || this.hasMoves) return;
+    if (this.busy.has(path) || this.hasMoves || this.#unheard.has(path)) return;
     const row = rowOf(this, path);
     this.disk.unlink("unlink", `${ROOT}/${path}`);
     this.#tell({ kind: "gone", path });
@@ -603,8 +668,21 @@ export class World {
   #renameDirectory(from: string, to: string): void {
     if ([...this.busy].some((path) => /^[dg]\//.test(path))) return;
     this.disk.rename("rename", `${ROOT}/${from}`, `${ROOT}/${to}`);
+    const before = new Map(
+      this.reference.paths.map((path) => [path, this.reference.of(path)]),
+    );
     const moved = this.reference.paths.filter((path) => path.startsWith(`${from}/`))
       .map((path) => this.#moved(path, to + path.slice(from.length)));
+    for (const [path, { at, version }] of this.#unheard) {
+      if (!at.startsWith(`${from}/`)) continue;
+      const there = to + at.slice(from.length);
+      const isStill = before.get(at)?.version === version &&
+        (before.get(there)?.contents.length ?? 0) === 0;
+      if (!isStill) this.#unheard.delete(path);
+      else {
+        this.#unheard.set(path, { at: there, version: this.reference.of(there).version });
+      }
+    }
     this.#tell({ kind: "renamed", from, to, isDirectory: true, moved });
   }
 
