@@ -36,7 +36,7 @@ import {
   localStatOf,
   shown,
 } from "./engine_context.ts";
-import { hashOpenFile } from "./local_file.ts";
+import { hashOpenFile, isAbsent } from "./local_file.ts";
 import { newestVersion } from "./newest_version.ts";
 import { MET, observe } from "./observe.ts";
 
@@ -45,6 +45,9 @@ import { MET, observe } from "./observe.ts";
  * not-dirty: nothing to do. failed: in the ledger; tried again by the slow retry.
  */
 export type UploadOutcome = "uploaded" | "changed" | "not-dirty" | "failed";
+
+/** A name that is gone is looked at after its grace (engine.ts): until then nothing is to be sent. */
+const GONE_RETRY_MS = 6_000;
 
 /** While the manifest cannot be written (a full disk), in milliseconds. */
 const GIVE_BACK_RETRY_MS = 1_000;
@@ -72,8 +75,11 @@ async function uploadStarted(
   const startedMs = context.clock.monotonicMs();
   try {
     const outcome = await attempt(context, path, entry);
-    if (outcome === "changed") await giveBack(context, path, null);
-    else {
+    if (outcome === "changed") {
+      const nowMs = context.clock.nowMs();
+      const isGone = isAbsent(context, path);
+      await giveBack(context, path, isGone ? nowMs + GONE_RETRY_MS : null);
+    } else {
       const seconds = (context.clock.monotonicMs() - startedMs) / 1000;
       context.metrics.count("p4cache_uploads_total", { result: "success" });
       context.metrics.observe("p4cache_upload_seconds", seconds, { result: "success" });
@@ -115,7 +121,9 @@ async function giveBack(
     }
   }
   crashPoint("upload/row-given-back");
-  await observe(context, path, MET);
+  // A name that is gone was renamed or deleted: the event that says so is on its way, and so is
+  // its DELETE, which may not find a marker that was put back before.
+  if (!isAbsent(context, path)) await observe(context, path, MET);
 }
 
 async function attempt(
