@@ -629,6 +629,14 @@ export class World {
     else this.#unheard.set(path, { at: path, version: this.reference.of(path).version });
   }
 
+  /** A record may be of this name, or was of it before its directory was renamed. */
+  #isUnheard(path: string): boolean {
+    const name = path.slice(path.lastIndexOf("/") + 1);
+    return this.disk.below(`${ROOT}/.p4cache`).some(({ path: file, inode }) =>
+      file.startsWith(LOG_NAME) && new TextDecoder().decode(inode.bytes).includes(name)
+    );
+  }
+
   /** What the shim wrote down is in the ledger: from then on the file is gone. */
   #heard(
     record: { readonly op?: string; readonly path?: string; applied?: boolean },
@@ -644,7 +652,7 @@ export class World {
   /** By a program without the shim: no DELETE. */
   #unlink(path: string): void {
     // While a rename is not told, nobody could say which version comes back.
-    if (this.busy.has(path) || this.hasMoves || this.#unheard.has(path)) return;
+    if (this.busy.has(path) || this.hasMoves || this.#isUnheard(path)) return;
     const row = rowOf(this, path);
     this.disk.unlink("unlink", `${ROOT}/${path}`);
     this.#tell({ kind: "gone", path });
