@@ -3,6 +3,7 @@ import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
+import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import { Engine } from "../engine/engine.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
 import { MET, observe, REPORTED } from "../engine/observe.ts";
@@ -10,6 +11,13 @@ import type { Rename } from "../engine/rename.ts";
 import { upload } from "../engine/upload.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import { FailedDeletes, isOlder, parseFailedDelete } from "./failed_deletes.ts";
+
+/** Nothing is done by itself when the test is over, and its files are gone. */
+const WITHOUT_TIMERS: Clock = {
+  nowMs: () => SYSTEM_CLOCK.nowMs(),
+  monotonicMs: () => SYSTEM_CLOCK.monotonicMs(),
+  sleep: () => new Promise(() => {}),
+};
 
 /** Later than every row of a test. */
 const LATER_MS = 5_000;
@@ -30,7 +38,7 @@ function logOf({ root }: EngineFixture): string {
 }
 
 function deletesOf(fixture: EngineFixture, manifest = fixture.manifest): FailedDeletes {
-  const context = { ...fixture.context, manifest };
+  const context = { ...fixture.context, manifest, clock: WITHOUT_TIMERS };
   return new FailedDeletes(context, () => [
     fixture.failures.map((it) => JSON.stringify(it)).join("\n"),
   ]);
@@ -299,7 +307,11 @@ Deno.test("what is written down waits for a watcher that does not tell, and is t
     await Deno.remove(`${fixture.root}/${path}`);
   }
   let isTold = false;
-  const context = { ...fixture.context, eventsUntilNow: () => Promise.resolve(isTold) };
+  const context = {
+    ...fixture.context,
+    clock: WITHOUT_TIMERS,
+    eventsUntilNow: () => Promise.resolve(isTold),
+  };
   const deletes = new FailedDeletes(context, () => []);
   await Deno.writeTextFile(logOf(fixture), record("a,v"));
   strictEqual(await deletes.takeOverNew(), false);

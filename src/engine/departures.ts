@@ -10,7 +10,11 @@
  * @module
  */
 
+import type { Clock } from "../core/clock.ts";
 import type { DepotPath } from "../core/names.ts";
+
+/** A file that disappeared gets this long to turn up again, or for its DELETE to arrive. */
+export const VANISH_GRACE_MS = 5_000;
 
 /** A DELETE follows within seconds, if at all. One that is forgotten comes back, no more. */
 const REMEMBERED_MAX = 10_000;
@@ -21,10 +25,16 @@ export class Departures {
   /** The names that were told, by where the row is. */
   readonly #toldOf = new Map<DepotPath, Set<DepotPath>>();
 
+  /** Who waits for what becomes of a name, by the name that was told. */
+  readonly #waiting = new Map<DepotPath, Set<() => void>>();
+  /** When each name was told to be gone. */
+  readonly #toldMs = new Map<DepotPath, number>();
+
   /** `path` is gone, and its row is still there. */
-  note(path: DepotPath): void {
+  note(path: DepotPath, nowMs: number): void {
     this.#drop(path);
     this.#put(path, path);
+    this.#toldMs.set(path, nowMs);
     if (this.#rowOf.size <= REMEMBERED_MAX) return;
     const [oldest] = this.#rowOf.keys();
     this.#drop(oldest!);
@@ -33,6 +43,32 @@ export class Departures {
   /** Where the row of the file is that was told to be gone from `path`; else null. */
   rowOf(path: DepotPath): DepotPath | null {
     return this.#rowOf.get(path) ?? null;
+  }
+
+  /**
+   * Resolves when the row of a name that was told to be gone is deleted or another file's, at
+   * once where it was not told, and at the latest `graceMs` after that.
+   */
+  async settled(
+    path: DepotPath,
+    { clock, signal, graceMs }: {
+      readonly clock: Clock;
+      readonly signal: AbortSignal;
+      readonly graceMs: number;
+    },
+  ): Promise<void> {
+    const leftMs = (this.#toldMs.get(path) ?? 0) + graceMs - clock.monotonicMs();
+    if (this.rowOf(path) !== path || leftMs <= 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const waiting = this.#waiting.get(path) ?? new Set();
+    this.#waiting.set(path, waiting.add(resolve));
+    const ended = new AbortController();
+    const late = clock.sleep(leftMs, AbortSignal.any([signal, ended.signal]))
+      .catch(() => {});
+    await Promise.race([promise, late]);
+    ended.abort();
+    waiting.delete(resolve);
+    if (waiting.size === 0) this.#waiting.delete(path);
   }
 
   /** The row of `path` is another file's from now on. */
@@ -68,6 +104,8 @@ export class Departures {
     const row = this.#rowOf.get(told);
     if (row === undefined) return;
     this.#rowOf.delete(told);
+    this.#toldMs.delete(told);
+    for (const resolve of this.#waiting.get(told) ?? []) resolve();
     const tolds = this.#toldOf.get(row)!;
     tolds.delete(told);
     if (tolds.size === 0) this.#toldOf.delete(row);

@@ -11,6 +11,7 @@ import { WakeUp } from "../core/wake_up.ts";
 import type { LocalStat } from "../manifest/manifest.ts";
 import { NotCaughtUpError } from "./caught_up.ts";
 import { acceptLocal, restoreStored, type RestoreVerdict } from "./conflict.ts";
+import { VANISH_GRACE_MS } from "./departures.ts";
 import { deleteFile, removeStrayMarker, TombstoneSweeper } from "./delete.ts";
 import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
@@ -42,8 +43,6 @@ const SWEEP_MS = 60_000;
 const ACCESS_FLUSH_MS = 5_000;
 const EXPIRE_MS = 60_000;
 
-/** A file that disappeared gets this long to turn up again, or for its DELETE to arrive. */
-const VANISH_GRACE_MS = 5_000;
 const VANISH_LOOK_MS = 1_000;
 
 export class Engine {
@@ -174,7 +173,7 @@ export class Engine {
   gone(path: DepotPath): void {
     const { manifest, departures } = this.#context;
     if (manifest.get(path) === null) return departures.forgetTold(path);
-    departures.note(path);
+    departures.note(path, this.#context.clock.monotonicMs());
     this.#lookAgain(path);
   }
 

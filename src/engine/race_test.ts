@@ -338,3 +338,17 @@ Deno.test("what a writer puts into our copy, in the moment in which it had the n
   const said = (context.log as ReturnType<typeof createMemoryLogger>).records;
   match(said.map(({ message }) => message).join(), /what was written is kept/);
 });
+
+Deno.test("a file that is read between its unlink and its DELETE does not come back", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, restorer, root } = fixture;
+  const engine = new Engine(context);
+  const path = fixture.path("a,v");
+  await evicted(fixture, "a,v", "one");
+  fixture.posix.unlink(bytePathOf(`${root}/a,v`));
+  engine.gone(path);
+  const restored = restorer.restore(path);
+  strictEqual(await engine.delete(path), true);
+  await rejects(restored, { fault: "NOTFOUND" });
+  strictEqual(fixture.posix.lstat(bytePathOf(`${root}/a,v`)), null);
+});

@@ -17,6 +17,7 @@ import { adoptFromStore } from "./adopt.ts";
 import { followOwner } from "./borrowed.ts";
 import { bringBack } from "./bring_back.ts";
 import { catchUp, unlessBehind } from "./caught_up.ts";
+import { VANISH_GRACE_MS } from "./departures.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
 import type { OnProgress } from "./fetch_content.ts";
 import { lookAt } from "./local_file.ts";
@@ -210,7 +211,11 @@ async function restoreAsItIs(
     );
   }
   if (look.kind === "absent" && context.manifest.get(path) !== null) {
-    // The marker is lost, and is put back; or the file was renamed or deleted a moment ago.
+    // The marker is lost, and is put back; or the file was renamed or deleted a moment ago. Then
+    // its DELETE is on its way, and would find a file that somebody else has made.
+    const { departures, clock, signal } = context;
+    await catchUp(context, path);
+    await departures.settled(path, { clock, signal, graceMs: VANISH_GRACE_MS });
     await observe(context, path, MET);
     if (lookAt(context, path).kind !== "absent") return null;
   }
