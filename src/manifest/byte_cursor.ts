@@ -93,6 +93,13 @@ export class ByteWriter {
   }
 }
 
+/** One byte per character, to be kept for a short time. */
+export function sharedBytesOf(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = roomFor(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 /** Many values share one buffer: each for itself would cost more than all of its encoding. */
 const SHARED_BYTES = 65_536;
 let shared = new Uint8Array(0);

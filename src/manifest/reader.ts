@@ -23,12 +23,6 @@ export interface PathAndRow {
   readonly row: Row;
 }
 
-/** Both null if there is none. */
-export interface TombstoneAndBytes {
-  readonly tombstone: Tombstone | null;
-  readonly bytes: Uint8Array | null;
-}
-
 export const RECOVERY_HINT =
   "run `p4-cache check-manifest` for the extent and `p4-cache rebuild-manifest` to recover";
 
@@ -158,7 +152,9 @@ export class ManifestReader {
     return this.tombstoneAndBytes(tombstoneKey(path, id)).tombstone;
   }
 
-  tombstoneAndBytes(key: string): TombstoneAndBytes {
+  tombstoneAndBytes(
+    key: string,
+  ): { tombstone: Tombstone | null; bytes: Uint8Array | null } {
     const bytes = this.#store.get("tombstones", key);
     const tombstone = bytes === null ? null : tombstoneFrom({ key, value: bytes });
     return { tombstone, bytes };

@@ -5,8 +5,9 @@
  * @module
  */
 
-import { bytesOf, type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
-import { u64Key } from "./byte_keys.ts";
+import { type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
+import { sharedBytesOf } from "./byte_cursor.ts";
+import { u64Key, u64PairKey } from "./byte_keys.ts";
 import { utf8Of } from "./codec_text.ts";
 import type { ByteKey, TableName } from "./key_value.ts";
 import type { ManifestCounters } from "./manifest.ts";
@@ -47,14 +48,14 @@ export function indexKeyOf(
     case "dirty_queue":
       return isWaiting(row) && queue!.retryAtMs === null ? u64Key(queue!.sequence) : null;
     case "dirty_since":
-      return queue === null ? null : u64Key(queue.dirtySinceMs) + u64Key(row.id);
+      return queue === null ? null : u64PairKey(queue.dirtySinceMs, row.id);
     case "retry_deadlines":
       return isWaiting(row) && queue!.retryAtMs !== null
-        ? u64Key(queue!.retryAtMs) + u64Key(row.id)
+        ? u64PairKey(queue!.retryAtMs, row.id)
         : null;
     case "lru_by_timestamp":
       return row.state === "clean" && row.resident
-        ? u64Key(evictionRank(row)) + u64Key(row.id)
+        ? u64PairKey(evictionRank(row), row.id)
         : null;
     case "conflicts":
       return isParked(row) ? u64Key(row.id) : null;
@@ -81,7 +82,7 @@ function isWaiting(row: Row): boolean {
 /** What stands under the key of {@linkcode indexKeyOf}. */
 export function indexValueOf(table: IndexTable, path: DepotPath, row: Row): Uint8Array {
   if (!hasValues(table)) return PRESENT;
-  return bytesOf(table === "paths_by_id" ? path : u64Key(row.id));
+  return sharedBytesOf(table === "paths_by_id" ? path : u64Key(row.id));
 }
 
 /**

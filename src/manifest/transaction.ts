@@ -1,14 +1,14 @@
 /**
  * One group of changes in the making: reads see what the group changed so far, on top of
- * what is committed, and of the group before while that is being committed; at the end the
- * group is a list of writes. Synchronous, so that nothing comes between.
+ * what is committed; at the end the group is a list of writes. Synchronous, so that
+ * nothing comes between.
  *
  * @module
  */
 
 import type { DepotPath } from "../core/names.ts";
 import { bytesOf } from "../core/names.ts";
-import { u64Key } from "./byte_keys.ts";
+import { u64PairKey } from "./byte_keys.ts";
 import { entryCrc32 } from "./crc32c.ts";
 import type { Write } from "./key_value.ts";
 import { encodeRowAndSum } from "./file_entry_codec.ts";
@@ -20,12 +20,7 @@ import type {
   StoredVersion,
   Tombstone,
 } from "./manifest.ts";
-import {
-  type ManifestReader,
-  rangeOfPrefix,
-  type TombstoneAndBytes,
-  tombstoneKey,
-} from "./reader.ts";
+import { type ManifestReader, rangeOfPrefix, tombstoneKey } from "./reader.ts";
 import type { QueuePlace, Row } from "./row.ts";
 import { addRow, planIndexWrites } from "./row_index.ts";
 import { type Change, planTouch, type QueueChange } from "./transitions.ts";
@@ -37,21 +32,13 @@ const ALL = Number.MAX_SAFE_INTEGER;
 
 type Numbers = { -readonly [K in keyof Ledger]: number };
 
-/** A row and the checksum of its entry; both null if there is none. */
-interface RowAndSum {
-  readonly row: Row | null;
-  readonly sum: number | null;
-}
-
-/** A row that this group looked at: as it was before the group, and as it will be. */
+/** A row that this group looked at: as committed, with its bytes, and as it will be. */
 interface TouchedRow {
-  readonly before: RowAndSum;
+  readonly before: Row | null;
+  /** The checksum of its entry; null if there is none. */
+  readonly sumBefore: number | null;
   now: Row | null;
-  /** Of `now`; known once the writes are made. */
-  sumNow: number | null;
 }
-
-const ABSENT: RowAndSum = { row: null, sum: null };
 
 export class Transaction {
   readonly #reader: ManifestReader;
@@ -62,23 +49,11 @@ export class Transaction {
   readonly #tombstones = new Map<string, Tombstone | null>();
   readonly #meta = new Map<string, string>();
   #hasLedgerChanged = false;
-  /** Whose writes are made but not committed yet; null: nobody's. */
-  #groupBefore: Transaction | null;
-  #writes: Write[] | null = null;
 
-  constructor(
-    reader: ManifestReader,
-    { ledger, groupBefore, nowMs }: {
-      /** What is committed; of no matter if there is a group before. */
-      readonly ledger: Ledger;
-      readonly groupBefore: Transaction | null;
-      /** Stamps the places in the queue. */
-      readonly nowMs: number;
-    },
-  ) {
+  /** `nowMs` stamps the places in the queue. */
+  constructor(reader: ManifestReader, ledger: Ledger, nowMs: number) {
     this.#reader = reader;
-    this.#groupBefore = groupBefore;
-    this.#numbers = { ...(groupBefore?.ledger() ?? ledger) };
+    this.#numbers = { ...ledger };
     this.#nowMs = nowMs;
   }
 
@@ -89,20 +64,11 @@ export class Transaction {
   #touched(path: DepotPath): TouchedRow {
     const known = this.#rows.get(path);
     if (known !== undefined) return known;
-    const group = this.#groupBefore;
-    const left = group === null ? null : group.#left(path);
-    const before = left ?? this.#reader.rowAndSum(path) ?? ABSENT;
-    const touched = { before, now: before.row, sumNow: null };
+    const found = this.#reader.rowAndSum(path);
+    const before = found?.row ?? null;
+    const touched = { before, sumBefore: found?.sum ?? null, now: before };
     this.#rows.set(path, touched);
     return touched;
-  }
-
-  /** A row as the writes leave it; null if the group did not look at it. */
-  #left(path: DepotPath): RowAndSum | null {
-    const touched = this.#rows.get(path);
-    if (touched === undefined) return null;
-    const { before, now, sumNow } = touched;
-    return now === before.row ? before : { row: now, sum: sumNow };
   }
 
   #setRow(path: DepotPath, now: Row | null): void {
@@ -217,18 +183,12 @@ export class Transaction {
     for (const tombstone of this.#reader.tombstones(rangeOfPrefix(prefix, ALL))) {
       found.set(tombstoneKey(path, tombstone.id), tombstone);
     }
-    const group = this.#groupBefore;
-    if (group !== null) group.#layTombstonesOver(found, prefix);
-    this.#layTombstonesOver(found, prefix);
-    return [...found.values()].sort((a, b) => a.id - b.id);
-  }
-
-  #layTombstonesOver(found: Map<string, Tombstone>, prefix: string): void {
     for (const [key, tombstone] of this.#tombstones) {
       if (!key.startsWith(prefix)) continue;
       if (tombstone === null) found.delete(key);
       else found.set(key, tombstone);
     }
+    return [...found.values()].sort((a, b) => a.id - b.id);
   }
 
   /** The object of an upload that no row took. */
@@ -286,26 +246,12 @@ export class Transaction {
     return this.#numbers;
   }
 
-  /** Once they are made, the group changes no more, and another may be put on top of it. */
   writes(): Write[] {
-    return this.#writes ??= this.#makeWrites();
-  }
-
-  /** The writes are on the disk, where the reader sees them. */
-  committed(): void {
-    this.#rows.clear();
-    this.#tombstones.clear();
-    this.#groupBefore = null;
-  }
-
-  #makeWrites(): Write[] {
     const writes = new WriteList(this.#numbers.contentSum);
-    for (const [path, touched] of this.#rows) {
-      const { before: { row: before, sum }, now } = touched;
+    for (const [path, { before, sumBefore, now }] of this.#rows) {
       if (before === now) continue;
       const encoded = now === null ? null : encodeRowAndSum(path, now);
-      touched.sumNow = encoded?.sum ?? null;
-      writes.replace("files_by_path", path, { before: sum, now: encoded });
+      writes.replace("files_by_path", path, { before: sumBefore, now: encoded });
       planIndexWrites(path, { before, now }, writes);
     }
     for (const [key, tombstone] of this.#tombstones) {
@@ -322,9 +268,7 @@ export class Transaction {
   }
 
   #planTombstone(key: string, now: Tombstone | null, writes: WriteList): void {
-    const group = this.#groupBefore;
-    const left = group === null ? null : group.#leftTombstone(key);
-    const { tombstone, bytes } = left ?? this.#reader.tombstoneAndBytes(key);
+    const { tombstone, bytes } = this.#reader.tombstoneAndBytes(key);
     const encoded = now === null ? null : encodeTombstone(now);
     writes.replace("tombstones", key, {
       before: bytes === null ? null : entryCrc32(key, bytes),
@@ -339,18 +283,11 @@ export class Transaction {
     if (oldKey !== null) writes.remove("tombstones_by_time", oldKey, path);
     if (newKey !== null) writes.put("tombstones_by_time", newKey, path);
   }
-
-  /** A tombstone as the writes leave it; null if the group did not change it. */
-  #leftTombstone(key: string): TombstoneAndBytes | null {
-    const tombstone = this.#tombstones.get(key);
-    if (tombstone === undefined) return null;
-    return { tombstone, bytes: tombstone === null ? null : encodeTombstone(tombstone) };
-  }
 }
 
 /** The entry of `tombstones_by_time`. */
 export function timeKey(tombstone: Tombstone): string {
-  return u64Key(tombstone.atMs) + u64Key(tombstone.id);
+  return u64PairKey(tombstone.atMs, tombstone.id);
 }
 
 /** The store has the object still, and it is ours to remove. */
