@@ -13,8 +13,11 @@
 import type { Clock } from "../core/clock.ts";
 import type { DepotPath } from "../core/names.ts";
 
-/** A file that disappeared gets this long to turn up again, or for its DELETE to arrive. */
-export const VANISH_GRACE_MS = 5_000;
+/**
+ * A file that disappeared gets this long to turn up again, or for its DELETE to arrive: longer
+ * than the shim waits for an answer before it writes it down (shim/remove.c).
+ */
+export const VANISH_GRACE_MS = 7_000;
 
 /** A DELETE follows within seconds, if at all. One that is forgotten comes back, no more. */
 const REMEMBERED_MAX = 10_000;

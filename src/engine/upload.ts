@@ -36,6 +36,7 @@ import {
   localStatOf,
   shown,
 } from "./engine_context.ts";
+import { VANISH_GRACE_MS } from "./departures.ts";
 import { hashOpenFile, isAbsent } from "./local_file.ts";
 import { newestVersion } from "./newest_version.ts";
 import { MET, observe } from "./observe.ts";
@@ -46,8 +47,8 @@ import { MET, observe } from "./observe.ts";
  */
 export type UploadOutcome = "uploaded" | "changed" | "not-dirty" | "failed";
 
-/** A name that is gone is looked at after its grace (engine.ts): until then nothing is to be sent. */
-const GONE_RETRY_MS = 6_000;
+/** A name that is gone is looked at after its grace: until then nothing is to be sent. */
+const GONE_RETRY_MS = VANISH_GRACE_MS + 1_000;
 
 /** While the manifest cannot be written (a full disk), in milliseconds. */
 const GIVE_BACK_RETRY_MS = 1_000;
