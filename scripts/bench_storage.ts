@@ -106,6 +106,7 @@ const openStore = (
     restoreChunkThresholdMb: chunkThresholdMb,
   }, {
     clock: SYSTEM_CLOCK,
+    posix,
     retry: { policy: DEFAULT_RETRY_POLICY, clock: SYSTEM_CLOCK, random: Math.random },
     watermark: {},
     userAgent: "",

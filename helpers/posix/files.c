@@ -79,9 +79,13 @@ P4POSIX_EXPORT int p4posix_open_read(const char *path) {
     return open_for_read(path);
 }
 
-P4POSIX_EXPORT int p4posix_create_temp(const char *path, int mode) {
+int create_temp(const char *path, int mode) {
     const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     return result_of(open(path, flags, (mode_t)mode));
+}
+
+P4POSIX_EXPORT int p4posix_create_temp(const char *path, int mode) {
+    return create_temp(path, mode);
 }
 
 /* Linux frees the number even when close fails: never again on EINTR. */
@@ -119,7 +123,7 @@ P4POSIX_EXPORT int p4posix_read(int fd, void *buffer, int bytes, int64_t offset)
  */
 #define WRITEBACK_BYTES_MIN 262144
 
-P4POSIX_EXPORT int p4posix_write(int fd, const void *buffer, int bytes, int64_t offset) {
+int write_at(int fd, const void *buffer, int bytes, int64_t offset) {
     int done = 0;
     while (done < bytes) {
         const ssize_t n = pwrite(fd, (const char *)buffer + done, (size_t)(bytes - done),
@@ -132,11 +136,16 @@ P4POSIX_EXPORT int p4posix_write(int fd, const void *buffer, int bytes, int64_t 
             return failure();
         }
     }
-    if (bytes >= WRITEBACK_BYTES_MIN) {
+    return 0;
+}
+
+P4POSIX_EXPORT int p4posix_write(int fd, const void *buffer, int bytes, int64_t offset) {
+    const int result = write_at(fd, buffer, bytes, offset);
+    if (result == 0 && bytes >= WRITEBACK_BYTES_MIN) {
         /* A hint, which waits for nothing and takes no error from the flush to come. */
         (void)sync_file_range(fd, (off_t)offset, bytes, SYNC_FILE_RANGE_WRITE);
     }
-    return 0;
+    return result;
 }
 
 P4POSIX_EXPORT int p4posix_fsync(int fd) {

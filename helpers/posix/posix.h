@@ -26,7 +26,7 @@
 #define P4POSIX_EXPORT __attribute__((visibility("default")))
 
 /* Counts changes of the layouts or of a function's meaning. */
-#define P4POSIX_ABI_VERSION 3
+#define P4POSIX_ABI_VERSION 4
 
 /* Leaves a time as it is, where a function says that it takes it. */
 #define P4POSIX_TIME_KEEP INT64_MIN
@@ -138,7 +138,9 @@ struct note {
 };
 
 /* files.c */
+int create_temp(const char *path, int mode);
 int read_at(int fd, void *buffer, int bytes, int64_t offset);
+int write_at(int fd, const void *buffer, int bytes, int64_t offset);
 
 /* names.c */
 void fill_stat(struct p4posix_stat *out, const struct stat *st);
@@ -162,6 +164,10 @@ bool is_identical(const struct stat *st, const struct identity *known);
 int note_write(const char *aside, const struct note *note);
 int note_read(const char *aside, struct note *out);
 void note_remove(const char *aside);
+
+/* publish.c */
+int p4posix_publish(const char *temp, const char *target, int fd,
+                    const struct p4posix_attributes *attributes, uint64_t expect_ino);
 
 /* evict.c */
 int p4posix_has_writer(const char *path);

@@ -11,6 +11,7 @@ import { EXIT, StartError } from "../daemon/start_error.ts";
 import { useNativeDirectory } from "../posix/native_files.ts";
 import { BUILD } from "./build_info.ts";
 import { DEFAULT_CONFIG_PATH, UsageError } from "./command.ts";
+import { execWithEagerPolls } from "./eager_polls.ts";
 
 export const HELP = `\
 Usage: p4-cache run [--config FILE]
@@ -33,6 +34,7 @@ export async function runRun(args: readonly string[]): Promise<number> {
   if (positionals.length > 0) throw new UsageError(`unexpected "${positionals[0]}"`);
   const isRestarted = await restartWithoutShim();
   if (isRestarted !== null) return isRestarted;
+  execWithEagerPolls();
   const config = loadConfig(values.config);
   const { runDaemon } = await withNativeParts(
     config,

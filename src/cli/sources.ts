@@ -43,6 +43,7 @@ export function openConfiguredStores(config: Config): Promise<Stores> {
   return openStores({
     config: () => config,
     clock: SYSTEM_CLOCK,
+    posix: openLocalPosix(),
     log: NULL_LOGGER,
     metrics: createMetrics(),
     watermark: {},

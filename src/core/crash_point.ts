@@ -14,9 +14,8 @@ export const CRASH_POINTS = [
   "upload/stored", //            the object stands; the row does not name it yet
   "upload/row-clean", //         the row names the object
   "upload/row-given-back", //    changed while it was sent: dirty again, not looked at yet
-  "restore/temporary-made", //   an empty file under its first name
-  "restore/temporary-named", //  the same under the name that tells its inode
-  "restore/fetched", //          whole and checked, not flushed, not in its place
+  "restore/temporary-named", //  an empty file, of a restore that is not small
+  "restore/fetched", //          whole and checked, in memory or not flushed, not in its place
   "restore/published", //        in its place, the marker gone; the row says evicted
   "restore/readable", //         whoever waits for it has been told, or is about to be
   "restore/row-resident",

@@ -201,10 +201,11 @@ class Daemon {
   }
 
   async #openStores(): Promise<Stores> {
-    const { log, options, cleanup } = this.#parts;
+    const { log, posix, options, cleanup } = this.#parts;
     const stores = await openStores({
       config: () => this.#config,
       clock: SYSTEM_CLOCK,
+      posix,
       log,
       metrics: this.#metrics,
       watermark: this.#license.watermark,

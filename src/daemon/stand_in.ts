@@ -44,6 +44,7 @@ export async function openStandIn(
   const stores = await openStores({
     config: () => config,
     clock: SYSTEM_CLOCK,
+    posix,
     log,
     metrics,
     watermark: license.watermark,

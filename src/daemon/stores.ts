@@ -10,6 +10,7 @@ import type { Config } from "../config/key_table.ts";
 import { revealSecrets, Secret } from "../config/secret.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
+import type { Posix } from "../posix/posix.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 import { WEEK_DAYS } from "../config/schedule_key.ts";
 import {
@@ -30,6 +31,7 @@ import { messageOf } from "./state_directory.ts";
 export interface StoreTools {
   readonly config: () => Config;
   readonly clock: Clock;
+  readonly posix: Pick<Posix, "readFile">;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly watermark: Readonly<Record<string, string>>;
@@ -86,13 +88,14 @@ async function openStore(
   role: StoreRole,
   options: Config["primary"],
 ): Promise<StorageBackend> {
-  const { clock, metrics, log, config, watermark, userAgent } = tools;
+  const { clock, posix, metrics, log, config, watermark, userAgent } = tools;
   const policy = retryPolicy(tools);
   try {
     const onWarning = (message: string): void => log.warn(message, { store: role });
     const open = (): Promise<StorageBackend> =>
       openBackend(revealSecrets(options), {
         clock,
+        posix,
         retry: { policy, clock, random: Math.random },
         watermark,
         userAgent,

@@ -19,6 +19,7 @@ function open(primary: object): Promise<Stores> {
   return openStores({
     config: () => parsed.config,
     clock: SYSTEM_CLOCK,
+    posix: { readFile: () => Promise.reject(new Error("no directory is opened here")) },
     log: createMemoryLogger(),
     metrics: createMetrics(),
     watermark: {},

@@ -10,9 +10,11 @@
 
 import { crashPoint } from "../core/crash_point.ts";
 import type { BytePath, DepotPath } from "../core/names.ts";
+import { SpareMemory } from "../core/spare_memory.ts";
 import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
 import {
   type FileStat,
+  namedAfter,
   type Posix,
   PosixError,
   type Publication,
@@ -25,15 +27,26 @@ import {
   parentOf,
   shown,
   temporaryDirectory,
-  temporaryName,
 } from "./engine_context.ts";
 import { unlessBehind } from "./caught_up.ts";
-import { fetchContent, type Fetched, type OnProgress } from "./fetch_content.ts";
+import {
+  ContentInMemory,
+  ContentOfFile,
+  fetchContent,
+  type Fetched,
+  type OnProgress,
+} from "./fetch_content.ts";
 import { lookAt } from "./local_file.ts";
 import type { Look } from "./observe_plan.ts";
 import { MET, observe } from "./observe.ts";
 import { settleAside } from "./recovery.ts";
 import { removeOwn } from "./remove_own.ts";
+
+/**
+ * What is no larger comes to memory first and takes its name in one call: each step of its own
+ * would be a change of thread, and most files are small.
+ */
+export const SMALL_BYTES_MAX = 1_048_576;
 
 export interface Temporary {
   readonly temporary: BytePath;
@@ -42,15 +55,15 @@ export interface Temporary {
 }
 
 /** A new file whose name tells its inode, so that a restart knows it from any other. */
-export function openTemporary({ posix, root, newId }: EngineContext): Temporary {
-  const first = `${temporaryDirectory(root)}/${newId()}`;
-  const fd = posix.createTemp(first, 0o600);
-  crashPoint("restore/temporary-made");
-  const { ino } = posix.fstat(fd);
-  const temporary = temporaryName(first, ino);
-  posix.rename(first, temporary);
+export async function openTemporary(context: EngineContext): Promise<Temporary> {
+  const first = temporaryName(context);
+  const { fd, ino } = await context.posix.createNamed(first);
   crashPoint("restore/temporary-named");
-  return { temporary, fd, ino };
+  return { temporary: namedAfter(first, ino), fd, ino };
+}
+
+function temporaryName({ root, newId }: EngineContext): BytePath {
+  return `${temporaryDirectory(root)}/${newId()}`;
 }
 
 export interface Wanted {
@@ -70,42 +83,127 @@ export interface Listener {
 export async function bringBack(
   context: EngineContext,
   wanted: Wanted,
+  listener: Listener,
+): Promise<boolean> {
+  const isSmall = wanted.stored.sizeBytes <= SMALL_BYTES_MAX;
+  const bring = isSmall ? bringSmall : bringLarge;
+  const isBack = await bring(context, wanted, listener);
+  crashPoint("restore/temporary-removed");
+  return isBack;
+}
+
+/** As many as restores run in a busy daemon. */
+const memory = new SpareMemory({ bytesEach: SMALL_BYTES_MAX, countMax: 16 });
+
+async function bringSmall(
+  context: EngineContext,
+  wanted: Wanted,
   { onProgress, onReadable }: Listener,
 ): Promise<boolean> {
   const { posix } = context;
-  const { temporary, fd: writeFd, ino } = openTemporary(context);
+  const { path, stored, look } = wanted;
+  const content = new ContentInMemory(memory.take(stored.sizeBytes));
+  // After a failure somebody may still write to it: it is not used again.
+  const fetched = await fetchContent(context, wanted, content, onProgress);
+  content.close();
+  crashPoint("restore/fetched");
+  const attributes = attributesNow(context, wanted);
+  const first = temporaryName(context);
+  const brought = await posix.bring({
+    ...nameOf(context, path, look),
+    first,
+    bytes: content.bytes,
+    attributes,
+  });
+  memory.give(content.bytes);
+  if (brought.outcome === "published") {
+    // As it is by now, if it still has the name.
+    const now = posix.lstat(absolute(context, path));
+    const stat = now?.ino === brought.stat.ino ? now : brought.stat;
+    return await record(context, wanted, { stat, fetched, attributes }, onReadable);
+  }
+  const ino = brought.outcome === "failed" ? brought.ino : brought.stat.ino;
+  try {
+    if (brought.outcome !== "failed") return await lost(context, path);
+    if (ino !== null) await settleLeft(context, namedAfter(first, ino), ino);
+    throw brought.error;
+  } finally {
+    if (ino !== null) {
+      const left = { temporary: namedAfter(first, ino), ino, attributes, wasShown: true };
+      removeLeft(context, wanted, left);
+    }
+  }
+}
+
+async function bringLarge(
+  context: EngineContext,
+  wanted: Wanted,
+  { onProgress, onReadable }: Listener,
+): Promise<boolean> {
+  const { posix } = context;
+  const { path, entry, look } = wanted;
+  const { temporary, fd: writeFd, ino } = await openTemporary(context);
   let fd: number | null = null;
-  let attributes = attributesOf(wanted.entry, wanted.look);
+  let attributes = attributesOf(entry, look);
   let wasShown = false;
   try {
     const filled = await fill(context, wanted, { temporary, fd: writeFd }, onProgress);
     const { fetched } = filled;
     fd = filled.fd;
     crashPoint("restore/fetched");
-    // Also what p4d did to its marker while the bytes were on their way.
-    if (wanted.look.kind === "marker") {
-      attributes = attributesOf(wanted.entry, lookAt(context, wanted.path));
-    }
+    attributes = attributesNow(context, wanted);
     wasShown = true;
-    const ours = { temporary, fd, fetched, attributes };
-    return await publish(context, wanted, ours, onReadable);
+    const published = await posix.publish({
+      ...nameOf(context, path, look),
+      temp: temporary,
+      tempFd: fd,
+      attributes,
+    });
+    if (published !== "published") return await lost(context, path);
+    const stat = posix.fstat(fd);
+    return await record(context, wanted, { stat, fetched, attributes }, onReadable);
   } catch (error) {
-    const isOurs = ({ ino: found }: FileStat): boolean => found === ino;
-    if (!isAt(posix, temporary, isOurs)) await settleAside(context, temporary, isOurs);
+    await settleLeft(context, temporary, ino);
     throw error;
   } finally {
     if (fd !== null) posix.close(fd);
-    // Only what we wrote ourselves: an exchange may have left somebody else's file there.
-    const left = posix.lstat(temporary);
-    if (left?.ino === ino) {
-      const isOurs = left.sizeBytes === wanted.stored.sizeBytes &&
-        left.mtimeNs === attributes.mtimeNs;
-      if (wasShown && (!isOurs || isWritten(posix, temporary))) {
-        keepForPerson(context, wanted.path, temporary);
-      } else posix.unlink(temporary);
-    }
-    crashPoint("restore/temporary-removed");
+    removeLeft(context, wanted, { temporary, ino, attributes, wasShown });
   }
+}
+
+/** Something else than our file is at its name: what an exchange had out of another one. */
+async function settleLeft(
+  context: EngineContext,
+  temporary: BytePath,
+  ino: bigint,
+): Promise<void> {
+  const isOurs = ({ ino: found }: FileStat): boolean => found === ino;
+  if (!isAt(context.posix, temporary, isOurs)) {
+    await settleAside(context, temporary, isOurs);
+  }
+}
+
+/** Removes our file, if it is still there, and nobody can have written to it. */
+function removeLeft(
+  context: EngineContext,
+  { path, stored }: Wanted,
+  { temporary, ino, attributes, wasShown }: {
+    readonly temporary: BytePath;
+    readonly ino: bigint;
+    readonly attributes: Attributes;
+    /** It may have had the name for a moment. */
+    readonly wasShown: boolean;
+  },
+): void {
+  const { posix } = context;
+  const left = posix.lstat(temporary);
+  // Only what we wrote ourselves: an exchange may have left somebody else's file there.
+  if (left?.ino !== ino) return;
+  const isOurs = left.sizeBytes === stored.sizeBytes &&
+    left.mtimeNs === attributes.mtimeNs;
+  if (wasShown && (!isOurs || isWritten(posix, temporary))) {
+    keepForPerson(context, path, temporary);
+  } else posix.unlink(temporary);
 }
 
 /**
@@ -123,7 +221,8 @@ async function fill(
   let fd: number | null = null;
   try {
     fd = posix.openRead(temporary);
-    return { fetched: await fetchContent(context, wanted, writeFd, onProgress), fd };
+    const content = new ContentOfFile(posix, writeFd);
+    return { fetched: await fetchContent(context, wanted, content, onProgress), fd };
   } catch (error) {
     if (fd !== null) posix.close(fd);
     throw error;
@@ -186,35 +285,46 @@ function attributesOf(entry: FileEntry, look: Look): Attributes {
   return { mode, uid, gid, mtimeNs };
 }
 
-/** False if something else took the name. */
-async function publish(
+/** Also what p4d did to its marker while the bytes were on their way. */
+function attributesNow(
+  context: EngineContext,
+  { path, entry, look }: Wanted,
+): Attributes {
+  return attributesOf(entry, look.kind === "marker" ? lookAt(context, path) : look);
+}
+
+/** Where the file is to go, and what is expected there. */
+function nameOf(
+  context: EngineContext,
+  path: DepotPath,
+  look: Look,
+): Pick<Publication, "target" | "expect"> {
+  const target = absolute(context, path);
+  if (look.kind === "marker") return { target, expect: { ino: look.stat.ino } };
+  context.posix.makeDirs(parentOf(target), 0o755);
+  return { target, expect: null };
+}
+
+/** p4d wrote it, or touched its marker; or the scan put a missing marker back. */
+async function lost(context: EngineContext, path: DepotPath): Promise<false> {
+  await unlessBehind(observe(context, path, MET));
+  return false;
+}
+
+/** The file has its name, durably: tells so, and gives it its row. */
+async function record(
   context: EngineContext,
   { path, entry, stored, look }: Wanted,
-  { temporary, fd, fetched, attributes }: {
-    readonly temporary: BytePath;
-    readonly fd: number;
+  { stat: found, fetched, attributes }: {
+    readonly stat: FileStat;
     readonly fetched: Fetched;
     readonly attributes: Attributes;
   },
   onReadable: () => void,
-): Promise<boolean> {
-  const { posix, manifest } = context;
-  const target = absolute(context, path);
-  if (look.kind !== "marker") posix.makeDirs(parentOf(target), 0o755);
-  const published = await posix.publish({
-    temp: temporary,
-    target,
-    tempFd: fd,
-    attributes,
-    expect: look.kind === "marker" ? { ino: look.stat.ino } : null,
-  });
-  if (published !== "published") {
-    // p4d wrote it, or touched its marker; or the scan put a missing marker back.
-    await unlessBehind(observe(context, path, MET));
-    return false;
-  }
+): Promise<true> {
+  const { manifest } = context;
   crashPoint("restore/published");
-  const stat = localStatOf(posix.fstat(fd));
+  const stat = localStatOf(found);
   // Written in place since it has its name: not the content of the row.
   if (stat.mtimeNs !== attributes.mtimeNs || stat.sizeBytes !== stored.sizeBytes) {
     await unlessBehind(observe(context, path, MET));

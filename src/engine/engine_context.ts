@@ -123,12 +123,7 @@ export function isAsideOf(name: string, stat: LocalStat): boolean {
   return name.slice(name.indexOf(".") + 1) === fingerprint(stat);
 }
 
-/** The name of a download in progress: it says which inode is ours. */
-export function temporaryName(first: BytePath, ino: bigint): BytePath {
-  return `${first}.${ino}`;
-}
-
-/** Whether what lies under such a name is a download of ours. */
+/** Whether what lies under a name in tmp/ is a download of ours. */
 export function isTemporaryOf(name: string, ino: bigint): boolean {
   return !name.includes(".") || name.endsWith(`.${ino}`);
 }

@@ -9,9 +9,11 @@
  * @module
  */
 
+import { assert } from "../core/assert.ts";
 import { type DepotPath, type ObjectKey, versionKeyFor } from "../core/names.ts";
 import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
-import type { StorageBackend } from "../storage/backend.ts";
+import type { Posix } from "../posix/posix.ts";
+import type { DownloadTarget, StorageBackend } from "../storage/backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { storeOfBorrowed } from "./borrowed.ts";
 import { type EngineContext, firstKey, shown } from "./engine_context.ts";
@@ -42,18 +44,79 @@ interface Place {
   readonly versionId: string | null;
 }
 
-/** Writes the content to `fd`. @throws {StorageError} That of the row's own object. */
+/** Where the bytes go. */
+export interface Content extends DownloadTarget {
+  /** What came from one place goes before another is asked. */
+  empty(): void;
+}
+
+export class ContentOfFile implements Content {
+  readonly #posix: Posix;
+  readonly #fd: number;
+
+  constructor(posix: Posix, fd: number) {
+    this.#posix = posix;
+    this.#fd = fd;
+  }
+
+  write(bytes: Uint8Array, offset: number): Promise<void> {
+    return this.#posix.write(this.#fd, bytes as Uint8Array<ArrayBuffer>, offset);
+  }
+
+  read(buffer: Uint8Array, offset: number): Promise<number> {
+    return this.#posix.read(this.#fd, buffer as Uint8Array<ArrayBuffer>, offset);
+  }
+
+  empty(): void {
+    this.#posix.truncate(this.#fd, 0);
+  }
+}
+
+export class ContentInMemory implements Content {
+  /** What was there before is not cleared: the hash is of what was written. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  #isWhole = false;
+
+  constructor(bytes: Uint8Array<ArrayBuffer>) {
+    this.bytes = bytes;
+  }
+
+  /** From now on nobody writes to it, also not who comes too late. */
+  close(): void {
+    this.#isWhole = true;
+  }
+
+  write(bytes: Uint8Array, offset: number): Promise<void> {
+    assert(!this.#isWhole, "a store wrote after it had told the hash");
+    assert(
+      offset + bytes.length <= this.bytes.length,
+      "a store gave more than is wanted",
+    );
+    this.bytes.set(bytes, offset);
+    return Promise.resolve();
+  }
+
+  read(buffer: Uint8Array, offset: number): Promise<number> {
+    const bytes = this.bytes.subarray(offset, offset + buffer.length);
+    buffer.set(bytes);
+    return Promise.resolve(bytes.length);
+  }
+
+  empty(): void {}
+}
+
+/** Writes the content. @throws {StorageError} That of the row's own object. */
 export async function fetchContent(
   context: EngineContext,
   wanted: Wanted,
-  fd: number,
+  content: Content,
   onProgress: OnProgress,
 ): Promise<Fetched> {
   let first: StorageError | null = null;
   for await (const place of placesOf(context, wanted)) {
     try {
-      if (first !== null) context.posix.truncate(fd, 0);
-      const hash = await fetchFrom(context, place, { wanted, fd, onProgress });
+      if (first !== null) content.empty();
+      const hash = await fetchFrom(context, place, { wanted, content, onProgress });
       countSecondary(context, place, "success");
       return { hash, source: place.source };
     } catch (error) {
@@ -117,16 +180,16 @@ function otherKeys(
 
 interface Fetch {
   readonly wanted: Wanted;
-  readonly fd: number;
+  readonly content: Content;
   readonly onProgress: OnProgress;
 }
 
 async function fetchFrom(
   context: EngineContext,
   { store, key, versionId }: Place,
-  { wanted: { stored }, fd, onProgress }: Fetch,
+  { wanted: { stored }, content, onProgress }: Fetch,
 ): Promise<string> {
-  const { posix, signal, settings } = context;
+  const { signal, settings } = context;
   const corrupt = (detail: string): StorageError =>
     new StorageError("corrupt", { operation: "download", key, detail });
   if (stored.hash === null && settings().enforceContentHash) {
@@ -136,10 +199,8 @@ async function fetchFrom(
     key,
     versionId,
     sizeBytes: stored.sizeBytes,
-    target: {
-      write: (bytes, offset) => posix.write(fd, bytes as Uint8Array<ArrayBuffer>, offset),
-      read: (buffer, offset) => posix.read(fd, buffer as Uint8Array<ArrayBuffer>, offset),
-    },
+    target: content,
+    withoutMetadata: true,
     onProgress,
     signal,
   });

@@ -248,7 +248,7 @@ async function copy(
   const { posix, primary } = context;
   const refusal = context.refuseUpload();
   if (refusal !== null) throw new Error(refusal);
-  const { temporary, fd } = openTemporary(context);
+  const { temporary, fd } = await openTemporary(context);
   try {
     // Without a name: nothing is left of it, whatever ends this process.
     posix.unlink(temporary);

@@ -12,8 +12,10 @@ import {
   sourceOf,
 } from "../../tests/conformance/test_bytes.ts";
 import {
+  afterPublishing,
   type EngineFixture,
   openEngineFixture,
+  SIZES,
 } from "../../tests/support/engine_fixture.ts";
 import { InvariantError } from "../core/assert.ts";
 import { bytePathOf, objectKeyOf } from "../core/names.ts";
@@ -61,41 +63,63 @@ Deno.test("an upload during which the attributes change is done again", async ()
   strictEqual(await upload(context, path), "uploaded");
 });
 
-Deno.test("a file that is written in place right after its restore is not taken for what was restored", async () => {
-  await using fixture = await openEngineFixture();
-  const path = fixture.path("a,v");
-  await evicted(fixture, "a,v", "one");
-  const original = fixture.posix.publish.bind(fixture.posix);
-  fixture.posix.publish = async (publication) => {
-    const published = await original(publication);
-    await Deno.writeTextFile(`${fixture.root}/a,v`, "two");
-    return published;
-  };
-  await fixture.restorer.restore(path);
-  strictEqual(fixture.manifest.get(path)?.state, "dirty");
-  strictEqual(await evict(fixture.context, path), "not-evictable");
-  strictEqual(await fixture.read("a,v"), "two");
-});
+for (const [name, sizeBytes] of Object.entries(SIZES)) {
+  const padded = (text: string): string => text.padEnd(sizeBytes, "\n");
 
-Deno.test("a program can be run as soon as its file has its name", async () => {
-  await using fixture = await openEngineFixture();
-  const path = fixture.path("tool,v");
-  await fixture.write("tool,v", "#!/bin/sh\necho ran\n");
-  await Deno.chmod(`${fixture.root}/tool,v`, 0o755);
-  await observe(fixture.context, path, REPORTED);
-  strictEqual(await upload(fixture.context, path), "uploaded");
-  strictEqual(await evict(fixture.context, path), "evicted");
-  const original = fixture.posix.publish.bind(fixture.posix);
-  let output = "";
-  fixture.posix.publish = async (publication) => {
-    const published = await original(publication);
-    const { stdout } = await new Deno.Command(`${fixture.root}/tool,v`).output();
-    output = new TextDecoder().decode(stdout);
-    return published;
-  };
-  strictEqual((await fixture.restorer.restore(path)).wasEvicted, true);
-  strictEqual(output, "ran\n");
-});
+  Deno.test(`a ${name} file that is written in place right after its restore is not taken for what was restored`, async () => {
+    await using fixture = await openEngineFixture();
+    const path = fixture.path("a,v");
+    await evicted(fixture, "a,v", padded("one"));
+    afterPublishing(
+      fixture.posix,
+      () => Deno.writeTextFile(`${fixture.root}/a,v`, "two"),
+    );
+    await fixture.restorer.restore(path);
+    strictEqual(fixture.manifest.get(path)?.state, "dirty");
+    strictEqual(await evict(fixture.context, path), "not-evictable");
+    strictEqual(await fixture.read("a,v"), "two");
+  });
+
+  Deno.test(`a ${name} program can be run as soon as its file has its name`, async () => {
+    await using fixture = await openEngineFixture();
+    const path = fixture.path("tool,v");
+    await fixture.write("tool,v", padded("#!/bin/sh\necho ran\n"));
+    await Deno.chmod(`${fixture.root}/tool,v`, 0o755);
+    await observe(fixture.context, path, REPORTED);
+    strictEqual(await upload(fixture.context, path), "uploaded");
+    strictEqual(await evict(fixture.context, path), "evicted");
+    let output = "";
+    afterPublishing(fixture.posix, async () => {
+      const { stdout } = await new Deno.Command(`${fixture.root}/tool,v`).output();
+      output = new TextDecoder().decode(stdout);
+    });
+    strictEqual((await fixture.restorer.restore(path)).wasEvicted, true);
+    strictEqual(output, "ran\n");
+  });
+
+  Deno.test(`what a writer puts into our ${name} copy, in the moment in which it had the name, is kept`, async () => {
+    await using fixture = await openEngineFixture();
+    const { context, posix, root } = fixture;
+    await evicted(fixture, "a,v", padded("one"));
+    let writer: Deno.FsFile | null = null;
+    afterPublishing(posix, async (temp) => {
+      // As an exchange that p4d came before: our copy has the name, and loses it again.
+      writer = await Deno.open(`${root}/a,v`, { write: true });
+      posix.rename(bytePathOf(`${root}/a,v`), temp);
+      await fixture.write("a,v", "two");
+      return "changed";
+    });
+    await fixture.restorer.restore(fixture.path("a,v"));
+    await writer!.write(new TextEncoder().encode("written in place"));
+    writer!.close();
+    strictEqual(await fixture.read("a,v"), "two");
+    const [kept] = [...Deno.readDirSync(`${root}/.p4cache/lost+found`)];
+    const text = await Deno.readTextFile(`${root}/.p4cache/lost+found/${kept!.name}`);
+    match(text, /^written in place/);
+    const said = (context.log as ReturnType<typeof createMemoryLogger>).records;
+    match(said.map(({ message }) => message).join(), /what was written is kept/);
+  });
+}
 
 Deno.test("a DELETE takes along the marker that a look put back meanwhile", async () => {
   await using fixture = await openEngineFixture();
@@ -310,33 +334,6 @@ Deno.test("a hard link to a marker is told as a fault, never as absent, and the 
   await fixture.restorer.restore(fixture.path("a,v"));
   strictEqual(await fixture.read("a,v"), "content");
   strictEqual(fixture.posix.lstat(link)?.kind, "socket");
-});
-
-Deno.test("what a writer puts into our copy, in the moment in which it had the name, is kept", async () => {
-  await using fixture = await openEngineFixture();
-  const { context, posix, root } = fixture;
-  await evicted(fixture, "a,v", "one");
-  const publish = posix.publish.bind(posix);
-  let writer: Deno.FsFile | null = null;
-  posix.publish = async (publication) => {
-    // As an exchange that p4d came before: our copy has the name, and loses it again.
-    await publish(publication);
-    writer = await Deno.open(`${root}/a,v`, { write: true });
-    posix.rename(bytePathOf(`${root}/a,v`), publication.temp);
-    await fixture.write("a,v", "two");
-    return "changed";
-  };
-  await fixture.restorer.restore(fixture.path("a,v"));
-  await writer!.write(new TextEncoder().encode("written in place"));
-  writer!.close();
-  strictEqual(await fixture.read("a,v"), "two");
-  const [kept] = [...Deno.readDirSync(`${root}/.p4cache/lost+found`)];
-  strictEqual(
-    await Deno.readTextFile(`${root}/.p4cache/lost+found/${kept!.name}`),
-    "written in place",
-  );
-  const said = (context.log as ReturnType<typeof createMemoryLogger>).records;
-  match(said.map(({ message }) => message).join(), /what was written is kept/);
 });
 
 Deno.test("a file that is read between its unlink and its DELETE does not come back", async () => {

@@ -1,6 +1,7 @@
 // deno-lint-ignore-file no-sync-fn-in-async-fn -- what is told at once is looked at at once
 import { notStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import {
+  afterPublishing,
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
@@ -92,14 +93,11 @@ Deno.test("nobody is told of a file whose row is deleted meanwhile", async () =>
   const path = fixture.path("a,v");
   const [name, aside] = [bytePathOf(`${root}/a,v`), bytePathOf(`${root}/aside`)];
   await evicted(fixture, "one");
-  const original = posix.publish.bind(posix);
-  posix.publish = async (publication) => {
-    const published = await original(publication);
+  afterPublishing(posix, async () => {
     posix.rename(name, aside);
     strictEqual(await deleteFile(context, path), "deleted");
     posix.rename(aside, name);
-    return published;
-  };
+  });
   let isTold = false;
   await fixture.restorer.restore(path, { onReadable: () => void (isTold = true) });
   strictEqual(isTold, false);

@@ -40,8 +40,11 @@ import {
   type WalkOptions,
 } from "./walk.ts";
 import type {
+  Bringing,
+  Brought,
   Eviction,
   EvictResult,
+  FileContent,
   FileTimes,
   Posix,
   Publication,
@@ -259,6 +262,50 @@ export class LoadedPosix implements Posix, LeafPages {
 
   // ---- composite calls -----------------------------------------------------------------
 
+  async createNamed(
+    first: BytePath,
+  ): Promise<{ readonly fd: number; readonly ino: bigint }> {
+    const name = encodePath("create", first);
+    const ino = new BigUint64Array(1);
+    const out = new Uint8Array(ino.buffer);
+    const done = this.#calls.createNamedLater(name, out);
+    const fd = checked("create", first, await this.#held.until(done, [name, out]));
+    return { fd, ino: ino[0]! };
+  }
+
+  async readFile(
+    path: BytePath,
+    memory: Uint8Array<ArrayBuffer>,
+  ): Promise<FileContent> {
+    const name = encodePath("read", path);
+    const room = ioBuffer(memory);
+    const stat = new Uint8Array(STAT_BYTES);
+    const done = this.#calls.readFileLater(name, room, room.length, stat);
+    const count = await this.#held.until(done, [name, room, stat]);
+    checked("read", path, count);
+    return { stat: decodedStat(stat), bytes: room.subarray(0, count) };
+  }
+
+  async bring(bringing: Bringing): Promise<Brought> {
+    const { first, target, attributes, expect } = bringing;
+    assert(expect === null || expect.ino > 0n, "a marker has an inode");
+    const op = "publish";
+    const bytes = ioBuffer(bringing.bytes);
+    const stat = new Uint8Array(STAT_BYTES);
+    const [from, to] = [encodePath(op, first), encodePath(op, target)];
+    const given = encodeAttributes(attributes);
+    const result = await this.#held.until(
+      this.#calls.bringLater(
+        ...[from, to, bytes, bytes.length, given, expect?.ino ?? 0n, stat] as const,
+      ),
+      [from, to, bytes, given, stat],
+    );
+    const found = decodedStat(stat);
+    if (result >= 0) return { outcome: PUBLISH_RESULTS[result]!, stat: found };
+    const error = new PosixError(op, target, -result);
+    return { outcome: "failed", error, ino: found.ino === 0n ? null : found.ino };
+  }
+
   async publish(publication: Publication): Promise<PublishResult> {
     const { temp, target, tempFd, attributes, expect } = publication;
     assert(expect === null || expect.ino > 0n, "a marker has an inode");
@@ -329,6 +376,10 @@ export class LoadedPosix implements Posix, LeafPages {
   boundMemory(): void {
     checked("bound the memory", "", this.#calls.p4posix_bound_memory());
   }
+}
+
+function decodedStat(bytes: Uint8Array<ArrayBuffer>): FileStat {
+  return decodeStat(new DataView(bytes.buffer), 0);
 }
 
 function checked(op: string, path: BytePath, result: number): number {

@@ -1,6 +1,6 @@
 /**
  * System calls that Deno lacks, or that it makes only for names that are Unicode: a typed table
- * over libp4posix.so, and three composite calls where a sequence of steps belongs together.
+ * over libp4posix.so, and a few composite calls where a sequence of steps belongs together.
  * No policy.
  *
  * Paths are absolute, one character per byte. A path with a NUL, or with a character above 255,
@@ -20,6 +20,7 @@ import type {
 } from "./layouts.ts";
 import type { LeafPages } from "./leaf_pages.ts";
 import { LoadedPosix } from "./loaded_posix.ts";
+import type { PosixError } from "./posix_error.ts";
 import { ABI, SYMBOLS } from "./symbols.ts";
 import type { Walk, WalkEntry, WalkOptions } from "./walk.ts";
 
@@ -43,6 +44,39 @@ export interface Publication {
   readonly attributes: FileAttributes;
   /** The marker at `target`; null when nothing is there. */
   readonly expect: { readonly ino: bigint } | null;
+}
+
+/** Small content that is to take its name in one call. */
+export interface Bringing extends Omit<Publication, "temp" | "tempFd"> {
+  /** A free name; the file is made under {@linkcode namedAfter} of it. */
+  readonly first: BytePath;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * After all but `published` look at {@linkcode namedAfter} of `first` and `ino` before removing
+ * it, as after {@linkcode Posix.publish}.
+ */
+export type Brought =
+  | { readonly outcome: PublishResult; readonly stat: FileStat }
+  /** `ino`: of the file that was made; null if none was. */
+  | {
+    readonly outcome: "failed";
+    readonly error: PosixError;
+    readonly ino: bigint | null;
+  };
+
+/** The name of a file of ours says which inode it is, so that a restart knows it. */
+export function namedAfter(first: BytePath, ino: bigint): BytePath {
+  return `${first}.${ino}`;
+}
+
+/** A file, or the beginning of one. */
+export interface FileContent {
+  /** As it was opened. */
+  readonly stat: FileStat;
+  /** The part of the memory that was given that it fills. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
 /** Of what is written beside a file or marker while names are exchanged. */
@@ -150,6 +184,12 @@ export interface Posix extends Disposable {
   /** Of a file or a directory. */
   fsyncPath(path: BytePath): Promise<void>;
 
+  /** A new file at {@linkcode namedAfter} of `first`, for reading and writing. */
+  createNamed(first: BytePath): Promise<{ readonly fd: number; readonly ino: bigint }>;
+  /** Reads a regular file (see {@linkcode openRead}) into `memory`, as much as fits. */
+  readFile(path: BytePath, memory: Uint8Array<ArrayBuffer>): Promise<FileContent>;
+  /** createNamed(), write() and publish() in one; nothing stays open. Rejects only before it begins. */
+  bring(bringing: Bringing): Promise<Brought>;
   /**
    * Gives a restored file its attributes and its name, all durable. On a rejection look at
    * `temp` before removing it: it is our own file only if it still has `tempFd`'s inode.

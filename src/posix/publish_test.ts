@@ -1,7 +1,9 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
-import { PosixError } from "./posix.ts";
+import { bytesOf } from "../core/names.ts";
+import { type Brought, namedAfter, type Posix, PosixError } from "./posix.ts";
 import {
   ATTRIBUTES,
+  hasCode,
   MTIME_NS,
   posixTest,
   publishText,
@@ -74,3 +76,96 @@ posixTest(
     equal(posix.lstat(`${at}/x,v`), null);
   },
 );
+
+function bringText(
+  posix: Posix,
+  at: string,
+  text: string,
+  ino: bigint | null,
+): Promise<Brought> {
+  return posix.bring({
+    first: `${at}/first`,
+    target: `${at}/x,v`,
+    bytes: bytesOf(text),
+    attributes: ATTRIBUTES,
+    expect: ino === null ? null : { ino },
+  });
+}
+
+function namesOf(posix: Posix, at: string): string[] {
+  return posix.readDirectory(at)!.map(({ path }) => path).sort();
+}
+
+posixTest(
+  "bring() makes a file in the place of the marker that it was told",
+  async (posix, at) => {
+    posix.makeMarker(`${at}/x,v`, { ...ATTRIBUTES, sizeBytes: 8 });
+    const { ino } = posix.lstat(`${at}/x,v`)!;
+    const brought = await bringText(posix, at, "restored", ino);
+    deepEqual(brought, { outcome: "published", stat: posix.lstat(`${at}/x,v`)! });
+    const { mode, mtimeNs, sizeBytes } = posix.lstat(`${at}/x,v`)!;
+    deepEqual([mode, mtimeNs, sizeBytes], [0o640, MTIME_NS, 8]);
+    equal(await readText(posix, `${at}/x,v`), "restored");
+    deepEqual(namesOf(posix, at), ["x,v"], "neither our name nor a note is left");
+  },
+);
+
+posixTest("bring() gives a free name to an empty file", async (posix, at) => {
+  equal((await bringText(posix, at, "", null)).outcome, "published");
+  equal(posix.lstat(`${at}/x,v`)!.sizeBytes, 0);
+});
+
+posixTest("bring() leaves its file beside a name that is taken", async (posix, at) => {
+  await write(posix, `${at}/x,v`, "p4d's");
+  for (const [ino, outcome] of [[null, "occupied"], [12n, "changed"]] as const) {
+    const brought = await bringText(posix, at, "restored", ino);
+    equal(brought.outcome, outcome);
+    const left = brought.outcome === outcome ? brought.stat.ino : 0n;
+    const name = namedAfter(`${at}/first`, left);
+    deepEqual(namesOf(posix, at), [name.slice(at.length + 1), "x,v"]);
+    equal(await readText(posix, name), "restored");
+    posix.unlink(name);
+  }
+  equal(await readText(posix, `${at}/x,v`), "p4d's");
+});
+
+posixTest("bring() says which file it made when it fails", async (posix, at) => {
+  const nowhere = await posix.bring({
+    first: `${at}/no/first`,
+    target: `${at}/x,v`,
+    bytes: bytesOf("restored"),
+    attributes: ATTRIBUTES,
+    expect: null,
+  });
+  equal(nowhere.outcome === "failed" && nowhere.ino, null);
+  const misled = await posix.bring({
+    first: `${at}/first`,
+    target: `${at}/no/x,v`,
+    bytes: bytesOf("restored"),
+    attributes: ATTRIBUTES,
+    expect: null,
+  });
+  const ino = misled.outcome === "failed" ? misled.ino : null;
+  equal(posix.lstat(namedAfter(`${at}/first`, ino!))!.ino, ino);
+});
+
+posixTest("createNamed() makes a file whose name tells its inode", async (posix, at) => {
+  const { fd, ino } = await posix.createNamed(`${at}/first`);
+  equal(posix.lstat(namedAfter(`${at}/first`, ino))!.ino, posix.fstat(fd).ino);
+  posix.close(fd);
+  await rejects(posix.createNamed(`${at}/no/first`), hasCode("ENOENT"));
+});
+
+posixTest("readFile() reads a regular file, as far as it is told", async (posix, at) => {
+  await write(posix, `${at}/a`, "content");
+  for (const bytesMax of [0, 3, 7, 100]) {
+    const { stat, bytes } = await posix.readFile(`${at}/a`, new Uint8Array(bytesMax));
+    equal(String.fromCharCode(...bytes), "content".slice(0, bytesMax));
+    deepEqual([stat.ino, stat.sizeBytes], [posix.lstat(`${at}/a`)!.ino, 7]);
+  }
+  const memory = new Uint8Array(10);
+  await rejects(posix.readFile(at, memory), hasCode("EISDIR"));
+  await rejects(posix.readFile(`${at}/none`, memory), hasCode("ENOENT"));
+  posix.makeMarker(`${at}/marker`, { ...ATTRIBUTES, sizeBytes: 8 });
+  await rejects(posix.readFile(`${at}/marker`, memory), hasCode("ENXIO"));
+});

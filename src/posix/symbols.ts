@@ -8,7 +8,7 @@
  */
 
 /** Must equal P4POSIX_ABI_VERSION. */
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 4;
 
 /** `p4posix_abi(index)` gives these: version, then the bytes of each shared layout. */
 export const ABI: readonly number[] = [ABI_VERSION, 96, 32, 40, 32, 112, 48];
@@ -69,6 +69,24 @@ export const SYMBOLS = {
   fsyncPathLater: {
     name: "p4posix_fsync_path",
     parameters: ["buffer"],
+    result: "i32",
+    nonblocking: true,
+  },
+  createNamedLater: {
+    name: "p4posix_create_named",
+    parameters: ["buffer", "buffer"],
+    result: "i32",
+    nonblocking: true,
+  },
+  readFileLater: {
+    name: "p4posix_read_file",
+    parameters: ["buffer", "buffer", "i32", "buffer"],
+    result: "i32",
+    nonblocking: true,
+  },
+  bringLater: {
+    name: "p4posix_bring",
+    parameters: ["buffer", "buffer", "buffer", "i32", "buffer", "u64", "buffer"],
     result: "i32",
     nonblocking: true,
   },

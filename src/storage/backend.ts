@@ -136,6 +136,8 @@ export interface DownloadRequest {
   readonly versionId?: string | null;
   /** Bytes come in their order, and the target is never read: for one that keeps nothing. */
   readonly inOrder?: boolean;
+  /** Neither metadata nor ETag are needed: a store that keeps them apart need not read them. */
+  readonly withoutMetadata?: boolean;
   /** Called with the bytes written so far, at most once a second or so. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
   readonly signal?: AbortSignal;

@@ -8,6 +8,7 @@
  */
 
 import type { Clock } from "../core/clock.ts";
+import type { Posix } from "../posix/posix.ts";
 import type { RetryTools } from "./retrying_backend.ts";
 
 export interface NfsOptions {
@@ -86,6 +87,8 @@ export type BackendOptions = NfsOptions | S3Options | AzureOptions | GcsOptions;
 /** What a backend is given besides its options. */
 export interface BackendTools {
   readonly clock: Clock;
+  /** For stores that are directories. */
+  readonly posix: Pick<Posix, "readFile">;
   /** For the pages of a listing; everything else is retried by `withRetry`. */
   readonly retry: RetryTools;
   /** Metadata that every object of a cloud store gets; the licence's watermark. */

@@ -38,6 +38,7 @@ export async function openBackend(
           prefix: options.pathPrefix ?? "",
           initialize: options.initialize ?? false,
           clock: tools.clock,
+          posix: tools.posix,
         });
       }
       throw notBuiltIn(options.type);

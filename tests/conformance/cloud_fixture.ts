@@ -24,6 +24,7 @@ export const CLOUD_EDGE_BYTES: readonly number[] = [
 export function testTools(more: Partial<BackendTools> = {}): BackendTools {
   return {
     clock: SYSTEM_CLOCK,
+    posix: { readFile: () => Promise.reject(new Error("no directory is opened here")) },
     retry: {
       policy: { ...DEFAULT_RETRY_POLICY, delayMsMin: 1 },
       clock: SYSTEM_CLOCK,

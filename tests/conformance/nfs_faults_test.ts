@@ -6,12 +6,16 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { objectKeyOf } from "../../src/core/names.ts";
 import type { StorageBackend } from "../../src/storage/backend.ts";
+import { nativeFile } from "../../src/posix/native_files.ts";
+import { openPosix } from "../../src/posix/posix.ts";
 import { openNfsBackend } from "../../src/storage/nfs/nfs_backend.ts";
 import { StorageError, type StorageFault } from "../../src/storage/storage_error.ts";
 import { MemoryTarget, metadataOf, patternBytes, sourceOf } from "./test_bytes.ts";
 
 const KEY = objectKeyOf("depot/main/foo.c,v");
 const isRoot = Deno.uid() === 0;
+
+const posix = openPosix(nativeFile("libp4posix.so"));
 
 async function inDirectory(body: (directory: string) => Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "p4cache-nfs-" });
@@ -28,7 +32,7 @@ async function run(program: string, ...args: string[]): Promise<void> {
 }
 
 const open = (root: string, more = {}): Promise<StorageBackend> =>
-  openNfsBackend({ root, prefix: "", initialize: true, ...more });
+  openNfsBackend({ root, prefix: "", initialize: true, posix, ...more });
 
 async function put(
   backend: StorageBackend,
@@ -337,3 +341,29 @@ if (!isRoot) {
   // deno-lint-ignore no-console -- a skip says why
   console.log("skipped: nfs: mounting and unmounting: not root");
 }
+
+Deno.test("a small read that never comes back is given up, and its memory is not used again", async () => {
+  await inDirectory(async (root) => {
+    const memories: ArrayBufferLike[] = [];
+    const readFile: typeof posix.readFile = (path, memory) => {
+      memories.push(memory.buffer);
+      return memories.length === 1 ? new Promise(() => {}) : posix.readFile(path, memory);
+    };
+    const backend = await open(root, { posix: { readFile }, stallMs: 200 });
+    const bytes = patternBytes(200_000, 1);
+    await put(backend, bytes);
+    const get = async (): Promise<void> => {
+      const target = new MemoryTarget();
+      const asked = { key: KEY, target, sizeBytes: bytes.length, withoutMetadata: true };
+      await backend.download(asked);
+      target.expect(bytes);
+    };
+    await rejectsAs("unavailable", get);
+    await get();
+    await get();
+    const [hung, second, third] = memories;
+    ok(second !== hung);
+    strictEqual(third, second);
+    await backend.close();
+  });
+});

@@ -10,6 +10,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { SMALL_BYTES_MAX } from "../../src/engine/bring_back.ts";
 import type { Random } from "./random.ts";
 import { type Client, type Reply, type Rig, sleep } from "./rig.ts";
 
@@ -23,7 +24,10 @@ export interface Verdict {
 }
 
 export interface WorkloadOptions {
-  /** Largest file, in bytes; most are far smaller. */
+  /**
+   * Largest file, in bytes; most are far smaller. By default a few are larger than what a
+   * restore keeps in memory.
+   */
   readonly sizeMax?: number;
   /** Pause between two operations, in milliseconds, at most. */
   readonly pauseMsMax?: number;
@@ -39,6 +43,7 @@ export class Workload {
   toleratesErrors = false;
   readonly #rig: Rig;
   readonly #random: Random;
+  readonly #hasHuge: boolean;
   readonly #options: Required<WorkloadOptions>;
   readonly #journal: Deno.FsFile;
   readonly #versions = new Map<string, Version[]>();
@@ -57,6 +62,7 @@ export class Workload {
   constructor(rig: Rig, random: Random, options: WorkloadOptions = {}) {
     this.#rig = rig;
     this.#random = random;
+    this.#hasHuge = options.sizeMax === undefined;
     this.#options = { sizeMax: 400_000, pauseMsMax: 15, ...options };
     this.#journal = Deno.openSync(`${rig.directory}/journal.jsonl`, {
       create: true,
@@ -139,11 +145,18 @@ export class Workload {
     for (let i = this.#random.between(2, 6); i > 0; i--) await this.#rewrite(path);
   }
 
+  #size(): number {
+    const { sizeMax } = this.#options;
+    const share = this.#random.next();
+    if (share < 0.03 && this.#hasHuge) {
+      return SMALL_BYTES_MAX + this.#random.between(1, 100_000);
+    }
+    return this.#random.between(0, Math.ceil(share < 0.1 ? sizeMax : sizeMax / 40));
+  }
+
   /** As lib/rcs writes: temporary file, flush, rename; then the record, flushed. */
   async #put(path: string): Promise<void> {
-    const large = this.#random.next() < 0.1;
-    const sizeMax = large ? this.#options.sizeMax : this.#options.sizeMax / 40;
-    const bytes = this.#random.bytes(this.#random.between(0, Math.ceil(sizeMax)));
+    const bytes = this.#random.bytes(this.#size());
     const digest = createHash("sha256").update(bytes).digest("hex");
     const target = `${this.#rig.depot}/${path}`;
     const directory = target.slice(0, target.lastIndexOf("/"));

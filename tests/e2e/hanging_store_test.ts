@@ -1,7 +1,7 @@
 /**
  * A store that hangs, as a hard NFS mount does whose server is gone: every call that meets it
  * stays in the kernel. Here it is the open of a FIFO that nobody writes to, in place of the
- * objects' sidecars.
+ * objects' sidecars, which are read for objects that are not small.
  *
  * @module
  */
@@ -14,6 +14,13 @@ const FILES = 40;
 
 /** As many may be in the kernel: see nfs_backend.ts. */
 const CALLS_MAX = 12;
+
+/** More than is read in one call. */
+const FILE_BYTES = 1_100_000;
+
+function contentOf(name: string): string {
+  return `content of ${name}`.padEnd(FILE_BYTES);
+}
 
 function sidecarOf(site: Site, name: string): string {
   return `${site.store}/.p4cache-storage/meta/${name}`;
@@ -44,7 +51,7 @@ const READ_ALL = `
 import sys, threading
 good = []
 def read(name):
-    if open(name).read() == "content of " + name.rsplit("/", 1)[1]: good.append(name)
+    if open(name).read().rstrip() == "content of " + name.rsplit("/", 1)[1]: good.append(name)
 threads = [threading.Thread(target=read, args=(n,)) for n in sys.argv[1:]]
 for t in threads: t.start()
 for t in threads: t.join()
@@ -56,7 +63,7 @@ Deno.test("a store that hangs holds up those who need it, and nobody else", asyn
   await site.start();
   const names = Array.from({ length: FILES }, (_, i) => `${i},v`);
   for (const name of names) {
-    await Deno.writeTextFile(`${site.depot}/${name}`, `content of ${name}`);
+    await Deno.writeTextFile(`${site.depot}/${name}`, contentOf(name));
   }
   await site.uploaded(FILES);
   await site.evictAll();
@@ -80,7 +87,7 @@ Deno.test("a store that hangs holds up those who need it, and nobody else", asyn
   const local = await site.program(["cat", `${site.depot}/new,v`], { shim: true });
   strictEqual(local.stdout, "written meanwhile");
   const listed = await site.program(["stat", "-c", "%s %F", paths[0]!], { shim: true });
-  strictEqual(listed.stdout, "14 regular file\n");
+  strictEqual(listed.stdout, `${FILE_BYTES} regular file\n`);
   strictEqual(
     (await site.program(["rm", `${site.depot}/new,v`], { shim: true })).code,
     0,
@@ -98,7 +105,7 @@ Deno.test("a store that hangs holds up those who need it, and nobody else", asyn
 Deno.test("a daemon ends while its store hangs", async () => {
   await using site = await Site.open();
   await site.start();
-  await Deno.writeTextFile(`${site.depot}/a,v`, "content of a,v");
+  await Deno.writeTextFile(`${site.depot}/a,v`, contentOf("a,v"));
   await site.uploaded(1);
   await site.evictAll();
   await hang(site, "a,v");

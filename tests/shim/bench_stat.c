@@ -1,7 +1,7 @@
 /*
  * bench_stat.c - how long single stat calls take that the daemon is asked for: bench_stat PATH
- * CALLS. Each call is timed alone. With CALLS 0 it goes on until SIGTERM. Prints count, median
- * and 99th percentile in microseconds.
+ * CALLS [PAUSE_US]. Each call is timed alone. With CALLS 0 it goes on until SIGTERM. Prints count,
+ * median and 99th percentile in microseconds.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define CALLS_MAX 2000000
 
@@ -34,12 +35,13 @@ static int by_value(const void *a, const void *b) {
 
 int main(int argc, char **argv) {
     static double us[CALLS_MAX];
-    if (argc != 3) {
-        fprintf(stderr, "usage: bench_stat PATH CALLS\n");
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: bench_stat PATH CALLS [PAUSE_US]\n");
         return 2;
     }
     signal(SIGTERM, on_term);
     const size_t wanted = (size_t)strtoul(argv[2], NULL, 10);
+    const useconds_t pause_us = argc == 4 ? (useconds_t)strtoul(argv[3], NULL, 10) : 0;
     size_t count = 0;
     while (!has_ended && count < CALLS_MAX && (wanted == 0 || count < wanted)) {
         struct stat st;
@@ -49,6 +51,9 @@ int main(int argc, char **argv) {
         if (rc == 0 || errno != ENOENT) {
             fprintf(stderr, "%s is not an absent name of the depot\n", argv[1]);
             return 1;
+        }
+        if (pause_us > 0) {
+            usleep(pause_us);
         }
     }
     qsort(us, count, sizeof *us, by_value);

@@ -7,7 +7,12 @@
 
 import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
 import { KeyedLock } from "../../src/core/keyed_lock.ts";
-import { bytePathOf, type DepotPath, parseDepotPath } from "../../src/core/names.ts";
+import {
+  type BytePath,
+  bytePathOf,
+  type DepotPath,
+  parseDepotPath,
+} from "../../src/core/names.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
 import { SpaceLedger } from "../../src/engine/space.ts";
 import { RecallBudget } from "../../src/engine/recall_budget.ts";
@@ -19,7 +24,13 @@ import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
 import { createMemoryLogger } from "../../src/obs/logger.ts";
 import { createMetrics } from "../../src/obs/metrics.ts";
 import { nativeFile } from "../../src/posix/native_files.ts";
-import { openPosix, type Posix } from "../../src/posix/posix.ts";
+import {
+  namedAfter,
+  openPosix,
+  type Posix,
+  type PublishResult,
+} from "../../src/posix/posix.ts";
+import { SMALL_BYTES_MAX } from "../../src/engine/bring_back.ts";
 import type { StorageBackend } from "../../src/storage/backend.ts";
 import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
 
@@ -58,6 +69,31 @@ export interface EngineFixture extends AsyncDisposable {
   /** Writes a file as `p4d` leaves one: whole, by rename. */
   write(path: string, content: string): Promise<void>;
   read(path: string): Promise<string>;
+}
+
+/** One of each way in which a restore takes its name. */
+export const SIZES = { small: 10, large: SMALL_BYTES_MAX + 1 } as const;
+
+/**
+ * From now on `then` is called as soon as a restore has its name, before the engine hears of
+ * it; what it gives is what the engine hears. `temp`: the name that the file had before.
+ */
+export function afterPublishing(
+  posix: Posix,
+  then: (temp: BytePath) => Promise<PublishResult | void>,
+): void {
+  const publish = posix.publish.bind(posix);
+  posix.publish = async (publication) => {
+    const published = await publish(publication);
+    return await then(publication.temp) ?? published;
+  };
+  const bring = posix.bring.bind(posix);
+  posix.bring = async (bringing) => {
+    const brought = await bring(bringing);
+    if (brought.outcome === "failed") return brought;
+    const outcome = await then(namedAfter(bringing.first, brought.stat.ino));
+    return { ...brought, outcome: outcome ?? brought.outcome };
+  };
 }
 
 export interface FixtureOptions {

@@ -12,12 +12,16 @@
 import { encodeMarkerAtimeNs } from "../../src/core/marker.ts";
 import type { BytePath } from "../../src/core/names.ts";
 import {
+  type Bringing,
+  type Brought,
   type Eviction,
   type EvictResult,
   type ExpectedFile,
+  type FileContent,
   type FileStat,
   type FileTimes,
   type MarkerAttributes,
+  namedAfter,
   type Posix,
   PosixError,
   type Publication,
@@ -242,6 +246,53 @@ export class MemPosix implements Posix {
   }
 
   // ---- composite calls ----
+
+  async createNamed(
+    first: BytePath,
+  ): Promise<{ readonly fd: number; readonly ino: bigint }> {
+    const inode = await this.#away(
+      "create",
+      first,
+      () => this.#disk.create("create", first, "file", 0o600),
+    );
+    await this.#away("create: name", first, () => {
+      this.#disk.rename("create", first, namedAfter(first, inode.ino));
+    });
+    return { fd: this.#openFd(inode, true), ino: inode.ino };
+  }
+
+  readFile(path: BytePath, memory: Uint8Array<ArrayBuffer>): Promise<FileContent> {
+    return this.#away("read", path, () => {
+      const inode = this.#readable("read", path);
+      const found = inode.bytes.subarray(0, memory.length);
+      memory.set(found);
+      return { stat: this.#disk.statOf(inode), bytes: memory.subarray(0, found.length) };
+    });
+  }
+
+  async bring({ first, bytes, ...publication }: Bringing): Promise<Brought> {
+    let ino: bigint | null = null;
+    try {
+      const made = await this.createNamed(first);
+      ino = made.ino;
+      const temp = namedAfter(first, ino);
+      const tempFd = this.#openFd(this.#file("bring", made.fd).inode, false);
+      try {
+        try {
+          await this.write(made.fd, bytes, 0);
+        } finally {
+          this.close(made.fd);
+        }
+        const outcome = await this.publish({ ...publication, temp, tempFd });
+        return { outcome, stat: this.#disk.statOf(this.#file("bring", tempFd).inode) };
+      } finally {
+        this.close(tempFd);
+      }
+    } catch (error) {
+      if (error instanceof PosixError) return { outcome: "failed", error, ino };
+      throw error;
+    }
+  }
 
   async publish(publication: Publication): Promise<PublishResult> {
     const { temp, target, tempFd, attributes, expect } = publication;

@@ -3,12 +3,15 @@
  * its durability, and the proof that the directory is the store and not the empty mount
  * point under it.
  *
- * Deno's own asynchronous calls are used, not libp4posix.so: keys are valid Unicode, and
- * a synchronous call into a mount that hangs would hang the daemon (see mount_calls.ts).
+ * Deno's own asynchronous calls are used, and of libp4posix.so only what reads a small file in
+ * one change of thread: keys are valid Unicode, and a synchronous call into a mount that hangs
+ * would hang the daemon (see mount_calls.ts).
  *
  * @module
  */
 
+import { bytePathOf } from "../../core/names.ts";
+import type { FileContent, Posix } from "../../posix/posix.ts";
 import { StorageError, type StorageOperation } from "../storage_error.ts";
 import type { MountCalls } from "./mount_calls.ts";
 import { errnoCode, isAbsence } from "./nfs_errors.ts";
@@ -18,6 +21,9 @@ import { SIDECAR_DIRECTORY, TEMPORARY_DIRECTORY } from "./nfs_keys.ts";
 const FILE_MODE = 0o640;
 const DIRECTORY_MODE = 0o750;
 
+/** What of libp4posix.so is used. */
+export type FileReader = Pick<Posix, "readFile">;
+
 export interface NfsDirectoryOptions {
   /** The export, or a directory in it: absolute, and it must exist. */
   readonly root: string;
@@ -26,10 +32,19 @@ export interface NfsDirectoryOptions {
   /** Start a store in a directory that is empty and no mount point. */
   readonly initialize: boolean;
   readonly calls: MountCalls;
+  readonly posix: FileReader;
   readonly newId: () => string;
   /** Wall time, in milliseconds. */
   readonly nowMs: () => number;
 }
+
+/** What an object's own file tells of it. */
+export type StoredStat = Pick<Deno.FileInfo, "size" | "mtime">;
+
+/** What an open says of a name at which no regular file is. */
+const NO_FILE: ReadonlySet<string> = new Set([
+  ...["ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "ENXIO"],
+]);
 
 /** A temporary file that nobody wrote to for so long is of a process that is gone. */
 const ABANDONED_MS = 86_400_000;
@@ -39,6 +54,7 @@ export class NfsDirectory {
   readonly path: string;
   readonly #root: string;
   readonly #calls: MountCalls;
+  readonly #posix: FileReader;
   readonly #newId: () => string;
   readonly #nowMs: () => number;
   readonly #known = new Set<string>();
@@ -54,6 +70,7 @@ export class NfsDirectory {
     this.#root = options.root;
     this.path = joined(options.root, options.prefix);
     this.#calls = options.calls;
+    this.#posix = options.posix;
     this.#newId = options.newId;
     this.#nowMs = options.nowMs;
     this.#device = device;
@@ -293,6 +310,27 @@ export class NfsDirectory {
       return await this.#calls.run(() => Deno.lstat(path), signal);
     } catch (error) {
       if (isAbsence(error)) return null;
+      throw error;
+    }
+  }
+
+  /**
+   * Reads a small file into `memory`, as much as fits; null if it is no regular file, or not
+   * there at all.
+   */
+  async readFile(
+    path: string,
+    memory: Uint8Array<ArrayBuffer>,
+    signal?: AbortSignal,
+  ): Promise<{ readonly stat: StoredStat; readonly bytes: Uint8Array } | null> {
+    const name = bytePathOf(path);
+    try {
+      const read = (): Promise<FileContent> => this.#posix.readFile(name, memory);
+      const { stat, bytes } = await this.#calls.run(read, signal);
+      const mtime = new Date(Number(stat.mtimeNs / 1_000_000n));
+      return { stat: { size: stat.sizeBytes, mtime }, bytes };
+    } catch (error) {
+      if (NO_FILE.has(errnoCode(error) ?? "")) return null;
       throw error;
     }
   }

@@ -14,6 +14,8 @@ import type {
   StorageBackend,
   UploadSource,
 } from "../../../src/storage/backend.ts";
+import { nativeFile } from "../../../src/posix/native_files.ts";
+import { openPosix } from "../../../src/posix/posix.ts";
 import { openNfsBackend } from "../../../src/storage/nfs/nfs_backend.ts";
 import { makeContainer, newPrefix as newAzurePrefix, openAzure } from "../azure_site.ts";
 import { emptied } from "../cloud_fixture.ts";
@@ -93,7 +95,9 @@ const SENTENCE = `${SIZE_BYTES} bytes go up and come down`;
 Deno.test(`nfs: ${SENTENCE}`, async () => {
   const parent = Deno.env.get("P4CACHE_TEST_NFS") ?? Deno.env.get("TMPDIR") ?? "/tmp";
   const root = await Deno.makeTempDir({ dir: parent, prefix: "p4cache-nfs-" });
-  await upAndDown(await openNfsBackend({ root, prefix: "", initialize: true }));
+  const posix = openPosix(nativeFile("libp4posix.so"));
+  await upAndDown(await openNfsBackend({ root, prefix: "", initialize: true, posix }));
+  posix[Symbol.dispose]();
   await Deno.remove(root, { recursive: true });
 });
 
