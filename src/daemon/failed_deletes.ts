@@ -110,14 +110,23 @@ export class FailedDeletes {
     return await this.#takeOver(name) !== "late";
   }
 
-  /** Takes over what came since, and removes the files. */
+  /**
+   * Takes over what came since, and removes the files. Where the disk or the manifest refuses,
+   * they stay for the next look.
+   */
   finish(): Promise<FailedDeletesReport> {
     return this.#inTurn(async () => {
-      for (const name of this.#drainingNames()) {
-        const taken = await this.#takeOver(name);
-        if (taken === "late") this.#isLate = true;
-        if (taken !== "whole") continue;
-        this.#context.posix.unlink(`${this.#directory}/${name}`);
+      try {
+        for (const name of this.#drainingNames()) {
+          const taken = await this.#takeOver(name);
+          if (taken === "late") this.#isLate = true;
+          if (taken !== "whole") continue;
+          this.#context.posix.unlink(`${this.#directory}/${name}`);
+        }
+      } catch (error) {
+        if (!isRefusal(error)) throw error;
+        this.#isLate = true;
+        this.#context.log.error(`cannot take over failed deletes: ${error.message}`);
       }
     });
   }
@@ -153,7 +162,7 @@ export class FailedDeletes {
       } catch (error) {
         if (signal.aborted) return;
         // They are where they were, for the next look.
-        if (!(error instanceof ManifestError || error instanceof PosixError)) throw error;
+        if (!isRefusal(error)) throw error;
         log.error(`cannot take over failed deletes: ${error.message}`);
       }
     }
@@ -356,6 +365,11 @@ export class FailedDeletes {
       posix.close(fd);
     }
   }
+}
+
+/** Of the disk or the manifest: what was to be done is done at the next look. */
+function isRefusal(error: unknown): error is ManifestError | PosixError {
+  return error instanceof ManifestError || error instanceof PosixError;
 }
 
 /**

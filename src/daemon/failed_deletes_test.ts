@@ -10,6 +10,7 @@ import { MET, observe, REPORTED } from "../engine/observe.ts";
 import type { Rename } from "../engine/rename.ts";
 import { upload } from "../engine/upload.ts";
 import type { Manifest } from "../manifest/manifest.ts";
+import { PosixError } from "../posix/posix.ts";
 import { FailedDeletes, isOlder, parseFailedDelete } from "./failed_deletes.ts";
 
 /** Nothing is done by itself when the test is over, and its files are gone. */
@@ -18,6 +19,8 @@ const WITHOUT_TIMERS: Clock = {
   monotonicMs: () => SYSTEM_CLOCK.monotonicMs(),
   sleep: () => new Promise(() => {}),
 };
+
+const EMFILE = 24;
 
 /** Later than every row of a test. */
 const LATER_MS = 5_000;
@@ -328,6 +331,29 @@ Deno.test("what is written down waits for a watcher that does not tell, and is t
   }
   deepStrictEqual(fixture.failures.map(({ path }) => path), ["a,v", "b,v"]);
   await deletes.finish();
+  deepStrictEqual(leftovers(fixture), []);
+});
+
+Deno.test("finish() leaves what it cannot look at to the next look", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v");
+  await Deno.remove(`${fixture.root}/a,v`);
+  await Deno.writeTextFile(logOf(fixture), record("a,v"));
+  let hasDescriptors = true;
+  const { posix } = fixture.context;
+  const readDirectory = posix.readDirectory.bind(posix);
+  posix.readDirectory = (path): ReturnType<typeof readDirectory> => {
+    if (hasDescriptors) return readDirectory(path);
+    throw new PosixError("walk", path, EMFILE);
+  };
+  const deletes = deletesOf(fixture);
+  await deletes.drain();
+  hasDescriptors = false;
+  deepStrictEqual(await deletes.finish(), { recorded: 1, applied: 1 });
+  strictEqual(leftovers(fixture).length, 1);
+  hasDescriptors = true;
+  strictEqual(await deletes.takeOverNew(), true);
+  deepStrictEqual(await deletes.finish(), { recorded: 1, applied: 1 });
   deepStrictEqual(leftovers(fixture), []);
 });
 
