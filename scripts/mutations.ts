@@ -192,7 +192,7 @@ const MUTATIONS: readonly Mutation[] = [
     breaks: "restore: what was written into our copy goes with it",
     file: "src/engine/bring_back.ts",
     edits: [["if (wasShown && (", "if (Date.now() < 0 && ("]],
-    test: ["src/engine/race_test.ts", "what a writer puts into our copy"],
+    test: ["src/engine/race_test.ts", "in the moment in which it had the name"],
   },
   {
     breaks: "restore: who comes late hears of a file that may be gone",
