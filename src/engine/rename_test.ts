@@ -42,6 +42,22 @@ Deno.test("an evicted file that is renamed unwatched over one of its size is ref
   });
 });
 
+Deno.test("a marker is not taken for the row's own by the number of its inode alone", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, root, restorer, manifest } = fixture;
+  for (const [name, content] of [["a,v", "one"], ["b,v", "three"]] as const) {
+    await stored(fixture, name, content);
+    strictEqual(await evict(context, fixture.path(name)), "evicted");
+  }
+  // The marker of the row went while nobody watched, and another file's got its number.
+  const path = fixture.path("b,v");
+  const { ino } = fixture.posix.lstat(`${root}/a,v`)!;
+  const stat = { ...manifest.get(path)!.local, ino };
+  await manifest.apply(path, "any", { kind: "attributes", stat });
+  await Deno.rename(`${root}/a,v`, `${root}/b,v`);
+  await rejects(restorer.restore(path), { fault: "CORRUPT", message: /another file's/ });
+});
+
 Deno.test("a marker that was put back is restored, though the row does not know its inode", async () => {
   await using fixture = await openEngineFixture();
   const { context, root, restorer } = fixture;

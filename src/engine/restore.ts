@@ -219,7 +219,7 @@ async function restoreAsItIs(
     await observe(context, path, MET);
     if (lookAt(context, path).kind !== "absent") return null;
   }
-  if (look.kind === "marker" && !isMarkerOf(context, path, look.stat)) {
+  if (look.kind === "marker" && !isUntouched(context, path, look.stat)) {
     // This or another evicted file may have been renamed to this name a moment ago.
     await catchUp(context, path);
     const now = lookAt(context, path);
@@ -248,10 +248,20 @@ async function restoreAsItIs(
   return isBack ? { sizeBytes, wasEvicted: true } : null;
 }
 
-/** Whether the row knows the marker by its inode; one that was put back it does not. */
+/**
+ * Whether the row knows the marker by its inode; one that was put back it does not. The number
+ * of an inode alone may be another marker's by now.
+ */
 function isMarkerOf(context: EngineContext, path: DepotPath, stat: LocalStat): boolean {
   const entry = context.manifest.get(path);
-  return entry !== null && !entry.resident && entry.local.ino === stat.ino;
+  return entry !== null && !entry.resident && entry.local.ino === stat.ino &&
+    entry.local.sizeBytes === stat.sizeBytes;
+}
+
+/** Nor has anybody set its times since. */
+function isUntouched(context: EngineContext, path: DepotPath, stat: LocalStat): boolean {
+  return isMarkerOf(context, path, stat) &&
+    context.manifest.get(path)?.local.mtimeNs === stat.mtimeNs;
 }
 
 /** Renamed while nobody watched: the row at its new name is of the file that it replaced. */
