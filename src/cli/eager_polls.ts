@@ -13,7 +13,7 @@ import { assert } from "../core/assert.ts";
 
 const VARIABLE = "DENO_TOKIO_EVENT_INTERVAL";
 
-/** Returns if it is so already, or cannot be: the daemon then answers later, and no worse. */
+/** Returns if it is so already, or if exec is refused: the daemon then answers later, and no worse. */
 export function execWithEagerPolls(): void {
   if (Deno.env.get(VARIABLE) !== undefined) return;
   const words = Deno.readFileSync("/proc/self/cmdline");

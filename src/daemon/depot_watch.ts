@@ -159,7 +159,8 @@ export class DepotWatch {
 
   /**
    * Resolves when every event of before the call was taken in; with false if none arrive just
-   * now: not as long as others do, however many are before it. Callers share: one that comes while another's canary is out waits for the next.
+   * now: not as long as others do, however many are before it. Callers share: one that comes
+   * while another's canary is out waits for the next.
    */
   eventsUntilNow(): Promise<boolean> {
     if (this.#barrier === null) {
