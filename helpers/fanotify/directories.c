@@ -98,6 +98,12 @@ void directories_learn(const struct fan_handle *handle, const struct depot_path 
     }
 }
 
+void directories_meet(const struct fan_handle *handle, const struct depot_path *path) {
+    if (*slot_of(handle) == NULL) {
+        remember(handle, path);
+    }
+}
+
 /* Where the path of `d` goes on after `path`: "" for itself, NULL when it is not below. */
 static const char *rest_below(const struct directory *d, const struct depot_path *path) {
     const char *own = d->bytes + d->handle_bytes;

@@ -4,9 +4,10 @@
  * What counts is the path at the time of the event, not now: a directory that was renamed or
  * removed since must not lend its events another name, or none. So directories are learnt from the
  * events that make them, and moved and forgotten by the events that do that, which come in order.
- * One that was made before is resolved when it is first met (open_by_handle_at needs
- * CAP_DAC_READ_SEARCH) and remembered, whether it lies in the depot or not: most events of a file
- * system are not ours. Only such a first meeting can see a path that is ahead of its event.
+ * One that was made before is met by the survey of the start, or is resolved when an event first names
+ * it (open_by_handle_at needs CAP_DAC_READ_SEARCH), and remembered, whether it lies in the depot or
+ * not: most events of a file system are not ours. Only such a first meeting can see a path that is
+ * ahead of its event.
  */
 #ifndef P4CACHE_DIRECTORIES_H
 #define P4CACHE_DIRECTORIES_H
@@ -28,6 +29,9 @@ uint64_t directories_inode(const struct roots *roots, const struct fan_handle *f
 
 /* It was made at `path`. */
 void directories_learn(const struct fan_handle *handle, const struct depot_path *path);
+
+/* It is at `path` now. What events have said of it counts more. */
+void directories_meet(const struct fan_handle *handle, const struct depot_path *path);
 
 /* It was removed. */
 void directories_forget(const struct fan_handle *handle);

@@ -26,6 +26,7 @@
 
 #include "../common/confine.h"
 #include "report.h"
+#include "survey.h"
 
 /* Above this many bytes for the daemon no event is read; the kernel's queue holds them. */
 #define OUTPUT_PENDING_MAX ((size_t)1024 * 1024)
@@ -189,14 +190,14 @@ static bool is_wanted(void) {
     return bytes > 0 || (bytes < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-static void run(struct watcher *watcher) {
+static void run(struct watcher *watcher, bool is_surveying) {
     for (;;) {
         const bool is_paused = output_pending(&watcher->out) > OUTPUT_PENDING_MAX;
         struct pollfd fds[3] = {{.fd = STDIN_FILENO, .events = POLLIN},
                                 {.fd = STDOUT_FILENO},
                                 {.fd = is_paused ? -1 : watcher->fan_fd, .events = POLLIN}};
         fds[1].events = output_pending(&watcher->out) > 0 ? POLLOUT : 0;
-        if (poll(fds, 3, -1) < 0 && errno != EINTR) {
+        if (poll(fds, 3, is_surveying ? 0 : -1) < 0 && errno != EINTR) {
             output_fatal(errno, "Cannot wait: %s", strerror(errno));
         }
         if (fds[0].revents != 0 && !is_wanted()) {
@@ -208,6 +209,7 @@ static void run(struct watcher *watcher) {
         if ((fds[1].revents & POLLERR) != 0 || !output_flush(&watcher->out, STDOUT_FILENO)) {
             return; /* the daemon is gone */
         }
+        is_surveying = is_surveying && survey_step(&watcher->roots);
     }
 }
 
@@ -256,7 +258,9 @@ int main(int argc, char **argv) {
     read_options(&watcher, &options, argc, argv);
     open_group(&watcher, &options);
     keep_one_capability();
+    survey_begin(&watcher.roots);
+    const bool is_surveying = !watcher.is_content && survey_step(&watcher.roots);
     report_ready(&watcher);
-    run(&watcher);
+    run(&watcher, is_surveying);
     return 0;
 }

@@ -15,7 +15,8 @@ async function withWatcher(
 ): Promise<void> {
   await withDirectory(async (directory) => {
     const depot = `${directory}/depot`;
-    await Deno.mkdir(`${depot}/d`, { recursive: true });
+    await Deno.mkdir(`${depot}/d/old`, { recursive: true });
+    await Deno.writeTextFile(`${depot}/d/old/a`, "");
     await Deno.mkdir(`${depot}/.p4cache/tmp`, { recursive: true });
     await Deno.chmod(depot, 0o777);
     await Deno.chmod(`${depot}/d`, 0o777);
@@ -127,6 +128,18 @@ rootTest(
       ]);
       ok(got.indexOf("delete e/f/") > got.indexOf("move e/f/c d/c"), got.join("; "));
       equal(got.at(-1), "delete e/");
+    }),
+);
+
+rootTest(
+  "a directory that was there before is known, also when it is gone at its first event",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      Deno.kill(watcher.pid, "SIGSTOP");
+      await sh('cd "$1"; mv d/old/a d/b; rmdir d/old', depot);
+      Deno.kill(watcher.pid, "SIGCONT");
+      const got = (await drained(watcher, depot)).map(brief).join("; ");
+      equal(got, "move d/old/a d/b; delete d/old/");
     }),
 );
 
