@@ -100,6 +100,7 @@ const context: EngineContext = {
   readStores: [],
   settings: () => SETTINGS,
   locks: new KeyedLock(),
+  evictions: new KeyedLock(),
   putBack: new PutBackMarkers(),
   clock: SYSTEM_CLOCK,
   departures: new Departures(),

@@ -132,7 +132,8 @@ static int commit(const struct eviction *e) {
     return result;
 }
 
-static int exchange_for_marker(struct eviction *e, const struct p4posix_marker *marker) {
+static int exchange_for_marker(struct eviction *e, const struct p4posix_marker *marker,
+                               struct p4posix_stat *placed) {
     int result = create_marker(e->aside, marker);
     if (result < 0) {
         return result;
@@ -153,32 +154,34 @@ static int exchange_for_marker(struct eviction *e, const struct p4posix_marker *
     }
     result = commit(e);
     struct stat now;
-    if (result == EVICTED &&
-        (lstat(e->target, &now) != 0 || !is_same_inode(&now, &e->marker.st))) {
-        result = CHANGED;
+    if (result == EVICTED) {
+        fill_stat(placed, fstat(e->marker.fd, &now) == 0 ? &now : &e->marker.st);
     }
     unpin(&e->marker);
     return result;
 }
 
-static int evict_under_lease(struct eviction *e, const struct p4posix_marker *marker) {
+static int evict_under_lease(struct eviction *e, const struct p4posix_marker *marker,
+                             struct p4posix_stat *placed) {
     if (fstat(e->fd, &e->file) != 0) {
         return failure();
     }
     if (!is_unchanged(&e->file, e->expect) || time_ns(e->file.st_ctim) != e->expect->ctime_ns) {
         return CHANGED;
     }
-    return exchange_for_marker(e, marker);
+    return exchange_for_marker(e, marker, placed);
 }
 
 /*
- * EVICTED: the marker is at `target`, durably, and nothing is at `aside`. BUSY, CHANGED: `target` is
- * as its writers have it, and nothing is at `aside` but a version that recover.c is to keep. -errno: what is at `aside` must be kept, unless it
- * is a marker. Both names on one file system; `aside` must be free and no one else's.
+ * EVICTED: the marker has taken the name, durably, and nothing is at `aside`. Its stat is in `placed`: by
+ * now it may have another name, or none. BUSY, CHANGED: `target` is as its writers have it, and
+ * nothing is at `aside` but a version that recover.c is to keep. -errno: what is at `aside` must be
+ * kept, unless it is a marker. Both names on one file system; `aside` must be free and no one else's.
  */
 P4POSIX_EXPORT int p4posix_put_marker(const char *target, const char *aside,
                                       const struct p4posix_expect *expect,
-                                      const struct p4posix_marker *marker) {
+                                      const struct p4posix_marker *marker,
+                                      struct p4posix_stat *placed) {
     struct eviction e = {.target = target, .aside = aside, .expect = expect, .marker = {.fd = -1}};
     e.fd = open_for_read(target);
     if (e.fd < 0) {
@@ -188,7 +191,7 @@ P4POSIX_EXPORT int p4posix_put_marker(const char *target, const char *aside,
     }
     int result = take_lease(e.fd);
     if (result == 0) {
-        result = evict_under_lease(&e, marker);
+        result = evict_under_lease(&e, marker, placed);
         end_lease(e.fd);
     }
     close(e.fd);

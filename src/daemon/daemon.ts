@@ -231,6 +231,7 @@ class Daemon {
       readStores,
       settings: () => engineSettingsOf(this.#config, disk),
       locks: new KeyedLock(),
+      evictions: new KeyedLock(),
       putBack: new PutBackMarkers(),
       departures: new Departures(),
       eventsUntilNow: async () =>

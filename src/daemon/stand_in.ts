@@ -67,6 +67,7 @@ export async function openStandIn(
     readStores: stores.readStores,
     settings: () => settings,
     locks: new KeyedLock(),
+    evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
     // Nobody watches: a scan is all that is known.
     departures: new Departures(),

@@ -74,6 +74,11 @@ export interface EngineContext {
   readonly readStores: readonly StorageBackend[];
   readonly settings: () => EngineSettings;
   readonly locks: KeyedLock;
+  /**
+   * By path, from the exchange of a file with its marker until its row knows the marker by its
+   * inode. Never held across a wait for events: a rename waits for it.
+   */
+  readonly evictions: KeyedLock;
   readonly putBack: PutBackMarkers;
   readonly departures: Departures;
   /**

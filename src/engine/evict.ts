@@ -8,12 +8,11 @@
  */
 
 import { crashPoint } from "../core/crash_point.ts";
-import type { DepotPath } from "../core/names.ts";
+import type { BytePath, DepotPath } from "../core/names.ts";
 import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
 import { lookUpBorrowed, storeOfBorrowed } from "./borrowed.ts";
 import { isEvictable } from "../manifest/transitions.ts";
 import {
-  absolute,
   asideName,
   type EngineContext,
   evictingDirectory,
@@ -154,37 +153,53 @@ export async function putMarkerInPlace(
   path: DepotPath,
   entry: FileEntry,
 ): Promise<EvictOutcome> {
-  const { posix, manifest, metrics } = context;
-  const { sizeBytes, mtimeNs, ctimeNs, mode, uid, gid, ino } = entry.local;
   const name = asideName(context.newId(), entry.local);
   const aside = `${evictingDirectory(context.root)}/${name}`;
-  const outcome = await posix.putMarker({
-    target: absolute(context, path),
+  const { outcome, isRecorded } = await context.evictions
+    .run(path, () => exchangeAndRecord(context, path, entry, aside))
+    .catch(async (error) => {
+      await settleAside(context, aside, (stat) => isAsideOf(name, stat));
+      throw error;
+    });
+  if (outcome === "busy" || isRecorded) return outcome;
+  // What lies there now decides. A name that is gone was renamed or deleted: the event that
+  // says so is on its way.
+  if (lookAt(context, path).kind !== "absent") await observe(context, path, MET);
+  return outcome;
+}
+
+interface Eviction {
+  readonly outcome: EvictOutcome;
+  /** The row knows the marker, and the marker still has the name. */
+  readonly isRecorded: boolean;
+}
+
+async function exchangeAndRecord(
+  { posix, manifest, metrics, root }: EngineContext,
+  path: DepotPath,
+  { generation, local }: FileEntry,
+  aside: BytePath,
+): Promise<Eviction> {
+  const { sizeBytes, mtimeNs, ctimeNs, mode, uid, gid, ino } = local;
+  const target = `${root}/${path}`;
+  const result = await posix.putMarker({
+    target,
     aside,
     expect: { ino, sizeBytes, mtimeNs, ctimeNs },
     marker: { sizeBytes, mode, uid, gid, mtimeNs },
-  }).catch(async (error) => {
-    await settleAside(context, aside, (stat) => isAsideOf(name, stat));
-    throw error;
   });
-  if (outcome !== "evicted") {
-    // A name that is gone was renamed or deleted: the event that says so is on its way.
-    const isThere = outcome === "changed" && lookAt(context, path).kind !== "absent";
-    if (isThere) await observe(context, path, MET);
-    return outcome;
-  }
+  if (result.outcome !== "evicted") return { outcome: result.outcome, isRecorded: false };
   crashPoint("evict/marker-in-place");
   metrics.count("p4cache_evictions_total");
   metrics.count("p4cache_evicted_bytes_total", {}, sizeBytes);
-  const marker = posix.lstat(absolute(context, path));
-  const { outcome: applied } = await manifest.apply(path, entry.generation, {
+  // By its inode, under whatever name it is by now: its old one may be another file's.
+  const { outcome } = await manifest.apply(path, generation, {
     kind: "evicted",
-    marker: marker === null ? entry.local : { ...localStatOf(marker), sizeBytes },
+    marker: { ...localStatOf(result.marker), sizeBytes },
   });
   crashPoint("evict/row-evicted");
-  // Written, renamed or deleted since: what lies there now decides.
-  if (applied === "stale") await observe(context, path, MET);
-  return "evicted";
+  const isThere = posix.lstat(target)?.ino === result.marker.ino;
+  return { outcome: "evicted", isRecorded: outcome === "applied" && isThere };
 }
 
 /** A store that does not answer keeps the file here: logged, and tried in a later pass. */

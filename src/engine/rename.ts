@@ -29,9 +29,11 @@ export async function moveRow(
   rename: Rename,
 ): Promise<"gone" | "taken"> {
   const { from, to } = rename;
-  const { manifest, clock, settings, departures } = context;
+  const { manifest, clock, settings, departures, evictions } = context;
   const { manage } = settings();
-  for (let hasWaited = false;;) {
+  for (;;) {
+    // Its row is about to know the marker by which it is found.
+    if (evictions.isHeld(from)) await evictions.run(from, () => Promise.resolve());
     const row = manifest.get(from);
     if (row === null || !isManaged(from, manage)) return "taken";
     if (!isManaged(to, manage)) return "gone";
@@ -47,11 +49,6 @@ export async function moveRow(
       await manifest.move(from, to, clock.nowMs());
       crashPoint("rename/row-moved");
       removeStrayMarker(context, from);
-    } else if (!hasWaited && isUnknownMarker(context, rename)) {
-      // Its eviction is just being recorded, in the row of `from`: after everything that is.
-      await manifest.raiseGenerations(0);
-      hasWaited = true;
-      continue;
     } else return "taken";
     departures.forget(from);
     departures.forget(to);
@@ -105,11 +102,4 @@ function hasLeft(context: EngineContext, { from, to, ino }: Rename): boolean {
   if (look.kind !== "marker" || row === null) return false;
   if (!row.resident && look.stat.ino === row.local.ino) return true;
   return lookAt(context, from).kind === "marker" && manifest.get(to) === null;
-}
-
-/** Whether what was renamed is an evicted file, and no row of the new name is its own. */
-function isUnknownMarker(context: EngineContext, { to, ino }: Rename): boolean {
-  const look = lookAt(context, to);
-  return look.kind === "marker" && look.stat.ino === ino &&
-    context.manifest.get(to)?.local.ino !== ino;
 }

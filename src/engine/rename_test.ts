@@ -278,3 +278,37 @@ for (const isTold of [true, false]) {
     strictEqual(await fixture.read("b,v"), "new");
   });
 }
+
+Deno.test("a file that is renamed in the moment of its eviction keeps its row, though another is made under the name", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, posix, manifest } = fixture;
+  const [a, b] = [fixture.path("a,v"), fixture.path("b,v")];
+  await stored(fixture, "a,v", "history");
+  await stored(fixture, "b,v", "of b");
+  await fixture.write("b,v", "newer");
+  await observe(fixture.context, b, REPORTED);
+  const events: Promise<void>[] = [];
+  const eventsUntilNow = async (): Promise<boolean> => {
+    await Promise.all(events);
+    return true;
+  };
+  const context = { ...fixture.context, eventsUntilNow };
+  const engine = new Engine(context);
+  const putMarker = posix.putMarker.bind(posix);
+  posix.putMarker = async (eviction) => {
+    const result = await putMarker(eviction);
+    const { ino } = posix.lstat(`${root}/a,v`)!;
+    await Deno.rename(`${root}/a,v`, `${root}/b,v`);
+    await fixture.write("a,v", "new");
+    // Told while the row still has the file.
+    const rest = { isDirectory: false, ino, writerUid: 0 };
+    events.push(engine.renamed({ from: a, to: b, ...rest }));
+    return result;
+  };
+  strictEqual(await evict(context, a), "evicted");
+  strictEqual((await fixture.restorer.restore(b)).wasEvicted, true);
+  strictEqual(await fixture.read("b,v"), "history");
+  strictEqual(await fixture.read("a,v"), "new");
+  strictEqual(manifest.get(a)?.state, "dirty");
+  strictEqual(manifest.get(a)?.stored, null);
+});

@@ -64,7 +64,7 @@ const IO_BYTES_MAX = 0x7fff_f000;
 const PUBLISH_RESULTS: readonly PublishResult[] = ["published", "occupied", "changed"];
 const REMOVAL_RESULTS: readonly RemovalResult[] = ["gone", "left", "kept"];
 const RECOVERED = ["nothing-left", "has-its-name", "to-be-kept", "no-note"] as const;
-const EVICT_RESULTS: readonly EvictResult[] = ["evicted", "busy", "changed"];
+const EVICT_OUTCOMES: readonly EvictResult["outcome"][] = ["evicted", "busy", "changed"];
 
 export class LoadedPosix implements Posix, LeafPages {
   readonly #library: Deno.DynamicLibrary<typeof SYMBOLS>;
@@ -333,9 +333,13 @@ export class LoadedPosix implements Posix, LeafPages {
       encodePath(op, aside),
       encodeExpected(expect),
       encodeMarker(marker),
+      new Uint8Array(STAT_BYTES),
     ] as const;
     const done = this.#calls.putMarkerLater(...given);
-    return EVICT_RESULTS[checked(op, target, await this.#held.until(done, given))]!;
+    const result = checked(op, target, await this.#held.until(done, given));
+    const outcome = EVICT_OUTCOMES[result]!;
+    if (outcome !== "evicted") return { outcome };
+    return { outcome, marker: decodedStat(given[4]) };
   }
 
   takeOut({ target, aside, expect }: Removal): RemovalResult {

@@ -100,12 +100,15 @@ export interface Eviction {
 }
 
 /**
- * evicted: the marker has the name, durably; nothing is left at `aside`.
+ * evicted: the marker has taken the name, durably, and may have lost it since; nothing is left at
+ * `aside`.
  * busy: somebody writes the file, or is about to. changed: it is not the expected file.
  * After both, `target` is as its writers have it, and nothing is left at `aside`, or what
  * {@linkcode Posix.recoverExchange} is to keep.
  */
-export type EvictResult = "evicted" | "busy" | "changed";
+export type EvictResult =
+  | { readonly outcome: "evicted"; readonly marker: FileStat }
+  | { readonly outcome: "busy" | "changed" };
 
 /** What is to leave its name, if it still is there as it was looked at. */
 export interface Removal {

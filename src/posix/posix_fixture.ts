@@ -94,15 +94,16 @@ export async function publishText(
 }
 
 /** Evicts `x,v`, by way of `aside`. */
-export function evict(
+export async function evict(
   posix: Posix,
   at: string,
   expect: ExpectedFile,
-): Promise<EvictResult> {
-  return posix.putMarker({
+): Promise<EvictResult["outcome"]> {
+  const { outcome } = await posix.putMarker({
     target: `${at}/x,v`,
     aside: `${at}/aside`,
     expect,
     marker: { ...ATTRIBUTES, sizeBytes: expect.sizeBytes },
   });
+  return outcome;
 }

@@ -98,7 +98,7 @@ export const SYMBOLS = {
   },
   putMarkerLater: {
     name: "p4posix_put_marker",
-    parameters: ["buffer", "buffer", "buffer", "buffer"],
+    parameters: ["buffer", "buffer", "buffer", "buffer", "buffer"],
     result: "i32",
     nonblocking: true,
   },

@@ -88,6 +88,7 @@ export class Life {
       readStores: [],
       settings: () => deps.settings,
       locks: new KeyedLock(),
+      evictions: new KeyedLock(),
       putBack: new PutBackMarkers(),
       departures: new Departures(),
       eventsUntilNow: async () =>

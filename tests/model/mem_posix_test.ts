@@ -106,12 +106,13 @@ async function evict(
   const stat = posix.lstat(target);
   if (stat === null) return "nothing to evict";
   const { ino, sizeBytes, mtimeNs, ctimeNs } = stat;
-  return await posix.putMarker({
+  const { outcome } = await posix.putMarker({
     target,
     aside: `${root}/aside`,
     expect: { ino, sizeBytes, mtimeNs, ctimeNs },
     marker: { ...attributes, sizeBytes },
   });
+  return outcome;
 }
 
 async function outcomeOf(work: Promise<unknown>): Promise<unknown> {

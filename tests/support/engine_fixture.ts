@@ -127,6 +127,7 @@ export async function openEngineFixture(
     readStores: options.readStores ?? [],
     settings: () => settings,
     locks: new KeyedLock(),
+    evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
     clock: SYSTEM_CLOCK,
     departures: new Departures(),

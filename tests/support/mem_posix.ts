@@ -377,8 +377,8 @@ export class MemPosix implements Posix {
         throw error;
       }
     });
-    if (inode === null) return "changed";
-    if (inode.writers > 0 || inode.lease !== null) return "busy";
+    if (inode === null) return { outcome: "changed" };
+    if (inode.writers > 0 || inode.lease !== null) return { outcome: "busy" };
     inode.lease = { isBroken: false, ended: Promise.withResolvers() };
     this.#leased.add(inode);
     this.#disk.open(inode, false);
@@ -389,7 +389,7 @@ export class MemPosix implements Posix {
       this.#endLease(inode);
       this.#disk.close(inode, false);
     }
-    if (result === "evicted") await this.#fsyncParent(eviction.aside);
+    if (result.outcome === "evicted") await this.#fsyncParent(eviction.aside);
     return result;
   }
 
@@ -400,7 +400,7 @@ export class MemPosix implements Posix {
       target,
       () => isUnchanged(inode, expect) && inode.ctimeNs === expect.ctimeNs,
     );
-    if (!isExpected) return "changed";
+    if (!isExpected) return { outcome: "changed" };
     await this.#away("evict: marker", aside, () => this.makeMarker(aside, attributes));
     const marker = this.#disk.get("evict", aside);
     await this.#note(aside, target, { stage: 0, put: marker, wanted: inode });
@@ -413,7 +413,9 @@ export class MemPosix implements Posix {
     } catch (error) {
       fails("ENOENT", () => this.#disk.unlink("evict", aside));
       this.#disk.notes.delete(aside);
-      if (error instanceof PosixError && error.code === "ENOENT") return "changed";
+      if (error instanceof PosixError && error.code === "ENOENT") {
+        return { outcome: "changed" };
+      }
       throw error;
     }
     return await this.#commitEviction(eviction, inode, marker);
@@ -424,26 +426,26 @@ export class MemPosix implements Posix {
     inode: Inode,
     marker: Inode,
   ): Promise<EvictResult> {
-    const look = (): Promise<EvictResult> =>
+    const look = (): Promise<EvictResult["outcome"]> =>
       this.#away("evict: look", aside, () => {
         const out = this.#disk.get("evict", aside);
         if (!isUnchanged(out, expect)) return "changed";
         return inode.lease?.isBroken ? "busy" : "evicted";
       });
     let failure: unknown = null;
-    let result: EvictResult = "changed";
+    let outcome: EvictResult["outcome"] = "changed";
     try {
-      result = await look();
-      if (result === "evicted") {
+      outcome = await look();
+      if (outcome === "evicted") {
         await this.#fsyncParent(target);
-        result = await look();
+        outcome = await look();
       }
-      if (result === "evicted") {
+      if (outcome === "evicted") {
         await this.#away("evict: unlink", aside, () => {
           this.#disk.unlink("evict", aside);
           this.#disk.notes.delete(aside);
         });
-        return this.#disk.find(target) === marker ? "evicted" : "changed";
+        return { outcome, marker: this.#disk.statOf(marker) };
       }
     } catch (error) {
       failure = error;
@@ -457,7 +459,7 @@ export class MemPosix implements Posix {
       });
     }
     if (failure !== null) throw failure;
-    return result;
+    return { outcome: outcome === "busy" ? outcome : "changed" };
   }
 
   /** put_back of exchange.c. False if what is at `aside` is to be kept. */

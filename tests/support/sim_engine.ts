@@ -68,6 +68,7 @@ export async function openSimEngine(
     readStores: [],
     settings: () => settings,
     locks: new KeyedLock(),
+    evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
     departures: new Departures(),
     eventsUntilNow: () => Promise.resolve(true),

@@ -109,7 +109,8 @@ static bool run(int step, bool has_looked_up, struct tally *tally) {
     step_of_unlink = -1;
     writer = 0;
     step_of_writer = step;
-    const int result = p4posix_put_marker("depot/target", "own/x", &expect, &marker_of_1);
+    struct p4posix_stat put;
+    const int result = p4posix_put_marker("depot/target", "own/x", &expect, &marker_of_1, &put);
     step_of_writer = -1;
     CHECK(result >= 0);
     if (writer != 0) {

@@ -22,7 +22,7 @@
 int p4posix_publish(const char *temp, const char *target, int fd,
                     const struct p4posix_attributes *attributes, uint64_t expect_ino);
 int p4posix_put_marker(const char *target, const char *aside, const struct p4posix_expect *expect,
-                       const struct p4posix_marker *marker);
+                       const struct p4posix_marker *marker, struct p4posix_stat *placed);
 int p4posix_make_marker(const char *path, const struct p4posix_marker *marker);
 
 /* Defined by each test. `name`: of the call that is about to be made. */

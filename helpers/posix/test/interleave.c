@@ -46,7 +46,8 @@ static int run_put_marker(const struct plan *plan) {
     rival_begin(plan);
     const struct p4posix_expect expect = make_version_1();
     rival->is_acting = false;
-    const int result = p4posix_put_marker("depot/target", "own/x", &expect, &marker_of_1);
+    struct p4posix_stat put;
+    const int result = p4posix_put_marker("depot/target", "own/x", &expect, &marker_of_1, &put);
     rival_judge(result, plan->count > 0);
     /* But for a version that was replaced while the name showed an older one. */
     struct stat st;

@@ -32,7 +32,8 @@ static void begin_put_marker(void) {
 }
 
 static int put_marker(void) {
-    return p4posix_put_marker(target, "own/x", &expect_of_file, &marker_of_1);
+    struct p4posix_stat put;
+    return p4posix_put_marker(target, "own/x", &expect_of_file, &marker_of_1, &put);
 }
 
 static void begin_publish(void) {
