@@ -7,6 +7,7 @@ import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import { Engine } from "../engine/engine.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
 import { MET, observe, REPORTED } from "../engine/observe.ts";
+import { PutBackMarkers } from "../engine/put_back.ts";
 import type { Rename } from "../engine/rename.ts";
 import { upload } from "../engine/upload.ts";
 import type { Manifest } from "../manifest/manifest.ts";
@@ -385,3 +386,28 @@ function diesAfter(manifest: Manifest, changes: number): Manifest {
     },
   });
 }
+
+Deno.test("a failed delete takes along the marker that a daemon before put back, and no other", async () => {
+  for (const isOfAnother of [false, true]) {
+    await using fixture = await openEngineFixture();
+    const { context, root, manifest, posix } = fixture;
+    const path = fixture.path("d/a,v");
+    await stored(fixture, "d/a,v");
+    await Deno.remove(`${root}/d/a,v`);
+    strictEqual(await observe(context, path, MET), "vanished");
+    strictEqual(posix.lstat(`${root}/d/a,v`)?.kind, "socket");
+    if (isOfAnother) {
+      await stored(fixture, "d/b,v");
+      await Deno.remove(`${root}/d/b,v`);
+      await observe(context, fixture.path("d/b,v"), MET);
+      await Deno.rename(`${root}/d/b,v`, `${root}/d/a,v`);
+    }
+    await Deno.writeTextFile(logOf(fixture), record("d/a,v"));
+    // A daemon that has just started.
+    const next = { ...context, putBack: new PutBackMarkers(), clock: WITHOUT_TIMERS };
+    const deletes = new FailedDeletes(next, () => []);
+    deepStrictEqual(await deletes.drain(), { recorded: 1, applied: isOfAnother ? 0 : 1 });
+    strictEqual(manifest.get(path) === null, !isOfAnother);
+    strictEqual(posix.lstat(`${root}/d/a,v`) === null, !isOfAnother);
+  }
+});

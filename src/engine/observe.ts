@@ -7,6 +7,7 @@
 import { crashPoint } from "../core/crash_point.ts";
 import type { DepotPath } from "../core/names.ts";
 import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
+import { NO_INODE } from "../manifest/transitions.ts";
 import { catchUp } from "./caught_up.ts";
 import {
   absolute,
@@ -17,6 +18,7 @@ import {
 } from "./engine_context.ts";
 import { hashFile, lookAt } from "./local_file.ts";
 import {
+  isMarkerOf,
   type Look,
   type LookReason,
   type ObservePlan,
@@ -38,9 +40,10 @@ export const MET: LookReason = { source: "engine", trustsDifference: true };
  * and one that comes late is looked at again by whatever came first.
  *
  * An empty name says little by itself: it may have been renamed or deleted a moment ago, and
- * acting on it would bring it back. Nor does a file where the row has an evicted one: that may
- * have another name since, and the row is all that knows its object. So whatever was reported
- * before now is taken in first; a report itself does not wait for reports, and is `unsure`.
+ * acting on it would bring it back. Nor does a file where the row has an evicted one, or anything
+ * else where it has a file: that may have another name since, and the row is all that knows its
+ * object. So whatever was reported before now is taken in first; a report itself does not wait for
+ * reports, and is `unsure`.
  *
  * @throws {NotCaughtUpError}
  * @param writerUid Who wrote it, where that is known; else whom the file belongs to counts.
@@ -83,8 +86,8 @@ export async function observe(
 
 /** Whether the row's file is not elsewhere by a rename that is still to be told. */
 function isSure(entry: FileEntry, look: Look, { ino }: LookReason): boolean {
-  if (look.kind === "absent") return false;
-  return look.kind !== "file" || entry.resident || look.stat.ino === ino;
+  if (look.kind === "file") return entry.resident || look.stat.ino === ino;
+  return look.kind !== "absent" && !entry.resident;
 }
 
 /** How often a file may be another one each time that it was hashed. */
@@ -151,8 +154,15 @@ async function act(
     }
     case "vanished":
       return await vanish(context, path, entry!, plan.isEmpty);
-    case "put-marker":
-      return putMissingMarker(context, path, entry!);
+    case "put-marker": {
+      const local = { ...entry!.local, ino: NO_INODE };
+      if (entry!.local.ino !== NO_INODE) {
+        const change = { kind: "attributes", stat: local } as const;
+        const { outcome } = await manifest.apply(path, expected, change);
+        if (outcome === "stale") return "stale";
+      }
+      return putMissingMarker(context, path, { ...entry!, local });
+    }
     case "know-marker": {
       const { stat } = plan;
       const { outcome } = await manifest.apply(path, expected, {
@@ -222,14 +232,20 @@ async function vanish(
   if (next !== null && look.kind === "absent" && isEmpty) {
     putMissingMarker(context, path, next);
   }
-  // The marker that took the place of the bytes: it is to be known.
-  if (next !== null && look.kind === "marker") {
-    await act(context, path, next, planObservation(next, look, MET), null);
+  // The marker of an eviction that a death cut short: it is to be known.
+  if (next !== null && look.kind === "marker" && isMarkerOf(next, look.stat)) {
+    await context.manifest.apply(path, next.generation, {
+      kind: "attributes",
+      stat: look.stat,
+    });
   }
   return "vanished";
 }
 
-/** Puts the marker of an evicted row where nothing is. Never over anything. */
+/**
+ * Puts the marker of an evicted row where nothing is. Never over anything. The row knows no inode
+ * ({@linkcode NO_INODE}), so that after a death, too, the marker is known to be one of these.
+ */
 export function putMissingMarker(
   context: EngineContext,
   path: DepotPath,

@@ -9,6 +9,7 @@
  */
 
 import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
+import { NO_INODE } from "../manifest/transitions.ts";
 
 /** What lies at the path. `marker`: a socket inode whose check is right. */
 export type Look =
@@ -90,11 +91,19 @@ function planAbsent(entry: FileEntry | null): ObservePlan {
 function planMarker(entry: FileEntry | null, stat: LocalStat): ObservePlan {
   if (entry === null) return { action: "orphan-marker" };
   if (!isEvicted(entry)) return { action: "vanished", isEmpty: false };
-  const { local } = entry;
-  // Of another size or time it may be another file's, renamed while nobody watched.
-  const isUnknown = stat.ino !== local.ino && stat.sizeBytes === local.sizeBytes &&
-    stat.mtimeNs === local.mtimeNs;
+  const { ino } = entry.local;
+  // One that was put back is none that the row is to know: a DELETE may be on its way.
+  const isUnknown = ino !== NO_INODE && stat.ino !== ino && isMarkerOf(entry, stat);
   return isUnknown ? { action: "know-marker", stat } : NOTHING;
+}
+
+/**
+ * Whether an eviction of the row's file would have made such a marker. Of another size or time
+ * it may be another file's, renamed while nobody watched.
+ */
+export function isMarkerOf({ state, local }: FileEntry, marker: LocalStat): boolean {
+  return state === "clean" && marker.sizeBytes === local.sizeBytes &&
+    marker.mtimeNs === local.mtimeNs;
 }
 
 function planFile(

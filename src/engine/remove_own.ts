@@ -7,9 +7,12 @@
  */
 
 import type { DepotPath } from "../core/names.ts";
+import type { LocalStat } from "../manifest/manifest.ts";
+import { NO_INODE } from "../manifest/transitions.ts";
 import type { FileStat } from "../posix/posix.ts";
 import { absolute, type EngineContext, temporaryDirectory } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
+import { isMarkerOf } from "./observe_plan.ts";
 import { recoverEntry } from "./recovery.ts";
 
 /** Whether what lay at `path` was ours, and went. */
@@ -51,5 +54,18 @@ export function removePutBack(context: EngineContext, path: DepotPath): boolean 
 export function isLeft(context: EngineContext, path: DepotPath): boolean {
   const look = lookAt(context, path);
   return look.kind === "absent" ||
-    (look.kind === "marker" && context.putBack.has(path, look.stat.ino));
+    (look.kind === "marker" && isPutBack(context, path, look.stat));
+}
+
+/** By this process, or by the one before: then its row tells, and it is known from now on. */
+function isPutBack(
+  { manifest, putBack }: EngineContext,
+  path: DepotPath,
+  marker: LocalStat,
+): boolean {
+  if (putBack.has(path, marker.ino)) return true;
+  const entry = manifest.get(path);
+  if (entry?.local.ino !== NO_INODE || !isMarkerOf(entry, marker)) return false;
+  putBack.note(path, marker.ino);
+  return true;
 }

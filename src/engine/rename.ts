@@ -10,8 +10,10 @@
 import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, isManaged } from "../core/names.ts";
 import { deleteRow, removeStrayMarker } from "./delete.ts";
+import type { FileEntry } from "../manifest/manifest.ts";
 import { type EngineContext, hasSameContent } from "./engine_context.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
+import { isMarkerOf } from "./observe_plan.ts";
 
 /** A file or directory of the depot has another name. */
 export interface Rename {
@@ -89,8 +91,9 @@ function wasReplaced(context: EngineContext, { from, to, ino }: Rename): boolean
  * Whether the row of `from` is that of the file that went to `to`. Its inode says so, however
  * often it was renamed since; the row may lag behind by a restore or an eviction, or run ahead
  * by a look. Without it: whether the row is what now lies at `to`, and not what `p4d` has written to
- * `from` again. The marker that the row knows by its inode went with it. Another marker at
- * `from` was put back by a look that came before this event.
+ * `from` again. The marker that the row knows by its inode went with it, or one that it does not
+ * know, because it was put back, or because of a death in the moment of its eviction: that has the
+ * row's size and time. Another marker at `from` was put back by a look that came before this event.
  */
 function hasLeft(context: EngineContext, { from, to, ino }: Rename): boolean {
   const { manifest } = context;
@@ -101,5 +104,13 @@ function hasLeft(context: EngineContext, { from, to, ino }: Rename): boolean {
   const look = lookAt(context, to);
   if (look.kind !== "marker" || row === null) return false;
   if (!row.resident && look.stat.ino === row.local.ino) return true;
+  if (look.stat.ino === ino && isMarkerOf(row, look.stat) && !isAt(context, from, row)) {
+    return true;
+  }
   return lookAt(context, from).kind === "marker" && manifest.get(to) === null;
+}
+
+function isAt(context: EngineContext, path: DepotPath, { local }: FileEntry): boolean {
+  const look = lookAt(context, path);
+  return look.kind === "file" && look.stat.ino === local.ino;
 }

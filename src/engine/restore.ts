@@ -252,7 +252,11 @@ async function restoreAsItIs(
  * Whether the row knows the marker by its inode; one that was put back it does not. The number
  * of an inode alone may be another marker's by now.
  */
-function isMarkerOf(context: EngineContext, path: DepotPath, stat: LocalStat): boolean {
+function isKnownMarker(
+  context: EngineContext,
+  path: DepotPath,
+  stat: LocalStat,
+): boolean {
   const entry = context.manifest.get(path);
   return entry !== null && !entry.resident && entry.local.ino === stat.ino &&
     entry.local.sizeBytes === stat.sizeBytes;
@@ -260,7 +264,7 @@ function isMarkerOf(context: EngineContext, path: DepotPath, stat: LocalStat): b
 
 /** Nor has anybody set its times since. */
 function isUntouched(context: EngineContext, path: DepotPath, stat: LocalStat): boolean {
-  return isMarkerOf(context, path, stat) &&
+  return isKnownMarker(context, path, stat) &&
     context.manifest.get(path)?.local.mtimeNs === stat.mtimeNs;
 }
 
@@ -278,7 +282,7 @@ function refuseOtherMarker(
   if (sizeBytes === stored.sizeBytes && stat.mtimeNs === mtimeNs) return;
   // Its owner may have written it since its marker was made.
   if (entry!.flags.borrowed) return;
-  if (isMarkerOf(context, path, stat)) return;
+  if (isKnownMarker(context, path, stat) || context.putBack.has(path, stat.ino)) return;
   throw new RestoreError(
     "CORRUPT",
     `the marker at this name is another file's: it says ${sizeBytes} bytes of ` +

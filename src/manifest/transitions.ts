@@ -318,15 +318,22 @@ function unknownVersion(
   return { key, hash: null, sizeBytes, mtimeNs, versionId: null };
 }
 
+/**
+ * The number of a file or marker that is gone may be any other's by now. The marker of a row
+ * without one, of the row's size and time, is a missing one that we have put back.
+ */
+export const NO_INODE = 0n;
+
 function planVanished(current: FileEntry): Change {
   const { stored } = current;
   if (stored === null) return { ...NOTHING, lost: true };
-  if (current.state === "clean") return unqueued({ ...current, resident: false });
+  const local = { ...current.local, ino: NO_INODE };
+  if (current.state === "clean") return unqueued({ ...current, resident: false, local });
   return unqueued({
     ...current,
     state: "clean",
     resident: false,
-    local: { ...current.local, sizeBytes: stored.sizeBytes, mtimeNs: stored.mtimeNs },
+    local: { ...local, sizeBytes: stored.sizeBytes, mtimeNs: stored.mtimeNs },
     // The disputed content is what vanished.
     flags: { ...current.flags, foreign: false, conflict: false },
   });
