@@ -3,7 +3,7 @@
  * Measures a daemon over a depot of a million evicted files: how long from its start until it
  * answers a program, what it holds in memory once it is idle, and how long a question waits
  * while the startup scan, the recount and the copy of the manifest go on. The daemon is the
- * bundle on the Deno that counts, over real markers and an NFS store in a directory.
+ * executable as it is shipped, over real markers and an NFS store in a directory.
  *
  *     deno run -A scripts/bench_start.ts [--rows N] [--starts N] [--directory DIR]
  *
@@ -100,7 +100,7 @@ interface Running {
 
 function startDaemon(directory: string): Running {
   const startedMs = performance.now();
-  const child = new Deno.Command("build/p4-cache-deno", {
+  const child = new Deno.Command("build/p4-cache", {
     args: ["run", "--config", `${directory}/config.json`],
     stdin: "null",
     stdout: "null",

@@ -61,6 +61,8 @@ Deno.test("one file is enough: the executable runs where there is only libc and 
     strictEqual(await Deno.readTextFile(`${place}/store/a,v`), "content\n");
     daemon.kill("SIGTERM");
     ok((await daemon.status).success);
+    // Nothing that it would read and run again from where anybody may write.
+    deepStrictEqual(await Array.fromAsync(Deno.readDir(`${place}/tmp`)), []);
   } finally {
     await Deno.remove(place, { recursive: true });
   }
