@@ -22,13 +22,14 @@ export class KeyedLock {
     }
   }
 
-  /** Whether somebody holds `key` or waits for it. */
-  isHeld(key: string): boolean {
-    return this.#tails.has(key);
+  /** Resolves when all are done that hold or wait for a key with this beginning just now. */
+  async settled(beginning: string): Promise<void> {
+    const keys = [...this.#tails.keys()].filter((key) => key.startsWith(beginning));
+    await Promise.all(keys.map((key) => this.#tails.get(key)));
   }
 
   /** Resolves when nobody holds anything. */
   async idle(): Promise<void> {
-    while (this.#tails.size > 0) await Promise.all(this.#tails.values());
+    while (this.#tails.size > 0) await this.settled("");
   }
 }

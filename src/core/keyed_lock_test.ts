@@ -17,7 +17,22 @@ Deno.test("run() lets one holder of a key in at a time, in the order of the call
   gate.resolve();
   await Promise.all([first, second]);
   deepStrictEqual(log, ["first in", "other", "first out", "second"]);
-  strictEqual(lock.isHeld("a"), false);
+});
+
+Deno.test("settled() waits for the keys of now with that beginning, and for no other", async () => {
+  const lock = new KeyedLock();
+  const [below, beside] = [1, 2].map(() => Promise.withResolvers<void>());
+  const log: string[] = [];
+  const held = lock.run("d/a", () => below!.promise);
+  const other = lock.run("e/a", () => beside!.promise);
+  const settled = lock.settled("d/").then(() => log.push("settled"));
+  const later = lock.run("d/b", () => beside!.promise);
+  log.push("below ends");
+  below!.resolve();
+  await settled;
+  deepStrictEqual(log, ["below ends", "settled"]);
+  beside!.resolve();
+  await Promise.all([held, other, later, lock.idle()]);
 });
 
 Deno.test("run() lets the next one in after a failure", async () => {

@@ -153,6 +153,7 @@ export class Engine {
 
   async #directoryRenamed(from: DepotPath, to: DepotPath): Promise<void> {
     const { manifest, clock, departures, putBack, applyDeletesBelow } = this.#context;
+    await this.#context.evictions.settled(`${from}/`);
     // Their rows would move along, and nobody find them by the names that were written down.
     await applyDeletesBelow(from);
     departures.moved(from, to, (path) => manifest.get(path) !== null);

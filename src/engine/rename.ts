@@ -35,7 +35,7 @@ export async function moveRow(
   const { manage } = settings();
   for (;;) {
     // Its row is about to know the marker by which it is found.
-    if (evictions.isHeld(from)) await evictions.run(from, () => Promise.resolve());
+    await evictions.settled(from);
     const row = manifest.get(from);
     if (row === null || !isManaged(from, manage)) return "taken";
     if (!isManaged(to, manage)) return "gone";

@@ -312,3 +312,25 @@ Deno.test("a file that is renamed in the moment of its eviction keeps its row, t
   strictEqual(manifest.get(a)?.state, "dirty");
   strictEqual(manifest.get(a)?.stored, null);
 });
+
+Deno.test("the row of a file that is evicted while its directory is renamed knows its marker", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, posix, manifest } = fixture;
+  const [from, to] = [fixture.path("d"), fixture.path("e")];
+  await stored(fixture, "d/a,v", "history");
+  const engine = new Engine(fixture.context);
+  const putMarker = posix.putMarker.bind(posix);
+  let told = Promise.resolve();
+  posix.putMarker = async (eviction) => {
+    const result = await putMarker(eviction);
+    await Deno.rename(`${root}/d`, `${root}/e`);
+    told = engine.renamed({ from, to, isDirectory: true, ino: null, writerUid: 0 });
+    return result;
+  };
+  strictEqual(await evict(fixture.context, fixture.path("d/a,v")), "evicted");
+  await told;
+  strictEqual(manifest.get(fixture.path("d/a,v")), null);
+  const { resident, local } = manifest.get(fixture.path("e/a,v"))!;
+  strictEqual(resident, false);
+  strictEqual(local.ino, posix.lstat(`${root}/e/a,v`)!.ino);
+});
