@@ -53,6 +53,20 @@ export function entryCrc32(
   return ~extended(IEEE, crc, { bytes, at: 0, end }) >>> 0;
 }
 
+/** Where both checksums are after the bytes of a label. */
+export interface LabelSums {
+  readonly castagnoli: number;
+  readonly ieee: number;
+}
+
+/** Of a label with one character per byte. */
+export function labelSumsOf(label: string): LabelSums {
+  both.castagnoli = both.ieee = 0xffffffff;
+  const end = placeLabel(label);
+  extendBoth({ bytes: labelBytes, at: 0, end });
+  return { castagnoli: both.castagnoli, ieee: both.ieee };
+}
+
 export interface SealedSums {
   /** CRC-32C of the label and the content. */
   readonly seal: number;
@@ -62,12 +76,15 @@ export interface SealedSums {
 
 /**
  * Both checksums of an entry whose value is `bytes[0, end)` and then its own seal, four
- * bytes, least first. In one pass, because each change of a row wants both, twice.
+ * bytes, least first. In one pass, because each change of a row wants both.
  */
-export function sealedSumsOf(label: string, bytes: Uint8Array, end: number): SealedSums {
-  const length = placeLabel(label);
-  both.castagnoli = both.ieee = 0xffffffff;
-  extendBoth({ bytes: labelBytes, at: 0, end: length });
+export function sealedSumsOf(
+  { castagnoli, ieee }: LabelSums,
+  bytes: Uint8Array,
+  end: number,
+): SealedSums {
+  both.castagnoli = castagnoli;
+  both.ieee = ieee;
   extendBoth({ bytes, at: 0, end });
   const seal = ~both.castagnoli >>> 0;
   let entry = both.ieee;

@@ -43,10 +43,15 @@
  */
 
 import { assert } from "../core/assert.ts";
-import { type DepotPath, type ObjectKey, objectKeyOf } from "../core/names.ts";
+import type { DepotPath } from "../core/names.ts";
 import { ByteReader, ByteWriter } from "./byte_cursor.ts";
-import { textOf, utf8Of } from "./codec_text.ts";
-import { crc32cOf, entryCrc32, sealedSumsOf } from "./crc32c.ts";
+import {
+  crc32cOf,
+  entryCrc32,
+  type LabelSums,
+  labelSumsOf,
+  sealedSumsOf,
+} from "./crc32c.ts";
 import { FormatError } from "./format_error.ts";
 import {
   fitsLegacy,
@@ -59,9 +64,15 @@ import {
   STATES,
   writeLegacy,
 } from "./legacy_row_codec.ts";
-import type { FileState, LocalStat, StoredVersion } from "./manifest.ts";
-import type { QueuePlace, Row } from "./row.ts";
+import type { FileState } from "./manifest.ts";
+import type { KnownRow, QueuePlace, Row } from "./row.ts";
 import { FIXED_BYTES, isV2, MAGIC_U32, RESIDENT, u32At } from "./row_glance.ts";
+import {
+  readStored,
+  STORED_LAYOUT_BITS,
+  storedLayoutBitsOf,
+  writeStored,
+} from "./stored_version_codec.ts";
 
 /** Which versions a reader takes. `any`: also those without a checksum. */
 export type AcceptedRows = "v2" | "any";
@@ -79,12 +90,9 @@ const BORROWED = 16;
 const SECONDARY_ONLY = 32;
 const PINNED = 64;
 const TOMBSTONED = 128;
-const HAS_HASH = 1;
-const SAME_AS_LOCAL = 2;
-const HAS_VERSION_ID = 4;
 const HAS_RETRY = 8;
 const READ_ONCE = 16;
-const LAYOUT_BITS = HAS_HASH | SAME_AS_LOCAL | HAS_VERSION_ID | HAS_RETRY | READ_ONCE;
+const LAYOUT_BITS = STORED_LAYOUT_BITS | HAS_RETRY | READ_ONCE;
 
 const scratch = new ByteWriter(ROW_BYTES_MAX);
 
@@ -93,10 +101,11 @@ export function encodeRow(path: DepotPath, row: Row): Uint8Array<ArrayBuffer> {
   return encodeRowAndSum(path, row).bytes;
 }
 
-/** The same, and the checksum of the entry. */
+/** The same, and the checksum of the entry. `label` are the sums of `path`. */
 export function encodeRowAndSum(
   path: DepotPath,
   row: Row,
+  label: LabelSums = labelSumsOf(path),
 ): { bytes: Uint8Array<ArrayBuffer>; sum: number } {
   scratch.position = 0;
   if (isLegacyShaped(row)) {
@@ -107,14 +116,14 @@ export function encodeRowAndSum(
     };
   }
   writeV2(path, row);
-  const { seal, entry } = sealedSumsOf(path, scratch.bytes, scratch.position);
+  const { seal, entry } = sealedSumsOf(label, scratch.bytes, scratch.position);
   scratch.u32(seal);
   return { bytes: scratch.finish(), sum: entry };
 }
 
 /**
- * The row in the first `length` of the bytes, where only version 2 belongs, and the checksum
- * of its entry.
+ * The row in the first `length` of the bytes, where only version 2 belongs, with its
+ * checksums.
  *
  * @throws {FormatError} If they are of a newer version, or not a row of this path.
  */
@@ -122,13 +131,14 @@ export function decodeRowAndSum(
   path: DepotPath,
   bytes: Uint8Array,
   length: number,
-): { row: Row; sum: number } {
+): KnownRow {
+  const label = labelSumsOf(path);
   if (length < FIXED_BYTES + 4 || !isV2(bytes)) {
     const all = bytes.subarray(0, length);
-    return { row: decodeRow(path, all, "v2"), sum: entryCrc32(path, all) };
+    return { row: decodeRow(path, all, "v2"), sum: entryCrc32(path, all), label };
   }
-  const { seal, entry } = sealedSumsOf(path, bytes, length - 4);
-  return { row: readV2(path, bytes, { length, seal }), sum: entry };
+  const { seal, entry } = sealedSumsOf(label, bytes, length - 4);
+  return { row: readV2(path, bytes, { length, seal }), sum: entry, label };
 }
 
 /** The same without the checksum. */
@@ -212,7 +222,7 @@ function writeV2(path: DepotPath, row: Row): void {
   scratch.u32(local.uid);
   scratch.u32(local.gid);
   if (queue !== null) writeQueue(queue);
-  if (stored !== null) writeStored(path, stored, sharesLocal(stored, local));
+  if (stored !== null) writeStored(scratch, path, { stored, local });
 }
 
 function flagBitsOf(row: Row): number {
@@ -227,15 +237,7 @@ function layoutBitsOf(row: Row): number {
   const { stored, queue } = row;
   let bits = queue !== null && queue.retryAtMs !== null ? HAS_RETRY : 0;
   if (row.flags.readOnce) bits |= READ_ONCE;
-  if (stored === null) return bits;
-  if (stored.hash !== null) bits |= HAS_HASH;
-  if (sharesLocal(stored, row.local)) bits |= SAME_AS_LOCAL;
-  if (stored.versionId !== null) bits |= HAS_VERSION_ID;
-  return bits;
-}
-
-function sharesLocal(stored: StoredVersion, local: LocalStat): boolean {
-  return stored.sizeBytes === local.sizeBytes && stored.mtimeNs === local.mtimeNs;
+  return stored === null ? bits : bits | storedLayoutBitsOf(stored, row.local);
 }
 
 function writeQueue(queue: QueuePlace): void {
@@ -243,44 +245,6 @@ function writeQueue(queue: QueuePlace): void {
   scratch.u64(queue.dirtySinceMs);
   scratch.u64(queue.queuedAtMs);
   if (queue.retryAtMs !== null) scratch.u64(queue.retryAtMs);
-}
-
-function writeStored(path: DepotPath, stored: StoredVersion, shares: boolean): void {
-  if (stored.hash !== null) {
-    assert(stored.hash.length === 2 * HASH_BYTES, `Not a hash: ${stored.hash}`);
-    scratch.hex(stored.hash);
-  }
-  if (!shares) {
-    scratch.u64(stored.sizeBytes);
-    scratch.bigI64(stored.mtimeNs);
-  }
-  writeKey(path, stored.key);
-  if (stored.versionId !== null) writeText(stored.versionId);
-}
-
-/** Most keys are the path itself, or begin with it. */
-function writeKey(path: DepotPath, key: ObjectKey): void {
-  assert(key !== "", "An object key is not empty");
-  const bytes = utf8Of(key);
-  const shared = bytes === path ? path.length : sharedLength(bytes, path);
-  scratch.u16(shared);
-  scratch.u16(bytes.length - shared);
-  if (shared < bytes.length) scratch.latin1(bytes.slice(shared));
-}
-
-function sharedLength(a: string, b: string): number {
-  let shared = 0;
-  while (
-    shared < a.length && shared < b.length &&
-    a.charCodeAt(shared) === b.charCodeAt(shared)
-  ) shared++;
-  return shared;
-}
-
-function writeText(text: string): void {
-  const bytes = utf8Of(text);
-  scratch.u16(bytes.length);
-  scratch.latin1(bytes);
 }
 
 function readV2(
@@ -302,7 +266,7 @@ function readV2(
   const queue = state === "clean" ? null : readQueue(reader, layoutBits);
   const stored = (flagBits & HAS_STORED) === 0
     ? null
-    : readStored(reader, path, layoutBits, row.local);
+    : readStored(reader, path, { layoutBits, local: row.local });
   checkConsistent(reader, { state, stored, queue, layoutBits });
   return { ...row, queue, stored };
 }
@@ -355,28 +319,6 @@ function readQueue(reader: ByteReader, layoutBits: number): QueuePlace {
     queuedAtMs: reader.u64(),
     retryAtMs: (layoutBits & HAS_RETRY) === 0 ? null : reader.u64(),
   };
-}
-
-function readStored(
-  reader: ByteReader,
-  path: DepotPath,
-  layoutBits: number,
-  local: LocalStat,
-): StoredVersion {
-  const hash = (layoutBits & HAS_HASH) === 0 ? null : reader.hex(HASH_BYTES);
-  const shares = (layoutBits & SAME_AS_LOCAL) !== 0;
-  const sizeBytes = shares ? local.sizeBytes : reader.u64();
-  const mtimeNs = shares ? local.mtimeNs : reader.bigI64();
-  const shared = reader.u16();
-  if (shared > path.length) {
-    throw new FormatError("damaged", "its key shares more than the path has");
-  }
-  const key = textOf(path.slice(0, shared) + reader.latin1(reader.u16()));
-  if (key === "") throw new FormatError("damaged", "its key is empty");
-  const versionId = (layoutBits & HAS_VERSION_ID) === 0
-    ? null
-    : textOf(reader.latin1(reader.u16()));
-  return { key: objectKeyOf(key), hash, sizeBytes, mtimeNs, versionId };
 }
 
 function checkConsistent(

@@ -24,9 +24,11 @@ const GROUP_MAX = 512;
 const OPERATIONS_PER_LOOK = 4;
 
 interface Operation<Group> {
-  run(group: Group): void;
-  resolve(): void;
-  reject(error: unknown): void;
+  readonly operate: (group: Group) => unknown;
+  /** What `operate` returned. */
+  result: unknown;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 interface Composed<Group> {
@@ -57,15 +59,10 @@ export class GroupCommit<Group> {
    * durable. If it throws, it must not have changed the group; only this call rejects.
    */
   run<T>(operate: (group: Group) => T): Promise<T> {
-    return new Promise((resolve, reject) => {
-      let result: T;
-      this.#waiting.push({
-        run: (group) => void (result = operate(group)),
-        resolve: () => resolve(result),
-        reject,
-      });
-      this.#running ??= this.#drain();
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.#waiting.push({ operate, result: undefined, resolve, reject });
+    this.#running ??= this.#drain();
+    return promise as Promise<T>;
   }
 
   /** Resolves when nothing is under way. */
@@ -93,7 +90,7 @@ export class GroupCommit<Group> {
     }
     for (const member of members) {
       if (refused.has(member)) member.reject(refused.get(member));
-      else member.resolve();
+      else member.resolve(member.result);
     }
   }
 
@@ -105,7 +102,7 @@ export class GroupCommit<Group> {
     while (taken < this.#waiting.length && taken < GROUP_MAX) {
       const operation = this.#waiting[taken++]!;
       try {
-        operation.run(group);
+        operation.result = operation.operate(group);
       } catch (error) {
         refused.set(operation, error);
       }

@@ -20,6 +20,7 @@ import {
   type Transaction,
 } from "lmdb";
 import { assert } from "../core/assert.ts";
+import { textWithin } from "../core/names.ts";
 import {
   type KeyAndValue,
   type KeyRange,
@@ -46,11 +47,7 @@ const BYTE_KEYS = {
     for (let i = 0; i < key.length; i++) target[start + i] = key.charCodeAt(i);
     return start + key.length;
   },
-  readKey(source: Uint8Array, start: number, end: number): string {
-    let key = "";
-    for (let i = start; i < end; i++) key += String.fromCharCode(source[i]!);
-    return key;
-  },
+  readKey: textWithin,
 };
 
 type Table = Database<Uint8Array, string>;
@@ -65,8 +62,6 @@ export class LmdbKeyValue implements KeyValueStore {
   readonly #directory: string;
   readonly #root: RootDatabase<Uint8Array, string>;
   readonly #tables: Map<TableName, Table>;
-  /** Values of the commit under way: one buffer, because `lmdb` asks for its address. */
-  #arena = new Uint8Array(64 * 1024);
 
   /** @throws {ManifestError} */
   constructor(directory: string, { readOnly, create }: LmdbOptions) {
@@ -111,13 +106,14 @@ export class LmdbKeyValue implements KeyValueStore {
     };
   }
 
+  /** `lmdb` holds the values, and asks for the address of each buffer once. */
   async commit(writes: readonly Write[]): Promise<void> {
-    const values = this.#placeValues(writes);
+    for (const { key } of writes) {
+      assert(key.length > 0 && key.length <= KEY_BYTES_MAX, "The key has a wrong length");
+    }
     try {
       await this.#root.batch(() => {
-        for (let i = 0; i < writes.length; i++) {
-          const { table, key } = writes[i]!;
-          const value = values[i]!;
+        for (const { table, key, value } of writes) {
           if (value === null) void this.#tables.get(table)!.remove(key);
           else void this.#tables.get(table)!.put(key, value);
         }
@@ -126,24 +122,6 @@ export class LmdbKeyValue implements KeyValueStore {
       throw writeFault(await commitErrorOf(error), this.#directory);
     }
     this.#root.resetReadTxn();
-  }
-
-  /** Copies the values into the arena; nothing else may be under way. */
-  #placeValues(writes: readonly Write[]): (Uint8Array | null)[] {
-    let total = 0;
-    for (const { key, value } of writes) {
-      assert(key.length > 0 && key.length <= KEY_BYTES_MAX, "The key has a wrong length");
-      total += value?.length ?? 0;
-    }
-    if (total > this.#arena.length) this.#arena = new Uint8Array(2 * total);
-    let position = 0;
-    return writes.map(({ value }) => {
-      if (value === null) return null;
-      const placed = this.#arena.subarray(position, position + value.length);
-      placed.set(value);
-      position += value.length;
-      return placed;
-    });
   }
 
   /** A consistent copy as the data file in the directory `directory`. */

@@ -30,6 +30,7 @@ import {
   type Tombstone,
 } from "./manifest.ts";
 import { damaged, decoded, ManifestReader, rangeOfPrefix } from "./reader.ts";
+import { RecentRows } from "./recent_rows.ts";
 import { entryOf, type Row } from "./row.ts";
 import { RowLists } from "./row_lists.ts";
 import { Tombstones } from "./tombstones.ts";
@@ -54,6 +55,7 @@ export interface ManifestStoreDeps {
 export class ManifestStore implements Manifest {
   readonly #deps: ManifestStoreDeps;
   readonly #reader: ManifestReader;
+  readonly #recent = new RecentRows();
   readonly #commits: GroupCommit<Transaction>;
   readonly #lists: RowLists;
   readonly #tombstones: Tombstones;
@@ -66,11 +68,12 @@ export class ManifestStore implements Manifest {
   constructor(deps: ManifestStoreDeps) {
     this.#deps = deps;
     this.#reader = new ManifestReader(deps.store);
-    this.#lists = new RowLists(this.#reader);
+    this.#lists = new RowLists(this.#reader, this.#recent);
     this.#tombstones = new Tombstones(this.#reader, (operate) => this.#change(operate));
     this.#ledger = readLedger(this.#reader);
+    const rows = { reader: this.#reader, recent: this.#recent };
     this.#commits = new GroupCommit({
-      begin: () => new Transaction(this.#reader, this.#ledger, deps.clock.nowMs()),
+      begin: () => new Transaction(rows, this.#ledger, deps.clock.nowMs()),
       commit: (group) => this.#commit(group),
       monotonicMs: () => deps.clock.monotonicMs(),
     });
@@ -82,6 +85,7 @@ export class ManifestStore implements Manifest {
     try {
       await this.#deps.store.commit(writes);
     } catch (error) {
+      this.#recent.clear();
       if (error instanceof ManifestError) {
         const sinceMs = this.#trouble?.sinceMs ?? this.#deps.clock.nowMs();
         this.#trouble = { error, sinceMs };
@@ -91,6 +95,7 @@ export class ManifestStore implements Manifest {
     }
     this.#trouble = null;
     this.#ledger = group.ledger();
+    group.rememberRows();
   }
 
   #change<T>(operate: (group: Transaction) => T): Promise<T> {

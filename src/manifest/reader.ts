@@ -14,7 +14,7 @@ import { hasValues, indexKeyOf, type IndexTable, PRESENT } from "./row_index.ts"
 import type { KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
 import { decodeMeta } from "./ledger.ts";
 import { type LocalStat, ManifestError, type Tombstone } from "./manifest.ts";
-import type { Row } from "./row.ts";
+import type { KnownRow, Row } from "./row.ts";
 import { decodeTombstone } from "./tombstone_codec.ts";
 
 /** A row and where it stands. */
@@ -78,8 +78,8 @@ export class ManifestReader {
     });
   }
 
-  /** The row, and the checksum of its entry. */
-  rowAndSum(path: DepotPath): { row: Row; sum: number } | null {
+  /** The row, with its checksums. */
+  knownRow(path: DepotPath): KnownRow | null {
     return this.#store.read("files_by_path", path, (bytes, length) => {
       try {
         return decodeRowAndSum(path, bytes, length);
@@ -120,16 +120,19 @@ export class ManifestReader {
    *
    * @throws {ManifestError} `damaged` if the row is not there or says otherwise.
    */
-  indexed(table: IndexTable, entry: KeyAndValue): PathAndRow {
+  indexed(table: IndexTable, entry: KeyAndValue): PathAndRow & KnownRow {
     const id = table === "dirty_queue"
       ? u64At(textOfBytes(entry.value), 0)
       : u64At(entry.key, entry.key.length - 8);
     const path = Number.isSafeInteger(id) ? this.#pathOf(id) : null;
-    const row = path === null ? null : this.row(path);
-    if (path === null || row === null || indexKeyOf(table, path, row) !== entry.key) {
+    const known = path === null ? null : this.knownRow(path);
+    if (
+      path === null || known === null ||
+      indexKeyOf(table, path, known.row) !== entry.key
+    ) {
       throw damaged(`The manifest's table ${table} (row ${id})`);
     }
-    return { path, row };
+    return { path, ...known };
   }
 
   #pathOf(id: number): DepotPath | null {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { LabelSums } from "./crc32c.ts";
 import type { FileEntry, FileFlags } from "./manifest.ts";
 
 /** Where a row that is not clean stands in the dirty queue. */
@@ -26,6 +27,15 @@ export interface Row extends FileEntry {
   readonly queue: QueuePlace | null;
   /** This path may have tombstones. False only if it certainly has none. */
   readonly tombstoned: boolean;
+}
+
+/** A row as it is committed, with the checksums that its next change is made from. */
+export interface KnownRow {
+  readonly row: Row;
+  /** Of its entry in the table of rows. */
+  readonly sum: number;
+  /** Of its path. */
+  readonly label: LabelSums;
 }
 
 export const NO_FLAGS: FileFlags = {

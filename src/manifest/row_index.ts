@@ -104,10 +104,12 @@ export function planIndexWrites(
   { before, now }: { readonly before: Row | null; readonly now: Row | null },
   writes: WriteList,
 ): void {
+  const isSameRow = before !== null && before.id === now?.id;
   for (const table of INDEX_TABLES) {
+    if (isSameRow && table === "paths_by_id") continue;
     const oldKey = before === null ? null : indexKeyOf(table, path, before);
     const newKey = now === null ? null : indexKeyOf(table, path, now);
-    if (oldKey === newKey && before?.id === now?.id) continue;
+    if (oldKey === newKey && isSameRow) continue;
     if (oldKey !== null) {
       writes.remove(table, oldKey, indexValueOf(table, path, before!));
     }

@@ -9,6 +9,7 @@ import type { DepotPath } from "../core/names.ts";
 import { u64At, u64Key } from "./byte_keys.ts";
 import type { FileEntry, PathAndEntry } from "./manifest.ts";
 import { type ManifestReader, type PathAndRow, rangeOfPrefix } from "./reader.ts";
+import type { RecentRows } from "./recent_rows.ts";
 import { entryOf, type Row } from "./row.ts";
 import { indexKeyOf, type IndexTable } from "./row_index.ts";
 
@@ -33,9 +34,12 @@ class HandedOut implements PathAndEntry {
 
 export class RowLists {
   readonly #reader: ManifestReader;
+  readonly #recent: RecentRows;
 
-  constructor(reader: ManifestReader) {
+  /** What is listed by an index becomes `recent`: it is listed to be changed. */
+  constructor(reader: ManifestReader, recent: RecentRows) {
     this.#reader = reader;
+    this.#recent = recent;
   }
 
   dirtyDue(nowMs: number, limit: number): PathAndEntry[] {
@@ -67,8 +71,11 @@ export class RowLists {
     table: IndexTable,
     range: { from: string; before?: string; limit: number },
   ): PathAndRow[] {
-    return this.#reader.indexEntries(table, { before: null, ...range })
-      .map((entry) => this.#reader.indexed(table, entry));
+    return this.#reader.indexEntries(table, { before: null, ...range }).map((entry) => {
+      const found = this.#reader.indexed(table, entry);
+      this.#recent.set(found.path, found);
+      return found;
+    });
   }
 
   #handOut(rows: readonly PathAndRow[]): PathAndEntry[] {

@@ -9,7 +9,7 @@
 import type { DepotPath } from "../core/names.ts";
 import { bytesOf } from "../core/names.ts";
 import { u64PairKey } from "./byte_keys.ts";
-import { entryCrc32 } from "./crc32c.ts";
+import { entryCrc32, labelSumsOf } from "./crc32c.ts";
 import type { Write } from "./key_value.ts";
 import { encodeRowAndSum } from "./file_entry_codec.ts";
 import { encodeLedger, encodeMeta, type Ledger } from "./ledger.ts";
@@ -21,7 +21,8 @@ import type {
   Tombstone,
 } from "./manifest.ts";
 import { type ManifestReader, rangeOfPrefix, tombstoneKey } from "./reader.ts";
-import type { QueuePlace, Row } from "./row.ts";
+import type { RecentRows } from "./recent_rows.ts";
+import type { KnownRow, QueuePlace, Row } from "./row.ts";
 import { addRow, planIndexWrites } from "./row_index.ts";
 import { type Change, planTouch, type QueueChange } from "./transitions.ts";
 import { encodeTombstone } from "./tombstone_codec.ts";
@@ -32,16 +33,17 @@ const ALL = Number.MAX_SAFE_INTEGER;
 
 type Numbers = { -readonly [K in keyof Ledger]: number };
 
-/** A row that this group looked at: as committed, with its bytes, and as it will be. */
+/** A row that this group looked at: as committed, and as it will be. */
 interface TouchedRow {
-  readonly before: Row | null;
-  /** The checksum of its entry; null if there is none. */
-  readonly sumBefore: number | null;
+  readonly before: KnownRow | null;
   now: Row | null;
+  /** What is committed once the writes are. */
+  after: KnownRow | null;
 }
 
 export class Transaction {
   readonly #reader: ManifestReader;
+  readonly #recent: RecentRows;
   readonly #nowMs: number;
   readonly #numbers: Numbers;
   readonly #rows = new Map<DepotPath, TouchedRow>();
@@ -51,8 +53,13 @@ export class Transaction {
   #hasLedgerChanged = false;
 
   /** `nowMs` stamps the places in the queue. */
-  constructor(reader: ManifestReader, ledger: Ledger, nowMs: number) {
+  constructor(
+    { reader, recent }: { readonly reader: ManifestReader; readonly recent: RecentRows },
+    ledger: Ledger,
+    nowMs: number,
+  ) {
     this.#reader = reader;
+    this.#recent = recent;
     this.#numbers = { ...ledger };
     this.#nowMs = nowMs;
   }
@@ -64,9 +71,8 @@ export class Transaction {
   #touched(path: DepotPath): TouchedRow {
     const known = this.#rows.get(path);
     if (known !== undefined) return known;
-    const found = this.#reader.rowAndSum(path);
-    const before = found?.row ?? null;
-    const touched = { before, sumBefore: found?.sum ?? null, now: before };
+    const before = this.#recent.get(path) ?? this.#reader.knownRow(path);
+    const touched = { before, now: before?.row ?? null, after: before };
     this.#rows.set(path, touched);
     return touched;
   }
@@ -246,14 +252,14 @@ export class Transaction {
     return this.#numbers;
   }
 
+  /** Once the writes are committed. */
+  rememberRows(): void {
+    for (const [path, { after }] of this.#rows) this.#recent.set(path, after);
+  }
+
   writes(): Write[] {
     const writes = new WriteList(this.#numbers.contentSum);
-    for (const [path, { before, sumBefore, now }] of this.#rows) {
-      if (before === now) continue;
-      const encoded = now === null ? null : encodeRowAndSum(path, now);
-      writes.replace("files_by_path", path, { before: sumBefore, now: encoded });
-      planIndexWrites(path, { before, now }, writes);
-    }
+    for (const [path, touched] of this.#rows) planRowWrites(path, touched, writes);
     for (const [key, tombstone] of this.#tombstones) {
       this.#planTombstone(key, tombstone, writes);
     }
@@ -283,6 +289,22 @@ export class Transaction {
     if (oldKey !== null) writes.remove("tombstones_by_time", oldKey, path);
     if (newKey !== null) writes.put("tombstones_by_time", newKey, path);
   }
+}
+
+function planRowWrites(path: DepotPath, touched: TouchedRow, writes: WriteList): void {
+  const { before, now } = touched;
+  const rowBefore = before?.row ?? null;
+  if (rowBefore === now) return;
+  if (now === null) {
+    touched.after = null;
+    writes.replace("files_by_path", path, { before: before!.sum, now: null });
+  } else {
+    const label = before?.label ?? labelSumsOf(path);
+    const encoded = encodeRowAndSum(path, now, label);
+    touched.after = { row: now, sum: encoded.sum, label };
+    writes.replace("files_by_path", path, { before: before?.sum ?? null, now: encoded });
+  }
+  planIndexWrites(path, { before: rowBefore, now }, writes);
 }
 
 /** The entry of `tombstones_by_time`. */

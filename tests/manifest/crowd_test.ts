@@ -99,6 +99,11 @@ async function outcomeOf(asking: Promise<unknown>): Promise<unknown> {
   }
 }
 
+function list(manifest: Manifest, index: number): void {
+  if (index % 2 === 0) manifest.dirtyDue(nowMax, 3);
+  else manifest.leastRecentlyUsed(3);
+}
+
 /** Callers who each ask again when they have an answer; answers in the order of asking. */
 async function answersOf(manifest: Manifest, all: readonly Asked[]): Promise<Answer[]> {
   const answers: Answer[] = [];
@@ -107,7 +112,11 @@ async function answersOf(manifest: Manifest, all: readonly Asked[]): Promise<Ans
     while (next < all.length) {
       const index = next++;
       const asked = all[index]!;
-      const outcome = await outcomeOf(ask(manifest, asked, index));
+      const asking = outcomeOf(ask(manifest, asked, index));
+      // What is listed while a commit is under way is as it was before it, or after it.
+      if (index % 5 === 0) list(manifest, index);
+      const outcome = await asking;
+      if (index % 7 === 0) list(manifest, index);
       answers[index] = { asked, index, outcome };
     }
   }));
