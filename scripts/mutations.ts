@@ -75,6 +75,18 @@ const MUTATIONS: readonly Mutation[] = [
     test: [ENGINE, "eviction refuses when the store lost the object"],
   },
   {
+    breaks: "3: a rename does not wait until the row knows the marker",
+    file: "src/engine/rename.ts",
+    edits: [["    await evictions.settled(from);\n", ""]],
+    test: ["src/engine/rename_test.ts", "renamed on in the moment of its eviction"],
+  },
+  {
+    breaks: "4: a marker that was put back is not known after a death",
+    file: "src/manifest/transitions.ts",
+    edits: [["{ ...current.local, ino: NO_INODE }", "current.local"]],
+    test: ["src/daemon/failed_deletes_test.ts", "that a daemon before put back"],
+  },
+  {
     breaks: "3: a file goes however young it is",
     file: "src/engine/evict_plan.ts",
     edits: [[
@@ -96,7 +108,7 @@ const MUTATIONS: readonly Mutation[] = [
     breaks: "4: a file that is just gone counts as deleted",
     file: "src/manifest/transitions.ts",
     edits: [[
-      'if (current.state === "clean") return unqueued({ ...current, resident: false });',
+      'if (current.state === "clean") return unqueued({ ...current, resident: false, local });',
       'if (current.state === "clean") return NOTHING;',
     ]],
     test: [ENGINE, "only a DELETE makes a tombstone"],

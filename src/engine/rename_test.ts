@@ -279,15 +279,15 @@ for (const isTold of [true, false]) {
   });
 }
 
-Deno.test("a file that is renamed in the moment of its eviction keeps its row, though another is made under the name", async () => {
+Deno.test("a file that is renamed on in the moment of its eviction keeps its row, though others are made under the names", async () => {
   await using fixture = await openEngineFixture();
   const { root, posix, manifest } = fixture;
-  const [a, b] = [fixture.path("a,v"), fixture.path("b,v")];
+  const [a, b, c] = [fixture.path("a,v"), fixture.path("b,v"), fixture.path("c,v")];
   await stored(fixture, "a,v", "history");
   await stored(fixture, "b,v", "of b");
   await fixture.write("b,v", "newer");
   await observe(fixture.context, b, REPORTED);
-  const events: Promise<void>[] = [];
+  const events: Promise<unknown>[] = [];
   const eventsUntilNow = async (): Promise<boolean> => {
     await Promise.all(events);
     return true;
@@ -299,18 +299,25 @@ Deno.test("a file that is renamed in the moment of its eviction keeps its row, t
     const result = await putMarker(eviction);
     const { ino } = posix.lstat(`${root}/a,v`)!;
     await Deno.rename(`${root}/a,v`, `${root}/b,v`);
-    await fixture.write("a,v", "new");
+    await Deno.rename(`${root}/b,v`, `${root}/c,v`);
+    for (const name of ["a,v", "b,v"]) await fixture.write(name, `new ${name}`);
     // Told while the row still has the file.
     const rest = { isDirectory: false, ino, writerUid: 0 };
-    events.push(engine.renamed({ from: a, to: b, ...rest }));
+    events.push(
+      engine.renamed({ from: a, to: b, ...rest })
+        .then(() => engine.renamed({ from: b, to: c, ...rest }))
+        .then(() => engine.wrote(b, 0)),
+    );
     return result;
   };
   strictEqual(await evict(context, a), "evicted");
-  strictEqual((await fixture.restorer.restore(b)).wasEvicted, true);
-  strictEqual(await fixture.read("b,v"), "history");
-  strictEqual(await fixture.read("a,v"), "new");
-  strictEqual(manifest.get(a)?.state, "dirty");
-  strictEqual(manifest.get(a)?.stored, null);
+  strictEqual((await fixture.restorer.restore(c)).wasEvicted, true);
+  strictEqual(await fixture.read("c,v"), "history");
+  for (const path of [a, b]) {
+    strictEqual(await fixture.read(path), `new ${path}`);
+    strictEqual(manifest.get(path)?.state, "dirty");
+    strictEqual(manifest.get(path)?.stored, null);
+  }
 });
 
 Deno.test("the row of a file that is evicted while its directory is renamed knows its marker", async () => {
