@@ -107,6 +107,10 @@ async function bringSmall(
   const fetched = await fetchContent(context, wanted, content, onProgress);
   content.close();
   crashPoint("restore/fetched");
+  if (!isStillWanted(context, wanted)) {
+    memory.give(content.bytes);
+    return await lost(context, path);
+  }
   const attributes = attributesNow(context, wanted);
   const first = temporaryName(context);
   const brought = await posix.bring({
@@ -151,6 +155,7 @@ async function bringLarge(
     const { fetched } = filled;
     fd = filled.fd;
     crashPoint("restore/fetched");
+    if (!isStillWanted(context, wanted)) return await lost(context, path);
     attributes = attributesNow(context, wanted);
     wasShown = true;
     const published = await posix.publish({
@@ -291,6 +296,14 @@ function attributesNow(
   { path, entry, look }: Wanted,
 ): Attributes {
   return attributesOf(entry, look.kind === "marker" ? lookAt(context, path) : look);
+}
+
+/**
+ * Whether the name is still that of the row that was brought. If it was deleted while its bytes were
+ * on their way, its marker's inode may be that of another file's marker by now, under this name.
+ */
+function isStillWanted({ manifest }: EngineContext, { path, entry }: Wanted): boolean {
+  return manifest.get(path)?.generation === entry.generation;
 }
 
 /** Where the file is to go, and what is expected there. */
