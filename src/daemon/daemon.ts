@@ -18,7 +18,6 @@ import { watchConfig } from "../config/watch_config.ts";
 import { Engine } from "../engine/engine.ts";
 import { Departures } from "../engine/departures.ts";
 import type { EngineContext, FailureLedger } from "../engine/engine_context.ts";
-import type { LookReason } from "../engine/observe_plan.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import { openGate } from "../gate/gate.ts";
 import { developmentLicense, type LicensePolicy } from "../license/policy.ts";
@@ -31,7 +30,7 @@ import type { ControlAnswer } from "../wire/control.ts";
 import { ControlServer } from "./control.ts";
 import { DepotWatch } from "./depot_watch.ts";
 import { guardErrors } from "./error_guard.ts";
-import { FAILED_DELETES_SETTLE_MS, FailedDeletes } from "./failed_deletes.ts";
+import { FailedDeletes } from "./failed_deletes.ts";
 import {
   FAILED_OPS,
   type Foundation,
@@ -39,7 +38,6 @@ import {
   newId,
   openFailureLedger,
   openFoundation,
-  readBootId,
   readLedger,
   settleDepot,
 } from "./foundation.ts";
@@ -49,11 +47,9 @@ import { logStats, reportMetrics } from "./reporters.ts";
 import { engineSettingsOf, shimUidsOf } from "./settings.ts";
 import { EXIT, type ExitStatus, StartError } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
-import { type ScanState, statusOf } from "./status.ts";
+import { StartupScan } from "./startup_scan.ts";
+import { statusOf } from "./status.ts";
 import { openStores, type Stores } from "./stores.ts";
-
-/** A shim that opened its log of failed deletes has long written to it after this. */
-const SCAN_LOOK_MS = 100;
 
 export interface DaemonOptions {
   readonly configPath: string;
@@ -100,9 +96,8 @@ class Daemon {
   #watch: DepotWatch | null = null;
   #gate: GateService | null = null;
   #failedDeletes: FailedDeletes | null = null;
-  #scan: ScanState = "unscanned";
+  #scan: StartupScan | null = null;
   #credentialEnds: Stores["credentialEnds"] = { primary: null, secondary: null };
-  #waitingForScan = 0;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -167,7 +162,9 @@ class Daemon {
     log.info(this.#license.banner());
     log.info("ready", { version: options.version, depot: this.#config.depotPath });
     if (!this.#config.readOnly) {
-      run(this.#catchUpWithDepot(engine).then(() => this.#failedDeletes!.run()));
+      const deletes = this.#failedDeletes;
+      this.#scan = this.#startupScan(engine, deletes);
+      run(this.#scan.run().then(() => deletes.run()));
     }
     await Promise.all(running);
     log.info("stopped");
@@ -318,6 +315,21 @@ class Daemon {
     });
   }
 
+  #startupScan(engine: Engine, deletes: FailedDeletes): StartupScan {
+    const { manifest, log } = this.#parts;
+    return new StartupScan({
+      engine,
+      deletes,
+      manifest,
+      config: () => this.#config,
+      requestRescan: () => this.#watch?.requestRescan("lost"),
+      clock: SYSTEM_CLOCK,
+      log,
+      metrics: this.#metrics,
+      signal: this.#stop.signal,
+    });
+  }
+
   #controlServer(engine: Engine): ControlServer {
     const { manifest, log } = this.#parts;
     return new ControlServer({
@@ -333,16 +345,8 @@ class Daemon {
     });
   }
 
-  /** Somebody waits for the scan: then it is not slow. */
   async #seeAllWrites(signal: AbortSignal): Promise<boolean> {
-    this.#waitingForScan += 1;
-    try {
-      while (this.#scan === "scanning" || this.#scan === "catching-up") {
-        await SYSTEM_CLOCK.sleep(SCAN_LOOK_MS, signal);
-      }
-    } finally {
-      this.#waitingForScan -= 1;
-    }
+    await this.#scan?.ended(signal);
     return await this.#watch?.catchUp(signal) ?? true;
   }
 
@@ -359,7 +363,7 @@ class Daemon {
       clock: SYSTEM_CLOCK,
       startedMs: this.#startedMs,
       freeBytes,
-      scan: this.#scan,
+      scan: this.#scan?.state ?? "unscanned",
       watcherRestarts: this.#watch?.restarts ?? 0,
       gateRestarts: this.#gate?.restarts ?? 0,
     });
@@ -402,54 +406,6 @@ class Daemon {
     } finally {
       Deno.removeSignalListener("SIGHUP", check);
     }
-  }
-
-  /** Deletes first: the scan puts back the marker of whatever is only missing. */
-  async #catchUpWithDepot(engine: Engine): Promise<void> {
-    const { log } = this.#parts;
-    const deletes = this.#failedDeletes!;
-    await deletes.drain();
-    const isSlow = this.#config.skipStartupScan;
-    this.#scan = isSlow ? "catching-up" : "scanning";
-    if (!isSlow) await this.#startupScan(engine);
-    await SYSTEM_CLOCK.sleep(FAILED_DELETES_SETTLE_MS, this.#stop.signal);
-    const { recorded, applied } = await deletes.finish();
-    if (recorded > 0) {
-      log.warn("took over deletes that the shim could not report", { recorded, applied });
-    }
-    if (isSlow) await this.#startupScan(engine);
-  }
-
-  #scanPace(): number | null {
-    const isSlow = this.#scan === "catching-up" && this.#waitingForScan === 0;
-    return isSlow ? this.#config.backgroundScanFilesPerSec : null;
-  }
-
-  async #startupScan(engine: Engine): Promise<void> {
-    const { manifest, log } = this.#parts;
-    const bootId = await readBootId();
-    // Files may differ from their rows because p4d wrote while no daemon ran, or because a
-    // power cut damaged them. Only without a reboot in between is it surely the first.
-    const reason: LookReason = {
-      source: "scan",
-      trustsDifference: manifest.meta("boot_id") === bootId,
-    };
-    const startedMs = SYSTEM_CLOCK.monotonicMs();
-    this.#metrics.count("p4cache_rescans_total", { reason: "startup" });
-    const report = await engine.scan(reason, () => this.#scanPace());
-    this.#scan = report.stopped === null ? "scanned" : "stopped";
-    if (report.failing > 0) this.#watch?.requestRescan("lost");
-    if (report.stopped !== null) return log.error(`the scan stopped: ${report.stopped}`);
-    this.#metrics.count("p4cache_unmanaged_long_paths_total", {}, report.unmanageable);
-    crashPoint("scan/finished");
-    await manifest.setMeta("boot_id", bootId);
-    await manifest.setMeta("scan_finished_ms", String(SYSTEM_CLOCK.nowMs()));
-    crashPoint("scan/recorded");
-    log.info("scanned the depot", {
-      files: report.filesSeen,
-      ms: Math.round(SYSTEM_CLOCK.monotonicMs() - startedMs),
-      ...report.actions,
-    });
   }
 
   async #writePidFile(): Promise<void> {

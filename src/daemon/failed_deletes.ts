@@ -23,6 +23,7 @@ import type { EngineContext } from "../engine/engine_context.ts";
 import { deleteFile, deleteRow } from "../engine/delete.ts";
 import { type FileEntry, ManifestError } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
+import { type FailedDelete, isOlder, parseFailedDelete } from "./failed_delete_record.ts";
 
 const LOG_NAME = "shim-failed-deletes.log";
 const DRAINING = `${LOG_NAME}.draining-`;
@@ -40,14 +41,6 @@ const CHUNK_BYTES = 65_536;
 
 /** Taken over at a time: they share their waits, and one change of the manifest. */
 const LINES_AT_ONCE = 64;
-
-export interface FailedDelete {
-  readonly tsMs: number;
-  readonly path: string;
-  readonly pid: number;
-  readonly uid: number;
-  readonly why: string;
-}
 
 interface Line {
   readonly line: string;
@@ -370,41 +363,6 @@ export class FailedDeletes {
 /** Of the disk or the manifest: what was to be done is done at the next look. */
 function isRefusal(error: unknown): error is ManifestError | PosixError {
   return error instanceof ManifestError || error instanceof PosixError;
-}
-
-/**
- * Whether the row's file is what the record says was deleted, and no newer one: by its ctime,
- * which its making set. One that was changed and deleted in the same millisecond is. A row without one counts in whole seconds: in the same second it may be
- * the newer one, and stays.
- */
-export function isOlder(
-  { settledAtS, local }: {
-    readonly settledAtS: number;
-    readonly local: Pick<FileEntry["local"], "ctimeNs">;
-  },
-  tsMs: number,
-): boolean {
-  return local.ctimeNs > 0n
-    ? local.ctimeNs / 1_000_000n <= BigInt(tsMs)
-    : (settledAtS + 1) * 1000 <= tsMs;
-}
-
-/** One line of the shim; null for anything else. */
-export function parseFailedDelete(line: string): FailedDelete | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    return null;
-  }
-  if (typeof value !== "object" || value === null) return null;
-  const { ts, path, pid, uid, why } = value as Record<string, unknown>;
-  if (typeof ts !== "number" || !Number.isSafeInteger(ts) || ts < 0 || ts > 8.64e15) {
-    return null;
-  }
-  if (typeof path !== "string" || typeof why !== "string") return null;
-  if (typeof pid !== "number" || typeof uid !== "number") return null;
-  return { tsMs: ts, path, pid, uid, why: why.slice(0, 100) };
 }
 
 function concatenated(a: Uint8Array, b: Uint8Array): Uint8Array {

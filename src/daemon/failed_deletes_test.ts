@@ -12,7 +12,8 @@ import type { Rename } from "../engine/rename.ts";
 import { upload } from "../engine/upload.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
-import { FailedDeletes, isOlder, parseFailedDelete } from "./failed_deletes.ts";
+import { isOlder, parseFailedDelete } from "./failed_delete_record.ts";
+import { FailedDeletes } from "./failed_deletes.ts";
 
 /** Nothing is done by itself when the test is over, and its files are gone. */
 const WITHOUT_TIMERS: Clock = {
