@@ -10,15 +10,15 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "directories.h"
 
 /* Half of what is remembered: a larger depot is learnt as far as that. */
 #define LEARNT_MAX 32768
-/* Of names and directories, in one step. */
-#define COST_OF_STEP 1000
-#define COST_OF_DIRECTORY 10
+/* After each the events have their turn. One directory of a slow disk may take longer. */
+#define STEP_NS 1000000
 
 /* A directory that is still to be read. */
 struct pending {
@@ -80,7 +80,7 @@ static int open_below(const struct root *root, const char *path) {
     return (int)syscall(SYS_openat2, root->fd, *path == '\0' ? "." : path, &how, sizeof how);
 }
 
-/* One that is gone, or elsewhere, is told by its events. */
+/* One that is gone, elsewhere, or another user's (O_NOATIME), is learnt from its events. */
 static void open_next(const struct roots *roots) {
     survey.current = survey.stack;
     survey.stack = survey.stack->below;
@@ -142,8 +142,15 @@ static void drop_rest(void) {
     }
 }
 
+static int64_t monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 bool survey_step(const struct roots *roots) {
-    for (int cost = 0; cost < COST_OF_STEP; cost++) {
+    const int64_t end_ns = monotonic_ns() + STEP_NS;
+    while (monotonic_ns() < end_ns) {
         if (survey.dir == NULL) {
             if (survey.learnt >= LEARNT_MAX) {
                 drop_rest();
@@ -152,7 +159,6 @@ bool survey_step(const struct roots *roots) {
                 return false;
             }
             open_next(roots);
-            cost += COST_OF_DIRECTORY;
         }
         const struct dirent *entry = survey.dir == NULL ? NULL : readdir(survey.dir);
         if (entry == NULL) {
