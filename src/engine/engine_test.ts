@@ -623,6 +623,7 @@ Deno.test("a scan stops when many files that have no other copy are missing", as
   await Deno.rename(`${fixture.root}/d`, `${fixture.root}/elsewhere`);
   const report = await scanDepot(fixture.context, SAME_BOOT);
   match(report.stopped ?? "", /not mounted/);
+  strictEqual(fixture.manifest.counters().dirtyFiles, 102);
 });
 
 Deno.test("recovery keeps a file that an interrupted exchange took out of the depot", async () => {

@@ -207,19 +207,19 @@ class ScanPass implements ScanReport {
       const batch = manifest.paths(after, ROW_BATCH);
       if (batch.length === 0) return;
       after = batch.at(-1)!;
-      for (const path of batch) {
-        if (this.#seen.has(path) || !this.#isMissing(path)) continue;
-        const entry = manifest.get(path);
-        if (entry === null) continue;
-        if (entry.state !== "clean" && ++missingDirty > MISSING_DIRTY_MAX) {
-          this.stopped =
-            `more than ${MISSING_DIRTY_MAX} files that were not uploaded yet ` +
-            `are missing: is a volume of the depot not mounted? Nothing more was changed`;
-          return;
-        }
-        await this.#look(path);
-        if (this.#isBlind) return;
+      const missing = batch.filter((path) =>
+        !this.#seen.has(path) && this.#isMissing(path)
+      );
+      const isDirty = (path: DepotPath): boolean =>
+        (manifest.get(path)?.state ?? "clean") !== "clean";
+      missingDirty += missing.filter(isDirty).length;
+      if (missingDirty > MISSING_DIRTY_MAX) {
+        this.stopped =
+          `more than ${MISSING_DIRTY_MAX} files that were not uploaded yet ` +
+          `are missing: is a volume of the depot not mounted? Nothing more was changed`;
+        return;
       }
+      await Promise.all(missing.map((path) => this.#look(path)));
       await this.#rest(batch.length);
     }
   }
