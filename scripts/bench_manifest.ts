@@ -9,6 +9,7 @@
 
 import { parseArgs } from "node:util";
 import { type DepotPath, objectKeyOf, parseDepotPath } from "../src/core/names.ts";
+import { nextTurn } from "../src/core/turns.ts";
 import { openManifest } from "../src/manifest/lmdb_manifest.ts";
 import { openMemManifest } from "../src/manifest/mem_manifest.ts";
 import { nativeFile } from "../src/posix/native_files.ts";
@@ -182,7 +183,9 @@ async function popRate(manifest: Manifest, count: number): Promise<number> {
       ),
     );
     popped += batch.length;
-    await Promise.resolve();
+    // The group is composed in the next turn, and its writing begins in the one after.
+    await nextTurn();
+    await nextTurn();
     batch = manifest.leastRecentlyUsed(500, batch.at(-1)!);
     await evicted;
   }
@@ -317,6 +320,11 @@ say(`${ROWS} rows, ${CALLERS} callers, one submit: ${JSON.stringify(large)}`);
 const apart = Array.from({ length: SMALL }, (_, i) => Math.floor(i * ROWS / SMALL));
 const scattered = await markRates(manifest, { indexes: apart, callers: CALLERS });
 say(`the same, each row in another directory: ${JSON.stringify(scattered)}`);
+const firstUnchanged = ROWS >> 2;
+const unchanged = await rateOf(CALLERS, (i) => {
+  return manifest.apply(pathAt(firstUnchanged + i), "any", written(1_800_000_000));
+}, ROWS >> 2);
+say(`mark_dirty of rows that were not changed before: ${unchanged.toFixed(0)}/s`);
 const hold = await longestHoldMs(() =>
   rateOf(
     1_000,
@@ -345,6 +353,7 @@ const result = {
   markClean64Large: large.markClean,
   markDirty64Scattered: scattered.markDirty,
   markClean64Scattered: scattered.markClean,
+  markDirty64Unchanged: unchanged,
   flatLargeOverSmall: flat,
   fillPerSecond: fillRate,
   popLru: pop,
