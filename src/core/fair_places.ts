@@ -4,7 +4,9 @@
  * was served longest ago, so that somebody who asks now and then never waits behind somebody
  * who asks for everything. One user never has all places, and while others ask too, even if
  * only now and then, a quarter of them: work that is under way cannot be taken back, and what
- * there is of it is what a newcomer shares the disk and the network with.
+ * there is of it is what a newcomer shares the processors, the disk and the network with. For
+ * the same reason he who asks for much begins nothing beside what has just begun for somebody
+ * who asks for little, unless he has as few places.
  *
  * A process is a hint for fairness and nothing else: whoever wants more places than his due
  * can fork.
@@ -13,6 +15,7 @@
  */
 
 import { assert } from "./assert.ts";
+import type { Clock } from "./clock.ts";
 
 /** Who asks, by the kernel's word. */
 export interface Client {
@@ -33,10 +36,18 @@ interface ProcessTurn extends Turn {
 interface UserTurn extends Turn {
   readonly processes: Map<number, ProcessTurn>;
   waitingCount: number;
+  /** When his last work began. */
+  begunMs: number;
 }
 
 /** A user counts as one who asks while so many places were given since his last. */
 const ACTIVE_PLACES = 4_096;
+
+/**
+ * Work is new for so long: a small file from a store nearby is back by then. What takes longer
+ * waits for the network, and nobody is to wait for that with it.
+ */
+const NEW_MS = 10;
 
 /** Processes of a user that are remembered while they wait for nothing. */
 const IDLE_REMEMBERED = 1_024;
@@ -44,13 +55,16 @@ const IDLE_REMEMBERED = 1_024;
 export class FairPlaces {
   readonly #aloneMax: number;
   readonly #sharedMax: number;
+  readonly #clock: Clock;
   readonly #users = new Map<number, UserTurn>();
   #freeCount: number;
   #waitingCount = 0;
   #served = 0;
+  #isWaking = false;
 
-  constructor(count: number) {
+  constructor(count: number, clock: Clock) {
     assert(Number.isInteger(count) && count > 0, "a bound must be positive");
+    this.#clock = clock;
     this.#freeCount = count;
     this.#aloneMax = count - Math.floor(count / 4);
     this.#sharedMax = Math.max(1, Math.floor(count / 4));
@@ -76,19 +90,33 @@ export class FairPlaces {
   }
 
   #maxOf(user: UserTurn): number {
+    let max = this.#aloneMax;
     for (const other of this.#users.values()) {
       if (other === user) continue;
       const isActive = other.runningCount + other.waitingCount > 0 ||
         (other.servedAt > 0 && this.#served - other.servedAt < ACTIVE_PLACES);
-      if (isActive) return this.#sharedMax;
+      if (isActive) max = Math.min(max, this.#sharedMax);
+      if (this.#hasNew(other)) max = Math.min(max, other.runningCount);
     }
-    return this.#aloneMax;
+    return max;
+  }
+
+  /** Work that has just begun, of somebody who has all places that he asked for. */
+  #hasNew({ runningCount, waitingCount, begunMs }: UserTurn): boolean {
+    return runningCount > 0 && waitingCount === 0 &&
+      this.#clock.monotonicMs() - begunMs < NEW_MS;
   }
 
   #userOf(uid: number): UserTurn {
     const known = this.#users.get(uid);
     if (known !== undefined) return known;
-    const user = { runningCount: 0, servedAt: 0, waitingCount: 0, processes: new Map() };
+    const user: UserTurn = {
+      runningCount: 0,
+      servedAt: 0,
+      waitingCount: 0,
+      begunMs: 0,
+      processes: new Map(),
+    };
     this.#users.set(uid, user);
     return user;
   }
@@ -109,17 +137,29 @@ export class FairPlaces {
         this.#users.values(),
         (it) => it.waitingCount > 0 && it.runningCount < this.#maxOf(it),
       );
-      if (user === null) return;
+      if (user === null) return this.#giveLater();
       const process = nextOf(user.processes.values(), (it) => it.waiting.length > 0)!;
       this.#freeCount -= 1;
       this.#waitingCount -= 1;
       user.waitingCount -= 1;
+      user.begunMs = this.#clock.monotonicMs();
       for (const turn of [user, process]) {
         turn.runningCount += 1;
         turn.servedAt = ++this.#served;
       }
       process.waiting.shift()!();
     }
+  }
+
+  /** What is new ceases to be so without anybody's asking or ending. */
+  #giveLater(): void {
+    if (this.#isWaking || this.#waitingCount === 0) return;
+    if (!this.#users.values().some((it) => this.#hasNew(it))) return;
+    this.#isWaking = true;
+    void this.#clock.sleep(NEW_MS).then(() => {
+      this.#isWaking = false;
+      this.#give();
+    });
   }
 }
 

@@ -18,6 +18,9 @@ import type { Metrics } from "../obs/metrics.ts";
 /** A WAIT line at least this often: it extends the shim's deadline. */
 const WAIT_MS = 2_000;
 
+/** A reason of our own: the default one is an error, with a stack, for each request. */
+const ANSWERED = Symbol("answered");
+
 /** Reply codes of the protocol that the daemon itself gives. */
 type ReplyCode = "NOTFOUND" | "DENIED" | "CORRUPT" | "UNAVAILABLE" | "FULL" | "QUOTA";
 
@@ -107,7 +110,7 @@ async function fetch(
     });
     return `OK ${sizeBytes}`;
   } finally {
-    ended.abort();
+    ended.abort(ANSWERED);
     await waiting;
   }
 }

@@ -72,8 +72,9 @@ export class Restorer {
     shares: Omit<Shares, "places">,
     onRestored: () => void,
   ) {
-    const { restoreThreads } = shares.context.settings();
-    this.#shares = { ...shares, places: new FairPlaces(restoreThreads) };
+    const { clock, settings } = shares.context;
+    const places = new FairPlaces(settings().restoreThreads, clock);
+    this.#shares = { ...shares, places };
     this.#onRestored = onRestored;
   }
 

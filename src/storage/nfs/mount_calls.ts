@@ -12,6 +12,9 @@
 
 import type { Clock } from "../../core/clock.ts";
 
+/** A reason of our own: the default one is an error, with a stack, for each call. */
+const OVER = Symbol("over");
+
 /** A call that did not come back in time, or that found no place. */
 export class StallError extends Error {
   override readonly name = "StallError";
@@ -62,7 +65,7 @@ export class MountCalls {
       else await this.#place(stalled);
       return await this.#call(call, stalled, onLate);
     } finally {
-      wait.abort();
+      wait.abort(OVER);
     }
   }
 
