@@ -125,7 +125,7 @@ async function heldPageFaults(
   file: PageFile,
   signal: AbortSignal | undefined,
 ): Promise<string[] | null> {
-  const store = new LmdbKeyValue(directory, { readOnly: true, create: false });
+  const store = await LmdbKeyValue.open(directory, { readOnly: true, create: false });
   try {
     const before = readMetas(file);
     const snapshot = store.snapshot();
@@ -148,7 +148,7 @@ async function* faultsOfTables(
 ): AsyncGenerator<Fault> {
   let store: LmdbKeyValue;
   try {
-    store = new LmdbKeyValue(directory, { readOnly: true, create: false });
+    store = await LmdbKeyValue.open(directory, { readOnly: true, create: false });
   } catch (error) {
     yield faultOf(error);
     return;

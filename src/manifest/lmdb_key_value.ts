@@ -7,6 +7,7 @@
  * - A put that `lmdb` refuses, followed by close(), ends the process with an uncaught
  *   error; so what it would refuse (a key too long) is asserted before, and close() comes
  *   after the last commit has ended.
+ * - Opening it beside a process that commits undoes commits: data_file_lock.ts keeps both apart.
  *
  * @module
  */
@@ -21,6 +22,7 @@ import {
 } from "lmdb";
 import { assert } from "../core/assert.ts";
 import { textWithin } from "../core/names.ts";
+import { DataFileLock } from "./data_file_lock.ts";
 import {
   type KeyAndValue,
   type KeyRange,
@@ -62,9 +64,15 @@ export class LmdbKeyValue implements KeyValueStore {
   readonly #directory: string;
   readonly #root: RootDatabase<Uint8Array, string>;
   readonly #tables: Map<TableName, Table>;
+  readonly #lock: DataFileLock;
 
   /** @throws {ManifestError} */
-  constructor(directory: string, { readOnly, create }: LmdbOptions) {
+  static open(directory: string, options: LmdbOptions): Promise<LmdbKeyValue> {
+    const path = `${directory}/${DATA_FILE}`;
+    return DataFileLock.whileOpening(path, () => new LmdbKeyValue(directory, options));
+  }
+
+  private constructor(directory: string, { readOnly, create }: LmdbOptions) {
     this.#directory = directory;
     this.#root = openRoot(directory, readOnly);
     this.#tables = new Map();
@@ -75,6 +83,12 @@ export class LmdbKeyValue implements KeyValueStore {
         throw damaged(`${directory}/${DATA_FILE}: its table ${name} is missing; it`);
       }
       this.#tables.set(name, table);
+    }
+    try {
+      this.#lock = DataFileLock.of(`${directory}/${DATA_FILE}`);
+    } catch (error) {
+      void this.#root.close();
+      throw error;
     }
   }
 
@@ -112,16 +126,20 @@ export class LmdbKeyValue implements KeyValueStore {
       assert(key.length > 0 && key.length <= KEY_BYTES_MAX, "The key has a wrong length");
     }
     try {
-      await this.#root.batch(() => {
-        for (const { table, key, value } of writes) {
-          if (value === null) void this.#tables.get(table)!.remove(key);
-          else void this.#tables.get(table)!.put(key, value);
-        }
-      });
+      await this.#lock.whileCommitting(() => this.#write(writes));
     } catch (error) {
       throw writeFault(await commitErrorOf(error), this.#directory);
     }
     this.#root.resetReadTxn();
+  }
+
+  async #write(writes: readonly Write[]): Promise<void> {
+    await this.#root.batch(() => {
+      for (const { table, key, value } of writes) {
+        if (value === null) void this.#tables.get(table)!.remove(key);
+        else void this.#tables.get(table)!.put(key, value);
+      }
+    });
   }
 
   /** A consistent copy as the data file in the directory `directory`. */
@@ -135,6 +153,7 @@ export class LmdbKeyValue implements KeyValueStore {
 
   async close(): Promise<void> {
     await this.#root.close();
+    this.#lock.close();
   }
 }
 

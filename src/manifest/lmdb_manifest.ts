@@ -54,7 +54,7 @@ export async function openManifest(
   // A reader beside a daemon that writes would see pages change under its eyes.
   const schemaVersion = readOnly ? null : checkPages(directory, native ?? null);
   const isOlder = schemaVersion === 1;
-  const store = new LmdbKeyValue(directory, { readOnly, create: isOlder });
+  const store = await LmdbKeyValue.open(directory, { readOnly, create: isOlder });
   try {
     if (isOlder) await migrateFromSchema1(store);
     checkSchema(store, directory);
@@ -161,7 +161,7 @@ async function makeManifest(directory: string): Promise<void> {
   const beside = `${directory}.new`;
   await removeIfThere(beside);
   await Deno.mkdir(beside, { recursive: true, mode: 0o700 });
-  const store = new LmdbKeyValue(beside, { readOnly: false, create: true });
+  const store = await LmdbKeyValue.open(beside, { readOnly: false, create: true });
   try {
     await store.commit(firstWrites());
   } finally {

@@ -120,7 +120,7 @@ Deno.test("a manifest of a newer schema is refused by its number", () =>
   inDirectory(async (root) => {
     const directory = `${root}/manifest`;
     await (await openManifest({ directory })).close();
-    const store = new LmdbKeyValue(directory, { readOnly: false, create: false });
+    const store = await LmdbKeyValue.open(directory, { readOnly: false, create: false });
     await store.commit([metaWrite("schema_version", "3")]);
     await store.close();
     await rejects(openManifest({ directory }), {

@@ -53,7 +53,7 @@ function oldBytes(index: number): Uint8Array {
 
 async function makeOldManifest(directory: string): Promise<void> {
   await (await openManifest({ directory })).close();
-  const store = new LmdbKeyValue(directory, { readOnly: false, create: false });
+  const store = await LmdbKeyValue.open(directory, { readOnly: false, create: false });
   const rows: Write[] = Array.from({ length: COUNT }, (_, index) => ({
     table: "files_by_path",
     key: pathAt(index),
@@ -105,7 +105,7 @@ Deno.test("a manifest of schema 1, with rows of every older version, is brought 
 Deno.test("a migration that stops after any step goes on where it was", () =>
   inDirectory(async (directory) => {
     for (let commits = 1; commits <= 2; commits++) {
-      const store = new LmdbKeyValue(directory, { readOnly: false, create: true });
+      const store = await LmdbKeyValue.open(directory, { readOnly: false, create: true });
       let left = commits;
       const failing: KeyValueStore = {
         get: (table, key) => store.get(table, key),

@@ -9,7 +9,7 @@
 import { LmdbKeyValue } from "../../src/manifest/lmdb_key_value.ts";
 
 if (import.meta.main) {
-  const store = new LmdbKeyValue(Deno.args[0]!, { readOnly: true, create: false });
+  const store = await LmdbKeyValue.open(Deno.args[0]!, { readOnly: true, create: false });
   const snapshot = store.snapshot();
   snapshot.get("meta", "counters");
   Deno.stdout.writeSync(new TextEncoder().encode("held\n"));
