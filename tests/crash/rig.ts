@@ -6,6 +6,7 @@
  * @module
  */
 
+import { deepStrictEqual } from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { bytePathOf, parseDepotPath } from "../../src/core/names.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
@@ -296,6 +297,21 @@ export class Rig implements AsyncDisposable {
       await sleep(200);
     }
     await this.drained();
+    await this.#checkCounters();
+  }
+
+  /** What the manifest counts as it goes is what a recount gives. */
+  async #checkCounters(): Promise<void> {
+    const manifest = await openManifest({
+      directory: `${this.depot}/.p4cache/manifest`,
+      readOnly: true,
+    });
+    try {
+      const { kept, counted } = await manifest.recount();
+      deepStrictEqual(kept, counted);
+    } finally {
+      await manifest.close();
+    }
   }
 
   /** A name whose row is not what the disk has, or an empty text. */
