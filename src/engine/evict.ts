@@ -13,6 +13,7 @@ import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
 import { lookUpBorrowed, storeOfBorrowed } from "./borrowed.ts";
 import { isEvictable } from "../manifest/transitions.ts";
 import {
+  absolute,
   asideName,
   type EngineContext,
   evictingDirectory,
@@ -175,13 +176,14 @@ interface Eviction {
 }
 
 async function exchangeAndRecord(
-  { posix, manifest, metrics, root }: EngineContext,
+  context: EngineContext,
   path: DepotPath,
   { generation, local }: FileEntry,
   aside: BytePath,
 ): Promise<Eviction> {
+  const { posix, manifest, metrics } = context;
   const { sizeBytes, mtimeNs, ctimeNs, mode, uid, gid, ino } = local;
-  const target = `${root}/${path}`;
+  const target = absolute(context, path);
   const result = await posix.putMarker({
     target,
     aside,

@@ -67,9 +67,15 @@ export class LmdbKeyValue implements KeyValueStore {
   readonly #lock: DataFileLock;
 
   /** @throws {ManifestError} */
-  static open(directory: string, options: LmdbOptions): Promise<LmdbKeyValue> {
-    const path = `${directory}/${DATA_FILE}`;
-    return DataFileLock.whileOpening(path, () => new LmdbKeyValue(directory, options));
+  static async open(directory: string, options: LmdbOptions): Promise<LmdbKeyValue> {
+    const open = (): LmdbKeyValue => new LmdbKeyValue(directory, options);
+    try {
+      return await DataFileLock.whileOpening(`${directory}/${DATA_FILE}`, open);
+    } catch (error) {
+      if (error instanceof ManifestError) throw error;
+      // Of the lock: that the file cannot be had says nothing against what is in it.
+      throw cannotOpen(directory, error);
+    }
   }
 
   private constructor(directory: string, { readOnly, create }: LmdbOptions) {
@@ -271,13 +277,17 @@ function openFault(directory: string, error: unknown): ManifestError {
   const tooMany = tooManyReaders(error);
   if (tooMany !== null) return tooMany;
   if (/Permission denied|No such file|Read-only|Resource temporarily/.test(message)) {
-    return new ManifestError(
-      "unavailable",
-      `Cannot open the manifest in ${directory}: ${message}`,
-      { cause: error },
-    );
+    return cannotOpen(directory, error);
   }
   return damaged(`The manifest in ${directory}`, error);
+}
+
+function cannotOpen(directory: string, error: unknown): ManifestError {
+  return new ManifestError(
+    "unavailable",
+    `Cannot open the manifest in ${directory}: ${messageOf(error)}`,
+    { cause: error },
+  );
 }
 
 /** Why a commit failed: `lmdb` says so in a second promise. */

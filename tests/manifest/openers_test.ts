@@ -1,9 +1,10 @@
+// deno-lint-ignore-file no-sync-fn-in-async-fn -- it is the sync one that is to fail
 /**
  * Other processes open the manifest while it is written: LMDB alone would lose commits
  * (src/manifest/data_file_lock.ts).
  */
 
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { parseDepotPath } from "../../src/core/names.ts";
 import { nextTurn } from "../../src/core/turns.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
@@ -110,4 +111,21 @@ Deno.test("what was committed stays, however often other processes open the mani
     const { kept, counted } = await manifest.recount();
     deepStrictEqual(kept, counted);
     deepStrictEqual(PATHS.map((path) => manifest.get(path)?.local.sizeBytes), sizes);
+  }));
+
+Deno.test("a data file that cannot be had is told as that, and not as damaged", () =>
+  withManifest(async (_manifest, directory) => {
+    const openSync = Deno.openSync;
+    Deno.openSync = () => {
+      throw new Error("Too many open files (os error 24)");
+    };
+    try {
+      await rejects(openManifest({ directory, readOnly: true }), {
+        name: "ManifestError",
+        fault: "unavailable",
+        message: /Cannot open the manifest in .*Too many open files/,
+      });
+    } finally {
+      Deno.openSync = openSync;
+    }
   }));
