@@ -210,16 +210,16 @@ static int open_handle(const struct root *root, const struct fan_handle *file) {
     return fd;
 }
 
-uint64_t directories_inode(const struct roots *roots, const struct fan_handle *file) {
-    struct stat st = {.st_ino = 0};
-    for (size_t i = 0; file->is_given && i < roots->count && st.st_ino == 0; i++) {
+bool directories_stat(const struct roots *roots, const struct fan_handle *file, struct stat *out) {
+    bool is_known = false;
+    for (size_t i = 0; file->is_given && i < roots->count && !is_known; i++) {
         const int fd = roots->root[i].fsid == file->fsid ? open_handle(&roots->root[i], file) : -1;
         if (fd >= 0) {
-            st.st_ino = fstat(fd, &st) == 0 ? st.st_ino : 0;
+            is_known = fstat(fd, out) == 0;
             close(fd);
         }
     }
-    return st.st_ino;
+    return is_known;
 }
 
 static enum place resolve_in(const struct roots *roots, size_t i,

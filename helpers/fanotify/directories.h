@@ -12,6 +12,8 @@
 #ifndef P4CACHE_DIRECTORIES_H
 #define P4CACHE_DIRECTORIES_H
 
+#include <sys/stat.h>
+
 #include "fan_event.h"
 #include "roots.h"
 
@@ -24,8 +26,8 @@ enum place {
 enum place directories_find(const struct roots *roots, const struct fan_name *name,
                             struct depot_path *out);
 
-/* The inode number of what an event is about, while it exists: 0 when it does not, or is not told. */
-uint64_t directories_inode(const struct roots *roots, const struct fan_handle *file);
+/* What an event is about, while it exists: false when it does not, or is not told. */
+bool directories_stat(const struct roots *roots, const struct fan_handle *file, struct stat *out);
 
 /* It was made at `path`. */
 void directories_learn(const struct fan_handle *handle, const struct depot_path *path);

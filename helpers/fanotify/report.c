@@ -49,12 +49,17 @@ static void put_dir(struct output *out, const struct fan_event *event) {
     output_text(out, (event->mask & FAN_ONDIR) != 0 ? ",\"dir\":true" : ",\"dir\":false");
 }
 
-/* As text: a number of JSON holds 53 bits. */
-static void put_inode(struct watcher *watcher, const struct fan_event *event) {
-    const uint64_t inode = directories_inode(&watcher->roots, &event->file);
-    char text[32];
-    snprintf(text, sizeof text, inode == 0 ? "null" : "\"%llu\"", (unsigned long long)inode);
-    output_text(&watcher->out, ",\"ino\":");
+/* The inode number as text: a number of JSON holds 53 bits. Markers are sockets. */
+static void put_renamed(struct watcher *watcher, const struct fan_event *event) {
+    struct stat st;
+    if (!directories_stat(&watcher->roots, &event->file, &st)) {
+        output_text(&watcher->out, ",\"ino\":null,\"other\":false");
+        return;
+    }
+    const bool is_other = !S_ISREG(st.st_mode) && !S_ISSOCK(st.st_mode) && !S_ISDIR(st.st_mode);
+    char text[64];
+    snprintf(text, sizeof text, ",\"ino\":\"%llu\",\"other\":%s", (unsigned long long)st.st_ino,
+             is_other ? "true" : "false");
     output_text(&watcher->out, text);
 }
 
@@ -92,7 +97,7 @@ static void report_move(struct watcher *watcher, const struct fan_event *event,
     const struct writer writer = writer_at(watcher, event, to);
     put_path(&watcher->out, "{\"t\":\"move\",\"from\":", from);
     put_path(&watcher->out, ",\"to\":", to);
-    put_inode(watcher, event);
+    put_renamed(watcher, event);
     put_dir(&watcher->out, event);
     put_writer(&watcher->out, event, &writer);
 }

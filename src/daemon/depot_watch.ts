@@ -11,6 +11,7 @@ import type { Clock } from "../core/clock.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { LookReason } from "../engine/observe_plan.ts";
+import type { Rename } from "../engine/rename.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
@@ -277,8 +278,8 @@ export class DepotWatch {
     const from = event.from === null ? null : depotPathOrNull(event.from);
     const to = event.to === null ? null : depotPathOrNull(event.to);
     if (from !== null && to !== null) {
-      const { dir: isDirectory, ino, uid: writerUid } = event;
-      await engine.renamed({ from, to, isDirectory, ino, writerUid });
+      const { ino, uid: writerUid } = event;
+      await engine.renamed({ from, to, what: whatMoved(event), ino, writerUid });
     } else if (to !== null && !event.dir) await engine.wrote(to, event.uid);
     else if (from !== null && !event.dir) engine.gone(from);
     // A whole directory that came or went: only a look at everything tells what was in it.
@@ -361,3 +362,10 @@ export type RescanReason = "overflow" | "lost" | "helper" | "manifest" | "reques
 
 /** While the daemon runs, a write whose event was lost is still a write. */
 const RESCAN: LookReason = { source: "scan", trustsDifference: true };
+
+function whatMoved(
+  { dir, other }: Extract<WatchEvent, { t: "move" }>,
+): Rename["what"] {
+  if (dir) return "directory";
+  return other ? "other" : "file";
+}

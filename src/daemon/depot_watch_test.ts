@@ -125,6 +125,11 @@ function close(
   return { t: "close", path, ...by, auth };
 }
 
+function move(from: string, to: string, by: { pid: number; uid: number }): WatchEvent {
+  const what = { ino: null, dir: false, other: false };
+  return { t: "move", from, to, ...what, ...by, auth: "pidfd" };
+}
+
 async function counted(metrics: Metrics, line: string): Promise<number> {
   const text = await metrics.render();
   const found = text.split("\n").find((it) => it.startsWith(`${line} `));
@@ -144,18 +149,10 @@ Deno.test("events of the daemon's own process are not taken in, those of others 
   watchers[0]!.tell(
     close("a,v", own, "pidfd"),
     { t: "delete", path: "b,v", dir: false, ...own, auth: "pidfd" },
-    { t: "move", from: "c,v", to: "d,v", ino: null, dir: false, ...own, auth: "pidfd" },
+    move("c,v", "d,v", own),
     close("e,v", BY_OTHER, "pidfd"),
     { t: "delete", path: "f,v", dir: false, ...BY_OTHER, auth: "pidfd" },
-    {
-      t: "move",
-      from: "g,v",
-      to: "h,v",
-      ino: null,
-      dir: false,
-      ...BY_OTHER,
-      auth: "pidfd",
-    },
+    move("g,v", "h,v", BY_OTHER),
   );
   await clock.advance(0);
   deepStrictEqual(calls, ["wrote e,v by 7", "gone f,v", "renamed g,v h,v"]);

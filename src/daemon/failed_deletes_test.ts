@@ -237,7 +237,7 @@ function wired(fixture: EngineFixture): { engine: Engine; deletes: FailedDeletes
 
 function directoryRename(fixture: EngineFixture, from: string, to: string): Rename {
   const [source, target] = [fixture.path(from), fixture.path(to)];
-  return { from: source, to: target, isDirectory: true, ino: null, writerUid: 0 };
+  return { from: source, to: target, what: "directory", ino: null, writerUid: 0 };
 }
 
 Deno.test("a delete that was written down is applied before its directory moves, and goes to the ledger once", async () => {
@@ -295,7 +295,7 @@ Deno.test("a delete that was written down never takes another file that has the 
   engine.gone(a);
   // An older file takes the name, and leaves it with the directory.
   await Deno.rename(`${fixture.root}/q,v`, `${fixture.root}/d/a,v`);
-  const file = { isDirectory: false, ino: null, writerUid: 0 };
+  const file = { what: "file", ino: null, writerUid: 0 } as const;
   await engine.renamed({ from: q, to: a, ...file });
   await Deno.rename(`${fixture.root}/d`, `${fixture.root}/e`);
   await engine.renamed(directoryRename(fixture, "d", "e"));

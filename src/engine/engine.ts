@@ -29,7 +29,7 @@ import type { LookReason } from "./observe_plan.ts";
 import { MET, observe, type Observed, REPORTED } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
 import { RecallBudget } from "./recall_budget.ts";
-import { moveRow, type Rename } from "./rename.ts";
+import { deleteReplacedRow, moveRow, type Rename } from "./rename.ts";
 import { type Restored, type RestoreOptions, Restorer } from "./restore.ts";
 import { scanDepot, type ScanPace, type ScanReport } from "./scan.ts";
 import { SpaceLedger } from "./space.ts";
@@ -145,8 +145,9 @@ export class Engine {
 
   /** A file or directory of the depot was renamed. */
   async renamed(rename: Rename): Promise<void> {
-    const { from, to, isDirectory, writerUid } = rename;
-    if (isDirectory) return await this.#directoryRenamed(from, to);
+    const { from, to, what, writerUid } = rename;
+    if (what === "directory") return await this.#directoryRenamed(from, to);
+    if (what === "other") await deleteReplacedRow(this.#context, rename);
     if (await moveRow(this.#context, rename) === "gone") this.gone(from);
     await this.wrote(to, writerUid, rename.ino);
   }

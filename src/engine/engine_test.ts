@@ -247,7 +247,7 @@ Deno.test("a file that was renamed a moment ago is not restored under its old na
     await engine.renamed({
       from: fixture.path("a,v"),
       to: fixture.path("b,v"),
-      isDirectory: false,
+      what: "file",
       ino: null,
       writerUid: 0,
     });
@@ -271,7 +271,7 @@ Deno.test("a marker that was renamed a moment ago is restored under its new name
     await engine.renamed({
       from: fixture.path("a,v"),
       to: fixture.path("b,v"),
-      isDirectory: false,
+      what: "file",
       ino: null,
       writerUid: 0,
     });
@@ -293,9 +293,9 @@ Deno.test("a marker that took a name which another file has left is not taken fo
   await evicted(fixture, "b,v", "second");
   await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/c,v`);
   await Deno.rename(`${fixture.root}/b,v`, `${fixture.root}/a,v`);
-  await engine.renamed({ from: a!, to: c!, isDirectory: false, ino: null, writerUid: 0 });
+  await engine.renamed({ from: a!, to: c!, what: "file", ino: null, writerUid: 0 });
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`)?.kind, "socket");
-  await engine.renamed({ from: b!, to: a!, isDirectory: false, ino: null, writerUid: 0 });
+  await engine.renamed({ from: b!, to: a!, what: "file", ino: null, writerUid: 0 });
   strictEqual((await fixture.restorer.restore(a!)).wasEvicted, true);
   strictEqual(await fixture.read("a,v"), "second");
   strictEqual((await fixture.restorer.restore(c!)).wasEvicted, true);
@@ -314,7 +314,7 @@ Deno.test("a file that was renamed to and fro is known by its inode, not by wher
   await Deno.rename(absolute("a,v"), absolute("b,v"));
   await Deno.rename(absolute("b,v"), absolute("a,v"));
   // Both events come when the file is back under its first name.
-  const rest = { isDirectory: false, ino, writerUid: 0 };
+  const rest = { what: "file", ino, writerUid: 0 } as const;
   await engine.renamed({ from: a!, to: b!, ...rest });
   await engine.renamed({ from: b!, to: a!, ...rest });
   strictEqual((await fixture.restorer.restore(a!)).wasEvicted, true);
@@ -333,13 +333,60 @@ Deno.test("a file that was replaced by one that was renamed on does not come bac
   await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
   // Something looked at b,v before the events came.
   await observe(fixture.context, b!, MET);
-  const rest = { isDirectory: false, ino, writerUid: 0 };
+  const rest = { what: "file", ino, writerUid: 0 } as const;
   await engine.renamed({ from: fixture.path("tmp.1"), to: a!, ...rest });
   await engine.renamed({ from: a!, to: b!, ...rest });
   strictEqual(fixture.manifest.get(a!), null);
   strictEqual(fixture.manifest.tombstonesOf(a!).length, 1);
   await rejects(fixture.restorer.restore(a!), { fault: "NOTFOUND" });
   strictEqual(await fixture.read("b,v"), "newer");
+});
+
+Deno.test("a file that a symbolic link has replaced goes, also when the link was moved on", async () => {
+  for (const isMovedOn of [false, true]) {
+    await using fixture = await openEngineFixture();
+    const engine = new Engine(fixture.context);
+    const [link, a, b] = ["link,v", "a,v", "b,v"].map((name) => fixture.path(name));
+    const absolute = (name: string): string => `${fixture.root}/${name}`;
+    await stored(fixture, "a,v", "older");
+    await fixture.write("a,v", "newer");
+    await observe(fixture.context, a!, REPORTED);
+    await Deno.symlink("nowhere", absolute("link,v"));
+    const { ino } = fixture.posix.lstat(absolute("link,v"))!;
+    await Deno.rename(absolute("link,v"), absolute("a,v"));
+    if (isMovedOn) await Deno.rename(absolute("a,v"), absolute("b,v"));
+    const rest = { what: "other", ino, writerUid: 0 } as const;
+    await engine.renamed({ from: link!, to: a!, ...rest });
+    if (isMovedOn) await engine.renamed({ from: a!, to: b!, ...rest });
+    strictEqual(fixture.manifest.get(a!), null);
+    strictEqual(fixture.manifest.get(b!), null);
+    strictEqual(fixture.manifest.tombstonesOf(a!).length, 1);
+    await scanDepot(fixture.context, { source: "scan", trustsDifference: true });
+    const kind = fixture.posix.lstat(absolute("a,v"))?.kind;
+    strictEqual(kind, isMovedOn ? undefined : "symlink");
+  }
+});
+
+Deno.test("a file that is exchanged with a symbolic link keeps its row", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  const [link, a] = ["link,v", "a,v"].map((name) => fixture.path(name));
+  const absolute = (name: string): string => `${fixture.root}/${name}`;
+  await stored(fixture, "a,v", "content");
+  await Deno.symlink("nowhere", absolute("link,v"));
+  const [file, other] = ["a,v", "link,v"].map((name) =>
+    fixture.posix.lstat(absolute(name))!.ino
+  );
+  const before = fixture.manifest.get(a!)!;
+  await Deno.rename(absolute("link,v"), absolute("aside"));
+  await Deno.rename(absolute("a,v"), absolute("link,v"));
+  await Deno.rename(absolute("aside"), absolute("a,v"));
+  // As renameat2(RENAME_EXCHANGE) is told.
+  await engine.renamed({ from: link!, to: a!, what: "other", ino: other!, writerUid: 0 });
+  await engine.renamed({ from: a!, to: link!, what: "file", ino: file!, writerUid: 0 });
+  strictEqual(fixture.manifest.get(a!), null);
+  strictEqual(fixture.manifest.get(link!)?.stored?.key, before.stored?.key);
+  strictEqual(fixture.manifest.tombstonesOf(a!).length, 0);
 });
 
 Deno.test("a delete takes in the renames before it: the row may be of a file that left", async () => {
@@ -355,7 +402,7 @@ Deno.test("a delete takes in the renames before it: the row may be of a file tha
       await engine.renamed({
         from: fixture.path("a,v"),
         to: fixture.path("b,v"),
-        isDirectory: false,
+        what: "file",
         ino: null,
         writerUid: 0,
       });
@@ -391,7 +438,7 @@ Deno.test("a delete takes no file that came to the name, and left it, while it w
   const [a, b, c] = ["a,v", "b,v", "c,v"].map((name) => fixture.path(name));
   await evicted(fixture, "a,v", "deleted");
   await evicted(fixture, "b,v", "alive");
-  const rest = { isDirectory: false, ino: null, writerUid: 0 };
+  const rest = { what: "file", ino: null, writerUid: 0 } as const;
   await Deno.remove(`${fixture.root}/a,v`);
   await Deno.rename(`${fixture.root}/b,v`, `${fixture.root}/a,v`);
   const events = [
@@ -760,7 +807,7 @@ Deno.test("a file that is renamed while it is evicted is found under its new nam
   await engine.renamed({
     from: fixture.path("a,v"),
     to: fixture.path("b,v"),
-    isDirectory: false,
+    what: "file",
     ino: null,
     writerUid: 0,
   });
@@ -779,7 +826,7 @@ Deno.test("an evicted file that takes the place of another one leaves that one's
   await engine.renamed({
     from: fixture.path("a,v"),
     to: fixture.path("b,v"),
-    isDirectory: false,
+    what: "file",
     ino: null,
     writerUid: 0,
   });
@@ -796,7 +843,7 @@ Deno.test("a directory of evicted files that is renamed is found under its new n
   await engine.renamed({
     from: fixture.path("old"),
     to: fixture.path("new"),
-    isDirectory: true,
+    what: "directory",
     ino: null,
     writerUid: 0,
   });

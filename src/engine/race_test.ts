@@ -233,7 +233,7 @@ Deno.test("a file that is renamed during its first upload leaves no object under
     await engine.renamed({
       from,
       to,
-      isDirectory: false,
+      what: "file",
       ino: null,
       writerUid: 0,
     });

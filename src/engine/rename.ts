@@ -19,7 +19,8 @@ import { isMarkerOf } from "./observe_plan.ts";
 export interface Rename {
   readonly from: DepotPath;
   readonly to: DepotPath;
-  readonly isDirectory: boolean;
+  /** "file": or its marker, or not known. "other": a symbolic link, a device, a pipe. */
+  readonly what: "file" | "directory" | "other";
   /** Of what was renamed, if it is known. */
   readonly ino: bigint | null;
   readonly writerUid: number | null;
@@ -55,6 +56,26 @@ export async function moveRow(
     departures.forget(from);
     departures.forget(to);
     return "taken";
+  }
+}
+
+/**
+ * What is neither a file nor a marker took the name `to`: the file that it replaced, if one lay
+ * there, goes as a deleted one does. Its row must not wait for a look, which may find the name
+ * empty by then, nor go along when the name is left again. That of an evicted file may, and does.
+ */
+export async function deleteReplacedRow(
+  context: EngineContext,
+  { from, to }: Rename,
+): Promise<void> {
+  for (;;) {
+    const row = context.manifest.get(to);
+    // The other half of an exchange is told next.
+    if (row === null || !row.resident || isAt(context, from, row)) return;
+    const { kind } = lookAt(context, to);
+    if (kind !== "absent" && kind !== "other") return;
+    // Unless a restore, an eviction or an upload of before just writes its row: again then.
+    if (await deleteRow(context, to, row)) return;
   }
 }
 

@@ -118,7 +118,7 @@ for (const evicted of [[], ["a,v"], ["a,v", "b,v"]]) {
     const [inoOfA, inoOfB] = [a, b].map((path) => posix.lstat(`${root}/${path}`)!.ino);
     posix.exchange(`${root}/a,v`, `${root}/b,v`);
     // As the kernel tells it.
-    const told = { isDirectory: false, writerUid: 0 };
+    const told = { what: "file", writerUid: 0 } as const;
     await engine.renamed({ from: a, to: b, ino: inoOfA!, ...told });
     await engine.renamed({ from: b, to: a, ino: inoOfB!, ...told });
 
@@ -156,14 +156,14 @@ Deno.test("a file that came with its directory and left again at once is not put
     await Deno.rename(`${root}/n`, `${root}/s`);
     await Deno.rename(`${root}/s/1.1,v`, `${root}/c,v`);
     events.push(() =>
-      engine.renamed({ from: path, to: fixture.path("c,v"), isDirectory: false, ...told })
+      engine.renamed({ from: path, to: fixture.path("c,v"), what: "file", ...told })
     );
-    await engine.renamed({ from: n, to: s, isDirectory: true, ...told });
+    await engine.renamed({ from: n, to: s, what: "directory", ...told });
     return true;
   };
   await Deno.rename(`${root}/s/1.1,v`, `${root}/b,v`);
   events.push(() =>
-    engine.renamed({ from: path, to: fixture.path("b,v"), isDirectory: false, ...told })
+    engine.renamed({ from: path, to: fixture.path("b,v"), what: "file", ...told })
   );
   await observe({ ...fixture.context, eventsUntilNow }, path, MET);
   strictEqual(posix.lstat(`${root}/s/1.1,v`), null);
@@ -185,7 +185,7 @@ Deno.test("a marker that was put back below a directory goes when that was renam
   await Deno.mkdir(`${root}/n`);
   strictEqual(await observe(context, path, MET), "put-marker");
   const [from, to] = [fixture.path("n"), fixture.path("s")];
-  await engine.renamed({ from, to, isDirectory: true, ino: null, writerUid: 0 });
+  await engine.renamed({ from, to, what: "directory", ino: null, writerUid: 0 });
   strictEqual(posix.lstat(`${root}/n/1.1,v`), null);
   strictEqual(manifest.get(path), null);
   await fixture.restorer.restore(fixture.path("s/1.1,v"));
@@ -205,7 +205,7 @@ Deno.test("a file that was written right before its directory was renamed is tak
     strictEqual(await engine.wrote(fixture.path(`n/${name}`), 0), "nothing");
   }
   const [from, to] = [fixture.path("n"), fixture.path("s")];
-  await engine.renamed({ from, to, isDirectory: true, ino: null, writerUid: 0 });
+  await engine.renamed({ from, to, what: "directory", ino: null, writerUid: 0 });
   for (const name of ["old,v", "new,v"]) {
     strictEqual(manifest.get(fixture.path(`s/${name}`))?.state, "dirty", name);
   }
@@ -238,7 +238,7 @@ Deno.test("a file that was replaced by one that was renamed on does not come bac
     },
   });
   const engine = new Engine({ ...fixture.context, manifest: recording });
-  const rest = { isDirectory: false, ino, writerUid: 0 };
+  const rest = { what: "file", ino, writerUid: 0 } as const;
   await engine.renamed({ from: fixture.path("tmp.1"), to: a, ...rest });
   await engine.renamed({ from: a, to: b, ...rest });
   strictEqual(manifest.get(a), null);
@@ -256,7 +256,7 @@ for (const isTold of [true, false]) {
     await Deno.rename(`${root}/a,v`, `${root}/b,v`);
     await Deno.rename(`${root}/b,v`, `${root}/c,v`);
     await fixture.write("b,v", "new");
-    const rest = { isDirectory: false, ino: isTold ? ino : null, writerUid: 0 };
+    const rest = { what: "file", ino: isTold ? ino : null, writerUid: 0 } as const;
     const events: (() => Promise<unknown>)[] = [];
     const eventsUntilNow = async (): Promise<boolean> => {
       for (let it = events.shift(); it !== undefined; it = events.shift()) await it();
@@ -302,7 +302,7 @@ Deno.test("a file that is renamed on in the moment of its eviction keeps its row
     await Deno.rename(`${root}/b,v`, `${root}/c,v`);
     for (const name of ["a,v", "b,v"]) await fixture.write(name, `new ${name}`);
     // Told while the row still has the file.
-    const rest = { isDirectory: false, ino, writerUid: 0 };
+    const rest = { what: "file", ino, writerUid: 0 } as const;
     events.push(
       engine.renamed({ from: a, to: b, ...rest })
         .then(() => engine.renamed({ from: b, to: c, ...rest }))
@@ -331,7 +331,7 @@ Deno.test("the row of a file that is evicted while its directory is renamed know
   posix.putMarker = async (eviction) => {
     const result = await putMarker(eviction);
     await Deno.rename(`${root}/d`, `${root}/e`);
-    told = engine.renamed({ from, to, isDirectory: true, ino: null, writerUid: 0 });
+    told = engine.renamed({ from, to, what: "directory", ino: null, writerUid: 0 });
     return result;
   };
   strictEqual(await evict(fixture.context, fixture.path("d/a,v")), "evicted");

@@ -45,6 +45,8 @@ export interface MoveEvent extends Writer {
   /** What was renamed; null where it is gone by now, and before Linux 5.17. */
   readonly ino: bigint | null;
   readonly dir: boolean;
+  /** Known to be neither a file nor a directory nor a socket, as a marker is. */
+  readonly other: boolean;
 }
 
 /**
@@ -127,6 +129,7 @@ export function parseWatchMessage(line: string): WatchMessage {
         to: m.textOrNull("to"),
         ino: inodeOf(m.textOrNull("ino")),
         dir: m.flag("dir"),
+        other: m.flag("other"),
         ...writerOf(m),
       };
     case "delete":

@@ -12,26 +12,28 @@ const GOLDEN: readonly (readonly [line: string, message: WatchMessage])[] = [
     { t: "close", path: "d/\xe9,v", pid: 9, uid: 1000, auth: "pidfd" },
   ],
   [
-    '{"t":"move","from":"d/tmp.9","to":"d/x,v","ino":"18446744073709551615","dir":false,"pid":9,"uid":0,"auth":"proc"}',
+    '{"t":"move","from":"d/tmp.9","to":"d/x,v","ino":"18446744073709551615","other":true,"dir":false,"pid":9,"uid":0,"auth":"proc"}',
     {
       t: "move",
       from: "d/tmp.9",
       to: "d/x,v",
       ino: 18_446_744_073_709_551_615n,
       dir: false,
+      other: true,
       pid: 9,
       uid: 0,
       auth: "proc",
     },
   ],
   [
-    '{"t":"move","from":null,"to":"d","ino":null,"dir":true,"pid":9,"uid":0,"auth":"owner"}',
+    '{"t":"move","from":null,"to":"d","ino":null,"other":false,"dir":true,"pid":9,"uid":0,"auth":"owner"}',
     {
       t: "move",
       from: null,
       to: "d",
       ino: null,
       dir: true,
+      other: false,
       pid: 9,
       uid: 0,
       auth: "owner",
@@ -62,7 +64,7 @@ Deno.test("parseWatchMessage() refuses a line of another build", () => {
     // Only an unknown writer has no uid.
     '{"t":"close","path":"x","pid":9,"uid":null,"auth":"owner"}',
     '{"t":"delete","path":"x","pid":9,"uid":0,"auth":"pidfd"}',
-    '{"t":"move","from":1,"to":"x","ino":null,"dir":false,"pid":9,"uid":0,"auth":"pidfd"}',
+    '{"t":"move","from":1,"to":"x","ino":null,"other":false,"dir":false,"pid":9,"uid":0,"auth":"pidfd"}',
     '{"t":"lost"}',
   ];
   for (const line of bad) throws(() => parseWatchMessage(line), WireError, line);

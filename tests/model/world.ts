@@ -510,7 +510,7 @@ export class World {
         const done = engine.renamed({
           from,
           to,
-          isDirectory: event.isDirectory,
+          what: event.isDirectory ? "directory" : "file",
           ino: null,
           writerUid: 0,
         }).then(

@@ -44,9 +44,9 @@ async function told(watcher: RawHelper, depot: string, text: string): Promise<st
 }
 
 function brief(message: Message): string {
-  const { t, path, from, to, dir } = message;
+  const { t, path, from, to, dir, other } = message;
   const what = t === "move" ? `move ${from} ${to}` : `${t} ${path}`;
-  return dir === true ? `${what}/` : what;
+  return `${what}${dir === true ? "/" : ""}${other === true ? "@" : ""}`;
 }
 
 rootTest(
@@ -78,6 +78,8 @@ rootTest(
         ["echo 3 >../away/c", ""],
         ["mv ../away f", "move null f/"],
         ["echo 4 >f/c", "close f/c"],
+        ["ln -s nowhere f/l; mv f/l f/c", "move f/l f/c@"],
+        ["mkfifo f/p; mv f/p f/c", "move f/p f/c@"],
         ["rm f/c; rmdir f", "delete f/c; delete f/"],
       ] as const;
       for (const [text, expected] of steps) {
