@@ -273,10 +273,11 @@ function messageOf(error: unknown): string {
 }
 
 function openFault(directory: string, error: unknown): ManifestError {
-  const message = messageOf(error);
   const tooMany = tooManyReaders(error);
   if (tooMany !== null) return tooMany;
-  if (/Permission denied|No such file|Read-only|Resource temporarily/.test(message)) {
+  const { code } = error as { code?: number };
+  // LMDB's own codes are negative, but a file that is none of its own may be an EINVAL.
+  if (code !== undefined && code > 0 && code !== EINVAL) {
     return cannotOpen(directory, error);
   }
   return damaged(`The manifest in ${directory}`, error);
@@ -301,6 +302,7 @@ async function commitErrorOf(error: unknown): Promise<unknown> {
 }
 
 const EIO = 5;
+const EINVAL = 22;
 const ENOSPC = 28;
 const EDQUOT = 122;
 /** Less than this left means that the disk is full. */

@@ -134,9 +134,12 @@ function namesIn(directory: string): string[] {
     return [...Deno.readDirSync(directory)].map(({ name }) => name);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
-    throw new ManifestError("unavailable", `Cannot read the directory ${directory}`, {
-      cause: error,
-    });
+    const why = error instanceof Error ? error.message : String(error);
+    throw new ManifestError(
+      "unavailable",
+      `Cannot read the directory ${directory}: ${why}`,
+      { cause: error },
+    );
   }
 }
 

@@ -129,3 +129,33 @@ Deno.test("a data file that cannot be had is told as that, and not as damaged", 
       Deno.openSync = openSync;
     }
   }));
+
+Deno.test("a limit of open files is told as that, wherever it is met, and not as damaged", () =>
+  withManifest(async (_manifest, directory) => {
+    const child = new URL("few_files_child.ts", import.meta.url).pathname;
+    const said = `${directory}/said`;
+    const met = new Set<string>();
+    for (let more = 0;; more++) {
+      const { success } = await new Deno.Command("sh", {
+        args: [
+          "-c",
+          'ulimit -n 100; exec "$@"',
+          "sh",
+          Deno.execPath(),
+          "run",
+          "-A",
+          child,
+          directory,
+          String(more),
+          said,
+        ],
+      }).output();
+      ok(success);
+      const found = await Deno.readTextFile(said);
+      if (found === "opened") break;
+      ok(/^unavailable: .*Too many open files/.test(found), `${more} more: ${found}`);
+      met.add(found);
+    }
+    // By our own lock, and by LMDB.
+    ok(met.size >= 2, [...met].join("; "));
+  }));
