@@ -68,7 +68,8 @@ root_tests() {
 
 # A new seed each time, which is printed; then the parts of it that need no daemon.
 differential() {
-  "$deno" run --allow-all tests/differential/differential.ts --ops 1000 &&
+  "$deno" run --allow-all tests/differential/differential.ts --ops 5000 &&
+    "$deno" run --allow-all tests/differential/differential.ts --ops 5000 --faults &&
     "$deno" test --allow-all --quiet tests/differential
 }
 
