@@ -4,7 +4,8 @@
  * Only a DELETE from the shim comes here. The row becomes a tombstone at once; the object
  * stays for `delete_grace_secs`, in which `undelete` brings the file back, and then goes by
  * its exact key, at most `delete_max_per_hour` of them, and only while the wall clock, the
- * store's clock and the time that this daemon has been running agree that the grace is over.
+ * store's clock and the time for which this daemon has seen the clock go evenly agree that the
+ * grace is over.
  *
  * @module
  */
@@ -18,6 +19,7 @@ import { type EngineContext, firstKey, shown } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
 import { isLeft, removePutBack } from "./remove_own.ts";
+import { SteadyTimeWatch } from "./steady_time.ts";
 
 /** Tombstones looked at in one pass. */
 const BATCH = 64;
@@ -100,23 +102,31 @@ export function removeStrayMarker(context: EngineContext, path: DepotPath): void
 /** Bounds the removals of objects: so many in any hour. */
 export class TombstoneSweeper {
   readonly #context: EngineContext;
-  readonly #startedMs: number;
+  readonly #time: SteadyTimeWatch;
   #hourStartMs: number;
   #removedInHour = 0;
 
   constructor(context: EngineContext) {
     this.#context = context;
-    this.#startedMs = context.clock.monotonicMs();
-    this.#hourStartMs = this.#startedMs;
+    this.#time = new SteadyTimeWatch(context.clock);
+    this.#hourStartMs = context.clock.monotonicMs();
   }
 
   /** Removes what is due. Returns how many objects went. */
   async runPass(): Promise<number> {
-    const { clock, manifest, settings, log } = this.#context;
+    const { manifest, settings, log } = this.#context;
     const graceMs = settings().deleteGraceSecs * 1000;
-    // A clock that jumped cannot end a grace: this daemon itself has seen it pass.
-    if (clock.monotonicMs() - this.#startedMs < graceMs) return 0;
-    const due = manifest.tombstonesDue(clock.nowMs() - graceMs, BATCH);
+    // What was deleted before a step of the clock, or while it was wrong, looks older than it is.
+    // It has had its grace all the same once this daemon has seen one pass since.
+    const { steadyMs, nowMs, stepMs } = this.#time.look();
+    if (stepMs !== null) {
+      log.warn("the clock was set forth: every grace of a deleted file begins again", {
+        stepSecs: Math.round(stepMs / 1000),
+        graceSecs: settings().deleteGraceSecs,
+      });
+    }
+    if (steadyMs < graceMs) return 0;
+    const due = manifest.tombstonesDue(nowMs - graceMs, BATCH);
     let removedCount = 0;
     for (const tombstone of due) {
       if (!this.#mayRemove()) {
