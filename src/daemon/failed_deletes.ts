@@ -5,9 +5,9 @@
  * the ledger exactly once: the manifest keeps how far the file was taken over, and what a
  * crash put into the ledger before that was durable is found there by its mark.
  *
- * A record is a claim of whoever may write the file. It deletes only what a DELETE would
- * have: a managed name that is absent on the disk, but for a marker that was put back since,
- * whose row is older than the record.
+ * A record is a claim of whoever may write the file, not of the user whom it names. It deletes
+ * only what a DELETE of each of them would have: a managed name that is absent on the disk, but
+ * for a marker that was put back since, whose row is older than the record.
  *
  * @module
  */
@@ -19,8 +19,9 @@ import {
   isManaged,
 } from "../core/names.ts";
 import { NotCaughtUpError } from "../engine/caught_up.ts";
-import type { EngineContext } from "../engine/engine_context.ts";
+import { type EngineContext, shown } from "../engine/engine_context.ts";
 import { deleteFile, deleteRow } from "../engine/delete.ts";
+import { type Deleter, mayDelete, writersOf } from "../engine/may_delete.ts";
 import { type FileEntry, ManifestError } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
 import { type FailedDelete, isOlder, parseFailedDelete } from "./failed_delete_record.ts";
@@ -44,6 +45,8 @@ const LINES_AT_ONCE = 64;
 
 interface Line {
   readonly line: string;
+  /** Who may have written it. */
+  readonly writers: readonly Deleter[];
   readonly offset: number;
   readonly end: number;
 }
@@ -169,9 +172,9 @@ export class FailedDeletes {
   async applyBelow(directory: DepotPath): Promise<void> {
     for (const name of [LOG_NAME, ...this.#drainingNames()]) {
       try {
-        for await (const { line } of this.#linesOf(name, 0)) {
+        for await (const { line, writers } of this.#linesOf(name, 0)) {
           const record = parseFailedDelete(line);
-          if (record !== null) await this.#applyToDeparted(record, directory);
+          if (record !== null) await this.#applyToDeparted(record, writers, directory);
         }
       } catch (error) {
         // Mostly there is none; another reason is told when its turn comes.
@@ -182,14 +185,17 @@ export class FailedDeletes {
 
   async #applyToDeparted(
     { path, tsMs }: FailedDelete,
+    by: readonly Deleter[],
     directory: DepotPath,
   ): Promise<void> {
     const { manifest, departures } = this.#context;
     const told = depotPathOrNull(path);
-    const row = told === null ? null : departures.rowOf(told);
+    if (told === null) return;
+    const row = departures.rowOf(told);
     if (row === null || !row.startsWith(`${directory}/`)) return;
     const entry = manifest.get(row);
     if (entry === null || !isOlder(entry, tsMs)) return;
+    if (!mayDelete(this.#context, { path: told, row, entry }, by)) return;
     await deleteRow(this.#context, row, entry);
   }
 
@@ -249,7 +255,9 @@ export class FailedDeletes {
     const known = this.#knownMarks(id);
     const records = lines.map(({ line }) => parseFailedDelete(line));
     const applied = await Promise.all(
-      records.map((record) => record !== null && this.#applyOrLog(record)),
+      records.map((record, i) =>
+        record !== null && this.#applyOrLog(record, lines[i]!.writers)
+      ),
     );
     for (const [i, { offset }] of lines.entries()) {
       const record = records[i]!;
@@ -301,9 +309,12 @@ export class FailedDeletes {
   }
 
   /** One name that cannot be looked at keeps no other from being taken over. */
-  async #applyOrLog(record: FailedDelete): Promise<boolean> {
+  async #applyOrLog(
+    record: FailedDelete,
+    by: readonly Deleter[],
+  ): Promise<boolean> {
     try {
-      return await this.#apply(record);
+      return await this.#apply(record, by);
     } catch (error) {
       if (!(error instanceof PosixError)) throw error;
       this.#context.log.warn(`cannot apply a failed delete: ${error.message}`);
@@ -312,12 +323,22 @@ export class FailedDeletes {
   }
 
   /** @throws {NotCaughtUpError} */
-  async #apply({ path: text, tsMs }: FailedDelete): Promise<boolean> {
-    const { manifest, settings } = this.#context;
+  async #apply(
+    { path: text, tsMs }: FailedDelete,
+    by: readonly Deleter[],
+  ): Promise<boolean> {
+    const { manifest, settings, log } = this.#context;
     const path = depotPathOrNull(text);
     if (path === null || !isManaged(path, settings().manage)) return false;
     const isMeant = (entry: FileEntry): boolean => isOlder(entry, tsMs);
-    const outcome = await deleteFile(this.#context, path, isMeant);
+    const outcome = await deleteFile(this.#context, path, { by, isMeant });
+    if (outcome === "refused") {
+      log.warn(
+        "a delete that was written down is not applied: whoever may write the file may " +
+          "not remove a name from its directory",
+        shown(path),
+      );
+    }
     if (outcome !== "unknown") return outcome === "deleted";
     // Before its directory moved, or before a crash.
     return manifest.tombstonesOf(path).some(({ reason, atMs }) =>
@@ -335,6 +356,7 @@ export class FailedDeletes {
     try {
       let held: Uint8Array = new Uint8Array(0);
       let heldAt = start;
+      const writers = writersOf(posix.fstat(fd));
       const buffer = new Uint8Array(CHUNK_BYTES);
       for (;;) {
         const count = await posix.read(fd, buffer, heldAt + held.length);
@@ -343,7 +365,7 @@ export class FailedDeletes {
         let from = 0;
         for (let lf = held.indexOf(10, from); lf >= 0; lf = held.indexOf(10, from)) {
           const line = new TextDecoder("latin1").decode(held.subarray(from, lf));
-          yield { line, offset: heldAt + from, end: heldAt + lf + 1 };
+          yield { line, writers, offset: heldAt + from, end: heldAt + lf + 1 };
           from = lf + 1;
         }
         held = held.slice(from);

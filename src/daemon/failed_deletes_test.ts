@@ -278,7 +278,8 @@ Deno.test("a delete is applied to the row that has moved with its directory sinc
   // One by a record that came late, one by the shim's own word.
   await Deno.writeTextFile(logOf(fixture), record("d/a,v"));
   await deletes.takeOverNew();
-  strictEqual(await engine.delete(fixture.path("d/b,v")), true);
+  const root = { uid: 0, gid: 0 };
+  strictEqual(await engine.delete(fixture.path("d/b,v"), root), "deleted");
   for (const name of ["a,v", "b,v"]) {
     strictEqual(fixture.manifest.get(fixture.path(`f/${name}`)), null, name);
     strictEqual(fixture.manifest.tombstonesOf(fixture.path(`f/${name}`)).length, 1);
@@ -412,3 +413,19 @@ Deno.test("a failed delete takes along the marker that a daemon before put back,
     strictEqual(posix.lstat(`${root}/d/a,v`) === null, !isOfAnother);
   }
 });
+
+for (const [mode, applied] of [[0o644, true], [0o662, false]] as const) {
+  Deno.test(`what stands in a log of mode ${mode.toString(8)} is ${applied ? "" : "not "}taken for the word of the daemon's user`, async () => {
+    await using fixture = await openEngineFixture();
+    await stored(fixture, "d/a,v");
+    await Deno.remove(`${fixture.root}/d/a,v`);
+    await Deno.writeTextFile(logOf(fixture), record("d/a,v"));
+    await Deno.chmod(logOf(fixture), mode);
+    const deletes = deletesOf(fixture);
+    await deletes.drain();
+    deepStrictEqual(await deletes.finish(), { recorded: 1, applied: applied ? 1 : 0 });
+    strictEqual(fixture.manifest.get(fixture.path("d/a,v")) === null, applied);
+    deepStrictEqual(fixture.failures.map((it) => it.applied), [applied]);
+    deepStrictEqual(leftovers(fixture), []);
+  });
+}

@@ -75,7 +75,7 @@ function replyTo(
     case "STAT":
       return stat(deps, path);
     case "DELETE":
-      return remove(deps, path);
+      return remove(deps, request, path);
     default:
       return unreachable(request.op);
   }
@@ -125,10 +125,22 @@ async function stat({ engine }: ShimServerDeps, path: DepotPath): Promise<string
 
 async function remove(
   { engine, settings }: ShimServerDeps,
+  { uid, gid }: GateRequest,
   path: DepotPath,
 ): Promise<string> {
   if (settings().readOnly) return errLine("DENIED", "this daemon is read_only");
-  return await engine.delete(path) ? "OK 0" : errLine("NOTFOUND", "no such file");
+  const outcome = await engine.delete(path, { uid, gid });
+  switch (outcome) {
+    case "deleted":
+    case "kept":
+      return "OK 0";
+    case "unknown":
+      return errLine("NOTFOUND", "no such file");
+    case "refused":
+      return errLine("DENIED", "this user may not remove a name from its directory");
+    default:
+      return unreachable(outcome);
+  }
 }
 
 function errorLine(error: unknown): string {

@@ -17,6 +17,7 @@ import type { ObjectInfo } from "../storage/backend.ts";
 import { catchUp } from "./caught_up.ts";
 import { type EngineContext, firstKey, shown } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
+import { type Deleter, mayDelete } from "./may_delete.ts";
 import { MET, observe } from "./observe.ts";
 import { isLeft, removePutBack } from "./remove_own.ts";
 import { SteadyTimeWatch } from "./steady_time.ts";
@@ -24,8 +25,19 @@ import { SteadyTimeWatch } from "./steady_time.ts";
 /** Tombstones looked at in one pass. */
 const BATCH = 64;
 
-/** What became of a DELETE: `unknown` to the manifest, or `kept`, because it is of another file. */
-export type DeleteOutcome = "deleted" | "kept" | "unknown";
+/**
+ * What became of a DELETE: `unknown` to the manifest; `kept`, because it is of another file;
+ * `refused`, because whoever asks has no right to it.
+ */
+export type DeleteOutcome = "deleted" | "kept" | "unknown" | "refused";
+
+/** Which file is meant, and by whom. */
+export interface Deletion {
+  /** Each of them has to have the right. Default: the daemon itself asks. */
+  readonly by?: readonly Deleter[];
+  /** Asked of the row, with all that until then was done in it. */
+  readonly isMeant?: (entry: FileEntry) => boolean;
+}
 
 /**
  * `p4d` unlinked `path`. Resolves when that is durable.
@@ -34,13 +46,12 @@ export type DeleteOutcome = "deleted" | "kept" | "unknown";
  * the same after it: then it is of the file that was unlinked, and of no other that got the name
  * or left it by a rename which is still to be told.
  *
- * @param isMeant Asked of the row, with all that until then was done in it.
  * @throws {NotCaughtUpError}
  */
 export async function deleteFile(
   context: EngineContext,
   path: DepotPath,
-  isMeant: (entry: FileEntry) => boolean = () => true,
+  { by = [], isMeant = () => true }: Deletion = {},
 ): Promise<DeleteOutcome> {
   for (let wasKnown = false;; wasKnown = true) {
     const before = rowOfName(context, path);
@@ -58,6 +69,7 @@ export async function deleteFile(
       return "kept";
     }
     if (!wasLeft || row !== before || entry.generation !== generation) continue;
+    if (!mayDelete(context, { path, row, entry }, by)) return "refused";
     crashPoint("delete/looked");
     if (!await deleteRow(context, row, entry)) continue;
     crashPoint("delete/row-tombstone");

@@ -48,6 +48,12 @@ export class Departures {
     return this.#rowOf.get(path) ?? null;
   }
 
+  /** Whether `path` was told to be gone at `sinceMs` or later, and its row is still there. */
+  wasTold(path: DepotPath, sinceMs: number): boolean {
+    const toldMs = this.#toldMs.get(path);
+    return toldMs !== undefined && toldMs >= sinceMs && this.rowOf(path) === path;
+  }
+
   /**
    * Resolves when the row of a name that was told to be gone is deleted or another file's, at
    * once where it was not told, and at the latest `graceMs` after that.

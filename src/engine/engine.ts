@@ -12,7 +12,12 @@ import type { LocalStat } from "../manifest/manifest.ts";
 import { NotCaughtUpError } from "./caught_up.ts";
 import { acceptLocal, restoreStored, type RestoreVerdict } from "./conflict.ts";
 import { VANISH_GRACE_MS } from "./departures.ts";
-import { deleteFile, removeStrayMarker, TombstoneSweeper } from "./delete.ts";
+import {
+  deleteFile,
+  type DeleteOutcome,
+  removeStrayMarker,
+  TombstoneSweeper,
+} from "./delete.ts";
 import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
@@ -25,6 +30,7 @@ import {
 import { expireBorrowed } from "./expire_borrowed.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
 import { migrateSelected, type Migration, type MigrationReport } from "./migrate.ts";
+import type { Deleter } from "./may_delete.ts";
 import type { LookReason } from "./observe_plan.ts";
 import { MET, observe, type Observed, REPORTED } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
@@ -96,9 +102,9 @@ export class Engine {
     return statFile(this.#context, path);
   }
 
-  /** False if nobody knows such a file. */
-  async delete(path: DepotPath): Promise<boolean> {
-    return await deleteFile(this.#context, path) !== "unknown";
+  /** `by` says that `p4d` unlinked `path`. */
+  delete(path: DepotPath, by: Deleter): Promise<DeleteOutcome> {
+    return deleteFile(this.#context, path, { by: [by] });
   }
 
   /**

@@ -349,7 +349,7 @@ Deno.test("a file that is read between its unlink and its DELETE does not come b
   fixture.posix.unlink(bytePathOf(`${root}/a,v`));
   engine.gone(path);
   const restored = restorer.restore(path);
-  strictEqual(await engine.delete(path), true);
+  strictEqual(await engine.delete(path, { uid: 0, gid: 0 }), "deleted");
   await rejects(restored, { fault: "NOTFOUND" });
   strictEqual(fixture.posix.lstat(bytePathOf(`${root}/a,v`)), null);
 });

@@ -75,6 +75,8 @@ type StoreFault = Extract<Action, { kind: "storeFault" }>;
 
 const LOG_NAME = "shim-failed-deletes.log";
 
+const ROOT_USER = { uid: 0, gid: 0 };
+
 /** More steps than any run needs to come to rest. */
 const STEPS_MAX = 20_000;
 
@@ -595,7 +597,7 @@ export class World {
     this.busy.add(path);
     this.#deleting.add(path);
     const { version } = this.reference.of(path);
-    const deleted = life.engine.delete(parseDepotPath(path)).then(() => {
+    const deleted = life.engine.delete(parseDepotPath(path), ROOT_USER).then(() => {
       if (this.reference.of(path).version !== version) return;
       this.reference.deleted(path);
       if (isExchanging) this.reference.doubt(path, true);
