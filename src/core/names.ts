@@ -224,6 +224,14 @@ export function pathOfKey(key: string): DepotPath | null {
 }
 
 /**
+ * Whether `path`, taken as a text, is the key of its own first version, and so of no other path.
+ * Cheap, and false for some of which it is true. A byte of a path is not a character of a key.
+ */
+export function isPlainPath(path: DepotPath): boolean {
+  return /^[ -[\]-~]+$/.test(path) && !path.includes(".p4c") && !/\.(?:\/|$)/.test(path);
+}
+
+/**
  * Literal keys: valid UTF-8 without control characters (they break listings in XML), no
  * trailing dot in a segment (Azure drops it), no backslash (Azure reads it as a slash),
  * and nothing that looks like a key of another form.

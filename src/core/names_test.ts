@@ -1,5 +1,14 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
-import { isManaged, parseDepotPath, PathError } from "./names.ts";
+import fc from "fast-check";
+import {
+  depotPathOrNull,
+  firstKeyFor,
+  isManaged,
+  isPlainPath,
+  parseDepotPath,
+  PathError,
+  pathOfKey,
+} from "./names.ts";
 
 function faultOf(text: string): string | null {
   try {
@@ -65,4 +74,39 @@ Deno.test("isManaged() takes archives, and never what is the server's own", () =
     return [text, isManaged(path, "archives"), isManaged(path, "all")];
   });
   deepStrictEqual(found, cases);
+});
+
+Deno.test("isPlainPath() is true only of a path that is the key of its own first version", () => {
+  const part = fc.constantFrom(
+    "a",
+    " ",
+    ".",
+    "/",
+    "\\",
+    "\x7f",
+    "\xc3",
+    "\xa9",
+    ",v",
+    ".p4c",
+  );
+  const text = fc.oneof(
+    fc.array(part, { maxLength: 6 }).map((parts) => parts.join("")),
+    fc.constantFrom(
+      "a,v.p4cv-0123456789abcdef",
+      ".p4cache-bytes/%E9,v",
+      `.p4cache-long/${"0".repeat(64)}`,
+    ),
+  );
+  let plainCount = 0;
+  fc.assert(
+    fc.property(text, (name) => {
+      const path = depotPathOrNull(name);
+      if (path === null || !isPlainPath(path)) return;
+      plainCount += 1;
+      strictEqual(pathOfKey(path), path);
+      strictEqual(firstKeyFor(path, () => "0"), path);
+    }),
+    { numRuns: 5_000 },
+  );
+  strictEqual(plainCount > 100, true);
 });

@@ -17,7 +17,7 @@ import { ManifestStore } from "./manifest_store.ts";
 import { inspectPages } from "./page_check.ts";
 import { type NativePages, openPageFile, PAGE_BYTES, readMetas } from "./page_file.ts";
 import { removeIfThere, syncDirectory } from "./directories.ts";
-import { migrateFromSchema1 } from "./migrate.ts";
+import { migrate } from "./migrate.ts";
 import { damaged, ManifestReader } from "./reader.ts";
 import { firstWrites, SCHEMA_VERSION } from "./schema.ts";
 import { type ReserveOptions, SpaceReserve, withReserve } from "./space_reserve.ts";
@@ -53,10 +53,10 @@ export async function openManifest(
   }
   // A reader beside a daemon that writes would see pages change under its eyes.
   const schemaVersion = readOnly ? null : checkPages(directory, native ?? null);
-  const isOlder = schemaVersion === 1;
+  const isOlder = schemaVersion !== null && schemaVersion < SCHEMA_VERSION;
   const store = await LmdbKeyValue.open(directory, { readOnly, create: isOlder });
   try {
-    if (isOlder) await migrateFromSchema1(store);
+    if (isOlder) await migrate(store, schemaVersion);
     checkSchema(store, directory);
     const manifest = new ManifestStore({
       store: reserve === undefined ? store : reserved(store, directory, reserve, clock),

@@ -291,6 +291,43 @@ Deno.test("the object of a moved file is not due while its row is there", async 
   deepStrictEqual([...new Set(dueKeys(manifest))], ["d/a,v"]);
 });
 
+for (
+  const { what, first, then, key } of [
+    {
+      what: "in UTF-8 and latin-1",
+      first: "d/\xc3\xa9,v",
+      then: "d/\xe9,v",
+      key: "d/é,v",
+    },
+    {
+      what: "that look like a later version's key",
+      first: "d/a,v",
+      then: "d/a,v.p4cv-0123456789abcdef",
+      key: "d/a,v.p4cv-0123456789abcdef",
+    },
+    {
+      what: "that look like a percent-encoded key",
+      first: "d/\xe9,v",
+      then: ".p4cache-bytes/d/%E9,v",
+      key: ".p4cache-bytes/d/%E9,v",
+    },
+  ]
+) {
+  Deno.test(`a row names its object whatever its path looks like: names ${what}`, async () => {
+    const manifest = await openMemManifest();
+    const [from, to] = [parseDepotPath(first), parseDepotPath(then)];
+    await store(manifest, from, key);
+    await manifest.move(from, to, 1_500_000);
+    strictEqual(manifest.isNamed(objectKeyOf(key)), true);
+    await store(manifest, from, key);
+    await remove(manifest, from);
+    deepStrictEqual(dueKeys(manifest), []);
+    await remove(manifest, to);
+    strictEqual(manifest.isNamed(objectKeyOf(key)), false);
+    deepStrictEqual(dueKeys(manifest), [key, key]);
+  });
+}
+
 Deno.test("an object that became current again is not due", async () => {
   const manifest = await openMemManifest();
   await store(manifest, A, "d/a,v");

@@ -1,12 +1,16 @@
 /**
- * Brings a manifest of schema 1 to schema 2: rows of the systems before this one get an
- * id and their place in the indexes. A step is one commit, and says how far it came, so
- * that a migration that was stopped goes on there; the schema version changes last.
+ * Brings a manifest of an older schema to this one; the schema version changes last.
+ *
+ * From schema 1: rows of the systems before this one get an id and their place in the
+ * indexes. A step is one commit, and says how far it came, so that a migration that was
+ * stopped goes on there. From schema 2: entries that rows lack are added. What is there is
+ * passed over, so that one that was stopped begins again.
  *
  * @module
  */
 
-import type { DepotPath } from "../core/names.ts";
+import { type DepotPath, isPlainPath } from "../core/names.ts";
+import { nextTurn } from "../core/turns.ts";
 import { decodeRow, encodeRow } from "./file_entry_codec.ts";
 import type { KeyValueStore, Write } from "./key_value.ts";
 import {
@@ -16,9 +20,9 @@ import {
   encodeLedger,
   type Ledger,
 } from "./ledger.ts";
-import { decoded } from "./reader.ts";
+import { decoded, ManifestReader } from "./reader.ts";
 import type { Row } from "./row.ts";
-import { addRow, planIndexWrites } from "./row_index.ts";
+import { addRow, indexKeyOf, planIndexWrites, PRESENT } from "./row_index.ts";
 import { metaWrite, SCHEMA_VERSION } from "./schema.ts";
 import { WriteList } from "./write_list.ts";
 
@@ -29,8 +33,16 @@ const PROGRESS = "migration_after";
 
 type Numbers = { -readonly [K in keyof Ledger]: number };
 
+/** Keys alone are read: most of them need no more. */
+const KEYS_PER_STEP = 1_024;
+
 /** @throws {ManifestError} `damaged` for a row that no version can read; nothing is lost. */
-export async function migrateFromSchema1(store: KeyValueStore): Promise<void> {
+export async function migrate(store: KeyValueStore, from: number): Promise<void> {
+  if (from < 2) await migrateFromSchema1(store);
+  await migrateFromSchema2(store);
+}
+
+async function migrateFromSchema1(store: KeyValueStore): Promise<void> {
   let after = textOf(store, PROGRESS) ?? "";
   for (;;) {
     const from = after === "" ? "" : `${after}\0`;
@@ -66,7 +78,7 @@ function textOf(store: KeyValueStore, name: string): string | null {
 function progressWrites(after: string, isLast: boolean): Write[] {
   if (!isLast) return [metaWrite(PROGRESS, after)];
   return [
-    metaWrite("schema_version", String(SCHEMA_VERSION)),
+    metaWrite("schema_version", "2"),
     { table: "meta", key: PROGRESS, value: null },
   ];
 }
@@ -103,4 +115,46 @@ function migrated(old: Row, numbers: Numbers): Row {
       retryAtMs: null,
     },
   };
+}
+
+async function migrateFromSchema2(store: KeyValueStore): Promise<void> {
+  let from = "";
+  for (;;) {
+    const paths = store.keys("files_by_path", {
+      from,
+      before: null,
+      limit: KEYS_PER_STEP,
+    }) as DepotPath[];
+    // Of a plain path, schema 2 had told its own key from others.
+    await addMissing(store, paths.filter((path) => !isPlainPath(path)));
+    if (paths.length < KEYS_PER_STEP) break;
+    from = `${paths.at(-1)!}\0`;
+    await nextTurn();
+  }
+  await store.commit([metaWrite("schema_version", String(SCHEMA_VERSION))]);
+}
+
+/** The entries of `keys_elsewhere` that the rows of `paths` lack. */
+async function addMissing(
+  store: KeyValueStore,
+  paths: readonly DepotPath[],
+): Promise<void> {
+  const reader = new ManifestReader(store);
+  const ledger = decoded(
+    () => "The manifest's counters",
+    () => decodeLedger(reader.meta("counters") ?? "null"),
+  );
+  const writes = new WriteList(ledger.contentSum);
+  for (const path of paths) {
+    const key = indexKeyOf("keys_elsewhere", path, reader.row(path)!);
+    if (key === null || store.get("keys_elsewhere", key) !== null) continue;
+    writes.put("keys_elsewhere", key, PRESENT);
+  }
+  const missing = writes.all();
+  if (missing.length === 0) return;
+  const { contentSum } = writes;
+  await store.commit([
+    ...missing,
+    metaWrite("counters", encodeLedger({ ...ledger, contentSum })),
+  ]);
 }

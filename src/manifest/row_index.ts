@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
+import { type DepotPath, isPlainPath, type ObjectKey, pathOfKey } from "../core/names.ts";
 import { sharedBytesOf } from "./byte_cursor.ts";
 import { u64Key, u64PairKey } from "./byte_keys.ts";
 import { utf8Of } from "./codec_text.ts";
@@ -90,7 +90,8 @@ export function indexValueOf(table: IndexTable, path: DepotPath, row: Row): Uint
  * the path, so it counts as another's.
  */
 export function isOwnKey(path: DepotPath, key: ObjectKey): boolean {
-  return (key as string) === path || pathOfKey(key) === path;
+  if ((key as string) === path && isPlainPath(path)) return true;
+  return pathOfKey(key) === path;
 }
 
 /** All entries of `keys_elsewhere` for `key` begin with this. */

@@ -120,7 +120,7 @@ Deno.test("manifest-summary counts what is there, as text and as JSON", () =>
     const summary = JSON.parse(output.printed[0]!);
     deepStrictEqual(
       [summary.format, summary.version, summary.schemaVersion, summary.rowVersion],
-      ["p4-cache-manifest-summary", 1, 2, "v2"],
+      ["p4-cache-manifest-summary", 1, 3, "v2"],
     );
     strictEqual(summary.instanceId, "sample");
     strictEqual(summary.total.files, FILES - 5);
@@ -138,7 +138,7 @@ Deno.test("manifest-summary counts what is there, as text and as JSON", () =>
       0,
     );
     const text = output.printed.join("\n");
-    match(text, /^Manifest: schema 2, rows v2, instance sample$/m);
+    match(text, /^Manifest: schema 3, rows v2, instance sample$/m);
     match(text, /^total +35 /m);
     match(text, /^ {2}depot\/main\/[0-6] +\d+ /m);
     strictEqual(text.match(/^ {2}depot/gm)!.length, 2);

@@ -121,11 +121,11 @@ Deno.test("a manifest of a newer schema is refused by its number", () =>
     const directory = `${root}/manifest`;
     await (await openManifest({ directory })).close();
     const store = await LmdbKeyValue.open(directory, { readOnly: false, create: false });
-    await store.commit([metaWrite("schema_version", "3")]);
+    await store.commit([metaWrite("schema_version", "4")]);
     await store.close();
     await rejects(openManifest({ directory }), {
       fault: "newer",
-      message: /schema is 3/,
+      message: /schema is 4/,
     });
   }));
 
