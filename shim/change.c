@@ -15,7 +15,7 @@ static bool is_truncatable_now(const char *path, int attempt) {
     const int why = errno;
     const int verdict = attempt == P4SHIM_ATTEMPTS_MAX ? EIO
                         : why == EINVAL ? p4shim_restore_marker(AT_FDCWD, path, 0)
-                                        : p4shim_restore_missing(AT_FDCWD, path);
+                                        : p4shim_restore_missing(AT_FDCWD, path, 0);
     errno = verdict > 0 ? verdict : why;
     return verdict == P4SHIM_AGAIN;
 }
@@ -70,7 +70,7 @@ static bool is_here(int dirfd, const char *name, bool managed, bool otherwise) {
         return otherwise;
     }
     const bool is_inside =
-        p4shim_locate_name(s, dirfd, name) == P4SHIM_INSIDE &&
+        p4shim_locate_name(s, dirfd, name, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE &&
         (!managed || p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all));
     p4shim_scratch_release(s);
     return is_inside;
@@ -103,7 +103,7 @@ static bool is_renamable(int from_dirfd, const char *from, int to_dirfd, const c
     const int saved = errno;
     int verdict = P4SHIM_LEAVE;
     if (sys_fstatat(from_dirfd, from, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-        verdict = errno == ENOENT ? p4shim_restore_missing(from_dirfd, from) : P4SHIM_LEAVE;
+        verdict = errno == ENOENT ? p4shim_restore_missing(from_dirfd, from, AT_SYMLINK_NOFOLLOW) : P4SHIM_LEAVE;
     } else if (S_ISDIR(st.st_mode)) {
         verdict = takes_directory_out(from_dirfd, from, to_dirfd, to) ? EXDEV : P4SHIM_LEAVE;
     } else if (p4cache_marker_of_stat(&st, &size) && leads_away(to_dirfd, to)) {
@@ -119,7 +119,7 @@ static void tell_if_away(int from_dirfd, const char *from, int to_dirfd, const c
     const int saved = errno;
     struct p4shim_scratch *s = p4shim_scratch_take();
     if (s != NULL) {
-        if (p4shim_locate_name(s, from_dirfd, from) == P4SHIM_INSIDE &&
+        if (p4shim_locate_name(s, from_dirfd, from, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE &&
             p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all) &&
             leads_away(to_dirfd, to)) {
             p4shim_tell_removed(s);
@@ -130,7 +130,7 @@ static void tell_if_away(int from_dirfd, const char *from, int to_dirfd, const c
 }
 
 static int after_rename(int rc, int from_dirfd, const char *from, int to_dirfd, const char *to) {
-    if (rc == 0 && p4shim_is_on() && p4shim_may_be_managed(from, p4shim_config.manage_all)) {
+    if (rc == 0 && p4shim_is_on() && p4shim_may_lead_to_managed(from_dirfd, from, AT_SYMLINK_NOFOLLOW)) {
         tell_if_away(from_dirfd, from, to_dirfd, to);
     }
     return rc;

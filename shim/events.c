@@ -144,6 +144,23 @@ static const char *event_path(struct p4shim_buffer *b, int dirfd, const char *pa
     return rel != NULL ? rel : p4shim_below(b->path, p4shim_real_depot());
 }
 
+bool p4shim_is_below_by_letters(int dirfd, const char *path) {
+    if (path[0] == '/') {
+        return p4shim_below(path, &p4shim_config.depot) != NULL ||
+               p4shim_below(path, p4shim_real_depot()) != NULL;
+    }
+    const int saved = errno;
+    bool is_below = true;
+    /* The buffer keeps the working directory. */
+    struct p4shim_buffer *b = dirfd == AT_FDCWD ? p4shim_buffer_mine() : NULL;
+    if (b != NULL && p4shim_buffer_claim(b)) {
+        is_below = event_path(b, dirfd, path) != NULL;
+        p4shim_buffer_release(b);
+    }
+    errno = saved;
+    return is_below;
+}
+
 static void append(struct p4shim_buffer *b, int dirfd, const char *path, int flags,
                    enum p4shim_result result, int64_t now_ms) {
     const char *rel = event_path(b, dirfd, path);

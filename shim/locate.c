@@ -2,12 +2,14 @@
  * locate.c - which file of the depot a call means, as the kernel sees it.
  *
  * A program reaches the depot by absolute and relative paths, by directory descriptors, through
- * `..` and links. On the slow paths the kernel is asked: an O_PATH descriptor, and its name in
- * /proc. Letters alone decide only what may be wrong without harm (an event, a fast stat).
+ * `..` and links. On the slow paths the kernel is asked: for what is there an O_PATH descriptor, and
+ * its name in /proc; for what may be missing each link of its path. Letters alone decide only what may be wrong without harm (an event, a fast stat).
  */
 #define _GNU_SOURCE
 #include "shim.h"
 #include "sys.h"
+
+#define LINKS_MAX 40 /* as the kernel's */
 
 static const char own_directory[] = ".p4cache";
 
@@ -94,91 +96,170 @@ enum p4shim_place p4shim_locate(struct p4shim_scratch *s, int dirfd, const char 
     return place;
 }
 
-/* Opens the directory part of path[0..cut), as far as `cut` goes; AT_FDCWD-like for none. */
-static int open_directory(struct p4shim_scratch *s, int dirfd, const char *path, size_t cut) {
-    if (cut == 0) {
-        s->line[0] = '.';
-        cut = 1;
-    } else {
-        if (cut >= sizeof s->line) {
-            errno = ENAMETOOLONG;
-            return -1;
+/* The directory that a path starts from, to s->text, without links or a slash at its end. */
+static bool start_walk(struct p4shim_scratch *s, int dirfd, const char *path, size_t *at) {
+    struct stat st;
+    *at = 0;
+    if (path[0] == '/') {
+        return true;
+    }
+    if (dirfd == AT_FDCWD) {
+        if (p4shim_syscall(SYS_getcwd, s->text, PATH_MAX) <= 0) {
+            return false;
         }
-        memcpy(s->line, path, cut);
+    } else if (sys_fstat(dirfd, &st) != 0 || !name_of_fd(s, dirfd)) {
+        return false;
+    } else if (st.st_nlink == 0) {
+        errno = ENOENT; /* removed: its name in /proc is none */
+        return false;
     }
-    s->line[cut] = '\0';
-    return sys_openat(dirfd, s->line, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (s->text[0] != '/') {
+        errno = ENOENT; /* outside of our root */
+        return false;
+    }
+    *at = s->text[1] == '\0' ? 0 : strlen(s->text);
+    return true;
 }
 
-/* The length of the directory part of path[0..bytes): without the last name. */
-static size_t directory_part(const char *path, size_t bytes) {
-    while (bytes > 0 && path[bytes - 1] != '/') {
-        bytes--;
+/* Takes the last name off s->text. */
+static size_t step_back(struct p4shim_scratch *s, size_t at) {
+    while (at > 0 && s->text[--at] != '/') {
     }
-    while (bytes > 1 && path[bytes - 1] == '/') {
-        bytes--;
-    }
-    return bytes;
+    return at;
 }
 
-static bool has_dots(const char *rest) {
-    for (const char *at = rest; *at != '\0';) {
-        const char *end = strchrnul(at, '/');
-        const size_t n = (size_t)(end - at);
-        if ((n == 1 && at[0] == '.') || (n == 2 && at[0] == '.' && at[1] == '.')) {
-            return true;
-        }
-        at = *end == '\0' ? end : end + 1;
+enum step { NO_LINK, LINK, MISSING, FAILED };
+
+/* What stands at s->text; a link's target is put in front of what is left of the path. */
+static enum step read_link(struct p4shim_scratch *s, const char *rest) {
+    const ssize_t bytes = sys_readlinkat(AT_FDCWD, s->text, s->line, sizeof s->line);
+    if (bytes < 0) {
+        return errno == EINVAL ? NO_LINK : errno == ENOENT ? MISSING : FAILED;
     }
-    return false;
+    const size_t left = strlen(rest) + 1;
+    if ((size_t)bytes + left > sizeof s->line) {
+        errno = ENAMETOOLONG;
+        return FAILED;
+    }
+    memcpy(s->line + bytes, rest, left);
+    memcpy(s->record, s->line, (size_t)bytes + left);
+    return LINK;
 }
 
-enum p4shim_place p4shim_locate_name(struct p4shim_scratch *s, int dirfd, const char *path) {
-    const size_t bytes = strlen(path);
-    if (bytes == 0 || bytes >= PATH_MAX || path[bytes - 1] == '/') {
+/*
+ * Follows a path, one name after another, as the kernel would, by reading links: this needs no
+ * descriptor, and goes on where the kernel stops, at what is missing. *has_parent: all but the
+ * last name is there.
+ */
+static enum p4shim_place walk(struct p4shim_scratch *s, int dirfd, const char *path, int flags,
+                              bool *has_parent) {
+    const size_t given = strlen(path);
+    size_t at = 0;
+    int links = 0;
+    bool is_there = true;
+    if (given == 0 || given >= PATH_MAX) {
         return P4SHIM_OUTSIDE; /* no file has this name */
     }
-    size_t cut = directory_part(path, bytes);
-    struct p4shim_fd dir = {.fd = open_directory(s, dirfd, path, cut)};
-    while (dir.fd < 0) {
-        const size_t shorter = directory_part(path, cut);
-        if (errno != ENOENT || cut == 0 || shorter == cut) {
-            return errno == ENOTDIR ? P4SHIM_OUTSIDE : P4SHIM_NOWHERE;
-        }
-        cut = shorter;
-        dir.fd = open_directory(s, dirfd, path, cut);
-    }
-    if (!p4shim_own(&dir, P4SHIM_PATH)) {
+    memcpy(s->record, path, given + 1);
+    if (!start_walk(s, dirfd, path, &at)) {
         return P4SHIM_NOWHERE;
     }
-    enum p4shim_place place = P4SHIM_NOWHERE;
-    struct stat st;
-    if (sys_fstat(dir.fd, &st) == 0 && name_of_fd(s, dir.fd)) {
-        size_t out = s->text[1] == '\0' ? 0 : strlen(s->text);
-        if (st.st_nlink == 0 || has_dots(path + cut) ||
-            !p4shim_join(s->text, sizeof s->text, &out, path + cut)) {
-            place = P4SHIM_OUTSIDE;
+    for (const char *rest = s->record; *(rest += strspn(rest, "/")) != '\0';) {
+        const size_t n = strcspn(rest, "/");
+        const bool ends_here = rest[n] == '\0';
+        const bool is_last = rest[n + strspn(rest + n, "/")] == '\0';
+        if (rest[0] == '.' && (n == 1 || (n == 2 && rest[1] == '.'))) {
+            if (is_last || !is_there) {
+                return P4SHIM_OUTSIDE; /* no name, or none that the kernel would find */
+            }
+            at = n == 1 ? at : step_back(s, at);
+            rest += n;
+            continue;
+        }
+        if (is_last && !ends_here && (flags & P4SHIM_AT_DIRECTORY) == 0) {
+            return P4SHIM_OUTSIDE; /* a slash at its end: no file */
+        }
+        if (at + n + 2 > sizeof s->text) {
+            errno = ENAMETOOLONG;
+            return P4SHIM_NOWHERE;
+        }
+        s->text[at] = '/';
+        memcpy(s->text + at + 1, rest, n);
+        s->text[at + 1 + n] = '\0';
+        *has_parent = is_there;
+        enum step step = NO_LINK;
+        if (is_there && !(is_last && (flags & AT_SYMLINK_NOFOLLOW) != 0)) {
+            step = read_link(s, rest + n);
+        }
+        if (step == FAILED) {
+            return errno == ENOTDIR ? P4SHIM_OUTSIDE : P4SHIM_NOWHERE;
+        }
+        if (step == LINK && ++links > LINKS_MAX) {
+            errno = ELOOP;
+            return P4SHIM_NOWHERE;
+        }
+        if (step == LINK) {
+            at = s->record[0] == '/' ? 0 : at;
+            rest = s->record;
+        } else if (is_last) {
+            return place_of_text(s);
         } else {
-            place = place_of_text(s);
+            is_there = is_there && step != MISSING;
+            at += n + 1;
+            rest += n;
         }
     }
-    p4shim_close(&dir);
+    return P4SHIM_OUTSIDE; /* the root */
+}
+
+enum p4shim_place p4shim_locate_name(struct p4shim_scratch *s, int dirfd, const char *path,
+                                     int flags) {
+    bool has_parent = false;
+    const int saved = errno;
+    const enum p4shim_place place = walk(s, dirfd, path, flags, &has_parent);
+    errno = place == P4SHIM_NOWHERE ? errno : saved;
     return place;
 }
 
 bool p4shim_is_parent_outside(struct p4shim_scratch *s, int dirfd, const char *path) {
-    size_t bytes = strlen(path);
-    while (bytes > 1 && path[bytes - 1] == '/') {
+    bool has_parent = false;
+    return walk(s, dirfd, path, AT_SYMLINK_NOFOLLOW | P4SHIM_AT_DIRECTORY, &has_parent) ==
+               P4SHIM_OUTSIDE &&
+           has_parent;
+}
+
+static bool is_link(int dirfd, const char *path) {
+    char first;
+    return sys_readlinkat(dirfd, path, &first, 1) > 0;
+}
+
+static bool is_parent_link(int dirfd, const char *path) {
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t bytes = slash == NULL ? 0 : (size_t)(slash - path);
+    while (bytes > 0 && path[bytes - 1] == '/') {
         bytes--;
     }
-    struct p4shim_fd parent = {
-        .fd = open_directory(s, dirfd, path, directory_part(path, bytes))};
-    if (parent.fd < 0 || !p4shim_own(&parent, P4SHIM_PATH)) {
+    if (bytes == 0 || bytes >= sizeof parent) {
         return false;
     }
-    const enum p4shim_place place = place_of_fd(s, parent.fd);
-    p4shim_close(&parent);
-    return place == P4SHIM_OUTSIDE && strcmp(s->text, p4shim_real_depot()->path) != 0;
+    memcpy(parent, path, bytes);
+    parent[bytes] = '\0';
+    return is_link(dirfd, parent);
+}
+
+bool p4shim_may_lead_to_managed(int dirfd, const char *path, int at_flags) {
+    if (p4shim_may_be_managed(path, p4shim_config.manage_all)) {
+        return true;
+    }
+    if (!p4shim_is_below_by_letters(dirfd, path)) {
+        return false;
+    }
+    const int saved = errno;
+    const bool may = is_parent_link(dirfd, path) ||
+                     ((at_flags & AT_SYMLINK_NOFOLLOW) == 0 && is_link(dirfd, path));
+    errno = saved;
+    return may;
 }
 
 bool p4shim_is_textually_inside(struct p4shim_scratch *s, int dirfd, const char *path) {

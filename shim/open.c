@@ -22,13 +22,17 @@ static bool takes_mode(int flags) {
     return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
+static int at_flags_of(const struct open_call *call) {
+    return call->flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0;
+}
+
 static int open_cold(const struct open_call *call, open_again again) {
-    const int at_flags = call->flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0;
+    const int at_flags = at_flags_of(call);
     for (int attempt = 0; attempt < P4SHIM_ATTEMPTS_MAX; attempt++) {
         const int why = errno;
         const int verdict = why == ENXIO
                                 ? p4shim_restore_marker(call->dirfd, call->path, at_flags)
-                                : p4shim_restore_missing(call->dirfd, call->path);
+                                : p4shim_restore_missing(call->dirfd, call->path, at_flags);
         if (verdict != P4SHIM_AGAIN) {
             errno = verdict == P4SHIM_LEAVE ? why : verdict;
             return -1;
@@ -45,13 +49,15 @@ static int open_cold(const struct open_call *call, open_again again) {
 /* O_CREAT would put an empty file in place of one that the store has and the disk lost. */
 static bool would_shadow(const struct open_call *call) {
     return (call->flags & (O_CREAT | O_EXCL | O_TRUNC)) == O_CREAT && call->path != NULL &&
-           p4shim_may_be_managed(call->path, p4shim_config.manage_all);
+           (p4shim_may_be_managed(call->path, p4shim_config.manage_all) ||
+            p4shim_is_below_by_letters(call->dirfd, call->path));
 }
 
 static int restore_unless_new(const struct open_call *call) {
     struct stat st;
-    return sys_fstatat(call->dirfd, call->path, &st, 0) != 0 && errno == ENOENT
-               ? p4shim_restore_missing(call->dirfd, call->path)
+    const int at_flags = at_flags_of(call);
+    return sys_fstatat(call->dirfd, call->path, &st, at_flags) != 0 && errno == ENOENT
+               ? p4shim_restore_missing(call->dirfd, call->path, at_flags)
                : P4SHIM_LEAVE;
 }
 
@@ -171,7 +177,7 @@ static FILE *fopen_watched(FILE *(*real)(const char *, const char *), const char
         const int why = errno;
         const int verdict = attempt == P4SHIM_ATTEMPTS_MAX ? EIO
                             : why == ENXIO ? p4shim_restore_marker(AT_FDCWD, path, 0)
-                                           : p4shim_restore_missing(AT_FDCWD, path);
+                                           : p4shim_restore_missing(AT_FDCWD, path, 0);
         if (verdict != P4SHIM_AGAIN) {
             errno = verdict == P4SHIM_LEAVE ? why : verdict;
             break;

@@ -100,12 +100,12 @@ static bool is_in_store(struct p4shim_scratch *s) {
 static int after_unlink(int rc, int dirfd, const char *path) {
     const int saved = errno;
     if ((rc != 0 && saved != ENOENT) || !p4shim_is_on() || path == NULL ||
-        !p4shim_may_be_managed(path, p4shim_config.manage_all)) {
+        !p4shim_may_lead_to_managed(dirfd, path, AT_SYMLINK_NOFOLLOW)) {
         return rc;
     }
     struct p4shim_scratch *s = p4shim_scratch_take();
     if (s != NULL) {
-        if (p4shim_locate_name(s, dirfd, path) == P4SHIM_INSIDE &&
+        if (p4shim_locate_name(s, dirfd, path, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE &&
             p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all)) {
             if (rc == 0 || is_in_store(s)) {
                 p4shim_tell_removed(s);

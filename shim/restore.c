@@ -207,9 +207,8 @@ int p4shim_restore_marker(int dirfd, const char *path, int at_flags) {
     return verdict;
 }
 
-int p4shim_restore_missing(int dirfd, const char *path) {
-    const bool all = p4shim_config.manage_all;
-    if (!p4shim_may_be_managed(path, all)) {
+int p4shim_restore_missing(int dirfd, const char *path, int at_flags) {
+    if (!p4shim_may_lead_to_managed(dirfd, path, at_flags)) {
         return P4SHIM_LEAVE;
     }
     struct p4shim_scratch *s = p4shim_scratch_take();
@@ -217,8 +216,8 @@ int p4shim_restore_missing(int dirfd, const char *path) {
         return P4SHIM_LEAVE;
     }
     int verdict = P4SHIM_LEAVE;
-    if (p4shim_locate_name(s, dirfd, path) == P4SHIM_INSIDE &&
-        p4shim_is_managed(s->rel, s->rel_bytes, all)) {
+    if (p4shim_locate_name(s, dirfd, path, at_flags) == P4SHIM_INSIDE &&
+        p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all)) {
         verdict = fetch(s, P4SHIM_ABSENT);
     }
     p4shim_scratch_release(s);
@@ -233,7 +232,7 @@ int p4shim_restore_before(int dirfd, const char *path, int at_flags) {
         verdict = S_ISSOCK(st.st_mode) ? p4shim_restore_marker(dirfd, path, at_flags)
                                        : P4SHIM_LEAVE;
     } else if (path != NULL && errno == ENOENT) {
-        verdict = p4shim_restore_missing(dirfd, path);
+        verdict = p4shim_restore_missing(dirfd, path, at_flags);
     }
     errno = saved;
     return verdict;

@@ -155,8 +155,17 @@ enum p4shim_place {
 enum p4shim_place p4shim_locate(struct p4shim_scratch *s, int dirfd, const char *path,
                                 int at_flags);
 
-/* Where a name that is missing (or was just removed) would be; its directories may be missing. */
-enum p4shim_place p4shim_locate_name(struct p4shim_scratch *s, int dirfd, const char *path);
+/* Where a name that may be missing would be; its directories may be missing. Takes no descriptor,
+ * and keeps errno unless it is P4SHIM_NOWHERE.
+ * `flags`: AT_SYMLINK_NOFOLLOW for the name itself, where it is a link, and not what that leads to;
+ * P4SHIM_AT_DIRECTORY takes one with a slash at its end. */
+#define P4SHIM_AT_DIRECTORY 0x40000000
+enum p4shim_place p4shim_locate_name(struct p4shim_scratch *s, int dirfd, const char *path,
+                                     int flags);
+
+/* Whether a missing path, or one that a call just removed, may be a managed one. False for most
+ * names by their letters; else links are looked for, in the depot alone. */
+bool p4shim_may_lead_to_managed(int dirfd, const char *path, int at_flags);
 
 /* Whether the directory that would hold the name, with or without a slash after it, is there and
  * not in the depot. */
@@ -207,7 +216,7 @@ enum p4shim_presence { P4SHIM_ABSENT, P4SHIM_DOUBTFUL, P4SHIM_PRESENT };
 int p4shim_restore_marker(int dirfd, const char *path, int at_flags);
 
 /* The kernel says ENOENT: brings the file back if the store has one of that managed name. */
-int p4shim_restore_missing(int dirfd, const char *path);
+int p4shim_restore_missing(int dirfd, const char *path, int at_flags);
 
 /* Either of the two, by what stands there now; P4SHIM_LEAVE when there is nothing to do. */
 int p4shim_restore_before(int dirfd, const char *path, int at_flags);
@@ -259,5 +268,8 @@ void p4shim_flush_all(void);
 void p4shim_events_start(void);
 void p4shim_events_forked(void);
 void p4shim_cwd_changed(void);
+
+/* Whether a path is below the depot by its letters; true where that takes as long as to look. */
+bool p4shim_is_below_by_letters(int dirfd, const char *path);
 
 #endif

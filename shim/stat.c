@@ -112,7 +112,7 @@ static int amend_damaged(int dirfd, const char *path, int at_flags, struct stat 
 
 /* A missing managed name: the store may have it (a prestaged store, a lost marker). */
 static int amend_missing(int dirfd, const char *path, int at_flags, struct stat *st) {
-    if (!p4shim_may_be_managed(path, p4shim_config.manage_all)) {
+    if (!p4shim_may_lead_to_managed(dirfd, path, at_flags)) {
         return P4SHIM_LEAVE;
     }
     struct p4shim_scratch *s = p4shim_scratch_take();
@@ -121,7 +121,7 @@ static int amend_missing(int dirfd, const char *path, int at_flags, struct stat 
     }
     int verdict = P4SHIM_LEAVE;
     struct p4shim_reply reply;
-    if (p4shim_locate_name(s, dirfd, path) == P4SHIM_INSIDE &&
+    if (p4shim_locate_name(s, dirfd, path, at_flags) == P4SHIM_INSIDE &&
         p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all)) {
         verdict = p4shim_query(s, P4SHIM_ABSENT, &reply);
         uint64_t size = 0;
