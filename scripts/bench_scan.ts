@@ -40,7 +40,7 @@ const FILES = Number(values.files);
 const ROUNDS = Number(values.rounds);
 const FILES_PER_DIRECTORY = 50;
 
-const REASON = { source: "scan", trustsDifference: true } as const;
+const REASON = { source: "scan", trusts: "newer" } as const;
 
 /** Empty files: their content is not looked at. Names of some 60 bytes, as p4d's are. */
 function makeFiles(root: string): void {
@@ -105,6 +105,7 @@ const context: EngineContext = {
   clock: SYSTEM_CLOCK,
   departures: new Departures(),
   eventsUntilNow: () => Promise.resolve(true),
+  unwatched: () => null,
   applyDeletesBelow: () => Promise.resolve(),
   newId: () => crypto.randomUUID(),
   log: createMemoryLogger(),

@@ -274,7 +274,8 @@ export class ControlServer {
     if (wait && !await catchUp(signal)) {
       throw new CommandError(
         "BUSY",
-        "the watcher reports nothing just now: see the daemon's log",
+        "the watcher reports nothing just now, or a scan of the depot fails: see the " +
+          "daemon's log",
       );
     }
     if (wait) await engine.retryFailed();

@@ -38,6 +38,7 @@ import {
   newId,
   openFailureLedger,
   openFoundation,
+  openScanRecord,
   readLedger,
   settleDepot,
 } from "./foundation.ts";
@@ -45,6 +46,7 @@ import { GateService } from "./gate_service.ts";
 import { keepHouse } from "./housekeeping.ts";
 import { logStats, reportMetrics } from "./reporters.ts";
 import { engineSettingsOf, shimUidsOf } from "./settings.ts";
+import type { ScanRecord } from "./scan_record.ts";
 import { EXIT, type ExitStatus, StartError } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 import { StartupScan } from "./startup_scan.ts";
@@ -112,7 +114,8 @@ class Daemon {
     }));
     this.#stopOnSignals();
     const stores = await this.#openStores();
-    const context = this.#engineContext(stores);
+    const record = await openScanRecord(this.#parts);
+    const context = this.#engineContext(stores, record);
     const engine = new Engine(context);
     this.#failedDeletes = new FailedDeletes(
       // Its own deletes do not wait for it.
@@ -120,7 +123,7 @@ class Daemon {
       () => readLedger(this.#parts.state.path),
     );
     await settleDepot(this.#parts, stores, this.#config);
-    const watch = this.#config.readOnly ? null : this.#depotWatch(engine);
+    const watch = this.#config.readOnly ? null : this.#depotWatch(engine, record);
     this.#watch = watch;
     const gate = this.#gateService(engine);
     this.#gate = gate;
@@ -163,7 +166,7 @@ class Daemon {
     log.info("ready", { version: options.version, depot: this.#config.depotPath });
     if (!this.#config.readOnly) {
       const deletes = this.#failedDeletes;
-      this.#scan = this.#startupScan(engine, deletes);
+      this.#scan = this.#startupScan(engine, record, deletes);
       run(this.#scan.run().then(() => deletes.run()));
     }
     await Promise.all(running);
@@ -215,7 +218,10 @@ class Daemon {
     return stores;
   }
 
-  #engineContext({ primary, secondary, readStores }: Stores): EngineContext {
+  #engineContext(
+    { primary, secondary, readStores }: Stores,
+    record: ScanRecord,
+  ): EngineContext {
     const { posix, state, manifest, log } = this.#parts;
     const disk = posix.statvfs(state.root).totalBytes;
     return {
@@ -234,6 +240,7 @@ class Daemon {
       eventsUntilNow: async () =>
         await this.#watchedUntilNow() &&
         (this.#config.readOnly || (await this.#failedDeletes?.takeOverNew() ?? true)),
+      unwatched: () => record.unwatched,
       applyDeletesBelow: async (directory) =>
         await this.#failedDeletes?.applyBelow(directory),
       clock: SYSTEM_CLOCK,
@@ -270,12 +277,13 @@ class Daemon {
     return openFailureLedger(this.#parts, name, this.#config.failedLogRotateMaxMb);
   }
 
-  #depotWatch(engine: Engine): DepotWatch {
+  #depotWatch(engine: Engine, record: ScanRecord): DepotWatch {
     const { state, log } = this.#parts;
     return new DepotWatch({
       root: state.root,
       statePath: state.path,
       engine,
+      record,
       open: () =>
         openWatcher({
           helperPath: nativeFile("p4-cache-fanotify"),
@@ -315,12 +323,16 @@ class Daemon {
     });
   }
 
-  #startupScan(engine: Engine, deletes: FailedDeletes): StartupScan {
-    const { manifest, log } = this.#parts;
+  #startupScan(
+    engine: Engine,
+    record: ScanRecord,
+    deletes: FailedDeletes,
+  ): StartupScan {
+    const { log } = this.#parts;
     return new StartupScan({
       engine,
       deletes,
-      manifest,
+      record,
       config: () => this.#config,
       requestRescan: () => this.#watch?.requestRescan("lost"),
       clock: SYSTEM_CLOCK,

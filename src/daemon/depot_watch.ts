@@ -10,7 +10,7 @@ import { type BytePath, depotPathOrNull } from "../core/names.ts";
 import type { Clock } from "../core/clock.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { Engine } from "../engine/engine.ts";
-import type { LookReason } from "../engine/observe_plan.ts";
+import { SCAN } from "../engine/observe.ts";
 import type { Rename } from "../engine/rename.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import type { Logger } from "../obs/logger.ts";
@@ -18,6 +18,7 @@ import type { Metrics } from "../obs/metrics.ts";
 import type { WatchEvent } from "../wire/watch_message.ts";
 import type { Watcher } from "../watch/watcher.ts";
 import { EventOrder } from "./event_order.ts";
+import type { ScanRecord } from "./scan_record.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
@@ -37,6 +38,7 @@ export interface DepotWatchDeps {
   /** `<depot>/.p4cache`. */
   readonly statePath: string;
   readonly engine: Pick<Engine, "wrote" | "renamed" | "gone" | "scan">;
+  readonly record: Pick<ScanRecord, "finished">;
   readonly open: () => Promise<Watcher>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -56,6 +58,7 @@ export class DepotWatch {
   #lastEventMs = 0;
   #isRescanWanted = false;
   #isRescanning = false;
+  #failedScans = 0;
   #restarts = 0;
   readonly #order = new EventOrder();
   #watcher: Watcher | null = null;
@@ -148,11 +151,14 @@ export class DepotWatch {
 
   /**
    * Resolves when every write that was closed before the call is in the manifest; with
-   * false if no events arrive just now, as while the helper is started again.
+   * false if no events arrive just now, as while the helper is started again, or if a scan that
+   * is to find what was missed fails.
    */
   async catchUp(signal: AbortSignal): Promise<boolean> {
+    const failedBefore = this.#failedScans;
     if (!await this.eventsUntilNow()) return false;
     while (this.#isRescanWanted || this.#isRescanning) {
+      if (this.#failedScans > failedBefore) return false;
       await this.#deps.clock.sleep(CATCH_UP_MS, signal);
     }
     return true;
@@ -331,15 +337,18 @@ export class DepotWatch {
 
   /** One scan at a time; requests within the cooldown are one; one more if some come meanwhile. */
   async #rescanLoop(): Promise<void> {
-    const { signal, clock, engine, log, rescanCooldownSecs } = this.#deps;
+    const { signal, clock, engine, record, log, rescanCooldownSecs } = this.#deps;
     while (!signal.aborted) {
       await this.#rescan.wait(3_600_000, signal);
       if (!this.#isRescanWanted || signal.aborted) continue;
       this.#isRescanWanted = false;
       this.#isRescanning = true;
       try {
-        const { failing } = await engine.scan(RESCAN);
-        if (failing > 0) {
+        const report = await engine.scan(SCAN);
+        const { stopped, failing } = report;
+        if (!await record.finished(report)) this.#failedScans += 1;
+        if (stopped !== null) log.error(`a scan stopped: ${stopped}`);
+        else if (failing > 0) {
           log.error("a scan could not look at everything and is done again", { failing });
           this.#isRescanWanted = true;
         }
@@ -347,6 +356,7 @@ export class DepotWatch {
         if (signal.aborted) return;
         if (error instanceof Error && error.name === "InvariantError") throw error;
         log.error(`a scan failed and is tried again: ${messageOf(error)}`);
+        this.#failedScans += 1;
         this.#isRescanWanted = true;
       } finally {
         this.#isRescanning = false;
@@ -359,9 +369,6 @@ export class DepotWatch {
 
 /** Why the depot is scanned. */
 export type RescanReason = "overflow" | "lost" | "helper" | "manifest" | "requested";
-
-/** While the daemon runs, a write whose event was lost is still a write. */
-const RESCAN: LookReason = { source: "scan", trustsDifference: true };
 
 function whatMoved(
   { dir, other }: Extract<WatchEvent, { t: "move" }>,

@@ -95,6 +95,7 @@ async function watched(statePath = "/depot/.p4cache"): Promise<Watched> {
     log: createMemoryLogger(),
     metrics,
     newId: () => "id",
+    record: { finished: ({ failing }) => Promise.resolve(failing === 0) },
     rescanCooldownSecs: () => COOLDOWN_SECS,
     signal: ended.signal,
   });
@@ -244,6 +245,23 @@ Deno.test("a scan that could not look at everything is done again after the cool
   await clock.advance(COOLDOWN_SECS * 2000);
   deepStrictEqual(calls, ["scan", "scan"]);
   await stop();
+});
+
+Deno.test("who waits for all writes is told when a scan for the missed ones fails", async () => {
+  const statePath = await Deno.makeTempDir();
+  const { watch, watchers, clock, endScan, stop } = await watched(statePath);
+  const { signal } = new AbortController();
+  watch.requestRescan("lost");
+  await clock.advance(0);
+  const caughtUp = watch.catchUp(signal);
+  await canaryIn(statePath);
+  watchers[0]!.tell(close(".p4cache/canary-id", BY_OTHER, "pidfd"));
+  await clock.advance(0);
+  endScan(1);
+  await clock.advance(1_000);
+  strictEqual(await caughtUp, false);
+  await stop();
+  await Deno.remove(statePath);
 });
 
 Deno.test("changes that the manifest could not take lead to one scan, when it can again", async () => {

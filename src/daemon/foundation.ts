@@ -20,6 +20,7 @@ import { MIB } from "../core/units.ts";
 import { nativeFile } from "../posix/native_files.ts";
 import type { LeafPages } from "../posix/leaf_pages.ts";
 import { openPosix, type Posix, PosixError } from "../posix/posix.ts";
+import { ScanRecord } from "./scan_record.ts";
 import { settleInstance, type StoresOfInstance } from "./instance.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf, openStateDirectory, type StateDirectory } from "./state_directory.ts";
@@ -118,6 +119,11 @@ export async function settleDepot(
   if (isNew && !config.readOnly) await manifest.setMeta("boot_id", await readBootId());
   await recoverOrExplain(posix, state, log);
   crashPoint("recovery/finished");
+}
+
+/** Before {@linkcode settleDepot}, which records the boot of a manifest that is new. */
+export async function openScanRecord({ manifest }: Foundation): Promise<ScanRecord> {
+  return new ScanRecord({ manifest, clock: SYSTEM_CLOCK, bootId: await readBootId() });
 }
 
 async function recoverOrExplain(

@@ -8,11 +8,12 @@
 
 import type { Config } from "../config/key_table.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
+import { SCAN } from "../engine/observe.ts";
 import { scanDepot } from "../engine/scan.ts";
 import { UploadCoordinator } from "../engine/upload_coordinator.ts";
 import type { ManifestCounters } from "../manifest/manifest.ts";
 import type { OpenLogger } from "../obs/logger.ts";
-import { readBootId } from "./foundation.ts";
+import type { ScanRecord } from "./scan_record.ts";
 import { openStandIn } from "./stand_in.ts";
 import { EXIT, StartError } from "./start_error.ts";
 
@@ -54,21 +55,27 @@ export async function runPrestage(prestage: Prestage): Promise<PrestageReport> {
   await using cleanup = new AsyncDisposableStack();
   const ended = new AbortController();
   const signal = AbortSignal.any([prestage.signal, ended.signal]);
-  const { context } = await openStandIn({ config, log, version, signal }, cleanup);
-  await compare(context, prestage);
+  const { context, record } = await openStandIn(
+    { config, log, version, signal },
+    cleanup,
+  );
+  await compare(context, record, prestage);
   return await uploadAll(context, prestage, ended);
 }
 
 /** The same look as the daemon's first: what differs after a power cut is a conflict. */
-async function compare(context: EngineContext, { onProgress }: Prestage): Promise<void> {
-  const { manifest } = context;
+async function compare(
+  context: EngineContext,
+  record: ScanRecord,
+  { onProgress }: Prestage,
+): Promise<void> {
   onProgress({ phase: "scan", doneBytes: 0, totalBytes: 0 });
-  const bootId = await readBootId();
-  const trustsDifference = manifest.meta("boot_id") === bootId;
-  const report = await scanDepot(context, { source: "scan", trustsDifference });
+  const report = await scanDepot(context, SCAN);
   if (report.stopped !== null) throw new StartError(EXIT.incomplete, report.stopped);
-  await manifest.setMeta("boot_id", bootId);
-  await manifest.setMeta("scan_finished_ms", String(context.clock.nowMs()));
+  if (await record.finished(report)) return;
+  context.log.warn("not everything could be looked at; the daemon does it again", {
+    failing: report.failing,
+  });
 }
 
 async function uploadAll(

@@ -19,8 +19,10 @@ import {
   newId,
   openFailureLedger,
   openFoundation,
+  openScanRecord,
   settleDepot,
 } from "./foundation.ts";
+import type { ScanRecord } from "./scan_record.ts";
 import { engineSettingsOf } from "./settings.ts";
 import { openStores } from "./stores.ts";
 
@@ -36,7 +38,7 @@ export interface StandInOptions {
 export async function openStandIn(
   { config, log, version, signal }: StandInOptions,
   cleanup: AsyncDisposableStack,
-): Promise<{ readonly context: EngineContext }> {
+): Promise<{ readonly context: EngineContext; readonly record: ScanRecord }> {
   const foundation = await openFoundation(config, log, cleanup);
   const { state, posix, manifest } = foundation;
   const license = developmentLicense();
@@ -53,6 +55,7 @@ export async function openStandIn(
   cleanup.defer(() => stores.primary.close());
   cleanup.defer(() => stores.secondary?.close());
   for (const store of stores.readStores) cleanup.defer(() => store.close());
+  const record = await openScanRecord(foundation);
   await settleDepot(foundation, stores, config);
   const settings = engineSettingsOf(config, posix.statvfs(state.root).totalBytes);
   const ledger = (name: string): EngineContext["failedOps"] =>
@@ -72,6 +75,7 @@ export async function openStandIn(
     // Nobody watches: a scan is all that is known.
     departures: new Departures(),
     eventsUntilNow: () => Promise.resolve(true),
+    unwatched: () => record.unwatched,
     applyDeletesBelow: () => Promise.resolve(),
     clock: SYSTEM_CLOCK,
     newId,
@@ -85,5 +89,5 @@ export async function openStandIn(
     },
     signal,
   };
-  return { context };
+  return { context, record };
 }

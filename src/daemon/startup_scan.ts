@@ -7,20 +7,18 @@
 
 import type { Config } from "../config/key_table.ts";
 import type { Clock } from "../core/clock.ts";
-import { crashPoint } from "../core/crash_point.ts";
 import type { Engine } from "../engine/engine.ts";
-import type { LookReason } from "../engine/observe_plan.ts";
-import type { Manifest } from "../manifest/manifest.ts";
+import { SCAN } from "../engine/observe.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import { FAILED_DELETES_SETTLE_MS, type FailedDeletes } from "./failed_deletes.ts";
-import { readBootId } from "./foundation.ts";
+import type { ScanRecord } from "./scan_record.ts";
 import type { ScanState } from "./status.ts";
 
 export interface StartupScanDeps {
   readonly engine: Pick<Engine, "scan">;
   readonly deletes: Pick<FailedDeletes, "drain" | "finish">;
-  readonly manifest: Pick<Manifest, "meta" | "setMeta">;
+  readonly record: Pick<ScanRecord, "isWhole" | "finished">;
   readonly config: () => Config;
   /** Something could not be looked at: once more, later. */
   readonly requestRescan: () => void;
@@ -40,8 +38,9 @@ export class StartupScan {
     this.#deps = deps;
   }
 
+  /** `scanned`: once a scan, this one or one that was asked for, has looked at everything. */
   get state(): ScanState {
-    return this.#state;
+    return this.#deps.record.isWhole ? "scanned" : this.#state;
   }
 
   /** Deletes first: the scan puts back the marker of whatever is only missing. */
@@ -80,31 +79,36 @@ export class StartupScan {
     return isSlow ? this.#deps.config().backgroundScanFilesPerSec : null;
   }
 
+  /** What failed, or could not be looked at, is left to the scans that are asked for then. */
   async #scan(): Promise<void> {
-    const { engine, manifest, metrics, clock, log, requestRescan } = this.#deps;
-    const bootId = await readBootId();
-    // Files may differ from their rows because p4d wrote while no daemon ran, or because a
-    // power cut damaged them. Only without a reboot in between is it surely the first.
-    const reason: LookReason = {
-      source: "scan",
-      trustsDifference: manifest.meta("boot_id") === bootId,
-    };
+    const { engine, record, metrics, clock, log, signal, requestRescan } = this.#deps;
     const startedMs = clock.monotonicMs();
     metrics.count("p4cache_rescans_total", { reason: "startup" });
-    const report = await engine.scan(reason, () => this.#pace());
-    this.#state = report.stopped === null ? "scanned" : "stopped";
-    this.#ended.resolve();
-    if (report.failing > 0) requestRescan();
-    if (report.stopped !== null) return log.error(`the scan stopped: ${report.stopped}`);
-    metrics.count("p4cache_unmanaged_long_paths_total", {}, report.unmanageable);
-    crashPoint("scan/finished");
-    await manifest.setMeta("boot_id", bootId);
-    await manifest.setMeta("scan_finished_ms", String(clock.nowMs()));
-    crashPoint("scan/recorded");
-    log.info("scanned the depot", {
-      files: report.filesSeen,
-      ms: Math.round(clock.monotonicMs() - startedMs),
-      ...report.actions,
-    });
+    try {
+      const report = await engine.scan(SCAN, () => this.#pace());
+      if (report.stopped !== null) {
+        this.#state = "stopped";
+        return log.error(`the scan stopped: ${report.stopped}`);
+      }
+      metrics.count("p4cache_unmanaged_long_paths_total", {}, report.unmanageable);
+      if (!await record.finished(report)) {
+        log.error("the scan could not look at everything and is done again", {
+          failing: report.failing,
+        });
+        return requestRescan();
+      }
+      log.info("scanned the depot", {
+        files: report.filesSeen,
+        ms: Math.round(clock.monotonicMs() - startedMs),
+        ...report.actions,
+      });
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Error)) throw error;
+      if (error.name === "InvariantError") throw error;
+      log.error(`the scan failed and is tried again: ${error.message}`);
+      requestRescan();
+    } finally {
+      this.#ended.resolve();
+    }
   }
 }

@@ -11,7 +11,7 @@ import { observe, REPORTED } from "./observe.ts";
 import { scanDepot } from "./scan.ts";
 import { upload } from "./upload.ts";
 
-const AFTER_REBOOT = { source: "scan", trustsDifference: false } as const;
+const AFTER_REBOOT = { source: "scan", trusts: "none" } as const;
 
 /** `d/a,v`: "stored" is in the store, "local" on the disk, and only a scan saw it. */
 async function inConflict(fixture: EngineFixture): Promise<void> {

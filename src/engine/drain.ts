@@ -4,9 +4,12 @@
  * @module
  */
 
+import type { Waiting } from "../manifest/manifest.ts";
 import type { EngineContext } from "./engine_context.ts";
 
 const LOOK_MS = 100;
+/** Rows looked at in one turn. */
+const PAGE = 1_000;
 
 /** More retries than these are not counted one by one. */
 const RETRIES_COUNTED_MAX = 10_000;
@@ -38,16 +41,39 @@ export async function drain(
   context: EngineContext,
   { wait, onProgress, signal }: Drain,
 ): Promise<DrainState> {
-  const { clock, manifest } = context;
-  const startedMs = clock.nowMs();
+  const { clock } = context;
+  const hasWaited = waitingSince(context);
   const totalFiles = openFiles(context);
   for (;;) {
-    const oldestMs = manifest.oldestDirtyAtMs();
-    const isDrained = oldestMs === null || oldestMs > startedMs;
+    const isDrained = !await hasWaited(signal);
     if (isDrained || !wait || isStuck(context)) return stateOf(context, isDrained);
     onProgress(Math.max(0, totalFiles - openFiles(context)), totalFiles);
     await clock.sleep(LOOK_MS, signal);
   }
+}
+
+/**
+ * Tells whether anything is dirty still that is dirty now. By the time since which it is, and, as
+ * the clock may have been set back, by its place in the queue too: a time of the future is one of
+ * before that.
+ */
+function waitingSince(
+  { clock, manifest }: EngineContext,
+): (signal: AbortSignal) => Promise<boolean> {
+  const startedMs = clock.nowMs();
+  const sequence = manifest.nextSequence();
+  const isOld = (waiting: Waiting): boolean =>
+    waiting.sequence < sequence || waiting.dirtySinceMs <= startedMs ||
+    waiting.dirtySinceMs > clock.nowMs();
+  return async (signal) => {
+    for (let after: Waiting | null = null;;) {
+      const page = manifest.waiting(after, after === null ? 1 : PAGE);
+      if (page.length === 0) return false;
+      if (page.some(isOld)) return true;
+      await clock.sleep(0, signal);
+      after = page.at(-1)!;
+    }
+  };
 }
 
 function openFiles({ manifest }: EngineContext): number {

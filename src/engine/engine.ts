@@ -32,7 +32,7 @@ import { isAbsent, lookAt } from "./local_file.ts";
 import { migrateSelected, type Migration, type MigrationReport } from "./migrate.ts";
 import type { Deleter } from "./may_delete.ts";
 import type { LookReason } from "./observe_plan.ts";
-import { MET, observe, type Observed, REPORTED } from "./observe.ts";
+import { MET, observe, type Observed, REPORTED, REPORTED_APART } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
 import { RecallBudget } from "./recall_budget.ts";
 import { deleteReplacedRow, moveRow, type Rename } from "./rename.ts";
@@ -62,6 +62,7 @@ export class Engine {
   #accessed = new Map<DepotPath, number>();
   /** Names that went away, by when they are looked at again; oldest first. */
   readonly #vanishing = new Map<DepotPath, number>();
+  #movedDirectories = 0;
   /** Looks that nobody waits for. */
   readonly #apart = new Set<Promise<void>>();
   #lastEvictPass: EvictPass | null = null;
@@ -136,7 +137,7 @@ export class Engine {
     const { signal, log } = this.#context;
     const observing = async (): Promise<void> => {
       try {
-        const observed = await observe(this.#context, path, MET, writerUid);
+        const observed = await observe(this.#context, path, REPORTED_APART, writerUid);
         if (observed === "written") this.#coordinator.wake();
       } catch (error) {
         if (signal.aborted) return;
@@ -160,6 +161,7 @@ export class Engine {
 
   async #directoryRenamed(from: DepotPath, to: DepotPath): Promise<void> {
     const { manifest, clock, departures, putBack, applyDeletesBelow } = this.#context;
+    this.#movedDirectories += 1;
     await this.#context.evictions.settled(`${from}/`);
     // Their rows would move along, and nobody find them by the names that were written down.
     await applyDeletesBelow(from);
@@ -220,11 +222,15 @@ export class Engine {
     }
   }
 
+  /** A directory that was renamed meanwhile may have taken files past it: then it has failed. */
   async scan(reason: LookReason, pace?: ScanPace): Promise<ScanReport> {
+    const movedBefore = this.#movedDirectories;
     const report = await scanDepot(this.#context, reason, pace);
     this.#coordinator.wake();
     this.#evictWakeUp.wake();
-    return report;
+    await this.#context.eventsUntilNow();
+    const moved = this.#movedDirectories - movedBefore;
+    return { ...report, failing: report.failing + moved };
   }
 
   /** The local file as it is now, or null if there is none. Mends nothing. */

@@ -87,6 +87,12 @@ export interface EngineContext {
    */
   readonly eventsUntilNow: () => Promise<boolean>;
   /**
+   * How far a difference that nobody reported may be a write, until the first whole scan of the
+   * depot is over: it may be of before the start. Null: since then, all that is met was done
+   * while the daemon watched.
+   */
+  readonly unwatched: () => "newer" | "none" | null;
+  /**
    * Applies what the shim wrote down of names below a directory that is about to move, and that
    * the watcher told to be gone. It does not wait for events: it is called from one.
    */

@@ -20,8 +20,8 @@ import { SpaceLedger } from "./space.ts";
 import { statFile } from "./stat.ts";
 import { upload } from "./upload.ts";
 
-const AFTER_REBOOT = { source: "scan", trustsDifference: false } as const;
-const SAME_BOOT = { source: "scan", trustsDifference: true } as const;
+const AFTER_REBOOT = { source: "scan", trusts: "none" } as const;
+const SAME_BOOT = { source: "scan", trusts: "newer" } as const;
 
 /** Written, seen, uploaded. */
 async function stored(
@@ -361,7 +361,7 @@ Deno.test("a file that a symbolic link has replaced goes, also when the link was
     strictEqual(fixture.manifest.get(a!), null);
     strictEqual(fixture.manifest.get(b!), null);
     strictEqual(fixture.manifest.tombstonesOf(a!).length, 1);
-    await scanDepot(fixture.context, { source: "scan", trustsDifference: true });
+    await scanDepot(fixture.context, { source: "scan", trusts: "newer" });
     const kind = fixture.posix.lstat(absolute("a,v"))?.kind;
     strictEqual(kind, isMovedOn ? undefined : "symlink");
   }
@@ -478,7 +478,7 @@ Deno.test("nothing is deleted, put back or restored to an empty name while the w
   for (const name of ["a,v", "b,v"]) {
     await rejects(restorer.restore(fixture.path(name)), { fault: "UNAVAILABLE" });
   }
-  const report = await scanDepot(context, { source: "scan", trustsDifference: true });
+  const report = await scanDepot(context, { source: "scan", trusts: "newer" });
   strictEqual(report.failing, 1);
   deepStrictEqual(fixture.manifest.get(path), entry);
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);

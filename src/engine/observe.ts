@@ -5,9 +5,10 @@
  */
 
 import { crashPoint } from "../core/crash_point.ts";
-import type { DepotPath } from "../core/names.ts";
+import type { BytePath, DepotPath } from "../core/names.ts";
 import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
 import { NO_INODE } from "../manifest/transitions.ts";
+import { type MarkerAttributes, PosixError } from "../posix/posix.ts";
 import { catchUp } from "./caught_up.ts";
 import {
   absolute,
@@ -24,16 +25,23 @@ import {
   type ObservePlan,
   planDifference,
   planObservation,
+  within,
 } from "./observe_plan.ts";
 
 /** unsure: only what is reported next tells what the look means; to be looked at apart. */
 export type Observed = ObservePlan["action"] | "lost" | "stale" | "unsure";
 
 /** The watcher, or `p4d` itself, told us of a write. */
-export const REPORTED: LookReason = { source: "event", trustsDifference: true };
+export const REPORTED: LookReason = { source: "event", trusts: "all" };
+
+/** The same, looked at once everything that was reported until then is taken in. */
+export const REPORTED_APART: LookReason = { source: "apart", trusts: "all" };
 
 /** An operation of ours met something else than it expected. */
-export const MET: LookReason = { source: "engine", trustsDifference: true };
+export const MET: LookReason = { source: "engine", trusts: "all" };
+
+/** Nobody reported anything; while the daemon runs, a write whose event was lost is a write. */
+export const SCAN: LookReason = { source: "scan", trusts: "newer" };
 
 /**
  * Looks and acts. Takes no lock: each change is compare-and-set on the row's generation,
@@ -43,7 +51,7 @@ export const MET: LookReason = { source: "engine", trustsDifference: true };
  * acting on it would bring it back. Nor does a file where the row has an evicted one, or anything
  * else where it has a file: that may have another name since, and the row is all that knows its
  * object. So whatever was reported before now is taken in first; a report itself does not wait for
- * reports, and is `unsure`.
+ * reports, and is `unsure`. Nor is a conflict one before that: its write may be on its way.
  *
  * @throws {NotCaughtUpError}
  * @param writerUid Who wrote it, where that is known; else whom the file belongs to counts.
@@ -51,30 +59,31 @@ export const MET: LookReason = { source: "engine", trustsDifference: true };
 export async function observe(
   context: EngineContext,
   path: DepotPath,
-  reason: LookReason,
+  given: LookReason,
   writerUid: number | null = null,
 ): Promise<Observed> {
   let waitedFor: number | null = null;
   let moved = 0;
   for (;;) {
+    const reason = within(given, context.unwatched());
     const entry = context.manifest.get(path);
     const look = lookAt(context, path);
     let plan = planObservation(entry, look, reason);
-    if (plan.action !== "nothing" && entry !== null && !isSure(entry, look, reason)) {
-      // Another row than the one that was waited for may have come with a rename, and its file
-      // have left the name by one that is not told yet.
-      if (waitedFor !== entry.generation) {
-        if (reason.source === "event") return "unsure";
-        waitedFor = entry.generation;
-        await catchUp(context, path);
-        continue;
-      }
-    }
-    if (plan.action === "compare") {
+    // Another row than the one that was waited for may have come with a rename, and its file
+    // have left the name by one that is not told yet.
+    const isToWait = entry !== null && waitedFor !== entry.generation;
+    const isSure = plan.action === "nothing" || isKnown(entry, look, reason);
+    if (isToWait && !isSure && reason.source === "event") return "unsure";
+    if (plan.action === "compare" && (isSure || !isToWait)) {
       const compared = await compare(context, path, entry!, plan.stat, reason);
       // Another file, or the same one written: looked at again, or known by its writing.
       if (compared === null && ++moved < MOVED_MAX) continue;
       plan = compared ?? { action: "written", stat: plan.stat };
+    }
+    if (isToWait && (!isSure || plan.action === "conflict")) {
+      waitedFor = entry.generation;
+      await catchUp(context, path);
+      continue;
     }
     const observed = await act(context, path, entry, plan, writerUid);
     // The row is evicted now; whether a marker is missing is another question.
@@ -85,7 +94,8 @@ export async function observe(
 }
 
 /** Whether the row's file is not elsewhere by a rename that is still to be told. */
-function isSure(entry: FileEntry, look: Look, { ino }: LookReason): boolean {
+function isKnown(entry: FileEntry | null, look: Look, { ino }: LookReason): boolean {
+  if (entry === null) return true;
   if (look.kind === "file") return entry.resident || look.stat.ino === ino;
   return look.kind !== "absent" && !entry.resident;
 }
@@ -255,18 +265,12 @@ export function putMissingMarker(
   const target = absolute(context, path);
   const stored = entry.stored!;
   posix.makeDirs(parentOf(target), 0o755);
+  const { mode, uid, gid, mtimeNs } = entry.local;
+  const attributes = { sizeBytes: stored.sizeBytes, mode, uid, gid, mtimeNs };
   try {
-    posix.makeMarker(target, {
-      sizeBytes: stored.sizeBytes,
-      mode: entry.local.mode,
-      uid: entry.local.uid,
-      gid: entry.local.gid,
-      mtimeNs: entry.local.mtimeNs,
-    });
+    makeOurMarker(posix, target, attributes);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EEXIST") {
-      return "stale";
-    }
+    if (error instanceof PosixError && error.code === "EEXIST") return "stale";
     throw error;
   }
   const marker = posix.lstat(target);
@@ -276,4 +280,19 @@ export function putMissingMarker(
   }
   crashPoint("observe/marker-put");
   return "put-marker";
+}
+
+/** Of the daemon's own user where it may not give it to the file's: then p4d can read it at least. */
+function makeOurMarker(
+  posix: EngineContext["posix"],
+  target: BytePath,
+  attributes: MarkerAttributes,
+): void {
+  try {
+    posix.makeMarker(target, attributes);
+  } catch (error) {
+    if (!(error instanceof PosixError) || error.code !== "EPERM") throw error;
+    const own = { uid: Deno.uid() ?? 0, gid: Deno.gid() ?? 0 };
+    posix.makeMarker(target, { ...attributes, ...own });
+  }
 }

@@ -21,17 +21,22 @@ export type Look =
   /** On another file system than the depot's root, or missing there: nothing follows. */
   | { readonly kind: "elsewhere" };
 
+/**
+ * Which difference between a file and its row is a write: each, because it was reported or somebody
+ * watched; only a newer file, which may have been written while nobody did; or none, because the
+ * machine was started again since, and a power cut may have damaged the file.
+ */
+export type Trust = "all" | "newer" | "none";
+
 export interface LookReason {
   /**
-   * event: the watcher reported a write or rename of this path. engine: an operation of our
-   * own met something that it did not expect. scan: nobody reported anything.
+   * event: the watcher reported a write or rename of this path. apart: it did, and the look
+   * waited for what was reported until then. engine: an operation of our own met something
+   * that it did not expect. scan: nobody reported anything.
    */
-  readonly source: "event" | "engine" | "scan";
-  /**
-   * Whether a difference that only a scan finds may be a write that the daemon slept
-   * through: the machine has not been restarted since the last session.
-   */
-  readonly trustsDifference: boolean;
+  readonly source: "event" | "apart" | "engine" | "scan";
+  /** Until the first whole scan is over, less may be trusted: see {@linkcode EngineContext}. */
+  readonly trusts: Trust;
   /** Of the file that an event is about, where the kernel tells. */
   readonly ino?: bigint | null;
 }
@@ -138,10 +143,17 @@ export function planDifference(
   reason: LookReason,
 ): ObservePlan {
   if (entry.flags.conflict) return NOTHING;
-  if (reason.source !== "scan") return { action: "written", stat };
+  if (reason.trusts === "all") return { action: "written", stat };
   const storedMtimeNs = entry.stored?.mtimeNs ?? 0n;
   const isNewer = stat.mtimeNs > entry.local.mtimeNs || stat.mtimeNs > storedMtimeNs;
-  return reason.trustsDifference && isNewer
+  return reason.trusts === "newer" && isNewer
     ? { action: "written", stat }
     : { action: "conflict", stat };
+}
+
+/** What may be trusted of `reason` as long as only so much may be at all; null: all. */
+export function within(reason: LookReason, limit: "newer" | "none" | null): LookReason {
+  const isReported = reason.source === "event" || reason.source === "apart";
+  if (limit === null || isReported) return reason;
+  return { ...reason, trusts: reason.trusts === "none" ? "none" : limit };
 }

@@ -12,7 +12,7 @@ import type { LookReason } from "./observe_plan.ts";
 import { observe, REPORTED } from "./observe.ts";
 import { upload } from "./upload.ts";
 
-const FOUND: LookReason = { source: "scan", trustsDifference: true };
+const FOUND: LookReason = { source: "scan", trusts: "newer" };
 
 async function evicted(fixture: EngineFixture, content: string): Promise<void> {
   const path = fixture.path("a,v");

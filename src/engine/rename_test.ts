@@ -64,7 +64,7 @@ Deno.test("a marker that was put back is restored, though the row does not know 
   await stored(fixture, "a,v", "one");
   strictEqual(await evict(context, fixture.path("a,v")), "evicted");
   await Deno.remove(`${root}/a,v`);
-  await scanDepot(context, { source: "scan", trustsDifference: false });
+  await scanDepot(context, { source: "scan", trusts: "none" });
   strictEqual((await restorer.restore(fixture.path("a,v"))).wasEvicted, true);
   strictEqual(await fixture.read("a,v"), "one");
 });
@@ -77,7 +77,7 @@ Deno.test("a marker whose row a crash cut short may be given another time", asyn
   const { sizeBytes, mode, uid, gid, mtimeNs } = manifest.get(path)!.local;
   await Deno.remove(`${root}/a,v`);
   posix.makeMarker(`${root}/a,v`, { sizeBytes, mode, uid, gid, mtimeNs });
-  await scanDepot(context, { source: "scan", trustsDifference: true });
+  await scanDepot(context, { source: "scan", trusts: "newer" });
   // As the shim sets times of a marker: its atime stays.
   const { success } = await new Deno.Command("touch", {
     args: ["-m", "-d", "@1000", `${root}/a,v`],

@@ -19,7 +19,7 @@ import {
 } from "../core/names.ts";
 import { PosixError, type WalkedFile, type WalkEntry } from "../posix/posix.ts";
 import { NotCaughtUpError } from "./caught_up.ts";
-import type { EngineContext } from "./engine_context.ts";
+import { type EngineContext, shown } from "./engine_context.ts";
 import { lookAt, lookOf } from "./local_file.ts";
 import type { LookReason } from "./observe_plan.ts";
 import { observe, type Observed } from "./observe.ts";
@@ -44,7 +44,10 @@ export interface ScanReport {
   readonly unmanageable: number;
   /** Directories and files that may not be looked at. */
   readonly unreadable: number;
-  /** Those that could not be looked at just now, as on a failing disk: to be scanned again. */
+  /**
+   * What could not be looked at just now, as on a failing disk or in a directory that moved
+   * meanwhile: to be scanned again.
+   */
   readonly failing: number;
   /** Set if the scan stopped early, and why. */
   readonly stopped: string | null;
@@ -134,8 +137,7 @@ class ScanPass implements ScanReport {
     const changes: Promise<void>[] = [];
     for (const found of batch) {
       if (found.kind === "unreadable") {
-        if (LASTING.includes(found.code)) this.unreadable += 1;
-        else this.failing += 1;
+        this.#count(found.code);
         continue;
       }
       if (found.dev !== this.#context.device) {
@@ -171,7 +173,10 @@ class ScanPass implements ScanReport {
     return lookOf(this.#context, found).kind === "marker" && manifest.isLocal(path, null);
   }
 
-  /** Each look waits for the watcher: once it does not tell, the rest is for the next scan. */
+  /**
+   * Each look waits for the watcher: once it does not tell, the rest is for the next scan. One
+   * that the disk refuses is told and counted, and does not keep the others from being looked at.
+   */
   #look(path: DepotPath): Promise<void> {
     return this.#places.run(async () => {
       if (this.#isBlind) return;
@@ -179,6 +184,7 @@ class ScanPass implements ScanReport {
         const observed = await observe(this.#context, path, this.#reason);
         this.actions[observed] = (this.actions[observed] ?? 0) + 1;
       } catch (error) {
+        if (error instanceof PosixError) return this.#tellFault(path, error);
         if (!(error instanceof NotCaughtUpError)) throw error;
         if (this.#isBlind) return;
         this.#isBlind = true;
@@ -186,6 +192,17 @@ class ScanPass implements ScanReport {
         this.#context.log.warn(`the scan ends early: ${error.message}`);
       }
     });
+  }
+
+  #tellFault(path: DepotPath, error: PosixError): void {
+    this.#count(error.code);
+    const { log } = this.#context;
+    log.error(`the scan cannot bring a file up to date: ${error.message}`, shown(path));
+  }
+
+  #count(code: string): void {
+    if (LASTING.includes(code)) this.unreadable += 1;
+    else this.failing += 1;
   }
 
   /** False also where it cannot be told: a directory that may not be read. */

@@ -90,7 +90,7 @@ Deno.test("a restore from the secondary that a crash cut from the manifest is fo
   await rejects(fixture.restorer.restore(path));
   fixture.manifest.apply = apply;
   strictEqual(await fixture.read("a,v"), "content");
-  await scanDepot(fixture.context, { source: "scan", trustsDifference: true });
+  await scanDepot(fixture.context, { source: "scan", trusts: "newer" });
   strictEqual(fixture.manifest.get(path)?.state, "dirty");
 });
 

@@ -203,6 +203,14 @@ export interface ManifestCounters {
   readonly conflicts: number;
 }
 
+/** A row that is not clean. */
+export interface Waiting {
+  readonly dirtySinceMs: number;
+  /** Its place in the queue of uploads. */
+  readonly sequence: number;
+  readonly rowId: number;
+}
+
 /** Names in the `meta` table that others than the manifest itself read and write. */
 export type MetaName =
   | "instance_id" //        also in the store, at .p4cache-meta/instance
@@ -264,6 +272,12 @@ export interface Manifest {
 
   /** When the oldest dirty row was queued, in milliseconds since the epoch; null if none. */
   oldestDirtyAtMs(): number | null;
+
+  /** Up to `limit` rows that are not clean, by the time since which they are, after `after`. */
+  waiting(after: Waiting | null, limit: number): Waiting[];
+
+  /** The next place in the queue of uploads; all that were taken are smaller. */
+  nextSequence(): number;
 
   /**
    * Up to `limit` resident clean rows, after `after` if given: first those with the flag

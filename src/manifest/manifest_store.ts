@@ -28,6 +28,7 @@ import {
   type PathAndEntry,
   type StoredVersion,
   type Tombstone,
+  type Waiting,
 } from "./manifest.ts";
 import { damaged, decoded, ManifestReader, rangeOfPrefix } from "./reader.ts";
 import { RecentRows } from "./recent_rows.ts";
@@ -151,7 +152,8 @@ export class ManifestStore implements Manifest {
       "A directory does not move into itself",
     );
     let movedCount = 0;
-    for (;;) {
+    // What the first step's own group has added before it is not committed yet.
+    for (let isFirst = true;; isFirst = false) {
       const step = await this.#change((group) => {
         const rows = this.#reader.rows(rangeOfPrefix(`${from}/`, ROWS_PER_STEP));
         let count = 0;
@@ -164,7 +166,7 @@ export class ManifestStore implements Manifest {
         return { count, seen: rows.length };
       });
       movedCount += step.count;
-      if (step.seen < ROWS_PER_STEP) return movedCount;
+      if (!isFirst && step.seen < ROWS_PER_STEP) return movedCount;
     }
   }
 
@@ -218,6 +220,14 @@ export class ManifestStore implements Manifest {
 
   oldestDirtyAtMs(): number | null {
     return this.#lists.firstNumber("dirty_since");
+  }
+
+  waiting(after: Waiting | null, limit: number): Waiting[] {
+    return this.#lists.waiting(after, limit);
+  }
+
+  nextSequence(): number {
+    return this.#ledger.nextSequence;
   }
 
   retries(limit: number): { path: DepotPath; atMs: number }[] {

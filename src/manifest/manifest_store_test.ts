@@ -265,6 +265,21 @@ Deno.test("move() takes an upload that runs back into the queue", async () => {
   deepStrictEqual(manifest.dirtyDue(0, 10).map(({ path }) => path), [B]);
 });
 
+Deno.test("moveTree() moves what was changed just before, in the same commit", async () => {
+  const manifest = await openMemManifest();
+  const written = manifest.apply(parseDepotPath("d/a"), "absent", {
+    kind: "written",
+    stat: STAT,
+    nowS: 1,
+  });
+  const moved = manifest.moveTree(parseDepotPath("d"), parseDepotPath("e"), 1);
+  await written;
+  strictEqual(await moved, 1);
+  strictEqual(manifest.get(parseDepotPath("d/a")), null);
+  strictEqual(manifest.get(parseDepotPath("e/a"))?.state, "dirty");
+  await manifest.close();
+});
+
 Deno.test("moveTree() moves each row below the directory, and no other", async () => {
   const manifest = await openMemManifest();
   const names = Array.from({ length: 600 }, (_, i) => `d/sub/${i},v`);

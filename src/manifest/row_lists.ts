@@ -6,8 +6,8 @@
 
 import { assert } from "../core/assert.ts";
 import type { DepotPath } from "../core/names.ts";
-import { u64At, u64Key } from "./byte_keys.ts";
-import type { FileEntry, PathAndEntry } from "./manifest.ts";
+import { u64At, u64Key, u64PairKey } from "./byte_keys.ts";
+import type { FileEntry, PathAndEntry, Waiting } from "./manifest.ts";
 import { type ManifestReader, type PathAndRow, rangeOfPrefix } from "./reader.ts";
 import type { RecentRows } from "./recent_rows.ts";
 import { entryOf, type Row } from "./row.ts";
@@ -85,6 +85,22 @@ export class RowLists {
   retries(limit: number): { path: DepotPath; atMs: number }[] {
     return this.#indexed("retry_deadlines", { from: FROM_START, limit })
       .map(({ path, row }) => ({ path, atMs: row.queue!.retryAtMs! }));
+  }
+
+  waiting(after: Waiting | null, limit: number): Waiting[] {
+    const from = after === null
+      ? FROM_START
+      : `${u64PairKey(after.dirtySinceMs, after.rowId)}\0`;
+    const entries = this.#reader.indexEntries("dirty_since", {
+      from,
+      before: null,
+      limit,
+    });
+    return entries.map((entry) => {
+      const { row } = this.#reader.indexed("dirty_since", entry);
+      const { dirtySinceMs, sequence } = row.queue!;
+      return { dirtySinceMs, sequence, rowId: row.id };
+    });
   }
 
   firstNumber(table: IndexTable): number | null {

@@ -87,7 +87,7 @@ async function drain(world: World, life: Life, random: Random): Promise<void> {
     await world.rest(random);
     await world.finish(life.deletes.takeOverNew(), random);
     await world.finish(
-      life.engine.scan({ source: "scan", trustsDifference: true }),
+      life.engine.scan({ source: "scan", trusts: "newer" }),
       random,
     );
     await world.finish(life.manifest.retryNow(), random);

@@ -93,6 +93,7 @@ export class Life {
       departures: new Departures(),
       eventsUntilNow: async () =>
         await deps.eventsUntilNow(this) && await this.deletes.takeOverNew(),
+      unwatched: () => null,
       applyDeletesBelow: (directory) => this.deletes.applyBelow(directory),
       clock,
       newId: deps.newId,

@@ -439,9 +439,10 @@ export class World {
   }
 
   scan(trustsDifference: boolean): void {
+    const trusts = trustsDifference ? "newer" : "none";
     const { life } = this;
     if (life !== null) {
-      this.#spawn(life.engine.scan({ source: "scan", trustsDifference }));
+      this.#spawn(life.engine.scan({ source: "scan", trusts }));
     }
   }
 

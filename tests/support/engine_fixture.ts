@@ -132,6 +132,7 @@ export async function openEngineFixture(
     clock: SYSTEM_CLOCK,
     departures: new Departures(),
     eventsUntilNow: () => Promise.resolve(true),
+    unwatched: () => null,
     applyDeletesBelow: () => Promise.resolve(),
     newId: () => `id${++idCount}`,
     log: createMemoryLogger(),

@@ -72,6 +72,7 @@ export async function openSimEngine(
     putBack: new PutBackMarkers(),
     departures: new Departures(),
     eventsUntilNow: () => Promise.resolve(true),
+    unwatched: () => null,
     applyDeletesBelow: () => Promise.resolve(),
     clock,
     newId: () => `id${++idCount}`,

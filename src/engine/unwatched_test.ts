@@ -1,0 +1,183 @@
+/**
+ * What is made of a difference that nobody reported, before the first whole scan and after it, and
+ * what a scan makes of files that it cannot bring up to date.
+ *
+ * @module
+ */
+
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import {
+  type EngineFixture,
+  openEngineFixture,
+} from "../../tests/support/engine_fixture.ts";
+import type { DepotPath } from "../core/names.ts";
+import { PosixError } from "../posix/posix.ts";
+import { drain } from "./drain.ts";
+import { Engine } from "./engine.ts";
+import type { EngineContext } from "./engine_context.ts";
+import { evict } from "./evict.ts";
+import { MET, observe, REPORTED, REPORTED_APART, SCAN } from "./observe.ts";
+import { scanDepot } from "./scan.ts";
+import { upload } from "./upload.ts";
+
+const EPERM = 1;
+const EIO = 5;
+
+async function stored(
+  fixture: EngineFixture,
+  name: string,
+  content: string,
+): Promise<DepotPath> {
+  const path = fixture.path(name);
+  await fixture.write(name, content);
+  await observe(fixture.context, path, REPORTED);
+  strictEqual(await upload(fixture.context, path), "uploaded");
+  return path;
+}
+
+/** As somebody puts it back from a backup: with the time that it had. */
+async function putBack(
+  fixture: EngineFixture,
+  name: string,
+  content: string,
+): Promise<void> {
+  await fixture.write(name, content);
+  const then = new Date("2020-01-01T00:00:00Z");
+  await Deno.utime(`${fixture.root}/${name}`, then, then);
+}
+
+function unwatched(
+  { context }: EngineFixture,
+  limit: "newer" | "none" | null,
+): EngineContext {
+  return { ...context, unwatched: () => limit };
+}
+
+Deno.test("until the first whole scan an eviction takes no older file for a write", async () => {
+  await using fixture = await openEngineFixture();
+  const path = await stored(fixture, "a,v", "revisions 1.1 to 1.3");
+  await putBack(fixture, "a,v", "revision 1.1");
+  strictEqual(await evict(unwatched(fixture, "newer"), path), "changed");
+  const entry = fixture.manifest.get(path)!;
+  deepStrictEqual([entry.state, entry.flags.conflict], ["clean", true]);
+  strictEqual(await fixture.read("a,v"), "revision 1.1");
+});
+
+Deno.test("after a reboot a newer file that nobody reported is a conflict, whoever meets it", async () => {
+  for (const reason of [MET, SCAN]) {
+    await using fixture = await openEngineFixture();
+    const path = await stored(fixture, "a,v", "good");
+    await fixture.write("a,v", "damaged by the power cut");
+    strictEqual(await observe(unwatched(fixture, "none"), path, reason), "conflict");
+  }
+});
+
+Deno.test("what was reported is a write, also before the first whole scan", async () => {
+  for (const reason of [REPORTED, REPORTED_APART]) {
+    await using fixture = await openEngineFixture();
+    const path = await stored(fixture, "a,v", "older");
+    await putBack(fixture, "a,v", "written by p4d");
+    strictEqual(await observe(unwatched(fixture, "none"), path, reason), "written");
+  }
+});
+
+Deno.test("after the first whole scan, whatever differs was written while somebody watched", async () => {
+  await using fixture = await openEngineFixture();
+  const path = await stored(fixture, "a,v", "older");
+  await putBack(fixture, "a,v", "written by p4d");
+  strictEqual(await observe(unwatched(fixture, null), path, MET), "written");
+});
+
+Deno.test("a write whose report is on its way is no conflict", async () => {
+  await using fixture = await openEngineFixture();
+  const path = await stored(fixture, "a,v", "older");
+  await fixture.write("a,v", "written by p4d");
+  const context: EngineContext = {
+    ...unwatched(fixture, "none"),
+    eventsUntilNow: async () => {
+      await observe(fixture.context, path, REPORTED);
+      return true;
+    },
+  };
+  await observe(context, path, SCAN);
+  const entry = fixture.manifest.get(path)!;
+  deepStrictEqual([entry.state, entry.flags.conflict], ["dirty", false]);
+});
+
+Deno.test("a file that the scan cannot bring up to date does not keep the others from it", async () => {
+  await using fixture = await openEngineFixture();
+  const bad = await stored(fixture, "bad,v", "stored");
+  await fixture.write("bad,v", "differs");
+  await fixture.write("new,v", "never seen");
+  const openRead = fixture.posix.openRead.bind(fixture.posix);
+  fixture.posix.openRead = (path): number => {
+    if (path.endsWith("/bad,v")) throw new PosixError("open", path, EIO);
+    return openRead(path);
+  };
+  // As long as it was: its hash is asked for.
+  await fixture.write("bad,v", "STORED");
+  const report = await scanDepot(fixture.context, SCAN);
+  deepStrictEqual([report.failing, report.unreadable, report.stopped], [1, 0, null]);
+  strictEqual(fixture.manifest.get(fixture.path("new,v"))?.state, "dirty");
+  strictEqual(fixture.manifest.get(bad)?.state, "clean");
+});
+
+Deno.test("a marker that may not be given to the file's owner is put back all the same", async () => {
+  await using fixture = await openEngineFixture();
+  const path = await stored(fixture, "a,v", "of root");
+  await Deno.remove(`${fixture.root}/a,v`);
+  const owners: number[] = [];
+  const foreign = { uid: 4_242, gid: 4_242 };
+  await fixture.manifest.apply(path, "any", {
+    kind: "attributes",
+    stat: { ...fixture.manifest.get(path)!.local, ...foreign },
+  });
+  // As the kernel answers who is not root.
+  const makeMarker = fixture.posix.makeMarker.bind(fixture.posix);
+  fixture.posix.makeMarker = (at, attributes): void => {
+    owners.push(attributes.uid);
+    if (attributes.uid === foreign.uid) throw new PosixError("mknod", at, EPERM);
+    makeMarker(at, attributes);
+  };
+  const report = await scanDepot(fixture.context, SCAN);
+  deepStrictEqual([report.failing, report.unreadable], [0, 0]);
+  deepStrictEqual(owners, [foreign.uid, Deno.uid()]);
+  strictEqual((await fixture.restorer.restore(path)).wasEvicted, true);
+  strictEqual(await fixture.read("a,v"), "of root");
+});
+
+Deno.test("a scan during which a directory was renamed has not looked at everything", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  await fixture.write("k/a,v", "not known yet");
+  strictEqual((await engine.scan(SCAN)).failing, 0);
+  const [from, to] = [fixture.path("k"), fixture.path("b")];
+  const scanning = engine.scan(SCAN);
+  await engine.renamed({ from, to, what: "directory", ino: null, writerUid: 0 });
+  strictEqual((await scanning).failing, 1);
+  strictEqual((await engine.scan(SCAN)).failing, 0);
+});
+
+Deno.test("drain() waits for what was dirty before the clock was set back", async () => {
+  await using fixture = await openEngineFixture();
+  const path = fixture.path("a,v");
+  await fixture.write("a,v", "text");
+  await observe(fixture.context, path, REPORTED);
+  const { clock } = fixture.context;
+  const context: EngineContext = {
+    ...fixture.context,
+    clock: {
+      nowMs: () => clock.nowMs() - 3_600_000,
+      monotonicMs: () => clock.monotonicMs(),
+      sleep: (ms, signal) => clock.sleep(ms, signal),
+    },
+  };
+  const { signal } = new AbortController();
+  const onProgress = (): void => {};
+  strictEqual(
+    (await drain(context, { wait: false, onProgress, signal })).isDrained,
+    false,
+  );
+  strictEqual(await upload(context, path), "uploaded");
+  ok((await drain(context, { wait: true, onProgress, signal })).isDrained);
+});
