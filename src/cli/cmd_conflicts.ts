@@ -10,19 +10,20 @@ import { displayPath } from "../core/names.ts";
 import { formatBytes } from "../core/units.ts";
 import type { Members } from "../wire/json_lines.ts";
 import { UsageError } from "./command.ts";
-import { controlOf } from "./control_client.ts";
-import { runOnFiles } from "./file_commands.ts";
+import { type ControlClient, controlOf } from "./control_client.ts";
+import { runOnFiles, type Selected } from "./file_commands.ts";
 import {
   CONFIG_HELP,
   CONFIG_OPTION,
   FLAG,
   type OperatorDeps,
+  selectionsOf,
 } from "./operator_command.ts";
 
 export const HELP = `\
 Usage: p4-cache conflicts list [--config FILE] [--json]
-       p4-cache conflicts accept PATH ... [--config FILE] [--dry-run] [--json]
-       p4-cache conflicts restore PATH ... [--config FILE] [--dry-run] [--json]
+       p4-cache conflicts accept (--all | PATH ...) [--config FILE] [--dry-run] [--json]
+       p4-cache conflicts restore (--all | PATH ...) [--config FILE] [--dry-run] [--json]
 
 A file is in conflict when it differs from what was stored and nobody reported a write, and
 foreign when a user wrote it who may not. It stays local and is not uploaded until it is
@@ -31,8 +32,13 @@ decided:
   accept            the local file is the newest version, and is uploaded; the stored one
                     stays in the store for delete_grace_secs, as any replaced version
   restore           the stored version is the file again; the local one is moved to
-                    .p4cache/lost+found, where it stays until somebody removes it
+                    .p4cache/lost+found, where it stays until somebody removes it; each
+                    stored version is read whole before, also with --dry-run
 
+A PATH is a file of the depot, or DIR/ or DIR/... for every file below that is listed,
+absolute or relative to the depot. \\xNN in it is the byte NN.
+
+  --all             every file that is in conflict; none that is foreign
 ${CONFIG_HELP}
   --dry-run         say whether it could be done
   --json            objects, as docs/cli.md describes them
@@ -51,12 +57,14 @@ export async function runConflicts(
       return await list(rest, deps);
     case "accept":
       return await runOnFiles(rest, deps, {
+        select: undecided,
         op: "accept",
         done: "accepted, to be uploaded",
         would: "could be accepted",
       });
     case "restore":
       return await runOnFiles(rest, deps, {
+        select: undecided,
         op: "restore",
         done: "the stored version is back, evicted",
         would: "could be restored",
@@ -71,19 +79,52 @@ async function list(args: readonly string[], deps: OperatorDeps): Promise<number
     args: [...args],
     options: { ...CONFIG_OPTION, json: FLAG },
   });
-  const client = controlOf(values.config, deps.signal);
   let count = 0;
-  for (let cursor: string | null = null;;) {
-    const page: Members = await client.ask({ op: "conflicts", cursor });
-    for (const item of page.items("items")) {
-      count += 1;
-      deps.print(values.json ? jsonOf(item) : lineOf(item));
-    }
-    cursor = page.textOrNull("next");
-    if (cursor === null) break;
+  for await (const item of listed(controlOf(values.config, deps.signal))) {
+    count += 1;
+    deps.print(values.json ? jsonOf(item) : lineOf(item));
   }
   if (!values.json && count === 0) deps.print("no conflicts");
   return count === 0 ? 0 : 1;
+}
+
+async function* listed(client: ControlClient): AsyncGenerator<Members> {
+  for (let cursor: string | null = null;;) {
+    const page: Members = await client.ask({ op: "conflicts", cursor });
+    yield* page.items("items");
+    cursor = page.textOrNull("next");
+    if (cursor === null) return;
+  }
+}
+
+/** Each PATH that is a file, and what the daemon lists below each that is a directory. */
+async function undecided(
+  client: ControlClient,
+  named: readonly string[] | "all",
+): Promise<Selected> {
+  const root = client.config.depotPath;
+  const isDirectory = (argument: string): boolean => /\/(?:\.\.\.)?$/.test(argument);
+  const [directories, files] = named === "all" ? [[], []] : [
+    named.filter(isDirectory),
+    named.filter((argument) => !isDirectory(argument)),
+  ];
+  const paths = files.length > 0 ? selectionsOf(files, root) : [];
+  const prefixes = directories.length > 0
+    ? selectionsOf(directories, root).map((selection) => `${selection}/`)
+    : [];
+  const problems: string[] = [];
+  if (named !== "all" && prefixes.length === 0) return { paths, problems };
+  for await (const item of listed(client)) {
+    const path = item.text("path");
+    const isWanted = named === "all"
+      // What a user did who may not is looked at file by file, or directory by directory.
+      ? item.text("kind") === "conflict"
+      : prefixes.some((prefix) => path.startsWith(prefix));
+    if (!isWanted) continue;
+    if (item.flag("isCut")) problems.push(`${pathOf(item)}: too long: name it whole`);
+    else paths.push(path);
+  }
+  return { paths: [...new Set(paths)], problems };
 }
 
 function lineOf(item: Members): string {

@@ -7,7 +7,8 @@
 
 import { parseArgs } from "node:util";
 import { displayPath } from "../core/names.ts";
-import { controlOf } from "./control_client.ts";
+import { UsageError } from "./command.ts";
+import { type ControlClient, controlOf } from "./control_client.ts";
 import {
   CONFIG_OPTION,
   FLAG,
@@ -15,7 +16,18 @@ import {
   selectionsOf,
 } from "./operator_command.ts";
 
+/** What is to be done, and what of it cannot be named. */
+export interface Selected {
+  readonly paths: readonly string[];
+  readonly problems: readonly string[];
+}
+
 export interface FileCommand {
+  /** Which files are meant, where that may be more than those that are named. */
+  readonly select?: (
+    client: ControlClient,
+    named: readonly string[] | "all",
+  ) => Promise<Selected>;
   readonly op: "undelete" | "accept" | "restore";
   /** What is said of a file that it was done to, and with --dry-run. */
   readonly done: string;
@@ -25,17 +37,29 @@ export interface FileCommand {
 export async function runOnFiles(
   args: readonly string[],
   deps: OperatorDeps,
-  { op, done, would }: FileCommand,
+  { select, op, done, would }: FileCommand,
 ): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...args],
-    options: { ...CONFIG_OPTION, "dry-run": FLAG, "json": FLAG },
+    options: {
+      ...CONFIG_OPTION,
+      "dry-run": FLAG,
+      "json": FLAG,
+      ...select !== undefined && { all: FLAG },
+    },
     allowPositionals: true,
   });
+  const all = "all" in values && values.all === true;
+  if (all && positionals.length > 0) throw new UsageError("--all or PATHs");
+  if (!all && positionals.length === 0) throw new UsageError("a PATH is wanted");
   const client = controlOf(values.config, deps.signal);
   const dryRun = values["dry-run"];
-  let isAllDone = true;
-  for (const path of selectionsOf(positionals, client.config.depotPath)) {
+  const { paths, problems } = select === undefined
+    ? { paths: selectionsOf(positionals, client.config.depotPath), problems: [] }
+    : await select(client, all ? "all" : positionals);
+  for (const problem of problems) deps.printError(problem);
+  let isAllDone = problems.length === 0;
+  for (const path of paths) {
     const answer = await client.ask({ op, path, dryRun });
     const isDone = answer.flag("isDone");
     const why = answer.textOrNull("why");

@@ -224,7 +224,7 @@ Deno.test("conflicts are listed, and either version is made the file with the ot
     0,
     "d/a,v: accepted, to be uploaded\n",
   ]);
-  const [code, restored] = await type("conflicts", "restore", "d/b,v");
+  const [code, restored] = await type("conflicts", "restore", "--all");
   strictEqual(code, 0);
   const kept =
     /^d\/b,v: the stored version is back, evicted; the local version is (.*)\n$/
