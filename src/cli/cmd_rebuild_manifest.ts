@@ -18,12 +18,15 @@ import { DATA_FILE } from "../manifest/lmdb_key_value.ts";
 import { rebuiltDirectoryOf } from "../manifest/lmdb_manifest.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import {
-  type RebuildDepot,
   type RebuildFinding,
   rebuildManifest,
   type RebuildResult,
-  type RebuildStore,
 } from "../manifest/rebuild.ts";
+import type {
+  RebuildDepot,
+  RebuildOwner,
+  RebuildStore,
+} from "../manifest/rebuild_sides.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import {
   type ManifestCommandDeps,
@@ -40,9 +43,11 @@ Usage: p4-cache rebuild-manifest [--config FILE] [--manifest DIR] [--copy DIR]
 
 Builds the manifest again: from the newest sound copy, be it beside the manifest or in the
 store (or from --copy), what the store lists, and what the depot holds. Deletes nothing
-anywhere; the old manifest is kept beside the new one. Files on the disk that the copy does
-not know exactly are uploaded again. It may be stopped and run again. The daemon must not
-run. After the loss of the whole disk the depot may be empty.
+anywhere; the old manifest is kept beside the new one. A file on the disk that is longer and
+newer than what the store has of it is uploaded; one that differs otherwise is in conflict:
+both versions are kept until p4-cache conflicts decides. It may be stopped and run again.
+The daemon must not run. After the loss of the whole disk leave the depot empty: do not
+restore a backup into it first.
 
 ${PLACE_HELP}
   --copy DIR        start from this copy
@@ -57,6 +62,7 @@ be used, 69 the store cannot be reached, 78 configuration.
 export interface RebuildSides {
   readonly store: RebuildStore;
   readonly depot: RebuildDepot;
+  readonly owner: RebuildOwner;
   /** Whose prefix of the store it is, or null. */
   instanceId(): Promise<string | null>;
   /** st_dev of the depot root. */
@@ -237,7 +243,7 @@ async function isSound(copy: string, deps: RebuildManifestDeps): Promise<boolean
 
 async function run(
   manifest: Manifest,
-  { store, depot, instanceId, device }: RebuildSides,
+  { store, depot, owner, instanceId, device }: RebuildSides,
   deps: RebuildManifestDeps,
 ): Promise<RebuildResult> {
   // The daemon starts on a manifest with rows only if it knows whose and where they are.
@@ -248,6 +254,7 @@ async function run(
     manifest,
     store,
     depot,
+    owner,
     nowMs: () => deps.nowMs(),
     onProgress: (step, done) => {
       if (done % 100_000 === 0) deps.printError(`${step}: ${done}`);
@@ -290,22 +297,53 @@ function report(
   { json }: Options,
   deps: RebuildManifestDeps,
 ): void {
-  const { objects, rows, files, changed, findings } = result;
+  const { objects, rows, files, changed, findings, counts } = result;
   if (json) {
     deps.print(JSON.stringify({ directory, kept, ...result }));
     return;
   }
-  for (const finding of findings) deps.print(describe(finding));
+  for (const line of linesOf(findings, counts)) deps.print(line);
+  const found = Object.values(counts).reduce((sum, count) => sum + count, 0);
   deps.print(
     `${directory}: ${objects} objects, ${rows} rows, ${files} files looked at; ` +
-      `${changed} rows made or changed, ${findings.length} findings`,
+      `${changed} rows made or changed, ${found} findings`,
   );
+  if (counts.conflict !== undefined) deps.print(afterConflicts(counts.conflict));
   if (result.absent > 0) {
     deps.print(
       `${result.absent} files are in the store only: deleted before, or the disk is new`,
     );
   }
   if (kept !== null) deps.print(`the old manifest is ${kept}`);
+}
+
+/** `p4-cache conflicts list` shows them all. */
+const CONFLICTS_SHOWN_MAX = 20;
+
+function* linesOf(
+  findings: RebuildResult["findings"],
+  counts: RebuildResult["counts"],
+): Generator<string> {
+  const shown = new Map<string, number>();
+  for (const finding of findings) {
+    const { kind } = finding;
+    const before = shown.get(kind) ?? 0;
+    if (kind === "conflict" && before === CONFLICTS_SHOWN_MAX) continue;
+    shown.set(kind, before + 1);
+    yield describe(finding);
+  }
+  for (const [kind, count] of Object.entries(counts)) {
+    const more = count - (shown.get(kind) ?? 0);
+    if (more > 0) yield `... and ${more} more like this: ${kind}`;
+  }
+}
+
+function afterConflicts(count: number): string {
+  return `In conflict: ${count} files that are not what the store has of them, and not ` +
+    "known to be newer, as after a restore from a backup. Both versions of each are " +
+    "kept, none is uploaded. Once the daemon runs, p4-cache conflicts list shows them, " +
+    "and p4-cache conflicts restore --all takes the store's version of each. Before you " +
+    'start it, see "When a backup was restored" in docs/operations.md';
 }
 
 function describe(finding: RebuildFinding): string {
@@ -317,6 +355,8 @@ function describe(finding: RebuildFinding): string {
         displayPath(finding.from);
     case "lost":
       return `LOST       ${displayPath(finding.path)}: it was never stored`;
+    case "conflict":
+      return `CONFLICT   ${displayPath(finding.path)}: the store has another version`;
     case "chosen":
       return `CHOSEN     ${
         displayPath(finding.path)

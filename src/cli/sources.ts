@@ -19,7 +19,11 @@ import { readInstance } from "../daemon/instance.ts";
 import { fetchStoreCopy, storeCopiesOf } from "../daemon/store_copies.ts";
 import { openStores, type Stores } from "../daemon/stores.ts";
 import { openManifest } from "../manifest/lmdb_manifest.ts";
-import type { LocalThing, RebuildDepot } from "../manifest/rebuild.ts";
+import type {
+  LocalThing,
+  RebuildDepot,
+  RebuildOwner,
+} from "../manifest/rebuild_sides.ts";
 import { NULL_LOGGER } from "../obs/logger.ts";
 import { createMetrics } from "../obs/metrics.ts";
 import { nativeFile } from "../posix/native_files.ts";
@@ -100,15 +104,23 @@ export async function openRebuildSides(
   const store = await openPrimary(config);
   const posix = openLocalPosix();
   const root = bytePathOf(await Deno.realPath(config.depotPath));
+  const rootStat = posix.lstat(root);
   return {
     store,
     depot: rebuildDepot(posix, root, config.manage),
+    owner: ownerBeside(rootStat),
     instanceId: () => readInstance(store),
-    device: String(posix.lstat(root)?.dev ?? 0n),
+    device: String(rootStat?.dev ?? 0n),
     storeCopies: () => storeCopiesOf(store, signal),
     fetchCopy: (name, target) => fetchStoreCopy({ store, posix, signal }, name, target),
     close: () => store.close(),
   };
+}
+
+/** Who runs this is the daemon's user, or root in its place: then the depot says who that is. */
+function ownerBeside(root: FileStat | null): RebuildOwner {
+  const [uid, gid] = [Deno.uid() ?? 0, Deno.gid() ?? 0];
+  return uid === 0 && root !== null ? { uid: root.uid, gid: root.gid } : { uid, gid };
 }
 
 function rebuildDepot(posix: Posix, root: string, manage: ManagePolicy): RebuildDepot {

@@ -5,69 +5,40 @@
  *
  * 1. Each object becomes the stored version of its path, if it is newer than the row's:
  *    by what the disk shows, or by the generation that the object was uploaded with.
- * 2. Each row is compared with the disk. A file that is there and not exactly the row's
- *    is dirty: it is uploaded again, which costs time and loses nothing.
+ * 2. Each row is compared with the disk. A file of the stored version's size is left to the
+ *    daemon's first scan, which hashes it. One that is newer is dirty. Any other is in
+ *    conflict: it may come from a backup that is older than what the store has, so nothing
+ *    is uploaded over that until somebody decides.
  * 3. Files that have no row yet become dirty rows; markers without an object are reported.
  *
  * @module
  */
 
 import { type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
-import type { FileEntry, LocalStat, Manifest } from "./manifest.ts";
+import type { FileEntry, FileFlags, LocalStat, Manifest } from "./manifest.ts";
+import type {
+  LocalThing,
+  RebuildDepot,
+  RebuildObject,
+  RebuildOwner,
+  RebuildStore,
+} from "./rebuild_sides.ts";
 import {
   chooseVersion,
   isSameFile,
   isVersionOf,
   markerText,
   pathOfPercent,
+  planUnknownFile,
   statOfObject,
   storedVersionOf,
 } from "./rebuild_choice.ts";
-
-/** What the store says of an object; `list` may leave out the metadata. */
-export interface RebuildObject {
-  readonly key: ObjectKey;
-  readonly sizeBytes: number;
-  readonly storedAtMs: number | null;
-  readonly versionId: string | null;
-  readonly metadata: {
-    readonly hash: string | null;
-    readonly mtimeNs: bigint | null;
-    readonly mode: number | null;
-    readonly uid: number | null;
-    readonly gid: number | null;
-    /** Percent-encoded bytes. */
-    readonly path: string | null;
-    /** Of the row when it was uploaded. */
-    readonly generation?: number;
-  } | null;
-}
-
-/** The store, as far as a rebuild needs it. A storage backend is one. */
-export interface RebuildStore {
-  list(prefix: string, signal?: AbortSignal): AsyncIterable<RebuildObject>;
-  head(key: ObjectKey, signal?: AbortSignal): Promise<RebuildObject | null>;
-}
-
-/** What stands at a path: content, or a marker (whose `stat` has the file's size). */
-export interface LocalThing {
-  readonly kind: "file" | "marker";
-  readonly stat: LocalStat;
-}
-
-/** The depot, as far as a rebuild needs it: managed names only. */
-export interface RebuildDepot {
-  look(path: DepotPath): Promise<LocalThing | null>;
-  walk(signal?: AbortSignal): AsyncIterable<{
-    readonly path: DepotPath;
-    readonly thing: LocalThing;
-  }>;
-}
 
 export interface RebuildDeps {
   readonly manifest: Manifest;
   readonly store: RebuildStore;
   readonly depot: RebuildDepot;
+  readonly owner: RebuildOwner;
   nowMs(): number;
   /** Called often, with what is being done and how many were done. */
   onProgress?(step: RebuildStep, done: number): void;
@@ -82,7 +53,9 @@ export type RebuildFinding =
   | { readonly kind: "moved"; readonly path: DepotPath; readonly from: DepotPath }
   /** The row's file is gone and was never stored. */
   | { readonly kind: "lost"; readonly path: DepotPath }
-  /** Several versions, and neither the disk nor they say which: the one stored last was taken. */
+  /** The file is not the stored version, and not known to be newer: both are kept. */
+  | { readonly kind: "conflict"; readonly path: DepotPath }
+  /** Several versions, and neither a marker nor they say which: the one stored last was taken. */
   | { readonly kind: "chosen"; readonly path: DepotPath; readonly key: ObjectKey }
   /** An object that belongs to no path. It is left where it is. */
   | { readonly kind: "stray"; readonly key: ObjectKey };
@@ -95,12 +68,15 @@ export interface RebuildResult {
   readonly changed: number;
   /** Rows made for objects of which nothing is on the disk: deleted, or the disk is new. */
   readonly absent: number;
+  /** At most 10,000 of each kind. */
   readonly findings: readonly RebuildFinding[];
+  /** How many there are of each kind. */
+  readonly counts: Readonly<Partial<Record<RebuildFinding["kind"], number>>>;
 }
 
 /** The instance's mark and the copies of the manifest. */
 const OWN_PREFIX = ".p4cache-meta/";
-/** Findings beyond these are counted by kind only in the caller's own log. */
+/** Of one kind; those beyond are counted. */
 const FINDINGS_MAX = 10_000;
 const ROWS_PER_PAGE = 256;
 /** How many paths are worked on at once: they share the manifest's commits. */
@@ -121,12 +97,14 @@ export async function rebuildManifest(
     files,
     changed: rebuild.changed,
     absent: rebuild.absent,
-    findings: rebuild.findings.slice(0, FINDINGS_MAX),
+    findings: rebuild.findings,
+    counts: rebuild.counts,
   };
 }
 
 class Rebuild {
   readonly findings: RebuildFinding[] = [];
+  readonly counts: Partial<Record<RebuildFinding["kind"], number>> = {};
   changed = 0;
   absent = 0;
   /**
@@ -143,7 +121,9 @@ class Rebuild {
   }
 
   #find(finding: RebuildFinding): void {
-    if (this.findings.length < FINDINGS_MAX) this.findings.push(finding);
+    const count = (this.counts[finding.kind] ?? 0) + 1;
+    this.counts[finding.kind] = count;
+    if (count <= FINDINGS_MAX) this.findings.push(finding);
   }
 
   // ---- objects ----
@@ -191,11 +171,16 @@ class Rebuild {
     const local = await depot.look(path);
     let entry = manifest.get(path);
     if (entry !== null && entry.state !== "clean") {
-      // Its upload settles what the store has.
-      if (local?.kind === "file") return;
+      // Its upload settles what the store has, if it is the file that was to be uploaded.
+      if (local?.kind === "file" && isSameFile(entry.local, local.stat)) return;
       entry = await this.#vanished(path, entry);
     }
-    if (this.#isOldVersion(path, listed) && !isVersionOf(local, object)) return;
+    if (this.#isOldVersion(path, listed)) {
+      // A file in the place of a newer version may be from a backup.
+      const isBack = isVersionOf(local, object) &&
+        (local?.kind === "marker" || entry === null);
+      if (!isBack) return;
+    }
     if (entry !== null) {
       const current = await store.head(entry.stored!.key);
       const choice = chooseVersion(local, current, object);
@@ -205,7 +190,7 @@ class Rebuild {
     await this.#adopt(path, object, { entry, local });
   }
 
-  /** A row whose file was uploaded after the copy, and is gone from the disk by now. */
+  /** A row whose file is gone from the disk by now, after it was uploaded or not. */
   async #vanished(path: DepotPath, { generation }: FileEntry): Promise<FileEntry | null> {
     const nowS = Math.floor(this.#deps.nowMs() / 1000);
     const { manifest } = this.#deps;
@@ -239,7 +224,7 @@ class Rebuild {
         stored,
         // A file on the disk is compared in the next step.
         resident: false,
-        stat: isMarker ? local.stat : statOfObject(object),
+        stat: isMarker ? local.stat : statOfObject(object, this.#deps.owner),
         flags: {},
         nowS: Math.floor(this.#deps.nowMs() / 1000),
       },
@@ -277,21 +262,35 @@ class Rebuild {
   }
 
   async #compareFile(path: DepotPath, entry: FileEntry, stat: LocalStat): Promise<void> {
-    const isKnown = entry.resident && isSameFile(entry.local, stat);
-    if (isKnown) return;
-    await this.#written(path, entry.generation, stat);
+    const { generation, resident, local, flags } = entry;
+    // Also of the copy, and of a rebuild that was stopped.
+    if (flags.conflict) this.#find({ kind: "conflict", path });
+    if (resident && isSameFile(local, stat)) return;
+    switch (planUnknownFile(entry, stat)) {
+      case "compare":
+        // Only a clean row is compared; this content was never seen.
+        if (entry.state !== "clean") await this.#vanished(path, entry);
+        return;
+      case "written":
+        return await this.#written(path, generation, stat);
+      case "conflict":
+        this.#find({ kind: "conflict", path });
+        return await this.#written(path, generation, stat, { conflict: true });
+    }
   }
 
   async #written(
     path: DepotPath,
     expected: number | "absent",
     stat: LocalStat,
+    flags: Partial<FileFlags> = {},
   ): Promise<void> {
     const nowS = Math.floor(this.#deps.nowMs() / 1000);
     const { outcome } = await this.#deps.manifest.apply(path, expected, {
       kind: "written",
       stat,
       nowS,
+      flags,
     });
     if (outcome === "applied") this.changed++;
   }

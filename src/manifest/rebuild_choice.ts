@@ -5,8 +5,9 @@
  */
 
 import { type DepotPath, depotPathOrNull } from "../core/names.ts";
-import type { LocalStat, StoredVersion } from "./manifest.ts";
-import type { LocalThing, RebuildObject } from "./rebuild.ts";
+import type { FileEntry, LocalStat, StoredVersion } from "./manifest.ts";
+import type { LocalThing, RebuildObject, RebuildOwner } from "./rebuild_sides.ts";
+import { isParked } from "./row.ts";
 
 /** What a marker tells of its file: two that agree in it are the same to the nanosecond. */
 export function markerText(sizeBytes: number, mtimeNs: bigint): string {
@@ -14,8 +15,10 @@ export function markerText(sizeBytes: number, mtimeNs: bigint): string {
 }
 
 /**
- * Which of two versions a path has. The disk decides, where it can; else what the versions
- * say themselves; else the time at which the store took them, which is a guess.
+ * Which of two versions a path has. A marker decides: the daemon made it of the version that
+ * was current. A file does not: one that comes from a backup looks just like the old version
+ * that it is. Else what the versions say themselves; else the time at which the store took
+ * them, which is a guess.
  */
 export function chooseVersion(
   local: LocalThing | null,
@@ -24,7 +27,7 @@ export function chooseVersion(
 ): { readonly object: RebuildObject; readonly isGuess: boolean } {
   if (current === null) return { object: other, isGuess: false };
   const isOther = isVersionOf(local, other);
-  if (isOther !== isVersionOf(local, current)) {
+  if (local?.kind === "marker" && isOther !== isVersionOf(local, current)) {
     return { object: isOther ? other : current, isGuess: false };
   }
   const mine = current.metadata?.generation;
@@ -33,8 +36,29 @@ export function chooseVersion(
     return { object: others > mine ? other : current, isGuess: false };
   }
   const isLater = (other.storedAtMs ?? 0) > (current.storedAtMs ?? 0);
-  // A file that is there is uploaded again, so that nothing depends on this choice.
-  return { object: isLater ? other : current, isGuess: local?.kind !== "file" };
+  const object = isLater ? other : current;
+  const isConfirmed = local?.kind === "file" && isVersionOf(local, object);
+  return { object, isGuess: !isConfirmed };
+}
+
+/**
+ * compare: it may be the stored version, which its hash tells. written: it is newer, or the
+ * store has nothing that it could be measured by. conflict: the store's version may be the
+ * newer one, as after a restore from a backup.
+ */
+export type FilePlan = "compare" | "written" | "conflict";
+
+/** What a file is that the row does not know, where the store may have another version. */
+export function planUnknownFile(entry: FileEntry, stat: LocalStat): FilePlan {
+  const { stored } = entry;
+  // One that waits for a decision goes on waiting, whatever was written over it.
+  if (stored === null || isParked(entry)) return "written";
+  if (stat.sizeBytes === stored.sizeBytes) {
+    return stored.hash === null ? "written" : "compare";
+  }
+  // Archives grow. A shorter one with a new time may be an old one that a restore touched.
+  const isNewer = stat.mtimeNs > stored.mtimeNs && stat.sizeBytes > stored.sizeBytes;
+  return isNewer ? "written" : "conflict";
 }
 
 export function isVersionOf(local: LocalThing | null, object: RebuildObject): boolean {
@@ -57,15 +81,15 @@ function mtimeOfUpload({ storedAtMs }: RebuildObject): bigint {
 }
 
 /** Of a file that is not on the disk; what the store does not know is what `p4d` makes. */
-export function statOfObject(object: RebuildObject): LocalStat {
+export function statOfObject(object: RebuildObject, owner: RebuildOwner): LocalStat {
   const { metadata } = object;
   return {
     sizeBytes: object.sizeBytes,
     mtimeNs: metadata?.mtimeNs ?? mtimeOfUpload(object),
     ctimeNs: 0n,
     mode: metadata?.mode ?? 0o444,
-    uid: metadata?.uid ?? 0,
-    gid: metadata?.gid ?? 0,
+    uid: metadata?.uid ?? owner.uid,
+    gid: metadata?.gid ?? owner.gid,
     ino: 0n,
     dev: 0n,
   };

@@ -9,14 +9,9 @@ import {
 } from "../core/names.ts";
 import type { LocalStat, Manifest } from "./manifest.ts";
 import { openMemManifest } from "./mem_manifest.ts";
-import {
-  type LocalThing,
-  type RebuildDepot,
-  rebuildManifest,
-  type RebuildObject,
-  type RebuildResult,
-} from "./rebuild.ts";
-import { chooseVersion } from "./rebuild_choice.ts";
+import { rebuildManifest, type RebuildResult } from "./rebuild.ts";
+import { chooseVersion, planUnknownFile } from "./rebuild_choice.ts";
+import type { LocalThing, RebuildDepot, RebuildObject } from "./rebuild_sides.ts";
 
 const A = parseDepotPath("d/a,v");
 const KEY = firstKeyFor(A, () => "");
@@ -92,6 +87,7 @@ function rebuild(manifest: Manifest, { objects, things }: World): Promise<Rebuil
   return rebuildManifest({
     manifest,
     depot,
+    owner: { uid: 501, gid: 502 },
     nowMs: () => 5_000_000,
     store: {
       async *list(): AsyncGenerator<RebuildObject> {
@@ -138,13 +134,155 @@ Deno.test("without anything on the disk the later version is taken, and reported
   deepStrictEqual(findings, [{ kind: "chosen", path: A, key: LATER_KEY }]);
 });
 
-Deno.test("a file on the disk is dirty and keeps the stored version to fall back to", async () => {
+Deno.test("a newer, longer file is dirty and keeps the stored version to fall back to", async () => {
   const manifest = await openMemManifest();
   const things = new Map([[A, file(3)]]);
   await rebuild(manifest, { objects: [objectOf(1, KEY)], things });
   const entry = manifest.get(A)!;
   deepStrictEqual([entry.state, entry.resident], ["dirty", true]);
   strictEqual(entry.stored!.hash, hashOf(1));
+});
+
+/** Versions 1, 5 and 9 in the store, numbered or not; nothing says that they are old. */
+function versions(numbered: boolean): RebuildObject[] {
+  return [1, 5, 9].map((version) => {
+    const key = version === 1 ? KEY : versionKeyFor(KEY, `${version}`.repeat(64));
+    const object = objectOf(version, key);
+    return numbered ? withGeneration(object, version) : object;
+  });
+}
+
+function assertInConflict(
+  manifest: Manifest,
+  { findings, counts }: RebuildResult,
+  local: LocalThing,
+): void {
+  const { state, resident, flags, stored, local: known } = manifest.get(A)!;
+  deepStrictEqual([state, resident, flags.conflict], ["dirty", true, true]);
+  deepStrictEqual([stored!.hash, known], [hashOf(9), local.stat]);
+  deepStrictEqual(manifest.dirtyDue(9_000_000, 10), []);
+  deepStrictEqual(manifest.conflicts(null, 10).map(({ path }) => path), [A]);
+  deepStrictEqual(manifest.tombstonesDue(9_000_000_000, 10), []);
+  deepStrictEqual(findings.filter(({ kind }) => kind === "conflict"), [
+    { kind: "conflict", path: A },
+  ]);
+  strictEqual(counts.conflict, 1);
+}
+
+Deno.test("an older file, from a backup, is in conflict with the newest object, whatever is known of it", async () => {
+  for (const numbered of [true, false]) {
+    // The backup's version may still be in the store, or not.
+    for (const version of [3, 5]) {
+      const manifest = await openMemManifest();
+      const things = new Map([[A, file(version)]]);
+      const objects = versions(numbered);
+      for (const order of [objects, objects.toReversed()]) {
+        // The second time as after a rebuild that was stopped.
+        assertInConflict(
+          manifest,
+          await rebuild(manifest, { objects: order, things }),
+          file(version),
+        );
+      }
+    }
+  }
+});
+
+Deno.test("an older file is in conflict also where the copy knows the newest version", async () => {
+  for (const isEvicted of [true, false]) {
+    const manifest = await openMemManifest();
+    const [first, old, newest] = versions(true);
+    await store(manifest, 1, first!.key);
+    await store(manifest, 5, old!.key);
+    await store(manifest, 9, newest!.key);
+    if (isEvicted) {
+      await manifest.apply(A, "any", { kind: "evicted", marker: marker(9).stat });
+    }
+    const things = new Map([[A, file(5)]]);
+    const result = await rebuild(manifest, { objects: versions(true), things });
+    const { stored, flags } = manifest.get(A)!;
+    deepStrictEqual([stored!.hash, flags.conflict], [hashOf(9), true]);
+    deepStrictEqual(result.findings, [{ kind: "conflict", path: A }]);
+    deepStrictEqual(manifest.dirtyDue(9_000_000, 10), []);
+    // Replaced before, as ever: the old version, not the newest.
+    deepStrictEqual(
+      manifest.tombstonesOf(A).map((it) => it.stored.hash).sort(),
+      [hashOf(1), hashOf(5)],
+    );
+  }
+});
+
+Deno.test("an older file is in conflict also where the copy had a write of it to be uploaded", async () => {
+  for (const copied of [1, null]) {
+    const manifest = await openMemManifest();
+    if (copied !== null) await store(manifest, copied, KEY);
+    await manifest.apply(A, "any", { kind: "written", stat: statOf(6), nowS: 6 });
+    const things = new Map([[A, file(5)]]);
+    const result = await rebuild(manifest, { objects: versions(true), things });
+    assertInConflict(manifest, result, file(5));
+  }
+});
+
+Deno.test("a write that the copy knows is uploaded, and its file is no conflict", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, 1, KEY);
+  await manifest.apply(A, "any", { kind: "written", stat: statOf(6), nowS: 6 });
+  const objects = [withGeneration(objectOf(1, KEY), 1)];
+  const { findings } = await rebuild(manifest, {
+    objects,
+    things: new Map([[A, file(6)]]),
+  });
+  deepStrictEqual(findings, []);
+  strictEqual(manifest.dirtyDue(9_000_000, 10).length, 1);
+});
+
+Deno.test("planUnknownFile() uploads what grew, compares what may be the same, and asks about the rest", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, 5, KEY);
+  const entry = manifest.get(A)!;
+  const stat = (sizeBytes: number, mtimeNs: bigint): LocalStat => ({
+    ...statOf(5),
+    sizeBytes,
+    mtimeNs,
+  });
+  const { sizeBytes, mtimeNs } = entry.stored!;
+  const plans = [-1, 0, 1].map((longer) =>
+    [-1n, 0n, 1n].map((later) =>
+      planUnknownFile(entry, stat(sizeBytes + longer, mtimeNs + later))
+    )
+  );
+  deepStrictEqual(plans, [
+    ["conflict", "conflict", "conflict"],
+    ["compare", "compare", "compare"],
+    ["conflict", "conflict", "written"],
+  ]);
+  const older = stat(sizeBytes, 0n);
+  const unhashed = { ...entry, stored: { ...entry.stored!, hash: null } };
+  strictEqual(planUnknownFile(unhashed, older), "written");
+  strictEqual(planUnknownFile({ ...entry, stored: null }, older), "written");
+});
+
+Deno.test("findings of one kind beyond 10,000 are counted and hide no other kind", async () => {
+  const manifest = await openMemManifest();
+  const paths = Array.from({ length: 10_003 }, (_, i) => parseDepotPath(`d/${i},v`));
+  const last = parseDepotPath("e/last,v");
+  const things = new Map([...paths.map((path) => [path, file(3)] as const), [
+    last,
+    marker(2),
+  ]]);
+  const objects = paths.map((path) => objectOf(9, firstKeyFor(path, () => "")));
+  const { findings, counts } = await rebuild(manifest, { objects, things });
+  deepStrictEqual(counts, { conflict: 10_003, "no-object": 1 });
+  strictEqual(findings.length, 10_001);
+  deepStrictEqual(findings.at(-1), { kind: "no-object", path: last });
+});
+
+Deno.test("a file without metadata in the store belongs to whom the rebuild is told", async () => {
+  const manifest = await openMemManifest();
+  const objects = [{ ...objectOf(1, KEY), metadata: null }];
+  await rebuild(manifest, { objects, things: new Map() });
+  const { uid, gid, mode } = manifest.get(A)!.local;
+  deepStrictEqual([uid, gid, mode], [501, 502, 0o444]);
 });
 
 Deno.test("a file that the copy knows exactly stays clean", async () => {
@@ -374,16 +512,17 @@ Deno.test("after a rebuild every file leads to its newest content, however often
             nothing: null,
           }[disk];
           if (thing !== null) things.set(path, thing);
-          return { path, current, isThere: thing?.kind === "file" };
+          return { path, current, isNewer: disk === "newer file" };
         });
         for (let run = 0; run < runs; run++) {
           deepStrictEqual((await rebuild(manifest, { objects, things })).findings, []);
         }
-        for (const { path, current, isThere } of truth) {
+        for (const { path, current, isNewer } of truth) {
           const entry = manifest.get(path)!;
-          strictEqual(entry.resident, isThere);
-          strictEqual(entry.state, isThere ? "dirty" : "clean");
-          if (!isThere) strictEqual(entry.stored!.hash, hashOf(current));
+          // Whether the file is the stored one is for a scan to say, which hashes it.
+          strictEqual(entry.resident, isNewer);
+          strictEqual(entry.state, isNewer ? "dirty" : "clean");
+          strictEqual(entry.stored!.hash, hashOf(current));
         }
         deepStrictEqual(manifest.counters(), (await manifest.recount()).counted);
         strictEqual(manifest.counters().tombstones, 0);

@@ -161,6 +161,93 @@ Deno.test("without any copy each file still has the content that was uploaded la
   deepStrictEqual(await contents(site), Object.fromEntries([...files].sort()));
 });
 
+/** What a backup tool keeps of each file, and puts back. */
+type Backup = Map<string, { readonly content: string; readonly mtime: Date }>;
+
+async function backUp(site: Site, names: Iterable<string>): Promise<Backup> {
+  const backup: Backup = new Map();
+  for (const name of names) {
+    const path = `${site.depot}/${name}`;
+    const { mtime } = await Deno.stat(path);
+    backup.set(name, { content: await Deno.readTextFile(path), mtime: mtime! });
+  }
+  return backup;
+}
+
+async function restoreBackup(site: Site, backup: Backup): Promise<void> {
+  for (const [name, { content, mtime }] of backup) {
+    await write(site, name, content);
+    await Deno.utime(`${site.depot}/${name}`, mtime, mtime);
+  }
+}
+
+/** The objects themselves, without the instance's own. */
+function objectsOf(site: Site): string[] {
+  return [...Deno.readDirSync(`${site.store}/d`)].map(({ name }) => name).sort();
+}
+
+for (const copy of ["with the daily copy", "without a copy"]) {
+  Deno.test(`a backup that was restored before a rebuild ${copy} covers no newer version`, async () => {
+    await using site = await Site.open();
+    const config = ["--config", configOf(site)];
+    const files = new Map<string, string>();
+    await site.start();
+    const names = ["d/a,v", "d/b,v", "d/c,v", "d/same,v"];
+    await changeAndUpload(
+      site,
+      files,
+      Object.fromEntries(names.map((name) => [name, `1.1 of ${name}\n`])),
+    );
+    const backup = await backUp(site, names);
+    const grown = (name: string): string => `1.1 of ${name}\n1.2\n1.3\n`;
+    await changeAndUpload(site, files, { "d/a,v": grown("d/a,v") });
+    if (copy === "with the daily copy") await copyAgain(site);
+    // One before the copy, the other two after it.
+    await changeAndUpload(site, files, {
+      "d/b,v": grown("d/b,v"),
+      "d/c,v": "1.1\n1.2\n",
+    });
+    await site.end("SIGKILL");
+    const stored = objectsOf(site);
+
+    await Deno.remove(site.depot, { recursive: true });
+    await Deno.mkdir(site.depot);
+    await restoreBackup(site, backup);
+    // And one whose time the restore did not keep.
+    const later = new Date(Date.now() + 10_000);
+    await Deno.utime(`${site.depot}/d/b,v`, later, later);
+    const how = copy === "without a copy" ? ["--no-copy"] : [];
+    const rebuilt = await site.cli("rebuild-manifest", ...how, ...config);
+    strictEqual(rebuilt.code, 1, rebuilt.stderr);
+    deepStrictEqual(
+      rebuilt.stdout.split("\n").filter((line) => /^[A-Z ]+ {2}/.test(line)).sort(),
+      ["d/a,v", "d/b,v", "d/c,v"].map((name) =>
+        `CONFLICT   ${name}: the store has another version`
+      ),
+    );
+    match(rebuilt.stdout, /^In conflict: 3 files .*conflicts restore --all/m);
+
+    await site.start();
+    await until("the scan is done", () => site.log.includes("scanned the depot"));
+    const drained = await site.cli("drain", "--wait", ...config);
+    strictEqual(drained.code, 1);
+    match(drained.stdout, /^3 files, .* 0 wait for a retry, 3 for a decision$/m);
+    deepStrictEqual(objectsOf(site), stored);
+    const listed = await site.cli("conflicts", "list", ...config);
+    strictEqual(listed.code, 1);
+    strictEqual(listed.stdout.match(/^conflict {2}local /gm)!.length, 3);
+    // What one directory has, and what there is else.
+    const none = await site.cli("conflicts", "restore", "elsewhere/", ...config);
+    deepStrictEqual([none.code, none.stdout], [0, ""]);
+    const settled = await site.cli("conflicts", "restore", "d/...", ...config);
+    deepStrictEqual([settled.code, settled.stderr], [0, ""]);
+    strictEqual(settled.stdout.match(/the stored version is back, evicted/g)!.length, 3);
+    const all = await site.cli("conflicts", "list", ...config);
+    deepStrictEqual([all.code, all.stdout], [0, "no conflicts\n"]);
+    deepStrictEqual(await contents(site), Object.fromEntries([...files].sort()));
+  });
+}
+
 Deno.test("copies in the store are pruned by age, never the newest, and nothing else there", async () => {
   await using site = await Site.open();
   const meta = `${site.store}/.p4cache-meta/manifest`;

@@ -20,8 +20,8 @@ import { checkManifest } from "../../src/manifest/check_manifest.ts";
 import { copiesOf, copyDirectoryAt, pruneCopies } from "../../src/manifest/copies.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
 import type { FileEntry, Manifest } from "../../src/manifest/manifest.ts";
-import type { DepotPath } from "../../src/core/names.ts";
-import type { LocalThing, RebuildObject } from "../../src/manifest/rebuild.ts";
+import { type DepotPath, displayPath } from "../../src/core/names.ts";
+import type { LocalThing, RebuildObject } from "../../src/manifest/rebuild_sides.ts";
 import { makeSample, pathOf } from "./sample_manifest.ts";
 
 const FILES = 40;
@@ -50,6 +50,7 @@ function depsFor(
     },
     openSides: () =>
       Promise.resolve({
+        owner: { uid: 1, gid: 1 },
         store: {
           async *list(): AsyncGenerator<RebuildObject> {
             for (const { stored } of objects) {
@@ -298,7 +299,19 @@ Deno.test("rebuild-manifest starts from the newest sound copy and keeps the old 
       stat: entry.local,
     }]));
     const deps = depsFor(output, things, clean.map(({ entry }) => entry));
-    strictEqual(await runRebuildManifest(["--manifest", directory], deps), 0);
+    // Those that waited for a decision before still do.
+    const undecided = before.filter(({ entry }) => entry.flags.conflict);
+    strictEqual(await runRebuildManifest(["--manifest", directory], deps), 1);
+    deepStrictEqual(
+      output.printed.filter((line) => /^[A-Z ]+ {2}/.test(line)).sort(),
+      undecided.map(({ path }) =>
+        `CONFLICT   ${displayPath(path)}: the store has another version`
+      ).sort(),
+    );
+    match(
+      output.printed.join("\n"),
+      new RegExp(` ${undecided.length} findings\nIn conflict: ${undecided.length} files`),
+    );
     match(output.errors.join("\n"), /T01-00-00Z is damaged, too\nstarting from the copy/);
     match(output.printed.join("\n"), /the old manifest is .*manifest\.damaged-1970/);
     const after = await allOf(directory);
