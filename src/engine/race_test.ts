@@ -21,6 +21,7 @@ import { InvariantError } from "../core/assert.ts";
 import { bytePathOf, objectKeyOf } from "../core/names.ts";
 import type { createMemoryLogger } from "../obs/logger.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
+import { StorageError } from "../storage/storage_error.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
 import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
@@ -202,22 +203,77 @@ Deno.test("a file that is deleted after a crash during its first upload leaves n
   strictEqual(await primary.head(objectKeyOf("a,v")), null);
 });
 
-Deno.test("an object that lay under the key before the file was written is not the file's to remove", async () => {
-  let agoMs = 3_600_000;
-  const primary = openMemBackend({ nowMs: () => Date.now() - agoMs });
-  await using fixture = await openEngineFixture({ primary });
-  const { context } = fixture;
-  const key = objectKeyOf("a,v");
-  const bytes = patternBytes(10, 1);
-  await primary.upload({ key, source: sourceOf(bytes), metadata: metadataOf(bytes) });
-  agoMs = 0;
-  await written(fixture, "a,v", "content");
-  await Deno.remove(`${fixture.root}/a,v`);
-  strictEqual(await deleteFile(context, fixture.path("a,v")), "deleted");
-  strictEqual(await new TombstoneSweeper(context).runPass(), 0);
-  notStrictEqual(await primary.head(key), null);
-  deepStrictEqual(fixture.manifest.tombstonesOf(fixture.path("a,v")), []);
-});
+for (const next of ["overwritten", "renamed", "deleted"] as const) {
+  Deno.test(`the object of an upload whose answer was lost does not come back after its file was ${next}`, async () => {
+    const primary = openMemBackend({ nowMs: () => Date.now() });
+    const settings = { storeLookupOnMiss: true };
+    await using fixture = await openEngineFixture({ primary, settings });
+    const { context, manifest } = fixture;
+    const path = fixture.path("a,v");
+    const key = objectKeyOf("a,v");
+    await written(fixture, "a,v", "first");
+    const original = primary.upload.bind(primary);
+    primary.upload = async (request) => {
+      await original(request);
+      throw new StorageError("unavailable", { operation: "upload", key, detail: "lost" });
+    };
+    strictEqual(await upload(context, path), "failed");
+    primary.upload = original;
+    notStrictEqual(await primary.head(key), null);
+
+    let last = path;
+    if (next === "overwritten") {
+      await written(fixture, "a,v", "second");
+      strictEqual(await upload(context, path), "uploaded");
+      notStrictEqual(manifest.get(path)!.stored!.key, key);
+    } else if (next === "renamed") {
+      last = fixture.path("b,v");
+      await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
+      await new Engine(context).renamed({
+        from: path,
+        to: last,
+        what: "file",
+        ino: null,
+        writerUid: 0,
+      });
+      strictEqual(await upload(context, last), "uploaded");
+      await rejects(fixture.restorer.restore(path), { fault: "NOTFOUND" });
+    } else {
+      // With an mtime of long after the upload: that says nothing of when it was created.
+      await written(fixture, "a,v", "second");
+      await Deno.utime(`${fixture.root}/a,v`, 4e9, 4e9);
+      await observe(context, path, REPORTED);
+    }
+    await Deno.remove(`${fixture.root}/${last}`);
+    strictEqual(await deleteFile(context, last), "deleted");
+    await rejects(fixture.restorer.restore(path), { fault: "NOTFOUND" });
+    await new TombstoneSweeper(context).runPass();
+    deepStrictEqual([manifest.tombstonesOf(path), await primary.head(key)], [[], null]);
+    await rejects(fixture.restorer.restore(path), { fault: "NOTFOUND" });
+  });
+}
+
+for (const isUploaded of [false, true]) {
+  const what = isUploaded ? "uploaded" : "written";
+  Deno.test(`an object that lay under the key before the file was ${what} is not the file's to remove`, async () => {
+    let agoMs = 3_600_000;
+    const primary = openMemBackend({ nowMs: () => Date.now() - agoMs });
+    await using fixture = await openEngineFixture({ primary });
+    const { context } = fixture;
+    const key = objectKeyOf("a,v");
+    const bytes = patternBytes(10, 1);
+    await primary.upload({ key, source: sourceOf(bytes), metadata: metadataOf(bytes) });
+    agoMs = 0;
+    await written(fixture, "a,v", "content");
+    if (isUploaded) strictEqual(await upload(context, fixture.path("a,v")), "uploaded");
+    await Deno.remove(`${fixture.root}/a,v`);
+    strictEqual(await deleteFile(context, fixture.path("a,v")), "deleted");
+    const removed = await new TombstoneSweeper(context).runPass();
+    strictEqual(removed, isUploaded ? 1 : 0, "its own");
+    notStrictEqual(await primary.head(key), null);
+    deepStrictEqual(fixture.manifest.tombstonesOf(fixture.path("a,v")), []);
+  });
+}
 
 Deno.test("a file that is renamed during its first upload leaves no object under its old name", async () => {
   const primary = openMemBackend({ nowMs: () => Date.now() });

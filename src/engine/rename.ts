@@ -13,6 +13,7 @@ import { deleteRow, removeStrayMarker } from "./delete.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
 import { type EngineContext, hasSameContent } from "./engine_context.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
+import { buryLostUpload } from "./lost_upload.ts";
 import { isMarkerOf } from "./observe_plan.ts";
 
 /** A file or directory of the depot has another name. */
@@ -49,6 +50,8 @@ export async function moveRow(
     if (isExchange(context, rename)) {
       await manifest.exchange(from, to, clock.nowMs());
     } else if (hasLeft(context, rename)) {
+      // Nothing names it once the row is another path's.
+      if (row.stored === null) await buryLostUpload(context, from, row);
       await manifest.move(from, to, clock.nowMs());
       crashPoint("rename/row-moved");
       removeStrayMarker(context, from);

@@ -38,6 +38,7 @@ import {
 } from "./engine_context.ts";
 import { VANISH_GRACE_MS } from "./departures.ts";
 import { hashOpenFile, isAbsent } from "./local_file.ts";
+import { buryLostUpload } from "./lost_upload.ts";
 import { newestVersion } from "./newest_version.ts";
 import { MET, observe } from "./observe.ts";
 
@@ -151,8 +152,7 @@ async function attempt(
     await posix.fdatasync(fd);
     crashPoint("upload/flushed");
     const hash = await hashOpenFile(posix, fd, before.sizeBytes, context.signal);
-    const { stored: previous, generation } = entry;
-    const content = { fd, stat: before, hash, previous, generation };
+    const content = { fd, stat: before, hash, entry };
     crashPoint("upload/hashed");
     // The sweeper removes objects of tombstones under the same lock: an object that was
     // found under its key must still be there when the row begins to name it.
@@ -191,9 +191,8 @@ interface Content {
   readonly fd: number;
   readonly stat: LocalStat;
   readonly hash: string;
-  readonly previous: StoredVersion | null;
-  /** Of the row: it grows from one upload of the path to the next. */
-  readonly generation: number;
+  /** The row. Its generation grows from one upload of the path to the next. */
+  readonly entry: FileEntry;
 }
 
 /**
@@ -205,7 +204,7 @@ async function storedAlready(
   path: DepotPath,
   content: Content,
 ): Promise<StoredVersion | null> {
-  const { previous, hash, stat } = content;
+  const { hash, stat, entry: { stored: previous } } = content;
   if (previous === null || previous.hash !== hash) return null;
   const info = await context.primary.head(previous.key, context.signal);
   if (info === null || !isSame(info, hash, stat.sizeBytes)) return null;
@@ -244,15 +243,19 @@ async function send(
   const first = firstKey(path);
   // Its own later versions never go to the first key: there, older bytes stand or stood. Nor does
   // anything while a file that was renamed is stored under it, be that in the secondary only.
-  const isFirst = content.previous === null && !context.manifest.isNamed(first);
+  const { entry } = content;
+  const isFirst = entry.stored === null && !context.manifest.isNamed(first);
   const keys = isFirst
     ? [first, versionKeyFor(first, content.hash)]
     : [versionKeyFor(first, content.hash)];
   // A content that comes back after another one is stored once more, if need be.
-  const again = versionKeyFor(first, hashOfText(`${content.hash} ${content.generation}`));
+  const again = versionKeyFor(first, hashOfText(`${content.hash} ${entry.generation}`));
   for (const key of [...keys, again]) {
     const put = await putOrFind(context, path, key, content);
-    if (put === null) continue;
+    if (put === null) {
+      if (isFirst && key === first) await buryLostUpload(context, path, entry);
+      continue;
+    }
     if (put.isNew) return versionOf(put.info, content);
     const newest = await newestVersion(context.primary, first, context.signal);
     const version = newest === null ? null : storedAs(newest, content);
@@ -271,7 +274,7 @@ async function putOrFind(
   context: EngineContext,
   path: DepotPath,
   key: ObjectKey,
-  { fd, stat, hash, generation }: Content,
+  { fd, stat, hash, entry }: Content,
 ): Promise<{ readonly info: ObjectInfo; readonly isNew: boolean } | null> {
   const { posix, primary, signal } = context;
   const metadata: ObjectMetadata = {
@@ -281,7 +284,7 @@ async function putOrFind(
     uid: stat.uid,
     gid: stat.gid,
     path: percentEncoded(path),
-    generation,
+    generation: entry.generation,
   };
   try {
     const info = await primary.upload({

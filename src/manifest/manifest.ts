@@ -89,7 +89,7 @@ export interface Tombstone {
   /** deleted: `p4d` unlinked the file. replaced: a newer version took its place. */
   readonly reason: "deleted" | "replaced";
   readonly atMs: number;
-  /** The row's own facts at the delete, for `undelete`. */
+  /** The row's own facts at the delete, for `undelete`. Of one that named no object: `uploadedSince` it. */
   readonly local: LocalStat;
   /** Kept after the object is gone while a secondary or a read prefix may hold the path. */
   readonly whiteout: boolean;

@@ -6,7 +6,7 @@
  */
 
 import type { LabelSums } from "./crc32c.ts";
-import type { FileEntry, FileFlags } from "./manifest.ts";
+import type { FileEntry, FileFlags, LocalStat } from "./manifest.ts";
 
 /** Where a row that is not clean stands in the dirty queue. */
 export interface QueuePlace {
@@ -60,6 +60,14 @@ export function entryOf(row: Row): FileEntry {
     stored: row.stored,
     flags: row.flags,
   };
+}
+
+/**
+ * What a tombstone keeps of a file whose row named no object: one is of an upload of it only
+ * if it was stored since the row is there. The file's own mtime may be of any time.
+ */
+export function uploadedSince(entry: Omit<FileEntry, "generation">): LocalStat {
+  return { ...entry.local, mtimeNs: BigInt(entry.createdAtS) * 1_000_000_000n };
 }
 
 /**

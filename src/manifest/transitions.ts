@@ -17,7 +17,7 @@ import type {
   StoredVersion,
   Tombstone,
 } from "./manifest.ts";
-import { isParked, NO_FLAGS } from "./row.ts";
+import { isParked, NO_FLAGS, uploadedSince } from "./row.ts";
 
 /** Where a path stands: its state, with clean rows told apart by residence. */
 export type Phase = "absent" | "dirty" | "uploading" | "resident" | "evicted";
@@ -395,7 +395,7 @@ function tombstoneOf(
     stored,
     reason: why.reason,
     atMs: why.atMs,
-    local: current.local,
+    local: current.stored === null ? uploadedSince(current) : current.local,
     whiteout: why.whiteout ?? false,
     removed: false,
     borrowed: current.flags.borrowed,
