@@ -367,3 +367,65 @@ Deno.test("a small read that never comes back is given up, and its memory is not
     await backend.close();
   });
 });
+
+/** The directories that `body` reads, as the file system is asked. */
+async function readBy(body: () => Promise<void>): Promise<string[]> {
+  const { readDir } = Deno;
+  const read: string[] = [];
+  Deno.readDir = (path) => {
+    read.push(String(path));
+    return readDir(path);
+  };
+  try {
+    await body();
+  } finally {
+    Deno.readDir = readDir;
+  }
+  return read.sort();
+}
+
+Deno.test("nfs: a listing reads only the directories that may hold a key of its prefix", async () => {
+  await inDirectory(async (root) => {
+    const backend = await open(root);
+    const long = `depot/main/${"n".repeat(300)}`;
+    const keys = [
+      "depot/main/a,v",
+      "depot/main/a,v.p4cv-0123456789abcdef",
+      // As a tree that was copied in may have it.
+      "depot/main/a,v.p4cv-dir/x,v",
+      "depot/main/ab/x,v",
+      "depot/main/sub/deep/er/x,v",
+      "depot/main/art,d/1.1.gz",
+      "depot/other/x,v",
+      `${long},v`,
+      `${long}/x,v`,
+    ].map(objectKeyOf);
+    for (const key of keys) await put(backend, patternBytes(3, 1), key);
+    const listed = async (prefix: string): Promise<[found: string[], read: string[]]> => {
+      let found: string[] = [];
+      const read = await readBy(async () => {
+        const infos = await Array.fromAsync(backend.list(prefix));
+        found = infos.map(({ key }) => key as string).sort();
+      });
+      deepStrictEqual(found, keys.filter((key) => key.startsWith(prefix)).sort());
+      return [found, read.map((path) => path.slice(root.length))];
+    };
+    const versions = await listed("depot/main/a,v.p4cv-");
+    deepStrictEqual(versions[0].length, 2);
+    deepStrictEqual(versions[1], ["/depot/main", "/depot/main/a,v.p4cv-dir"]);
+    deepStrictEqual((await listed("depot/main/sub"))[1], [
+      "/depot/main",
+      "/depot/main/sub",
+      "/depot/main/sub/deep",
+      "/depot/main/sub/deep/er",
+    ]);
+    deepStrictEqual((await listed("depot/main/art,d/1"))[1], ["/depot/main/art,d"]);
+    strictEqual((await listed("depot/o"))[1].length, 2);
+    // A name that is cut into directories, reached and begun.
+    strictEqual((await listed(`${long.slice(0, 100)}`))[0].length, 2);
+    strictEqual((await listed(`${long},v`))[0].length, 1);
+    strictEqual((await listed(`${long}/`))[0].length, 1);
+    strictEqual((await listed(""))[0].length, keys.length);
+    await backend.close();
+  });
+});

@@ -39,6 +39,7 @@ import {
 import { fault, isAbsence, nfsError } from "./nfs_errors.ts";
 import {
   keyOfStoredPath,
+  keyPrefixOf,
   keyProblem,
   SIDECAR_DIRECTORY,
   storedDirectoryOf,
@@ -394,7 +395,9 @@ class NfsBackend implements StorageBackend {
     for (const entry of entries) {
       const stored = directory === "" ? entry.name : `${directory}/${entry.name}`;
       if (stored === TEMPORARY_DIRECTORY || stored === SIDECAR_DIRECTORY) continue;
-      if (entry.isDirectory) yield* this.#walk(stored, prefix, signal);
+      if (entry.isDirectory && mayHold(stored, prefix)) {
+        yield* this.#walk(stored, prefix, signal);
+      }
       if (entry.isFile) files.push(stored);
     }
     for (let i = 0; i < files.length; i += LIST_BATCH) {
@@ -452,6 +455,12 @@ class NfsBackend implements StorageBackend {
     const home = joined(this.#directory.path, SIDECAR_DIRECTORY);
     return `${home}/meta/${storedPathOf(key)}`;
   }
+}
+
+/** Whether a key that begins with `prefix` may have its file below the directory `stored`. */
+function mayHold(stored: string, prefix: string): boolean {
+  const begin = keyPrefixOf(stored);
+  return begin.startsWith(prefix) || prefix.startsWith(begin);
 }
 
 async function translated<T>(

@@ -79,10 +79,29 @@ export function storedDirectoryOf(prefix: string): string {
 
 /** The key of the file at `stored`; null if no key has its file there. */
 export function keyOfStoredPath(stored: string): ObjectKey | null {
-  const segments: string[] = [];
-  let piece = "";
   const names = stored.split("/");
   const last = names.pop()!;
+  const { segments, piece } = decodedDirectories(names);
+  const whole = piece + last;
+  segments.push(whole.endsWith("^f") ? whole.slice(0, -2) : whole);
+  const key = segments.join("/");
+  if (keyProblem(key) !== null) return null;
+  // Whatever was decoded above, only the encoder says what is ours.
+  return storedPathOf(objectKeyOf(key)) === stored ? objectKeyOf(key) : null;
+}
+
+/** What each key begins with whose file is anywhere below the directory `stored`. */
+export function keyPrefixOf(stored: string): string {
+  const { segments, piece } = decodedDirectories(stored.split("/"));
+  return [...segments, piece].join("/");
+}
+
+/** `piece`: the beginning of a segment that the last of `names` does not end. */
+function decodedDirectories(
+  names: readonly string[],
+): { readonly segments: string[]; readonly piece: string } {
+  const segments: string[] = [];
+  let piece = "";
   for (const name of names) {
     if (name.endsWith("^c")) {
       piece += name.slice(0, -2);
@@ -92,12 +111,7 @@ export function keyOfStoredPath(stored: string): ObjectKey | null {
     segments.push(whole.endsWith("^d") ? whole.slice(0, -2) : whole);
     piece = "";
   }
-  const whole = piece + last;
-  segments.push(whole.endsWith("^f") ? whole.slice(0, -2) : whole);
-  const key = segments.join("/");
-  if (keyProblem(key) !== null) return null;
-  // Whatever was decoded above, only the encoder says what is ours.
-  return storedPathOf(objectKeyOf(key)) === stored ? objectKeyOf(key) : null;
+  return { segments, piece };
 }
 
 function storedDirectories(segments: readonly string[]): string[] {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { objectKeyOf } from "../../core/names.ts";
 import {
   keyOfStoredPath,
+  keyPrefixOf,
   keyProblem,
   storedDirectoryOf,
   storedPathOf,
@@ -99,6 +100,23 @@ Deno.test("storedDirectoryOf() holds every key that begins with the prefix", () 
       return directory === "" || stored(key).startsWith(`${directory}/`);
     }),
     { numRuns: 3_000 },
+  );
+});
+
+Deno.test("keyPrefixOf() is what the key of every file below a directory begins with", () => {
+  fc.assert(fc.property(keys, (key) => {
+    const names = stored(key).split("/");
+    for (let depth = 1; depth < names.length; depth++) {
+      const prefix = keyPrefixOf(names.slice(0, depth).join("/"));
+      ok(key.startsWith(prefix), `${key} ${prefix}`);
+    }
+  }));
+  // As much as the directory tells, so that no other is read.
+  deepStrictEqual(
+    ["a", "a/b,v^d", "x,d/b^d", "long^c", "long^c/er", "a/long^c/long^c"].map(
+      keyPrefixOf,
+    ),
+    ["a/", "a/b,v/", "x,d/b/", "long", "longer/", "a/longlong"],
   );
 });
 
