@@ -14,7 +14,7 @@ import { type DepotPath, type ObjectKey, versionKeyFor } from "../core/names.ts"
 import type { FileEntry, StoredVersion } from "../manifest/manifest.ts";
 import type { Posix } from "../posix/posix.ts";
 import type { DownloadTarget, StorageBackend } from "../storage/backend.ts";
-import { StorageError } from "../storage/storage_error.ts";
+import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { storeOfBorrowed } from "./borrowed.ts";
 import { type EngineContext, firstKey, shown } from "./engine_context.ts";
 
@@ -121,9 +121,7 @@ export async function fetchContent(
       return { hash, source: place.source };
     } catch (error) {
       countSecondary(context, place, "failure");
-      const mayBeElsewhere = error instanceof StorageError &&
-        (error.fault === "not-found" || error.fault === "corrupt");
-      if (!mayBeElsewhere) throw error;
+      if (!mayBeElsewhere(error, place)) throw error;
       first ??= error;
       const { source, key } = place;
       context.log.warn(`a store cannot serve a file: ${error.message}`, {
@@ -134,6 +132,28 @@ export async function fetchContent(
     }
   }
   throw first!;
+}
+
+const SAYS_NOTHING_OF_OTHERS: readonly StorageFault[] = ["not-found", "corrupt"];
+
+/**
+ * After a move to another store rows still have the version ids of the one before. A vendor
+ * refuses those of another in words of its own (S3: InvalidArgument), and who may read an
+ * object may not be allowed to read its versions: neither says that nobody has the bytes.
+ */
+const SAYS_NOTHING_BEYOND_ITS_VERSION: readonly StorageFault[] = [
+  ...SAYS_NOTHING_OF_OTHERS,
+  "invalid",
+  "denied",
+  "archived",
+];
+
+function mayBeElsewhere(error: unknown, { versionId }: Place): error is StorageError {
+  if (!(error instanceof StorageError)) return false;
+  const faults = versionId === null
+    ? SAYS_NOTHING_OF_OTHERS
+    : SAYS_NOTHING_BEYOND_ITS_VERSION;
+  return faults.includes(error.fault);
 }
 
 /** In the order in which they are asked; a later one only once all before have failed. */

@@ -11,12 +11,28 @@ import {
 import { withRanges } from "../../tests/support/ranged_backend.ts";
 import { type ObjectKey, objectKeyOf } from "../core/names.ts";
 import type { StoredVersion } from "../manifest/manifest.ts";
-import type { StorageBackend } from "../storage/backend.ts";
+import type { DownloadResult, StorageBackend } from "../storage/backend.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
+import { StorageError } from "../storage/storage_error.ts";
 import { evict } from "./evict.ts";
 import { observe, REPORTED } from "./observe.ts";
 import { scanDepot } from "./scan.ts";
 import { upload } from "./upload.ts";
+
+/** Its methods are its class's: a spread alone does not take them. */
+function forwardedTo(inner: StorageBackend): StorageBackend {
+  return {
+    name: inner.name,
+    capabilities: () => inner.capabilities(),
+    upload: (request) => inner.upload(request),
+    download: (request) => inner.download(request),
+    head: (key, signal) => inner.head(key, signal),
+    delete: (request) => inner.delete(request),
+    list: (prefix, signal) => inner.list(prefix, signal),
+    retrieve: (request) => inner.retrieve(request),
+    close: () => inner.close(),
+  };
+}
 
 async function evicted(
   fixture: EngineFixture,
@@ -71,6 +87,46 @@ for (const damage of ["gone", "other bytes"] as const) {
     const metrics = await context.metrics.render();
     ok(metrics.includes('p4cache_secondary_restores_total{result="success"} 1'));
     ok(metrics.includes("p4cache_secondary_copies_total 1"));
+  });
+}
+
+for (const fault of ["invalid", "denied", "archived", "unavailable"] as const) {
+  Deno.test(`a version id that the primary answers with ${fault} keeps nobody from the secondary unless it may be answered later`, async () => {
+    const inner = openMemBackend();
+    const refused: (string | null)[] = [];
+    const primary: StorageBackend = {
+      ...forwardedTo(inner),
+      capabilities: () => ({ ...inner.capabilities(), versions: true }),
+      download(request): Promise<DownloadResult> {
+        const { key, versionId = null } = request;
+        if (versionId === null) return inner.download(request);
+        refused.push(versionId);
+        const error = { operation: "download", key, detail: "a test" } as const;
+        return Promise.reject(new StorageError(fault, error));
+      },
+    };
+    const secondary = openMemBackend();
+    await using fixture = await openEngineFixture({ primary, secondary });
+    const { manifest } = fixture;
+    const path = fixture.path("a,v");
+    const { key, ...stored } = await evicted(fixture, "a,v", "content");
+    await manifest.apply(path, "any", {
+      kind: "adopted",
+      stored: { ...stored, key, versionId: "another store's" },
+      stat: manifest.get(path)!.local,
+      resident: false,
+      flags: {},
+      nowS: 1,
+    });
+    await inner.delete({ key });
+    await put(secondary, key, "content");
+    const restored = fixture.restorer.restore(path);
+    if (fault === "unavailable") await rejects(restored, { fault: "UNAVAILABLE" });
+    else {
+      await restored;
+      strictEqual(await fixture.read("a,v"), "content");
+    }
+    deepStrictEqual(refused, ["another store's"]);
   });
 }
 

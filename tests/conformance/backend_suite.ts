@@ -13,6 +13,7 @@ import { testArchive } from "./contract_archive.ts";
 import { testConditions } from "./contract_conditions.ts";
 import { testAborts, testDamage } from "./contract_failures.ts";
 import { testKeys, testListing, testPaths } from "./contract_keys.ts";
+import { testMoves } from "./contract_moves.ts";
 import { MIB } from "./contract_tools.ts";
 import { testDescriptions, testTransfers } from "./contract_transfers.ts";
 
@@ -71,6 +72,7 @@ export function testBackend(fixture: BackendFixture): void {
   ]);
   testDescriptions(test);
   testConditions(test, fixture.largeBytes ?? 3 * MIB + 17);
+  testMoves(test);
   testDamage(test);
   testAborts(test, fixture.largeBytes ?? 3 * MIB + 17);
   testKeys(test);

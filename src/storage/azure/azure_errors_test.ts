@@ -39,6 +39,8 @@ Deno.test("each answer of Azure has its fault", () => {
     ["InternalError", 500, "unavailable"],
     ["InvalidBlockList", 400, "unavailable"],
     ["RequestBodyTooLarge", 413, "invalid"],
+    // A version id that another vendor gave.
+    ["InvalidQueryParameterValue", 400, "invalid"],
   ];
   for (const [code, status, fault] of table) {
     strictEqual(faultOf(sdkError(code, status)), fault, code);

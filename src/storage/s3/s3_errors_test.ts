@@ -44,6 +44,8 @@ Deno.test("each answer of S3 has its fault", () => {
     ["PermanentRedirect", 301, "invalid"],
     ["QuotaExceeded", 403, "full"],
     ["KeyTooLongError", 400, "invalid"],
+    // A version id that another vendor gave.
+    ["InvalidArgument", 400, "invalid"],
     // A HEAD's answer has no body: the SDK makes a name of the status.
     ["Unknown", 403, "denied"],
     ["Unknown", 503, "throttled"],
