@@ -63,76 +63,150 @@ static bool is_linkable(int dirfd, const char *from, int flags) {
                    : -1; \
     }
 
+enum answer { NO, YES, UNKNOWN };
+
 /* Whether a name is in the depot and, if `managed`, one that the daemon keeps. */
-static bool is_here(int dirfd, const char *name, bool managed, bool otherwise) {
+static enum answer is_here(int dirfd, const char *name, bool managed) {
     struct p4shim_scratch *s = p4shim_scratch_take();
     if (s == NULL) {
-        return otherwise;
+        return UNKNOWN;
     }
-    const bool is_inside =
-        p4shim_locate_name(s, dirfd, name, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE &&
+    const enum p4shim_place place =
+        p4shim_locate_name(s, dirfd, name, AT_SYMLINK_NOFOLLOW);
+    const bool counts =
+        place == P4SHIM_INSIDE &&
         (!managed || p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all));
     p4shim_scratch_release(s);
-    return is_inside;
+    return place == P4SHIM_NOWHERE ? UNKNOWN : counts ? YES : NO;
 }
 
-static bool leads_away(int dirfd, const char *name) { return !is_here(dirfd, name, true, false); }
-
-/* What a directory of the depot holds would leave with it, markers and all, and the daemon would
- * take it for deleted. EXDEV, as between two file systems: mv copies it then, file by file. */
-static bool takes_directory_out(int from_dirfd, const char *from, int to_dirfd, const char *to) {
-    struct p4shim_scratch *s = p4shim_scratch_take();
-    if (s == NULL) {
-        return true;
+static bool is_managed_below(struct p4shim_scratch *s, const char *name) {
+    const size_t bytes = strlen(name);
+    if (s->rel_bytes + 1 + bytes > sizeof s->rel) {
+        return false;
     }
-    const bool leads_out =
-        p4shim_locate(s, from_dirfd, from, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE &&
-        p4shim_is_parent_outside(s, to_dirfd, to);
-    p4shim_scratch_release(s);
-    return leads_out;
+    s->rel[s->rel_bytes] = '/';
+    memcpy(s->rel + s->rel_bytes + 1, name, bytes);
+    return p4shim_is_managed(s->rel, s->rel_bytes + 1 + bytes, p4shim_config.manage_all);
 }
 
-/* A marker that is about to leave the managed names comes back first; a missing one that the
- * store has comes back to be renamed. Anything else is the kernel's. */
-static bool is_renamable(int from_dirfd, const char *from, int to_dirfd, const char *to) {
+/* Whether what lies in the one directory has managed names that it loses in the other: the files
+ * of a `,d` under any other name, or everything below server.locks. */
+static bool loses_names(struct p4shim_scratch *from, struct p4shim_scratch *to) {
+    return (is_managed_below(from, "1.1") && !is_managed_below(to, "1.1")) ||
+           (is_managed_below(from, "1.1,v") && !is_managed_below(to, "1.1,v"));
+}
+
+static int verdict_of_places(struct p4shim_scratch *from, struct p4shim_scratch *to,
+                             int to_dirfd, const char *to_path) {
+    switch (p4shim_locate_name(to, to_dirfd, to_path, AT_SYMLINK_NOFOLLOW | P4SHIM_AT_DIRECTORY)) {
+    case P4SHIM_INSIDE:
+        return loses_names(from, to) ? EXDEV : P4SHIM_LEAVE;
+    case P4SHIM_NOWHERE:
+        return errno;
+    default:
+        return p4shim_is_parent_outside(to, to_dirfd, to_path) ? EXDEV : P4SHIM_LEAVE;
+    }
+}
+
+/* What a directory of the depot holds would leave the managed names with it, markers and all, and
+ * the daemon would take it for deleted. EXDEV, as between two file systems: mv copies it then, file
+ * by file. In doubt it stays, if it may be of the depot. */
+static int verdict_of_directory(int from_dirfd, const char *from, int to_dirfd, const char *to) {
+    struct p4shim_scratch *source = p4shim_scratch_take();
+    struct p4shim_scratch *target = p4shim_scratch_take();
+    int verdict = P4SHIM_LEAVE;
+    if (source == NULL || target == NULL) {
+        verdict = p4shim_is_below_by_letters(from_dirfd, from) ? ENOMEM : P4SHIM_LEAVE;
+    } else {
+        switch (p4shim_locate_name(source, from_dirfd, from,
+                                   AT_SYMLINK_NOFOLLOW | P4SHIM_AT_DIRECTORY)) {
+        case P4SHIM_INSIDE:
+            verdict = verdict_of_places(source, target, to_dirfd, to);
+            break;
+        case P4SHIM_NOWHERE:
+            verdict = errno;
+            verdict = p4shim_is_below_by_letters(from_dirfd, from) ? verdict : P4SHIM_LEAVE;
+            break;
+        default:
+            break;
+        }
+    }
+    if (source != NULL) {
+        p4shim_scratch_release(source);
+    }
+    if (target != NULL) {
+        p4shim_scratch_release(target);
+    }
+    return verdict;
+}
+
+static bool is_marker_now(int dirfd, const char *path) {
     struct stat st;
     uint64_t size = 0;
+    return sys_fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           p4cache_marker_of_stat(&st, &size);
+}
+
+/* A file that leaves the managed names is deleted from them, like one that was unlinked: else the
+ * daemon, which sees only that it vanished, would put its marker back. *leaving: what to tell. A
+ * marker comes back first, also one that is made meanwhile: that is looked at last. */
+static int verdict_of_file(int from_dirfd, const char *from, int to_dirfd, const char *to,
+                           bool is_marker, struct p4shim_scratch **leaving) {
+    struct p4shim_scratch *s = p4shim_managed_name(from_dirfd, from);
+    if (s == NULL && !is_marker) {
+        return P4SHIM_LEAVE;
+    }
+    const enum answer stays = is_here(to_dirfd, to, true);
+    int verdict = s != NULL && stays == NO ? p4shim_why_untellable() : 0;
+    if (verdict == 0 && stays != YES && is_marker_now(from_dirfd, from)) {
+        verdict = p4shim_restore_marker(from_dirfd, from, AT_SYMLINK_NOFOLLOW);
+    }
+    if (s != NULL && (verdict > 0 || stays != NO)) {
+        p4shim_scratch_release(s);
+        s = NULL;
+    }
+    *leaving = s;
+    return verdict;
+}
+
+/* A missing name that the store has comes back to be renamed. Anything that is none of ours is the
+ * kernel's. False with errno. */
+static bool is_renamable(int from_dirfd, const char *from, int to_dirfd, const char *to,
+                         struct p4shim_scratch **leaving) {
+    struct stat st;
+    uint64_t size = 0;
+    *leaving = NULL;
     if (!p4shim_is_on() || from == NULL || to == NULL) {
         return true;
     }
     const int saved = errno;
     int verdict = P4SHIM_LEAVE;
-    if (sys_fstatat(from_dirfd, from, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-        verdict = errno == ENOENT ? p4shim_restore_missing(from_dirfd, from, AT_SYMLINK_NOFOLLOW) : P4SHIM_LEAVE;
-    } else if (S_ISDIR(st.st_mode)) {
-        verdict = takes_directory_out(from_dirfd, from, to_dirfd, to) ? EXDEV : P4SHIM_LEAVE;
-    } else if (p4cache_marker_of_stat(&st, &size) && leads_away(to_dirfd, to)) {
-        verdict = p4shim_restore_marker(from_dirfd, from, AT_SYMLINK_NOFOLLOW);
+    bool is_file = sys_fstatat(from_dirfd, from, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    const bool is_marker = is_file && p4cache_marker_of_stat(&st, &size);
+    if (is_file && S_ISDIR(st.st_mode)) {
+        verdict = verdict_of_directory(from_dirfd, from, to_dirfd, to);
+        is_file = false;
+    } else if (!is_file && errno == ENOENT) {
+        verdict = p4shim_restore_missing(from_dirfd, from, AT_SYMLINK_NOFOLLOW);
+        is_file = verdict == P4SHIM_AGAIN;
+    }
+    if (is_file) {
+        verdict = verdict_of_file(from_dirfd, from, to_dirfd, to, is_marker, leaving);
     }
     errno = verdict > 0 ? verdict : saved;
     return verdict <= 0;
 }
 
-/* A file that left the managed names is deleted from them, like one that was unlinked: else the
- * daemon, which sees only that it vanished, would put its marker back. */
-static void tell_if_away(int from_dirfd, const char *from, int to_dirfd, const char *to) {
+static int after_rename(int rc, struct p4shim_scratch *leaving) {
     const int saved = errno;
-    struct p4shim_scratch *s = p4shim_scratch_take();
-    if (s != NULL) {
-        if (p4shim_locate_name(s, from_dirfd, from, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE &&
-            p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all) &&
-            leads_away(to_dirfd, to)) {
-            p4shim_tell_removed(s);
+    if (leaving != NULL) {
+        if (rc == 0) {
+            p4shim_tell_removed(leaving);
         }
-        p4shim_scratch_release(s);
+        p4shim_scratch_release(leaving);
     }
     errno = saved;
-}
-
-static int after_rename(int rc, int from_dirfd, const char *from, int to_dirfd, const char *to) {
-    if (rc == 0 && p4shim_is_on() && p4shim_may_lead_to_managed(from_dirfd, from, AT_SYMLINK_NOFOLLOW)) {
-        tell_if_away(from_dirfd, from, to_dirfd, to);
-    }
     return rc;
 }
 
@@ -141,35 +215,34 @@ static int after_rename(int rc, int from_dirfd, const char *from, int to_dirfd, 
 static bool is_exchange_here(int from_dirfd, const char *from, int to_dirfd, const char *to,
                              unsigned flags) {
     if ((flags & RENAME_EXCHANGE) == 0 || !p4shim_is_on() || from == NULL || to == NULL ||
-        (!is_here(from_dirfd, from, false, true) && !is_here(to_dirfd, to, false, true))) {
+        (is_here(from_dirfd, from, false) == NO && is_here(to_dirfd, to, false) == NO)) {
         return false;
     }
     errno = EINVAL;
     return true;
 }
 
+#define RENAME_BODY(from_at, to_at, call) \
+    struct p4shim_scratch *leaving; \
+    return is_renamable(from_at, from, to_at, to, &leaving) ? after_rename(call, leaving) : -1;
+
 #define MAKE_RENAME(name) \
     P4SHIM_HOOK(RENAME, name) { \
-        return is_renamable(AT_FDCWD, from, AT_FDCWD, to) \
-                   ? after_rename(p4shim_real.name(from, to), AT_FDCWD, from, AT_FDCWD, to) \
-                   : -1; \
+        RENAME_BODY(AT_FDCWD, AT_FDCWD, p4shim_real.name(from, to)) \
     }
 
 #define MAKE_RENAMEAT(name) \
     P4SHIM_HOOK(RENAMEAT, name) { \
-        return is_renamable(from_dirfd, from, to_dirfd, to) \
-                   ? after_rename(p4shim_real.name(from_dirfd, from, to_dirfd, to), from_dirfd, \
-                                  from, to_dirfd, to) \
-                   : -1; \
+        RENAME_BODY(from_dirfd, to_dirfd, p4shim_real.name(from_dirfd, from, to_dirfd, to)) \
     }
 
 #define MAKE_RENAMEAT2(name) \
     P4SHIM_HOOK(RENAMEAT2, name) { \
-        return !is_exchange_here(from_dirfd, from, to_dirfd, to, flags) && \
-                       is_renamable(from_dirfd, from, to_dirfd, to) \
-                   ? after_rename(p4shim_real.name(from_dirfd, from, to_dirfd, to, flags), \
-                                  from_dirfd, from, to_dirfd, to) \
-                   : -1; \
+        if (is_exchange_here(from_dirfd, from, to_dirfd, to, flags)) { \
+            return -1; \
+        } \
+        RENAME_BODY(from_dirfd, to_dirfd, \
+                    p4shim_real.name(from_dirfd, from, to_dirfd, to, flags)) \
     }
 
 #define MAKE(family, name) MAKE_##family(name)

@@ -1,7 +1,8 @@
 /*
  * remove.c - deletes. The kernel removes the name, marker or file; then the daemon hears of it,
- * so that the store's object goes after its grace. A delete never fails, and hardly waits,
- * because of us: what the daemon could not be told is left in a file that it reads when it starts.
+ * so that the store's object goes after its grace. A delete hardly waits because of us: what the
+ * daemon could not be told is left in a file that it reads. It fails because of us only where a
+ * process has no descriptor left to tell it or to write it down: the file would come back.
  */
 #define _GNU_SOURCE
 #include "real.h"
@@ -10,7 +11,42 @@
 
 #define DELETE_SILENCE_MS 5000
 #define BUSY_PAUSE_MS 50
-#define FAILED_DELETES "/.p4cache/shim-failed-deletes.log"
+#define OWN_DIRECTORY "/.p4cache"
+#define FAILED_DELETES OWN_DIRECTORY "/shim-failed-deletes.log"
+#define LOG_MODE 0660
+#define LOG_ATTEMPTS_MAX 5
+#define LOG_PAUSE_MS 10
+
+/* Whoever is first makes the file, be it root: p4d's user adds to it, and the daemon reads it. */
+static void share_log(int fd, const char *directory) {
+    struct stat log;
+    struct stat own;
+    if (sys_fstat(fd, &log) != 0 || sys_fstatat(AT_FDCWD, directory, &own, 0) != 0) {
+        return;
+    }
+    if (log.st_uid != own.st_uid &&
+        p4shim_syscall(SYS_fchown, fd, own.st_uid, own.st_gid) != 0) {
+        p4shim_syscall(SYS_fchown, fd, -1, own.st_gid); /* who is of that group may do this */
+    }
+    if ((log.st_mode & 0777) != LOG_MODE) {
+        p4shim_syscall(SYS_fchmod, fd, LOG_MODE);
+    }
+}
+
+/* One that was made a moment ago may not have been given to us yet. */
+static int open_log(const char *path) {
+    for (int attempt = 0;; attempt++) {
+        const int fd = sys_openat(AT_FDCWD, path,
+                                  O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK |
+                                      O_CLOEXEC,
+                                  LOG_MODE);
+        if (fd >= 0 || attempt == LOG_ATTEMPTS_MAX ||
+            (errno != EACCES && errno != EMFILE && errno != ENFILE)) {
+            return fd;
+        }
+        p4shim_pause_ms(LOG_PAUSE_MS);
+    }
+}
 
 /* One line, one write: records of several processes do not mix. */
 static void log_failed_delete(struct p4shim_scratch *s, const char *why) {
@@ -33,14 +69,13 @@ static void log_failed_delete(struct p4shim_scratch *s, const char *why) {
     }
     memcpy(s->text, p4shim_config.depot.path, depot_bytes);
     memcpy(s->text + depot_bytes, FAILED_DELETES, sizeof FAILED_DELETES);
-    struct p4shim_fd log = {
-        .fd = sys_openat(AT_FDCWD, s->text,
-                         O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
-                         0660)};
+    struct p4shim_fd log = {.fd = open_log(s->text)};
     if (log.fd < 0 || !p4shim_own(&log, P4SHIM_LOG)) {
         return;
     }
     if (p4shim_is_ours(&log)) {
+        s->text[depot_bytes + sizeof OWN_DIRECTORY - 1] = '\0';
+        share_log(log.fd, s->text);
         (void)p4shim_syscall(SYS_write, log.fd, s->record, j.bytes);
     }
     p4shim_close(&log);
@@ -96,35 +131,78 @@ static bool is_in_store(struct p4shim_scratch *s) {
     return p4shim_query(s, P4SHIM_ABSENT, &reply) == P4SHIM_AGAIN && reply.has_stat;
 }
 
-/* The result of an unlink, once the daemon has heard of it. */
-static int after_unlink(int rc, int dirfd, const char *path) {
+struct p4shim_scratch *p4shim_managed_name(int dirfd, const char *path) {
+    if (!p4shim_may_lead_to_managed(dirfd, path, AT_SYMLINK_NOFOLLOW)) {
+        return NULL;
+    }
     const int saved = errno;
-    if ((rc != 0 && saved != ENOENT) || !p4shim_is_on() || path == NULL ||
-        !p4shim_may_lead_to_managed(dirfd, path, AT_SYMLINK_NOFOLLOW)) {
+    struct p4shim_scratch *s = p4shim_scratch_take();
+    if (s != NULL && (p4shim_locate_name(s, dirfd, path, AT_SYMLINK_NOFOLLOW) != P4SHIM_INSIDE ||
+                      !p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all))) {
+        p4shim_scratch_release(s);
+        s = NULL;
+    }
+    errno = saved;
+    return s;
+}
+
+int p4shim_why_untellable(void) {
+    const int saved = errno;
+    int why = 0;
+    struct p4shim_fd any = {.fd = sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0)};
+    if (any.fd < 0) {
+        why = errno == EMFILE || errno == ENFILE ? errno : 0;
+    } else if (p4shim_own(&any, P4SHIM_PATH)) {
+        p4shim_close(&any);
+    }
+    errno = saved;
+    return why;
+}
+
+/* Before an unlink: *s is the managed name that it is about to remove, or NULL. False with errno
+ * when it may not go. A name that is missing is the kernel's to refuse. */
+static bool is_removable(int dirfd, const char *path, struct p4shim_scratch **s) {
+    *s = p4shim_is_on() && path != NULL ? p4shim_managed_name(dirfd, path) : NULL;
+    const int why = *s == NULL ? 0 : p4shim_why_untellable();
+    struct stat st;
+    if (why == 0 || sys_fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        return true;
+    }
+    p4shim_scratch_release(*s);
+    errno = why;
+    return false;
+}
+
+/* The result of an unlink, once the daemon has heard of it. */
+static int after_unlink(int rc, struct p4shim_scratch *s) {
+    if (s == NULL) {
         return rc;
     }
-    struct p4shim_scratch *s = p4shim_scratch_take();
-    if (s != NULL) {
-        if (p4shim_locate_name(s, dirfd, path, AT_SYMLINK_NOFOLLOW) == P4SHIM_INSIDE &&
-            p4shim_is_managed(s->rel, s->rel_bytes, p4shim_config.manage_all)) {
-            if (rc == 0 || is_in_store(s)) {
-                p4shim_tell_removed(s);
-                rc = 0;
-            }
-        }
-        p4shim_scratch_release(s);
+    const int saved = errno;
+    if (rc == 0 || (saved == ENOENT && is_in_store(s))) {
+        p4shim_tell_removed(s);
+        rc = 0;
     }
+    p4shim_scratch_release(s);
     errno = saved;
     return rc;
 }
 
 #define MAKE_UNLINK(name) \
-    P4SHIM_HOOK(UNLINK, name) { return after_unlink(p4shim_real.name(path), AT_FDCWD, path); }
+    P4SHIM_HOOK(UNLINK, name) { \
+        struct p4shim_scratch *s; \
+        return is_removable(AT_FDCWD, path, &s) ? after_unlink(p4shim_real.name(path), s) : -1; \
+    }
 
 #define MAKE_UNLINKAT(name) \
     P4SHIM_HOOK(UNLINKAT, name) { \
-        const int rc = p4shim_real.name(dirfd, path, flags); \
-        return (flags & AT_REMOVEDIR) != 0 ? rc : after_unlink(rc, dirfd, path); \
+        struct p4shim_scratch *s; \
+        if ((flags & AT_REMOVEDIR) != 0) { \
+            return p4shim_real.name(dirfd, path, flags); \
+        } \
+        return is_removable(dirfd, path, &s) \
+                   ? after_unlink(p4shim_real.name(dirfd, path, flags), s) \
+                   : -1; \
     }
 
 #define MAKE(family, name) MAKE_##family(name)

@@ -4,7 +4,8 @@
  * Rules for every hook:
  *
  *  1. A call that the kernel answers as it would for a resident file costs one branch. Slow
- *     paths start from ENXIO, ENOENT, EINVAL or a socket inode, never before the kernel spoke.
+ *     paths start from ENXIO, ENOENT, EINVAL or a socket inode, never before the kernel spoke;
+ *     but for calls that take a name away, or could shadow one.
  *  2. Nothing of ours outlives the call but the event buffers, the name of the depot and the
  *     last directory listed: no descriptor, no lock, no answer of the daemon is kept.
  *  3. No stdio, no exit, no malloc (but for scandir's result). Slow paths work in a scratch page (mmap), so that a thread
@@ -167,8 +168,7 @@ enum p4shim_place p4shim_locate_name(struct p4shim_scratch *s, int dirfd, const 
  * names by their letters; else links are looked for, in the depot alone. */
 bool p4shim_may_lead_to_managed(int dirfd, const char *path, int at_flags);
 
-/* Whether the directory that would hold the name, with or without a slash after it, is there and
- * not in the depot. */
+/* Whether the directory that would hold a directory of that name is there and not in the depot. */
 bool p4shim_is_parent_outside(struct p4shim_scratch *s, int dirfd, const char *path);
 
 /* Whether the path is below the depot by its letters; for relative ones by the cwd. */
@@ -226,6 +226,12 @@ int p4shim_query(struct p4shim_scratch *s, enum p4shim_presence presence,
                  struct p4shim_reply *reply);
 
 /* ---- remove.c ---- */
+
+/* The managed name that a program is about to take away, located; NULL for any other. */
+struct p4shim_scratch *p4shim_managed_name(int dirfd, const char *path);
+
+/* 0, or the errno with which the name cannot be taken away: nobody could hear of it. */
+int p4shim_why_untellable(void);
 
 /* DELETE of what is located in s, whose name a program took away; or a record of it. */
 void p4shim_tell_removed(struct p4shim_scratch *s);

@@ -5,6 +5,7 @@ import sys
 import t_events
 import t_faults
 import t_host
+import t_leave
 import t_library
 import t_links
 import t_open
@@ -14,7 +15,7 @@ import t_programs
 from depot import EMULATOR
 from harness import TESTS, run_one
 
-SUITES = (t_parity, t_open, t_outage, t_events, t_host, t_library, t_links, t_faults,
+SUITES = (t_parity, t_open, t_outage, t_events, t_host, t_leave, t_library, t_links, t_faults,
           t_programs)  # importing adds to TESTS
 
 # They run programs of this machine: no use where the shim is another's.

@@ -22,7 +22,7 @@ ALLOWED = {
     "truncate": r"truncate=-1 errno=(?!ENOENT)\w+",
     "link": r"link=-1 errno=(?!ENOENT)\w+",
     "rename": r"rename=-1 errno=(?!ENOENT)\w+",
-    "unlink": r"unlink=0",
+    "unlink": r"unlink=-1 errno=EMFILE",  # there was no descriptor to tell of it
 }
 
 

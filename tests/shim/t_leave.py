@@ -1,0 +1,133 @@
+"""Names that are taken away: by processes without a descriptor left, by several users, and with
+their directory.
+"""
+
+import os
+import stat
+import subprocess
+import sys
+
+from depot import native_only
+from harness import FILE, GRACE_MS, equal, test
+
+UID = 12345
+
+# Each step is a call and its arguments, on one argument of the program.
+STEPS = """
+import errno, os, resource, sys
+if sys.argv[1] == "full":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+    try:
+        while True:
+            os.dup(0)
+    except OSError:
+        pass
+said = []
+for step in sys.argv[2:]:
+    call, *args = step.split(":")
+    try:
+        getattr(os, call)(*args)
+        said.append("ok")
+    except OSError as error:
+        said.append(errno.errorcode[error.errno])
+os.write(1, " ".join(said).encode())
+"""
+
+
+def run(depot, *steps, how="free", **extra):
+    code, out, err = depot.run(sys.executable, "-B", "-c", STEPS, how, *steps, **extra)
+    equal((code, err), (0, ""))
+    return out.split()
+
+
+def evicted(depot, *rels):
+    for rel in rels:
+        depot.write(rel)
+        depot.evict(rel)
+
+
+@test("without a descriptor left, markers stay in the depot, and no delete goes untold")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    evicted(depot, "main/g,d/1.1", "main/x,v", "main/h,d/1.1")
+    for rel in ("main/y,v", "main/z,v"):
+        depot.write(rel)
+        depot.keep(rel)
+    link = os.path.join(depot.top, "alias")
+    os.symlink(depot.path("main"), link)
+    out = depot.scratch
+    equal(run(depot, f"rename:{depot.path('main/g,d')}:{out}/g,d", f"rename:{link}/h,d:{out}/h,d",
+              f"unlink:{depot.path('main/x,v')}", f"unlink:{link}/x,v",
+              f"rename:{depot.path('main/y,v')}:{depot.path('main/y,v.bak')}",
+              f"rename:{link}/z,v:{out}/z,v", f"unlink:{depot.path('main/none,v')}",
+              f"unlink:{depot.path('main/g,d/1.1')}", how="full"),
+          ["EXDEV", "EXDEV", "EMFILE", "EMFILE", "EMFILE", "EMFILE", "ENOENT", "EMFILE"])
+    equal((depot.daemon.requests, depot.failed_deletes()), ([], []))
+    for rel in ("main/g,d/1.1", "main/h,d/1.1", "main/x,v", "main/y,v", "main/z,v"):
+        assert os.path.lexists(depot.path(rel)), rel
+
+
+@test("without a descriptor left, what is no business of the shim's goes on")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    out = depot.scratch
+    os.mkdir(f"{out}/d,d")
+    for name in ("a,v", "b,v", "d,d/1"):
+        with open(f"{out}/{name}", "w") as file:
+            file.write(name)
+    depot.write("main/plain")
+    depot.write(FILE)
+    depot.write("main/k,d/1.1")
+    equal(run(depot, f"unlink:{out}/a,v", f"rename:{out}/b,v:{out}/c", f"rename:{out}/d,d:{out}/e",
+              f"unlink:{depot.path('main/plain')}",
+              f"rename:{depot.path(FILE)}:{depot.path('main/to,v')}",
+              f"rename:{depot.path('main/k,d')}:{depot.path('main/l,d')}", how="full"), ["ok"] * 6)
+    equal(depot.daemon.requests, [])
+
+
+@test("a delete that root wrote down first keeps no other user's from being written down")
+def _(make):
+    native_only()
+    depot = make()
+    evicted(depot, "main/1,v", "main/2,v")
+    os.chmod(depot.top, 0o755)
+    for directory, _, _ in os.walk(depot.root):
+        os.chown(directory, UID, UID)
+    os.chmod(depot.own, 0o700)
+    log = os.path.join(depot.own, "shim-failed-deletes.log")
+    for uid, rel in ((0, "main/1,v"), (UID, "main/2,v")):
+        done = subprocess.run([depot.probe_program, "unlinkat", depot.path(rel)],
+                              env=depot.environment(P4CACHE_RESTART_GRACE_MS=GRACE_MS),
+                              capture_output=True, text=True, timeout=60, user=uid, group=uid,
+                              extra_groups=[], umask=0o077, check=True)
+        equal(done.stdout, "unlinkat=0 errno=-\n")
+        st = os.stat(log)
+        equal((st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)), (UID, UID, 0o660))
+    equal([record["path"] for record in depot.failed_deletes()], ["main/1,v", "main/2,v"])
+
+
+@test("a directory does not take files to names that are not managed: EXDEV, and mv copies")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    evicted(depot, "main/f,d/1.1", "main/sub/g,d/1.1")
+    os.mkdir(depot.path("server.locks"))
+    f, sub = depot.path("main/f,d"), depot.path("main/sub")
+    steps = (f"rename:{f}:{f}.bak", f"rename:{f}/:{f}.bak/", f"rename:{f}:{depot.path('f')}",
+             f"rename:{sub}:{depot.path('server.locks/sub')}",
+             f"rename:{sub}:{depot.own}/tmp/sub")
+    equal(run(depot, *steps), ["EXDEV"] * 5)
+    # Where every name is managed, these lose none.
+    equal(run(depot, f"rename:{f}:{f}.bak", f"rename:{f}.bak:{f}", steps[3],
+              P4CACHE_MANAGE="all"), ["ok", "ok", "EXDEV"])
+    equal(run(depot, f"rename:{f}:{depot.path('main/h,d')}", f"rename:{sub}:{depot.path('sub')}",
+              f"rename:{depot.path('sub')}:{depot.path('sub,d')}"), ["ok"] * 3)
+    equal(depot.daemon.requests, [])
+    assert depot.is_marker("main/h,d/1.1") and depot.is_marker("sub,d/g,d/1.1")
+    os.rename(os.path.join(depot.store, "main/f,d"), os.path.join(depot.store, "main/h,d"))
+    equal(depot.run("mv", depot.path("main/h,d"), depot.path("main/h,d.bak"),
+                    P4CACHE_STAT="restore"), (0, "", ""))
+    equal(os.path.getsize(depot.path("main/h,d.bak/1.1")), 1000)
+    assert not os.path.lexists(depot.path("main/h,d"))
