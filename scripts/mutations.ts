@@ -116,8 +116,38 @@ const MUTATIONS: readonly Mutation[] = [
   {
     breaks: "4: tombstones are not asked before a lookup",
     file: "src/engine/adopt.ts",
-    edits: [["if (manifest.tombstonesOf(path).length > 0) return null;", ""]],
+    edits: [
+      ["if (manifest.tombstonesOf(path).length > 0) return null;", ""],
+      ["manifest.hasVersionOf(key)", "manifest.isNamed(key)"],
+    ],
     test: ["src/engine/borrowed_test.ts", "a deleted file stays deleted"],
+  },
+  {
+    breaks: "4: tombstones of the name that a file had before are not asked",
+    file: "src/engine/adopt.ts",
+    edits: [["manifest.hasVersionOf(key)", "manifest.isNamed(key)"]],
+    test: ["src/engine/race_test.ts", "renamed and then deleted does not come back"],
+  },
+  {
+    breaks: "4: the object of an upload whose answer was lost is buried by nobody",
+    file: "src/engine/upload.ts",
+    edits: [[
+      "if (isFirst && key === first) await buryLostUpload(",
+      "await Promise.resolve(",
+    ]],
+    test: ["src/engine/race_test.ts", "after its file was overwritten"],
+  },
+  {
+    breaks: "4: a clock that is set forth ends a grace",
+    file: "src/engine/steady_time.ts",
+    edits: [["if (isStep) this.#sinceMs = monotonicMs;", ""]],
+    test: ["src/engine/delete_test.ts", "a clock that is set forth ends no grace"],
+  },
+  {
+    breaks: "4: an object goes with the oldest of its tombstones",
+    file: "src/manifest/tombstones.ts",
+    edits: [[" && !this.#hasYounger(one, beforeMs)", ""]],
+    test: ["src/manifest/manifest_store_test.ts", "an object goes when the last"],
   },
   {
     breaks: "4: no whiteout is left",

@@ -40,8 +40,8 @@ async function adoptLocked(
   const { manifest } = context;
   // Before anything is asked: what was deleted here is not there, whatever stores hold.
   if (manifest.tombstonesOf(path).length > 0) return null;
-  // The content of a file that was renamed keeps its key: it is another file's now.
-  if (manifest.isNamed(key)) return null;
+  // The content of a file that was renamed keeps its key: it is another file's now, or was it.
+  if (manifest.hasVersionOf(key)) return null;
   const found = await findObject(context, path, key);
   if (found === null) return null;
   // What will be uploaded over it is newer, whoever numbered this one.

@@ -3,6 +3,7 @@ import {
   deepStrictEqual,
   match,
   notStrictEqual,
+  ok,
   rejects,
   strictEqual,
 } from "node:assert/strict";
@@ -26,6 +27,7 @@ import { deleteFile, TombstoneSweeper } from "./delete.ts";
 import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
 import { observe, putMissingMarker, REPORTED } from "./observe.ts";
+import { undeleteFile } from "./undelete.ts";
 import { upload } from "./upload.ts";
 
 async function written(
@@ -202,6 +204,40 @@ Deno.test("a file that is deleted after a crash during its first upload leaves n
   strictEqual(await new TombstoneSweeper(context).runPass(), 1);
   strictEqual(await primary.head(objectKeyOf("a,v")), null);
 });
+
+for (const then of ["deleted", "overwritten"] as const) {
+  Deno.test(`a file that was renamed and then ${then} does not come back under its first name`, async () => {
+    const settings = { storeLookupOnMiss: true, deleteGraceSecs: 3_600 };
+    await using fixture = await openEngineFixture({ settings });
+    const { context, manifest, primary } = fixture;
+    const [from, to] = [fixture.path("a,v"), fixture.path("b,v")];
+    await written(fixture, "a,v", "first");
+    strictEqual(await upload(context, from), "uploaded");
+    await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
+    await new Engine(context).renamed({
+      from,
+      to,
+      what: "file",
+      ino: null,
+      writerUid: 0,
+    });
+    if (then === "deleted") {
+      await Deno.remove(`${fixture.root}/b,v`);
+      strictEqual(await deleteFile(context, to), "deleted");
+    } else {
+      await written(fixture, "b,v", "second");
+      strictEqual(await upload(context, to), "uploaded");
+    }
+    notStrictEqual(await primary.head(objectKeyOf("a,v")), null);
+    await rejects(fixture.restorer.restore(from), { fault: "NOTFOUND" });
+    strictEqual(manifest.get(from), null);
+    if (then === "overwritten") return;
+    ok((await undeleteFile(context, to, false)).isDone);
+    await rejects(fixture.restorer.restore(from), { fault: "NOTFOUND" });
+    await fixture.restorer.restore(to);
+    strictEqual(await fixture.read("b,v"), "first");
+  });
+}
 
 for (const next of ["overwritten", "renamed", "deleted"] as const) {
   Deno.test(`the object of an upload whose answer was lost does not come back after its file was ${next}`, async () => {

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { type DepotPath, displayPath, textOfBytes } from "../core/names.ts";
+import { bytesOf, type DepotPath, displayPath, textOfBytes } from "../core/names.ts";
 import { nextTurn } from "../core/turns.ts";
 import { u64At } from "./byte_keys.ts";
 import { entryCrc32 } from "./crc32c.ts";
@@ -27,7 +27,7 @@ import { decoded, ManifestReader, tombstoneKey } from "./reader.ts";
 import type { Row } from "./row.ts";
 import { addRow, INDEX_TABLES, indexKeyOf, indexValueOf } from "./row_index.ts";
 import { decodeTombstone } from "./tombstone_codec.ts";
-import { countersOf, isRemovable, timeKey } from "./transaction.ts";
+import { countersOf, isRemovable, objectEntry, timeKey } from "./transaction.ts";
 
 /** One thing that is not as it was written. */
 export interface Fault {
@@ -177,19 +177,35 @@ async function* tombstoneFaults(
       if (hasEntry !== isRemovable(tombstone)) {
         yield { where: "tombstones_by_time", what: `${name}: entry missing or too many` };
       }
+      if (
+        !isSame(reads.get("tombstones_by_key", objectEntry(tombstone)), bytesOf(path))
+      ) {
+        yield {
+          where: "tombstones_by_key",
+          what: `${name}: its entry is missing or wrong`,
+        };
+      }
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
       yield { where: "tombstones", what: `${name}: ${error.message}` };
     }
   }
-  for await (const { key, value } of entriesOf(reads, "tombstones_by_time", signal)) {
-    tally.addSum({ key, value });
-    const path = textOfBytes(value) as DepotPath;
-    if (reads.get("tombstones", tombstoneKey(path, u64At(key, 8))) === null) {
-      yield {
-        where: "tombstones_by_time",
-        what: `${displayPath(path)}: its tombstone is missing`,
-      };
+  for (const table of ["tombstones_by_time", "tombstones_by_key"] as const) {
+    for await (const { key, value } of entriesOf(reads, table, signal)) {
+      tally.addSum({ key, value });
+      const path = textOfBytes(value) as DepotPath;
+      const bytes = reads.get(
+        "tombstones",
+        tombstoneKey(path, u64At(key, key.length - 8)),
+      );
+      if (bytes === null) {
+        yield { where: table, what: `${displayPath(path)}: its tombstone is missing` };
+      } else if (table === "tombstones_by_key") {
+        yield* lookup(table, () => {
+          if (objectEntry(decodeTombstone(path, bytes)) === key) return;
+          throw new FormatError("damaged", `${displayPath(path)}: it has another key`);
+        });
+      }
     }
   }
 }

@@ -17,8 +17,12 @@ export const TABLES = [
   "keys_elsewhere", //     key, NUL, id: of rows whose object is named after another path
   "tombstones", //         path, NUL, tombstone id: tombstone (tombstone_codec.ts)
   "tombstones_by_time", // ms, tombstone id: path, of those whose object may be removed
+  "tombstones_by_key", //  object key, NUL, tombstone id: path
   "meta", //               name: value, CRC-32C
 ] as const;
+
+/** Not there in a manifest of an older schema. */
+export const TABLES_OF_SCHEMA_3: readonly TableName[] = ["tombstones_by_key"];
 
 export type TableName = typeof TABLES[number];
 

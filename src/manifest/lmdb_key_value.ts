@@ -30,6 +30,7 @@ import {
   type KeyValueStore,
   type TableName,
   TABLES,
+  TABLES_OF_SCHEMA_3,
   type Write,
 } from "./key_value.ts";
 import { ManifestError } from "./manifest.ts";
@@ -84,11 +85,11 @@ export class LmdbKeyValue implements KeyValueStore {
     this.#tables = new Map();
     for (const name of TABLES) {
       const table = openTable(this.#root, name, create);
-      if (table === null) {
+      if (table !== null) this.#tables.set(name, table);
+      else if (!TABLES_OF_SCHEMA_3.includes(name)) {
         void this.#root.close();
-        throw damaged(`${directory}/${DATA_FILE}: its table ${name} is missing; it`);
+        throw missing(directory, name);
       }
-      this.#tables.set(name, table);
     }
     try {
       this.#lock = DataFileLock.of(`${directory}/${DATA_FILE}`);
@@ -98,30 +99,37 @@ export class LmdbKeyValue implements KeyValueStore {
     }
   }
 
+  /** A table that an older schema does not have is missed when it is asked for. */
+  #table(name: TableName): Table {
+    const table = this.#tables.get(name);
+    if (table === undefined) throw missing(this.#directory, name);
+    return table;
+  }
+
   get(table: TableName, key: string): Uint8Array | null {
-    return getFrom(this.#tables.get(table)!, key, {});
+    return getFrom(this.#table(table), key, {});
   }
 
   read<T>(table: TableName, key: string, decode: Decode<T>): T | null {
-    return readFrom(this.#tables.get(table)!, { key, decode }, {});
+    return readFrom(this.#table(table), { key, decode }, {});
   }
 
   keys(table: TableName, range: KeyRange): string[] {
-    return keysOf(this.#tables.get(table)!, range, {});
+    return keysOf(this.#table(table), range, {});
   }
 
   range(table: TableName, range: KeyRange): KeyAndValue[] {
-    return rangeOf(this.#tables.get(table)!, range, {});
+    return rangeOf(this.#table(table), range, {});
   }
 
   snapshot(): KeyValueSnapshot {
     const transaction = reading(() => this.#root.useReadTransaction());
     return {
-      get: (table, key) => getFrom(this.#tables.get(table)!, key, { transaction }),
+      get: (table, key) => getFrom(this.#table(table), key, { transaction }),
       read: (table, key, decode) =>
-        readFrom(this.#tables.get(table)!, { key, decode }, { transaction }),
-      keys: (table, range) => keysOf(this.#tables.get(table)!, range, { transaction }),
-      range: (table, range) => rangeOf(this.#tables.get(table)!, range, { transaction }),
+        readFrom(this.#table(table), { key, decode }, { transaction }),
+      keys: (table, range) => keysOf(this.#table(table), range, { transaction }),
+      range: (table, range) => rangeOf(this.#table(table), range, { transaction }),
       done: () => transaction.done(),
     };
   }
@@ -142,8 +150,8 @@ export class LmdbKeyValue implements KeyValueStore {
   async #write(writes: readonly Write[]): Promise<void> {
     await this.#root.batch(() => {
       for (const { table, key, value } of writes) {
-        if (value === null) void this.#tables.get(table)!.remove(key);
-        else void this.#tables.get(table)!.put(key, value);
+        if (value === null) void this.#table(table).remove(key);
+        else void this.#table(table).put(key, value);
       }
     });
   }
@@ -161,6 +169,10 @@ export class LmdbKeyValue implements KeyValueStore {
     await this.#root.close();
     this.#lock.close();
   }
+}
+
+function missing(directory: string, table: TableName): ManifestError {
+  return damaged(`${directory}/${DATA_FILE}: its table ${table} is missing; it`);
 }
 
 function openRoot(

@@ -304,13 +304,22 @@ export interface Manifest {
   /** Whether some row has the object as its stored version. */
   isNamed(key: ObjectKey): boolean;
 
+  /** Whether some tombstone, of whatever path, is of the object. */
+  isBuried(key: ObjectKey): boolean;
+
+  /**
+   * Whether some row or tombstone, of whatever path, has the first version of a path or a later
+   * one: what stores hold under its keys is of a file that is known, deleted or renamed.
+   */
+  hasVersionOf(first: ObjectKey): boolean;
+
   /** Oldest first. */
   tombstonesOf(path: DepotPath): Tombstone[];
   /**
    * Up to `limit` tombstones made at or before `beforeMs` whose object may be removed: it
    * is ours, not yet removed, and no row names it (a file that was moved or that got its
-   * old content back may: such a tombstone is never due while that lasts). Oldest first,
-   * after `after` if given.
+   * old content back may: such a tombstone is never due while that lasts), and neither does
+   * a younger tombstone, of whatever path. Oldest first, after `after` if given.
    */
   tombstonesDue(beforeMs: number, limit: number, after?: Tombstone): Tombstone[];
   /** The object is gone from the store. A whiteout stays, everything else of it goes. */

@@ -286,6 +286,14 @@ export class ManifestStore implements Manifest {
     return this.#tombstones.isNamed(key);
   }
 
+  isBuried(key: ObjectKey): boolean {
+    return this.#tombstones.isBuried(key);
+  }
+
+  hasVersionOf(first: ObjectKey): boolean {
+    return this.#tombstones.hasVersionOf(first);
+  }
+
   tombstoneRemoved(tombstone: Tombstone): Promise<void> {
     return this.#tombstones.removed(tombstone);
   }

@@ -363,6 +363,76 @@ Deno.test("tombstonesDue() leaves out those that are too young", async () => {
   strictEqual(manifest.tombstonesDue(2_000_000, 10).length, 1);
 });
 
+Deno.test("an object goes when the last of its tombstones is old enough, whatever their paths", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, A, "d/a,v");
+  await manifest.move(A, B, 1_500_000);
+  await remove(manifest, B);
+  await store(manifest, A, "d/a,v");
+  await manifest.apply(A, "any", { kind: "deleted", nowMs: 5_000_000, whiteout: false });
+  deepStrictEqual(manifest.tombstonesDue(2_000_000, 10), []);
+  deepStrictEqual(manifest.tombstonesDue(4_999_999, 10), []);
+  const due = manifest.tombstonesDue(5_000_000, 10);
+  deepStrictEqual(due.map(({ path }) => path), [B, A]);
+  for (const tombstone of due) await manifest.tombstoneRemoved(tombstone);
+  strictEqual(manifest.isBuried(objectKeyOf("d/a,v")), false);
+  strictEqual(manifest.counters().tombstones, 0);
+});
+
+Deno.test("a younger tombstone whose object is not in the primary holds nothing back", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, A, "d/a,v");
+  await remove(manifest, A);
+  await manifest.apply(B, "absent", {
+    kind: "adopted",
+    stored: versionAt("d/a,v"),
+    stat: STAT,
+    resident: false,
+    flags: { borrowed: true },
+    nowS: 1,
+  });
+  await manifest.apply(B, "any", { kind: "deleted", nowMs: 5_000_000, whiteout: false });
+  deepStrictEqual(manifest.tombstonesDue(2_000_000, 10).map(({ path }) => path), [A]);
+});
+
+for (const key of ["d/a,v", "d/a,v.p4cv-0123456789abcdef"]) {
+  Deno.test(`hasVersionOf() knows a renamed file, and a deleted one, by the name before: ${key}`, async () => {
+    const manifest = await openMemManifest();
+    const [first, other] = [objectKeyOf("d/a,v"), objectKeyOf("d/b,v")];
+    // Its key begins as a version of the first one does.
+    await store(manifest, B, "d/a,v.p4cv-other,v");
+    strictEqual(manifest.hasVersionOf(first), false);
+    const path = parseDepotPath("d/c,v");
+    await store(manifest, A, key);
+    await manifest.move(A, path, 1_500_000);
+    deepStrictEqual([first, other].map((one) => manifest.hasVersionOf(one)), [
+      true,
+      false,
+    ]);
+    await remove(manifest, path);
+    strictEqual(manifest.isNamed(first), false);
+    deepStrictEqual([first, other].map((one) => manifest.hasVersionOf(one)), [
+      true,
+      false,
+    ]);
+    deepStrictEqual([first, objectKeyOf(key)].map((one) => manifest.isBuried(one)), [
+      key === first,
+      true,
+    ]);
+    await manifest.undelete(path, 3_000);
+    deepStrictEqual([manifest.isBuried(objectKeyOf(key)), manifest.hasVersionOf(first)], [
+      false,
+      true,
+    ]);
+    await remove(manifest, path);
+    for (const due of manifest.tombstonesDue(9_000_000, 10)) {
+      await manifest.tombstoneRemoved(due);
+    }
+    strictEqual(manifest.hasVersionOf(first), false);
+    deepStrictEqual(manifest.counters(), (await manifest.recount()).counted);
+  });
+}
+
 Deno.test("tombstonesDue() looks past those that a row names", async () => {
   const manifest = await openMemManifest();
   for (let i = 0; i < 5; i++) {
@@ -403,6 +473,20 @@ Deno.test("whiteouts of one path do not pile up", async () => {
   }
   strictEqual(manifest.tombstonesOf(A).length, 1);
   strictEqual(manifest.counters().tombstones, 1);
+});
+
+Deno.test("a whiteout stays for each name that stores may have the object under", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, A, "d/a,v");
+  await manifest.move(A, B, 1_500_000);
+  await remove(manifest, B, true);
+  await store(manifest, B, "d/b,v");
+  await remove(manifest, B, true);
+  for (const due of manifest.tombstonesDue(9_000_000, 10)) {
+    await manifest.tombstoneRemoved(due);
+  }
+  strictEqual(manifest.tombstonesOf(B).length, 2);
+  strictEqual(manifest.hasVersionOf(objectKeyOf("d/a,v")), true);
 });
 
 Deno.test("undelete() makes the newest deleted version the row again, evicted", async () => {

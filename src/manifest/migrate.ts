@@ -3,16 +3,16 @@
  *
  * From schema 1: rows of the systems before this one get an id and their place in the
  * indexes. A step is one commit, and says how far it came, so that a migration that was
- * stopped goes on there. From schema 2: entries that rows lack are added. What is there is
+ * stopped goes on there. From schema 2: entries that rows and tombstones lack are added. What is there is
  * passed over, so that one that was stopped begins again.
  *
  * @module
  */
 
-import { type DepotPath, isPlainPath } from "../core/names.ts";
+import { bytesOf, type DepotPath, isPlainPath } from "../core/names.ts";
 import { nextTurn } from "../core/turns.ts";
 import { decodeRow, encodeRow } from "./file_entry_codec.ts";
-import type { KeyValueStore, Write } from "./key_value.ts";
+import type { ByteKey, KeyValueStore, TableName, Write } from "./key_value.ts";
 import {
   decodeLedger,
   decodeMeta,
@@ -20,9 +20,10 @@ import {
   encodeLedger,
   type Ledger,
 } from "./ledger.ts";
-import { decoded, ManifestReader } from "./reader.ts";
+import { damaged, decoded, ManifestReader, tombstoneKey } from "./reader.ts";
 import type { Row } from "./row.ts";
 import { addRow, indexKeyOf, planIndexWrites, PRESENT } from "./row_index.ts";
+import { objectEntry } from "./transaction.ts";
 import { metaWrite, SCHEMA_VERSION } from "./schema.ts";
 import { WriteList } from "./write_list.ts";
 
@@ -118,43 +119,66 @@ function migrated(old: Row, numbers: Numbers): Row {
 }
 
 async function migrateFromSchema2(store: KeyValueStore): Promise<void> {
-  let from = "";
-  for (;;) {
-    const paths = store.keys("files_by_path", {
-      from,
-      before: null,
-      limit: KEYS_PER_STEP,
-    }) as DepotPath[];
-    // Of a plain path, schema 2 had told its own key from others.
-    await addMissing(store, paths.filter((path) => !isPlainPath(path)));
-    if (paths.length < KEYS_PER_STEP) break;
-    from = `${paths.at(-1)!}\0`;
-    await nextTurn();
-  }
+  await addRowsElsewhere(store);
+  await addTombstonesByKey(store);
   await store.commit([metaWrite("schema_version", String(SCHEMA_VERSION))]);
 }
 
-/** The entries of `keys_elsewhere` that the rows of `paths` lack. */
+async function addRowsElsewhere(store: KeyValueStore): Promise<void> {
+  const reader = new ManifestReader(store);
+  for (let from = "";;) {
+    const paths = reader.paths({ from, before: null, limit: KEYS_PER_STEP });
+    const missing: Addition[] = [];
+    for (const path of paths) {
+      // Of a plain path, schema 2 had told its own key from others.
+      if (isPlainPath(path)) continue;
+      const key = indexKeyOf("keys_elsewhere", path, reader.row(path)!);
+      if (key !== null) missing.push({ table: "keys_elsewhere", key, value: PRESENT });
+    }
+    await addMissing(store, missing);
+    if (paths.length < KEYS_PER_STEP) return;
+    from = `${paths.at(-1)!}\0`;
+    await nextTurn();
+  }
+}
+
+async function addTombstonesByKey(store: KeyValueStore): Promise<void> {
+  const reader = new ManifestReader(store);
+  for (let from = "";;) {
+    const some = reader.tombstones({ from, before: null, limit: ROWS_PER_STEP });
+    await addMissing(
+      store,
+      some.map((tombstone) => ({
+        table: "tombstones_by_key",
+        key: objectEntry(tombstone),
+        value: bytesOf(tombstone.path),
+      })),
+    );
+    if (some.length < ROWS_PER_STEP) return;
+    const { path, id } = some.at(-1)!;
+    from = `${tombstoneKey(path, id)}\0`;
+    await nextTurn();
+  }
+}
+
+interface Addition {
+  readonly table: TableName;
+  readonly key: ByteKey;
+  readonly value: Uint8Array;
+}
+
+/** Those of `additions` that are not there, and what they add to the sum, in one commit. */
 async function addMissing(
   store: KeyValueStore,
-  paths: readonly DepotPath[],
+  additions: readonly Addition[],
 ): Promise<void> {
-  const reader = new ManifestReader(store);
-  const ledger = decoded(
-    () => "The manifest's counters",
-    () => decodeLedger(reader.meta("counters") ?? "null"),
-  );
-  const writes = new WriteList(ledger.contentSum);
-  for (const path of paths) {
-    const key = indexKeyOf("keys_elsewhere", path, reader.row(path)!);
-    if (key === null || store.get("keys_elsewhere", key) !== null) continue;
-    writes.put("keys_elsewhere", key, PRESENT);
-  }
-  const missing = writes.all();
+  const missing = additions.filter(({ table, key }) => store.get(table, key) === null);
   if (missing.length === 0) return;
-  const { contentSum } = writes;
-  await store.commit([
-    ...missing,
-    metaWrite("counters", encodeLedger({ ...ledger, contentSum })),
-  ]);
+  const ledgerText = textOf(store, "counters");
+  if (ledgerText === null) throw damaged("The manifest's table meta");
+  const ledger = decoded(() => "The manifest's counters", () => decodeLedger(ledgerText));
+  const writes = new WriteList(ledger.contentSum);
+  for (const { table, key, value } of missing) writes.put(table, key, value);
+  const counters = encodeLedger({ ...ledger, contentSum: writes.contentSum });
+  await store.commit([...writes.all(), metaWrite("counters", counters)]);
 }

@@ -10,8 +10,9 @@
 import { textOfBytes } from "../core/names.ts";
 import type { LeafAnswer } from "../posix/leaf_pages.ts";
 import { entryCrc32 } from "./crc32c.ts";
-import { type TableName, TABLES } from "./key_value.ts";
+import { type TableName, TABLES, TABLES_OF_SCHEMA_3 } from "./key_value.ts";
 import { decodeLedger, decodeMeta, replaceInSum } from "./ledger.ts";
+import { SCHEMA_VERSION } from "./schema.ts";
 import {
   areOrdered,
   type Bounds,
@@ -121,10 +122,12 @@ class PageCheck {
     });
     yield* this.#walkTable("meta", named.get("meta"), true);
     const isMigrated = this.schemaVersion !== 1;
+    const isOlder = (this.schemaVersion ?? SCHEMA_VERSION) < SCHEMA_VERSION;
     for (const name of TABLES) {
       const tree = named.get(name);
-      // Schema 1 had fewer tables.
-      const isNeeded = isMigrated || name === "files_by_path" || tree !== undefined;
+      // Older schemas had fewer tables.
+      const isNeeded = tree !== undefined || name === "files_by_path" ||
+        (isMigrated && !(isOlder && TABLES_OF_SCHEMA_3.includes(name)));
       if (name !== "meta" && isNeeded) yield* this.#walkTable(name, tree, leaves);
     }
     const isSummed = leaves && isMigrated && this.faults.length === 0;

@@ -5,13 +5,20 @@
  * @module
  */
 
-import { type DepotPath, textOfBytes, textWithin } from "../core/names.ts";
+import {
+  type DepotPath,
+  type ObjectKey,
+  objectKeyOf,
+  textOfBytes,
+  textWithin,
+} from "../core/names.ts";
 import { afterPrefix, u64At, u64Key } from "./byte_keys.ts";
+import { textOf } from "./codec_text.ts";
 import { decodeRowAndSum, decodeRowWithin } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
 import { saysEvicted, saysLocal } from "./row_glance.ts";
 import { hasValues, indexKeyOf, type IndexTable, PRESENT } from "./row_index.ts";
-import type { KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
+import type { ByteKey, KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
 import { decodeMeta } from "./ledger.ts";
 import { type LocalStat, ManifestError, type Tombstone } from "./manifest.ts";
 import type { KnownRow, Row } from "./row.ts";
@@ -163,12 +170,40 @@ export class ManifestReader {
     return { tombstone, bytes };
   }
 
-  /** Tombstones by age: time and id from the key, the path from the value. */
+  /** Tombstones by age. */
   tombstonesByTime(range: KeyRange): Tombstone[] {
-    return this.#store.range("tombstones_by_time", range).map(({ key, value }) => {
-      const found = this.tombstone(textOfBytes(value) as DepotPath, u64At(key, 8));
-      if (found === null) throw damaged("The manifest's table tombstones_by_time");
+    return this.#tombstonesIn("tombstones_by_time", range);
+  }
+
+  /** Tombstones by the key of their object. */
+  tombstonesByKey(range: KeyRange): Tombstone[] {
+    return this.#tombstonesIn("tombstones_by_key", range);
+  }
+
+  /** The id is the last of the key, the path is the value. */
+  #tombstonesIn(
+    table: "tombstones_by_time" | "tombstones_by_key",
+    range: KeyRange,
+  ): Tombstone[] {
+    return this.#store.range(table, range).map(({ key, value }) => {
+      const id = u64At(key, key.length - 8);
+      const found = this.tombstone(textOfBytes(value) as DepotPath, id);
+      if (found === null) throw damaged(`The manifest's table ${table}`);
       return found;
+    });
+  }
+
+  /** Of a table whose keys are an object's key, NUL and an id. */
+  objectKeys(
+    table: "keys_elsewhere" | "tombstones_by_key",
+    range: KeyRange,
+  ): { readonly entry: ByteKey; readonly key: ObjectKey }[] {
+    return this.#store.keys(table, range).map((entry) => {
+      const key = decoded(
+        () => `The manifest's table ${table}`,
+        () => objectKeyOf(textOf(entry.slice(0, -9))),
+      );
+      return { entry, key };
     });
   }
 

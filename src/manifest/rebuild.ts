@@ -112,6 +112,8 @@ class Rebuild {
    * say the same, so that no marker can tell them apart.
    */
   readonly #absentPaths = new Map<string, DepotPath | null>();
+  /** Objects that the copy knows as replaced or deleted, likewise. */
+  readonly #buried = new Map<string, RebuildObject | null>();
   readonly #deps: RebuildDeps;
   /** Paths that an object is being taken for: versions of one path come one by one. */
   readonly #busy = new Map<DepotPath, Promise<void>>();
@@ -175,11 +177,15 @@ class Rebuild {
       if (local?.kind === "file" && isSameFile(entry.local, local.stat)) return;
       entry = await this.#vanished(path, entry);
     }
-    if (this.#isOldVersion(path, listed)) {
+    if (this.#isOldVersion(listed)) {
       // A file in the place of a newer version may be from a backup.
       const isBack = isVersionOf(local, object) &&
         (local?.kind === "marker" || entry === null);
-      if (!isBack) return;
+      if (!isBack) {
+        const said = markerText(object.sizeBytes, storedVersionOf(object).mtimeNs);
+        this.#buried.set(said, this.#buried.has(said) ? null : object);
+        return;
+      }
     }
     if (entry !== null) {
       const current = await store.head(entry.stored!.key);
@@ -200,10 +206,8 @@ class Rebuild {
   }
 
   /** The copy knows it as replaced or deleted; since then it may have come back. */
-  #isOldVersion(path: DepotPath, { key }: RebuildObject): boolean {
-    return this.#deps.manifest.tombstonesOf(path).some(({ stored }) =>
-      stored.key === key
-    );
+  #isOldVersion({ key }: RebuildObject): boolean {
+    return this.#deps.manifest.isBuried(key);
   }
 
   async #adopt(
@@ -328,7 +332,10 @@ class Rebuild {
     });
   }
 
-  /** A marker without a row: that of a file that was moved, if it fits exactly one. */
+  /**
+   * A marker without a row: that of a file that was moved, if it fits exactly one; or of one that
+   * was brought back after the copy, under whatever name: its object must not go.
+   */
   async #takeMarker(path: DepotPath, marker: LocalStat): Promise<void> {
     const { manifest } = this.#deps;
     const said = markerText(marker.sizeBytes, marker.mtimeNs);
@@ -338,7 +345,16 @@ class Rebuild {
       ? { outcome: "stale", entry: null }
       : await manifest.move(from, path, this.#deps.nowMs());
     if (from === null || outcome !== "applied") {
-      this.#find({ kind: "no-object", path });
+      const object = from === null ? this.#buried.get(said) ?? null : null;
+      if (object === null || manifest.isNamed(object.key)) {
+        this.#find({ kind: "no-object", path });
+        return;
+      }
+      await this.#adopt(path, object, {
+        entry: null,
+        local: { kind: "marker", stat: marker },
+      });
+      this.#find({ kind: "moved", path, from: await this.#pathOf(object) ?? path });
       return;
     }
     this.absent--;

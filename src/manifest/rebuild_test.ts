@@ -316,6 +316,36 @@ Deno.test("a version that the copy knows as replaced does not come back", async 
   strictEqual(manifest.tombstonesOf(A).length, 1);
 });
 
+Deno.test("a file that was renamed and then deleted before the copy does not come back", async () => {
+  const manifest = await openMemManifest();
+  const B = parseDepotPath("d/b,v");
+  await store(manifest, 1, KEY);
+  await manifest.move(A, B, 1_500);
+  await manifest.apply(B, "any", { kind: "deleted", nowMs: 2_000, whiteout: false });
+  const result = await rebuild(manifest, {
+    objects: [objectOf(1, KEY)],
+    things: new Map(),
+  });
+  deepStrictEqual([manifest.get(A), manifest.get(B)], [null, null]);
+  deepStrictEqual([result.absent, result.findings], [0, []]);
+});
+
+for (const name of ["d/b,v", "d/c,v"]) {
+  Deno.test(`a deleted version that was brought back after the copy, and is at ${name} now, is its row`, async () => {
+    const manifest = await openMemManifest();
+    const [B, path] = [parseDepotPath("d/b,v"), parseDepotPath(name)];
+    await store(manifest, 1, KEY);
+    await manifest.move(A, B, 1_500);
+    await manifest.apply(B, "any", { kind: "deleted", nowMs: 2_000, whiteout: false });
+    const things = new Map([[path, marker(1)]]);
+    const result = await rebuild(manifest, { objects: [objectOf(1, KEY)], things });
+    const { stored, resident } = manifest.get(path)!;
+    deepStrictEqual([stored!.hash, resident], [hashOf(1), false]);
+    deepStrictEqual(result.findings, [{ kind: "moved", path, from: A }]);
+    deepStrictEqual(manifest.tombstonesDue(Number.MAX_SAFE_INTEGER - 1, 10), []);
+  });
+}
+
 Deno.test("a deleted version whose marker came back after the copy is the row again", async () => {
   const manifest = await openMemManifest();
   await store(manifest, 1, KEY);

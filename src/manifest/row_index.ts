@@ -62,7 +62,7 @@ export function indexKeyOf(
     case "keys_elsewhere":
       return row.stored === null || isOwnKey(path, row.stored.key)
         ? null
-        : keyElsewherePrefix(row.stored.key) + u64Key(row.id);
+        : objectKeyPrefix(row.stored.key) + u64Key(row.id);
   }
 }
 
@@ -94,8 +94,8 @@ export function isOwnKey(path: DepotPath, key: ObjectKey): boolean {
   return pathOfKey(key) === path;
 }
 
-/** All entries of `keys_elsewhere` for `key` begin with this. */
-export function keyElsewherePrefix(key: ObjectKey): ByteKey {
+/** All entries of `keys_elsewhere` and `tombstones_by_key` for `key` begin with this. */
+export function objectKeyPrefix(key: ObjectKey): ByteKey {
   return `${utf8Of(key)}\0`;
 }
 

@@ -11,7 +11,7 @@ import { EMPTY_LEDGER, encodeLedger, encodeMeta } from "./ledger.ts";
  * 1: rows of the systems before this one, in `files_by_path` alone, rows of versions
  * before 2. 2: all tables, rows of version 2; but a row whose path has the same bytes as its
  * key has characters was not in `keys_elsewhere`, also where the two name different files.
- * 3: it is.
+ * 3: it is, and there is `tombstones_by_key`.
  */
 export const SCHEMA_VERSION = 3;
 

@@ -4,17 +4,27 @@
  * @module
  */
 
-import { type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
+import {
+  type DepotPath,
+  firstVersionOf,
+  type ObjectKey,
+  pathOfKey,
+} from "../core/names.ts";
 import { u64Key } from "./byte_keys.ts";
+import { utf8Of } from "./codec_text.ts";
 import type { FileEntry, Tombstone } from "./manifest.ts";
 import { type ManifestReader, rangeOfPrefix } from "./reader.ts";
 import { entryOf } from "./row.ts";
-import { keyElsewherePrefix } from "./row_index.ts";
-import { timeKey, type Transaction } from "./transaction.ts";
+import { objectKeyPrefix } from "./row_index.ts";
+import { isRemovable, timeKey, type Transaction } from "./transaction.ts";
 import { planUndelete } from "./transitions.ts";
 
 /** Changed in one operation at most, so that no group holds the event loop. */
 const TOMBSTONES_PER_STEP = 64;
+
+/** More tombstones than name one object. */
+const ALL = Number.MAX_SAFE_INTEGER;
+const VERSIONS_AT_ONCE = 16;
 
 /** Runs an operation in some group, and resolves once that is durable. */
 type ChangeGroup = <T>(operate: (group: Transaction) => T) => Promise<T>;
@@ -38,15 +48,52 @@ export class Tombstones {
     while (due.length < limit) {
       const range = { from, before: u64Key(beforeMs + 1), limit };
       const page = this.#reader.tombstonesByTime(range);
-      due.push(...page.filter(({ stored }) => !this.isNamed(stored.key)));
+      due.push(
+        ...page.filter((one) =>
+          !this.isNamed(one.stored.key) && !this.#hasYounger(one, beforeMs)
+        ),
+      );
       if (page.length < limit) break;
       from = keyAfter(page.at(-1)!);
     }
     return due.slice(0, limit);
   }
 
+  /** The object was another file's, too, and that one's grace is not over. */
+  #hasYounger({ id, stored }: Tombstone, beforeMs: number): boolean {
+    const all = rangeOfPrefix(objectKeyPrefix(stored.key), ALL);
+    return this.#reader.tombstonesByKey(all).some((other) =>
+      other.id !== id && other.atMs > beforeMs && isRemovable(other)
+    );
+  }
+
+  isBuried(key: ObjectKey): boolean {
+    const one = rangeOfPrefix(objectKeyPrefix(key), 1);
+    return this.#reader.objectKeys("tombstones_by_key", one).length > 0;
+  }
+
+  hasVersionOf(first: ObjectKey): boolean {
+    return this.isNamed(first) || this.isBuried(first) ||
+      this.#hasLaterVersionOf(first, "keys_elsewhere") ||
+      this.#hasLaterVersionOf(first, "tombstones_by_key");
+  }
+
+  #hasLaterVersionOf(
+    first: ObjectKey,
+    table: "keys_elsewhere" | "tombstones_by_key",
+  ): boolean {
+    let range = rangeOfPrefix(utf8Of(`${first}.p4cv-`), VERSIONS_AT_ONCE);
+    for (;;) {
+      const page = this.#reader.objectKeys(table, range);
+      // Another path's may begin like a version of this one.
+      if (page.some(({ key }) => firstVersionOf(key) === first)) return true;
+      if (page.length < range.limit) return false;
+      range = { ...range, from: `${page.at(-1)!.entry}\0` };
+    }
+  }
+
   isNamed(key: ObjectKey): boolean {
-    const elsewhere = rangeOfPrefix(keyElsewherePrefix(key), 1);
+    const elsewhere = rangeOfPrefix(objectKeyPrefix(key), 1);
     if (this.#reader.indexEntries("keys_elsewhere", elsewhere).length > 0) return true;
     const owner = pathOfKey(key);
     return owner !== null && this.#reader.row(owner)?.stored?.key === key;
@@ -57,9 +104,12 @@ export class Tombstones {
       const all = group.tombstonesOf(tombstone.path);
       const current = all.find(({ id }) => id === tombstone.id);
       if (current === undefined) return;
+      const first = firstVersionOf(current.stored.key);
+      // One for each name that stores may have the object under.
       const isNeeded = current.whiteout &&
-        !all.some(({ id, whiteout, removed }) =>
-          whiteout && removed && id !== current.id
+        !all.some(({ id, stored, whiteout, removed }) =>
+          whiteout && removed && id !== current.id &&
+          firstVersionOf(stored.key) === first
         );
       if (isNeeded) group.replaceTombstone({ ...current, removed: true });
       else group.removeTombstone(current);

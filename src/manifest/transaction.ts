@@ -8,7 +8,7 @@
 
 import type { DepotPath } from "../core/names.ts";
 import { bytesOf } from "../core/names.ts";
-import { u64PairKey } from "./byte_keys.ts";
+import { u64Key, u64PairKey } from "./byte_keys.ts";
 import { entryCrc32, labelSumsOf } from "./crc32c.ts";
 import type { Write } from "./key_value.ts";
 import { encodeRowAndSum } from "./file_entry_codec.ts";
@@ -23,7 +23,7 @@ import type {
 import { type ManifestReader, rangeOfPrefix, tombstoneKey } from "./reader.ts";
 import type { RecentRows } from "./recent_rows.ts";
 import type { KnownRow, QueuePlace, Row } from "./row.ts";
-import { addRow, planIndexWrites } from "./row_index.ts";
+import { addRow, objectKeyPrefix, planIndexWrites } from "./row_index.ts";
 import { type Change, planTouch, type QueueChange } from "./transitions.ts";
 import { encodeTombstone } from "./tombstone_codec.ts";
 import { WriteList } from "./write_list.ts";
@@ -285,9 +285,16 @@ export class Transaction {
       ? timeKey(tombstone)
       : null;
     const newKey = now !== null && isRemovable(now) ? timeKey(now) : null;
-    if (oldKey === newKey) return;
-    if (oldKey !== null) writes.remove("tombstones_by_time", oldKey, path);
-    if (newKey !== null) writes.put("tombstones_by_time", newKey, path);
+    if (oldKey !== newKey) {
+      if (oldKey !== null) writes.remove("tombstones_by_time", oldKey, path);
+      if (newKey !== null) writes.put("tombstones_by_time", newKey, path);
+    }
+    // Neither its object nor its id ever changes.
+    if (tombstone === null && now !== null) {
+      writes.put("tombstones_by_key", objectEntry(now), path);
+    } else if (tombstone !== null && now === null) {
+      writes.remove("tombstones_by_key", objectEntry(tombstone), path);
+    }
   }
 }
 
@@ -310,6 +317,11 @@ function planRowWrites(path: DepotPath, touched: TouchedRow, writes: WriteList):
 /** The entry of `tombstones_by_time`. */
 export function timeKey(tombstone: Tombstone): string {
   return u64PairKey(tombstone.atMs, tombstone.id);
+}
+
+/** The entry of `tombstones_by_key`. */
+export function objectEntry({ stored, id }: Tombstone): string {
+  return objectKeyPrefix(stored.key) + u64Key(id);
 }
 
 /** The store has the object still, and it is ours to remove. */

@@ -1,4 +1,5 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import { open } from "lmdb";
 import {
   type DepotPath,
   type ObjectKey,
@@ -13,6 +14,7 @@ import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
 import { decodeLedger, decodeMeta, encodeLedger } from "../../src/manifest/ledger.ts";
 import type { FileState, Manifest } from "../../src/manifest/manifest.ts";
 import { migrate } from "../../src/manifest/migrate.ts";
+import { PAGE_BYTES } from "../../src/manifest/page_file.ts";
 import { rangeOfPrefix } from "../../src/manifest/reader.ts";
 import { NO_FLAGS, type Row } from "../../src/manifest/row.ts";
 import { metaWrite } from "../../src/manifest/schema.ts";
@@ -112,23 +114,26 @@ Deno.test("a migration that stops after any step goes on where it was", () =>
   inDirectory(async (directory) => {
     for (let commits = 1; commits <= 2; commits++) {
       const store = await LmdbKeyValue.open(directory, { readOnly: false, create: true });
-      let left = commits;
-      const failing: KeyValueStore = {
-        get: (table, key) => store.get(table, key),
-        keys: (table, range) => store.keys(table, range),
-        read: (table, key, decode) => store.read(table, key, decode),
-        range: (table, range) => store.range(table, range),
-        snapshot: () => store.snapshot(),
-        close: () => store.close(),
-        commit: (writes) =>
-          left-- > 0 ? store.commit(writes) : Promise.reject(new Error("stopped")),
-      };
       // The second time it comes as far as schema 2.
-      await rejects(migrate(failing, 1), /stopped/);
+      await rejects(migrate(stoppingAfter(store, commits), 1), /stopped/);
       await store.close();
     }
     await checkMigrated(directory);
   }));
+
+function stoppingAfter(store: KeyValueStore, commits: number): KeyValueStore {
+  let left = commits;
+  return {
+    get: (table, key) => store.get(table, key),
+    keys: (table, range) => store.keys(table, range),
+    read: (table, key, decode) => store.read(table, key, decode),
+    range: (table, range) => store.range(table, range),
+    snapshot: () => store.snapshot(),
+    close: () => store.close(),
+    commit: (writes) =>
+      left-- > 0 ? store.commit(writes) : Promise.reject(new Error("stopped")),
+  };
+}
 
 Deno.test("a reader refuses schema 1 and says who brings it over", () =>
   inDirectory(async (directory) => {
@@ -138,7 +143,7 @@ Deno.test("a reader refuses schema 1 and says who brings it over", () =>
     });
   }));
 
-Deno.test("of schema 2, a row whose path only looks like its key gets its entry", async () => {
+Deno.test("of schema 2, rows whose path only looks like their key get their entry, and tombstones theirs", async () => {
   const root = await Deno.makeTempDir({ prefix: "p4-cache-manifest-migrate-" });
   const directory = `${root}/manifest`;
   const [utf8, latin1] = [parseDepotPath("d/\xc3\xa9,v"), parseDepotPath("d/\xe9,v")];
@@ -151,11 +156,32 @@ Deno.test("of schema 2, a row whose path only looks like its key gets its entry"
     }
     await adopt(manifest, utf8, key);
     await manifest.move(utf8, latin1, 1);
+    for (let index = 0; index < COUNT; index++) {
+      await adopt(manifest, pathAt(index), objectKeyOf(`e/${index}é,v`));
+      await manifest.apply(pathAt(index), "any", {
+        kind: "deleted",
+        nowMs: 1,
+        whiteout: false,
+      });
+    }
     await manifest.close();
     await asSchema2(directory, "d/\xc3\xa9,v\0");
+    await rejects(openManifest({ directory, readOnly: true }), {
+      fault: "unavailable",
+      message: /its schema is 2, .*start it first/,
+    });
 
+    // One step further each time.
+    for (let commits = 1; commits <= 3; commits++) {
+      const store = await LmdbKeyValue.open(directory, { readOnly: false, create: true });
+      await rejects(migrate(stoppingAfter(store, 1), 2), /stopped/);
+      await store.close();
+    }
     const again = await openManifest({ directory });
     deepStrictEqual([again.isNamed(key), again.format().schemaVersion], [true, 3]);
+    for (let index = 0; index < COUNT; index++) {
+      strictEqual(again.isBuried(objectKeyOf(`e/${index}é,v`)), true);
+    }
     await again.close();
     await expectNoFaults(directory);
   } finally {
@@ -174,7 +200,7 @@ function adopt(manifest: Manifest, path: DepotPath, key: ObjectKey): Promise<unk
   });
 }
 
-/** Takes away what schema 2 did not have: the entries of `keys_elsewhere` with the prefix. */
+/** Takes away what schema 2 did not have; of `keys_elsewhere` the entry with the prefix. */
 async function asSchema2(directory: string, prefix: string): Promise<void> {
   const store = await LmdbKeyValue.open(directory, { readOnly: false, create: false });
   const ledger = decodeLedger(decodeMeta("counters", store.get("meta", "counters")!));
@@ -182,12 +208,24 @@ async function asSchema2(directory: string, prefix: string): Promise<void> {
   const extra = store.range("keys_elsewhere", rangeOfPrefix(prefix, 10));
   strictEqual(extra.length, 1);
   for (const { key, value } of extra) writes.remove("keys_elsewhere", key, value);
+  const byKey = { from: "", before: null, limit: 10_000 };
+  for (const { key, value } of store.range("tombstones_by_key", byKey)) {
+    writes.remove("tombstones_by_key", key, value);
+  }
   await store.commit([
     ...writes.all(),
     metaWrite("counters", encodeLedger({ ...ledger, contentSum: writes.contentSum })),
     metaWrite("schema_version", "2"),
   ]);
   await store.close();
+  const root = open({
+    path: directory,
+    noSubdir: false,
+    pageSize: PAGE_BYTES,
+    maxDbs: 20,
+  });
+  await root.openDB("tombstones_by_key", { encoding: "binary" }).drop();
+  await root.close();
 }
 
 async function expectNoFaults(directory: string): Promise<void> {
