@@ -39,6 +39,14 @@ static pthread_key_t thread_end;
 static bool has_thread_end;
 static __thread struct p4shim_buffer *mine __attribute__((tls_model("initial-exec")));
 
+/* Forgotten before it is unmapped: a child that is forked in between would unmap what another
+ * thread has mapped there since. Such a child keeps a mapping too many. */
+static void replace_events(struct p4shim_buffer *b, struct p4cache_event_buffer *events) {
+    struct p4cache_event_buffer *old = b->events;
+    __atomic_store_n(&b->events, events, __ATOMIC_SEQ_CST);
+    p4shim_unmap(old);
+}
+
 /* The gate is at it for the time of a copy. One that dies with the lock held, or keeps it, loses
  * the buffer. */
 static bool lock_events(struct p4shim_buffer *b) {
@@ -53,8 +61,7 @@ static bool lock_events(struct p4shim_buffer *b) {
     if (b->refused_ms == 0) {
         b->refused_ms = now_ms;
     } else if (now_ms - b->refused_ms >= P4SHIM_EVENT_AGE_MS_MAX) {
-        p4shim_unmap(b->events);
-        b->events = NULL;
+        replace_events(b, NULL);
         b->gate = (struct p4shim_gate){0};
         b->refused_ms = 0;
     }
@@ -125,8 +132,7 @@ void p4shim_buffer_share(struct p4shim_buffer *b) {
     }
     struct p4cache_event_buffer *shared = p4shim_map_shared(&gate);
     if (shared != NULL) {
-        p4shim_unmap(b->events);
-        b->events = shared;
+        replace_events(b, shared);
         b->gate = gate;
     }
 }

@@ -176,14 +176,27 @@ static int restore_located(struct p4shim_scratch *s) {
     return P4SHIM_LEAVE;
 }
 
+/* What is a file now was a marker a moment ago, if it is of the depot; any other is the kernel's to
+ * refuse (a file of hugetlbfs has an EINVAL of its own). No path but one of /proc leads to a file
+ * without a name. */
+static int verdict_of_regular(int dirfd, const char *path, int at_flags, const struct stat *st) {
+    struct p4shim_scratch *s = st->st_nlink == 0 ? NULL : p4shim_scratch_take();
+    if (s == NULL) {
+        return P4SHIM_LEAVE;
+    }
+    const enum p4shim_place place = p4shim_locate_name(s, dirfd, path, at_flags);
+    p4shim_scratch_release(s);
+    return place == P4SHIM_INSIDE ? P4SHIM_AGAIN : P4SHIM_LEAVE;
+}
+
 int p4shim_restore_marker(int dirfd, const char *path, int at_flags) {
     struct stat st;
     if (sys_fstatat(dirfd, path, &st, at_flags) != 0) {
         return errno == ENOENT ? P4SHIM_AGAIN : P4SHIM_LEAVE;
     }
-    if (!S_ISSOCK(st.st_mode)) {
-        /* A FIFO or a device has its own ENXIO; a file was a marker a moment ago. */
-        return S_ISREG(st.st_mode) ? P4SHIM_AGAIN : P4SHIM_LEAVE;
+    if (!S_ISSOCK(st.st_mode)) { /* a FIFO or a device has its own ENXIO */
+        return S_ISREG(st.st_mode) ? verdict_of_regular(dirfd, path, at_flags, &st)
+                                   : P4SHIM_LEAVE;
     }
     struct p4shim_scratch *s = p4shim_scratch_take();
     if (s == NULL) {

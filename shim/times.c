@@ -5,11 +5,28 @@
  * made between the look and the call loses its check, and the daemon stamps it again.
  */
 #define _GNU_SOURCE
+#include <linux/capability.h>
+
 #include "real.h"
 #include "shim.h"
 #include "sys.h"
 
 #define NOT_A_MARKER 1
+
+/* Who may set any time of a file, as the kernel sees it. */
+static bool is_owner(const struct stat *st) {
+    if (st->st_uid == (uid_t)p4shim_syscall(SYS_geteuid)) {
+        return true;
+    }
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+    return p4shim_syscall(SYS_capget, &head, caps) == 0 &&
+           (caps[0].effective & (1u << CAP_FOWNER)) != 0;
+}
+
+static bool are_both_now(const struct timespec *times) {
+    return times == NULL || (times[0].tv_nsec == UTIME_NOW && times[1].tv_nsec == UTIME_NOW);
+}
 
 /* `times` NULL: both are now. 0 or -1 as the kernel would give, or NOT_A_MARKER. */
 static int set_on_marker(int dirfd, const char *path, const struct timespec *times,
@@ -31,9 +48,13 @@ static int set_on_marker(int dirfd, const char *path, const struct timespec *tim
             return -1;
         }
         kept[1] = times[1];
+        if (times[0].tv_nsec != UTIME_OMIT && times[1].tv_nsec == UTIME_OMIT && !is_owner(&st)) {
+            errno = EPERM; /* the kernel is asked for nothing below */
+            return -1;
+        }
     }
     const int rc = (int)p4shim_syscall(SYS_utimensat, dirfd, path, kept, at_flags);
-    if (rc != 0 && errno == EPERM && times == NULL) {
+    if (rc != 0 && errno == EPERM && are_both_now(times)) {
         /* Who may only write may set both to now, and nothing else: so on the file itself. */
         const int verdict = p4shim_restore_marker(dirfd, path, at_flags);
         errno = verdict > 0 ? verdict : saved;

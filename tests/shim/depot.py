@@ -304,11 +304,13 @@ class Depot:
                               text=True, timeout=60)
         return done.returncode, done.stdout, done.stderr
 
-    def host(self, path):
+    def host(self, path, errors=None, **extra):
         """A program that opens `path` as often as each line of its input says, then answers."""
         native_only()  # the segment is in the emulator's memory at another place
-        return subprocess.Popen([self.probe_program, "on_command", path], env=self.environment(),
-                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen([self.probe_program, "on_command", path],
+                                env=self.environment(**extra),
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                                text=True)
 
     def is_marker(self, rel):
         return stat.S_ISSOCK(os.lstat(self.path(rel)).st_mode)

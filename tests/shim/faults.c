@@ -6,6 +6,8 @@
  * FAULT_DATABASE, under its number. FAULT_COUNT=file: appends a byte a call, to learn how many
  * there are. FAULT_MISSING="name name": libc has no such names. FAULT_EXCHANGE=n: just before the
  * n-th call FAULT_FILE and FAULT_TARGET change places, as when the daemon restores or evicts.
+ * FAULT_REUSE: where an event buffer was unmapped another thread of the host has mapped memory of
+ * its own at once, and a third one forks.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -18,9 +20,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include "../../helpers/event_buffer.h"
 
 long p4shim_syscall(long number, ...);
 void *p4shim_find(const char *name);
@@ -85,6 +91,35 @@ static void steal_descriptors(long number) {
     }
 }
 
+static void say(const char *text) {
+    syscall(SYS_write, STDERR_FILENO, text, strlen(text));
+}
+
+/* The memory must still be there in the child. */
+static void reuse(void *at, size_t bytes) {
+    static bool is_at_it; /* the child unmaps buffers too */
+    unsigned char pages[sizeof(struct p4cache_event_buffer) / 4096 + 1];
+    int status = 0;
+    if (is_at_it) {
+        return;
+    }
+    is_at_it = true;
+    void *own = mmap(at, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (own == MAP_FAILED) {
+        say("the place of the buffer was not free\n");
+    } else {
+        const pid_t child = fork();
+        if (child == 0) {
+            syscall(SYS_exit_group, mincore(own, bytes, pages) == 0 ? 0 : 1);
+        }
+        waitpid(child, &status, 0);
+        say(status == 0 ? "reused\n" : "a child unmapped the host's memory\n");
+        munmap(own, bytes);
+    }
+    is_at_it = false;
+}
+
 long p4shim_syscall(long number, ...) {
     static atomic_long calls;
     const long call = atomic_fetch_add(&calls, 1) + 1;
@@ -110,5 +145,10 @@ long p4shim_syscall(long number, ...) {
         errno = (int)setting("FAULT_ERRNO");
         return -1;
     }
-    return syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+    const long rc = syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+    if (number == SYS_munmap && arg[1] == (long)sizeof(struct p4cache_event_buffer) &&
+        getenv("FAULT_REUSE") != NULL) {
+        reuse((void *)arg[0], (size_t)arg[1]);
+    }
+    return rc;
 }

@@ -211,6 +211,25 @@ def _(make):
     equal((len(ids(depot.daemon.opens())), dropped), (5, 6))
 
 
+@test("memory that the host maps where a buffer was is its own, in a child that is forked then too")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    depot.library = os.path.join(depot.out, "libp4shim-faults.so")
+    path = depot.write(FILE)
+    with open(os.path.join(depot.top, "said"), "w+") as said:
+        host = depot.host(path, said, FAULT_REUSE="1")
+        command(host, 1)  # the first buffer is shared
+        depot.daemon.await_buffers(1)[0].set_lock(2)
+        command(host, 1)
+        time.sleep(1.1)
+        command(host, 1)  # and given up
+        command(host, 1)  # the next one is shared
+        host.communicate()
+        said.seek(0)
+        equal(said.read(), "reused\n" * 3)
+
+
 @test("a buffer that somebody scribbles on does not lead the program astray")
 def _(make):
     depot = make()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from depot import EMULATOR, MTIME_NS
+from depot import EMULATOR, MTIME_NS, Skip
 from harness import FILE, contains, equal, silent, test
 
 
@@ -236,6 +236,63 @@ def _(make):
     within = os.path.join(depot.scratch, "d")  # no business of the shim's
     os.mkdir(within)
     equal(depot.run(sys.executable, "-c", code, within, within + "2"), (0, "", ""))
+
+
+HUGE = """
+import errno, os
+try:
+    os.truncate(f"/proc/self/fd/{os.memfd_create('huge', os.MFD_HUGETLB)}", 12345)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+@test("a file elsewhere that the kernel refuses to truncate is refused for the kernel's reason")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    code, out, err = depot.run(sys.executable, "-B", "-c", HUGE, LD_PRELOAD=None)
+    if code != 0:
+        raise Skip(f"no file system refuses here: {err}")
+    equal(out, "EINVAL\n")
+    equal(depot.run(sys.executable, "-B", "-c", HUGE), (0, "EINVAL\n", ""))
+
+
+TIMES = """
+import ctypes, errno, os, stat, sys
+libc = ctypes.CDLL(None, use_errno=True)
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+now, omit = (1 << 30) - 1, (1 << 30) - 2
+for atime, mtime in ((5, omit), (now, omit), (omit, omit), (omit, now), (omit, 5), (now, now)):
+    spec = (ctypes.c_long * 4)(1, atime, 1, mtime)
+    rc = libc.utimensat(-100, sys.argv[1].encode(), spec, 0)
+    print(atime, mtime, rc, errno.errorcode[ctypes.get_errno()] if rc else "")
+    set_ns = os.stat(sys.argv[1]).st_mtime_ns
+    print("now" if set_ns > 1_500_000_000_000_000_000 else set_ns)
+"""
+
+
+@test("who may set which time of an evicted file is as of a resident one")
+def _(make):
+    # What restores the file comes last.
+    for uid, mode in ((0, 0o600), (12345, 0o666), (12345, 0o644), (54321, 0o600)):
+        said = []
+        for is_evicted in (False, True):
+            depot = make()
+            os.chmod(depot.top, 0o755)
+            depot.daemon.start()
+            for name in ("shim.sock", "access.sock"):
+                os.chmod(os.path.join(depot.own, name), 0o666)
+            path = depot.write(FILE, mode=mode)
+            os.chown(path, 54321, 54321)
+            if is_evicted:
+                depot.evict(FILE)
+            done = depot.run(sys.executable, "-B", "-c", TIMES, path, str(uid))
+            equal((done[0], done[2]), (0, ""))
+            said.append(done[1].splitlines())
+        equal(said[1], said[0], f"uid {uid}, mode {mode:o}")
 
 
 EXCHANGE = """
