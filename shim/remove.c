@@ -13,7 +13,8 @@
 #define BUSY_PAUSE_MS 50
 #define OWN_DIRECTORY "/.p4cache"
 #define FAILED_DELETES OWN_DIRECTORY "/shim-failed-deletes.log"
-#define LOG_MODE 0660
+/* What others may write too is not taken for the word of its owner (src/engine/may_delete.ts). */
+#define LOG_MODE 0640
 #define LOG_ATTEMPTS_MAX 5
 #define LOG_PAUSE_MS 10
 

@@ -104,7 +104,7 @@ def _(make):
                               extra_groups=[], umask=0o077, check=True)
         equal(done.stdout, "unlinkat=0 errno=-\n")
         st = os.stat(log)
-        equal((st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)), (UID, UID, 0o660))
+        equal((st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)), (UID, UID, 0o640))
     equal([record["path"] for record in depot.failed_deletes()], ["main/1,v", "main/2,v"])
 
 
