@@ -22,6 +22,7 @@ import {
   openAzure,
 } from "./azure_site.ts";
 import { testTools } from "./cloud_fixture.ts";
+import { expectSecondaryServes } from "./contract_moves.ts";
 import { expectContent, get, MIB, put, rejectsAs } from "./contract_tools.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { type ProxyPlan, startFaultProxy } from "./fault_proxy.ts";
@@ -224,6 +225,29 @@ test("what Azure says of an archived blob is told as it is", async () => {
   headers = { etag: '"1"', "x-ms-access-tier": "Hot" };
   strictEqual((await backend.head(KEY))?.archive, undefined);
   strictEqual(await backend.retrieve(request), "readable");
+  await backend.close();
+  await proxy.close();
+});
+
+test("a version id that Azure refuses, as those of another vendor, leads on to the secondary", async () => {
+  const code = "InvalidQueryParameterValue";
+  const body = `<?xml version="1.0" encoding="utf-8"?><Error><Code>${code}</Code>` +
+    "<Message>Value for one of the query parameters is invalid.</Message></Error>";
+  const headers = { "content-type": "application/xml", "x-ms-error-code": code };
+  let refused = 0;
+  const plan: ProxyPlan = ({ target }) => {
+    if (!target.includes("versionid=")) return null;
+    refused++;
+    return { kind: "answer", status: 400, headers, body };
+  };
+  const { origin, pathname } = new URL(AZURE_ENDPOINT!);
+  const proxy = startFaultProxy(origin, plan);
+  const backend = await openAzure({
+    endpoint: proxy.origin + pathname,
+    pathPrefix: newPrefix(),
+  });
+  await expectSecondaryServes(backend);
+  ok(refused > 0);
   await backend.close();
   await proxy.close();
 });

@@ -5,6 +5,7 @@
 
 import { ok, rejects, strictEqual } from "node:assert/strict";
 import { StorageError } from "../../src/storage/storage_error.ts";
+import { expectSecondaryServes } from "./contract_moves.ts";
 import { expectContent, MIB, put, rejectsAs } from "./contract_tools.ts";
 import { startFaultProxy } from "./fault_proxy.ts";
 import { createTestAccount } from "./gcs_account.ts";
@@ -137,6 +138,26 @@ test("an upload in chunks goes on after a chunk that failed", async (site) => {
   await put(backend, KEY, bytes);
   strictEqual(failCount, 2);
   await expectContent(backend, KEY, bytes);
+  await backend.close();
+  await proxy.close();
+});
+
+test("a generation that Google refuses, as ids of another vendor, leads on to the secondary", async (site) => {
+  const error = {
+    code: 400,
+    message: "Invalid argument.",
+    errors: [{ reason: "invalid" }],
+  };
+  let refused = 0;
+  const proxy = startFaultProxy(site.origin, ({ target }) => {
+    // It is a number, and every range that is read names one that was told just now.
+    if (!/[?&]generation=(?!\d+(?:&|$))/.test(target)) return null;
+    refused++;
+    return { kind: "answer", status: 400, body: JSON.stringify({ error }) };
+  });
+  const backend = await site.open(proxy.origin);
+  await expectSecondaryServes(backend, "3HL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY");
+  ok(refused > 0);
   await backend.close();
   await proxy.close();
 });

@@ -18,6 +18,7 @@ import { createS3Client } from "../../src/storage/s3/s3_client.ts";
 import { S3Requests } from "../../src/storage/s3/s3_requests.ts";
 import { StorageError, type StorageFault } from "../../src/storage/storage_error.ts";
 import { testTools } from "./cloud_fixture.ts";
+import { expectSecondaryServes } from "./contract_moves.ts";
 import { expectContent, get, MIB, put, rejectsAs } from "./contract_tools.ts";
 import { type ProxyPlan, startFaultProxy } from "./fault_proxy.ts";
 import { everyRequest, HTTP_KEY as KEY } from "./http_site.ts";
@@ -240,4 +241,17 @@ test("objects are encrypted with the key of a key service, and read back", async
     await backend.delete({ key: KEY });
   }
   await backend.close();
+});
+
+test("a version id that S3 refuses, as those of another vendor, leads on to the secondary", async () => {
+  const body = "<?xml version='1.0'?><Error><Code>InvalidArgument</Code>" +
+    "<Message>Invalid version id specified</Message></Error>";
+  let refused = 0;
+  const plan: ProxyPlan = ({ target }) => {
+    if (!target.includes("versionId=")) return null;
+    refused++;
+    return { kind: "answer", status: 400, body };
+  };
+  await throughProxy(plan, (backend) => expectSecondaryServes(backend));
+  ok(refused > 0);
 });
