@@ -282,8 +282,12 @@ static void end_all(int lowest_free) {
     for (uint32_t i = 0; i < gate.slots; i++) {
         MUST(gate.connections[i].state == FREE);
     }
-    MUST(gate.active == 0 && gate.timed == 0 && gate.denied == 0);
-    MUST(gate.queue_first == NO_SLOT && gate.queue_last == NO_SLOT);
+    MUST(gate.active == 0 && gate.waiting == 0 && gate.timed == 0 && gate.turned_away == 0);
+    for (uint32_t i = 0; i < USERS_MAX; i++) {
+        const struct user *user = &gate.users[i];
+        MUST(user->connections == 0 && user->active == 0 && user->waiting == 0);
+        MUST(user->queue_first == NO_SLOT && user->queue_last == NO_SLOT);
+    }
     const int now_free = dup(null_fd);
     MUST(now_free == lowest_free);
     close(now_free);

@@ -12,15 +12,22 @@
 
 #include "gate.h"
 #include "table.h"
+#include "turns.h"
 
 #define ACCEPT_BATCH 64
 
-static const char answer_denied[] =
-    "ERR DENIED this user may not use the cache (shim_allowed_uids)\n";
-static const char answer_no_operator[] =
-    "ERR DENIED only root and the user that p4-cache runs as may control it\n";
-static const char answer_bad[] = "ERR BADREQ not a request of P4CACHE/1\n";
-static const char answer_reserved[] = "ERR RESERVED .p4cache is the daemon's own\n";
+#define REFUSAL(text) {text "\n", sizeof text}
+static const struct refusal denied =
+    REFUSAL("ERR DENIED this user may not use the cache (shim_allowed_uids)");
+static const struct refusal no_operator =
+    REFUSAL("ERR DENIED only root and the user that p4-cache runs as may control it");
+static const struct refusal bad = REFUSAL("ERR BADREQ not a request of P4CACHE/1");
+static const struct refusal reserved = REFUSAL("ERR RESERVED .p4cache is the daemon's own");
+static const struct refusal busy =
+    REFUSAL("ERR BUSY this user asks for too much at a time (shim_max_requests)");
+
+/* Nobody knows yet how many bytes it is. */
+static const char queued[] = "WAIT 0 0\n";
 
 /* ---- to the daemon ------------------------------------------------------------------ */
 
@@ -47,38 +54,17 @@ static void report_gone(struct gate *gate, const struct connection *c) {
     output_text(&gate->out, "}\n");
 }
 
-void connections_dispatch(struct gate *gate) {
-    while (gate->queue_first != NO_SLOT && gate->active < gate->requests_max &&
-           !gate_is_paused(gate)) {
-        struct connection *c = &gate->connections[gate->queue_first];
-        gate->queue_first = c->next;
-        if (gate->queue_first == NO_SLOT) {
-            gate->queue_last = NO_SLOT;
-        }
-        if (c->fd < 0 && strcmp(c->request.op, "DELETE") != 0) {
-            table_release(gate, c); /* nobody waits for the bytes any more */
-            continue;
-        }
-        report_request(gate, c);
-        table_enter(gate, c, ACTIVE);
-        if (c->fd < 0) {
-            report_gone(gate, c);
-            table_release(gate, c);
-        }
-    }
+static void hand_over(struct gate *gate, struct connection *c) {
+    report_request(gate, c);
+    table_enter(gate, c, ACTIVE);
 }
 
-static void enqueue(struct gate *gate, struct connection *c) {
-    const uint32_t slot = (uint32_t)(c - gate->connections);
-    table_enter(gate, c, QUEUED);
-    c->next = NO_SLOT;
-    if (gate->queue_last == NO_SLOT) {
-        gate->queue_first = slot;
-    } else {
-        gate->connections[gate->queue_last].next = slot;
+void connections_dispatch(struct gate *gate) {
+    struct connection *c;
+    while (!gate_is_paused(gate) && (c = turns_next(gate)) != NULL) {
+        turns_leave(gate, c);
+        hand_over(gate, c);
     }
-    gate->queue_last = slot;
-    connections_dispatch(gate);
 }
 
 /* ---- to the peer -------------------------------------------------------------------- */
@@ -153,47 +139,71 @@ static bool is_operator(const struct connection *c) {
     return c->peer.uid == 0 || c->peer.uid == geteuid();
 }
 
-static void refuse(struct gate *gate, struct connection *c, const char *line, size_t bytes) {
+static void refuse(struct gate *gate, struct connection *c, const struct refusal *refusal) {
+    answer(gate, c, refusal->line, refusal->bytes);
+}
+
+static void refuse_bad(struct gate *gate, struct connection *c, const struct refusal *refusal) {
     gate->counters[COUNT_BAD_REQUEST]++;
-    answer(gate, c, line, bytes);
+    refuse(gate, c, refusal);
+}
+
+static void tell_waiting(struct connection *c) { progress(c, queued, sizeof queued - 1); }
+
+/* It may be with the daemon at once. */
+static void take_fetch(struct gate *gate, struct connection *c) {
+    if (!turns_may_fetch(gate, c->user)) {
+        gate->counters[COUNT_TURNED_AWAY]++;
+        refuse(gate, c, &busy);
+        return;
+    }
+    turns_wait(gate, c);
+    connections_dispatch(gate);
+    if (c->state == QUEUED) {
+        tell_waiting(c);
+    }
 }
 
 /* The line is complete; anything after it belongs to no protocol of ours. */
 static void judge_line(struct gate *gate, struct connection *c, const char *line_feed) {
     const size_t bytes = (size_t)(line_feed - c->line);
-    if (c->is_denied) {
-        answer(gate, c, answer_denied, sizeof answer_denied - 1);
+    if (c->refusal != NULL) {
+        refuse(gate, c, c->refusal);
         return;
     }
     const enum request_verdict verdict = bytes + 1 == c->line_bytes
                                              ? request_parse(c->line, bytes, &c->request)
                                              : REQUEST_BAD;
     if (verdict == REQUEST_BAD) {
-        refuse(gate, c, answer_bad, sizeof answer_bad - 1);
+        refuse_bad(gate, c, &bad);
         return;
     }
     gate->counters[COUNT_LEGACY_UNPREFIXED] += c->request.is_legacy;
     if (verdict == REQUEST_RESERVED) {
-        refuse(gate, c, answer_reserved, sizeof answer_reserved - 1);
+        refuse_bad(gate, c, &reserved);
         return;
     }
     if (verdict == REQUEST_CONTROL && !is_operator(c)) {
         gate->counters[COUNT_REJECTED_PEER]++;
-        answer(gate, c, answer_no_operator, sizeof answer_no_operator - 1);
+        refuse(gate, c, &no_operator);
         return;
     }
     table_watch(gate, EPOLL_CTL_MOD, c->fd, c->id, 0); /* from here only that it leaves */
-    enqueue(gate, c);
+    if (c->request.is_fetch) {
+        take_fetch(gate, c);
+    } else {
+        hand_over(gate, c);
+    }
 }
 
 /* The peer sent an end of file, or more than a line may have, before a line feed. */
 static void judge_fragment(struct gate *gate, struct connection *c) {
-    if (c->is_denied) {
-        answer(gate, c, answer_denied, sizeof answer_denied - 1);
+    if (c->refusal != NULL) {
+        refuse(gate, c, c->refusal);
     } else if (c->line_bytes == 0) {
         table_release(gate, c); /* looked whether somebody listens */
     } else {
-        refuse(gate, c, answer_bad, sizeof answer_bad - 1);
+        refuse_bad(gate, c, &bad);
     }
 }
 
@@ -227,10 +237,8 @@ static void read_line(struct gate *gate, struct connection *c) {
 
 static void peer_left(struct gate *gate, struct connection *c) {
     if (c->state == QUEUED) {
-        table_hang_up(c); /* stays in the queue; connections_dispatch() decides */
-        return;
-    }
-    if (c->state == ACTIVE) {
+        turns_leave(gate, c); /* nobody waits for the bytes any more */
+    } else if (c->state == ACTIVE) {
         report_gone(gate, c);
     }
     table_release(gate, c);
@@ -256,15 +264,23 @@ void connections_event(struct gate *gate, uint64_t id, uint32_t events) {
 
 /* ---- accepting ---------------------------------------------------------------------- */
 
-static void admit(struct gate *gate, int fd, const struct ucred *peer, bool is_denied) {
+static void admit(struct gate *gate, int fd, const struct ucred *peer,
+                  const struct refusal *refusal) {
     struct connection *c = table_take(gate);
     c->fd = fd;
     c->peer = *peer;
-    c->is_denied = is_denied;
+    c->refusal = refusal;
+    c->request.is_fetch = false;
     c->line_bytes = 0;
     c->out_start = 0;
     c->out_end = 0;
-    gate->denied += (uint32_t)is_denied;
+    if (refusal != NULL) {
+        c->user = NULL;
+        gate->turned_away++;
+    } else {
+        c->user = turns_user(gate, peer->uid);
+        c->user->connections++;
+    }
     table_enter(gate, c, READING);
     table_watch(gate, EPOLL_CTL_ADD, fd, c->id, EPOLLIN);
     read_line(gate, c); /* the shim sends at once: saves a wake-up */
@@ -274,15 +290,21 @@ static void greet(struct gate *gate, int fd) {
     struct ucred peer;
     socklen_t bytes = sizeof peer;
     const bool is_known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) == 0;
-    const bool is_denied = !is_known || !gate_is_allowed(gate, peer.uid);
-    gate->counters[COUNT_REJECTED_PEER] += is_denied;
-    if (!is_known || (is_denied && gate->denied >= DENIED_MAX)) {
-        send(fd, answer_denied, sizeof answer_denied - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const struct refusal *refusal = NULL;
+    if (!is_known || !gate_is_allowed(gate, peer.uid)) {
+        gate->counters[COUNT_REJECTED_PEER]++;
+        refusal = &denied;
+    } else if (!turns_may_connect(gate, turns_user(gate, peer.uid))) {
+        gate->counters[COUNT_TURNED_AWAY]++;
+        refusal = &busy;
+    }
+    if (!is_known || (refusal != NULL && gate->turned_away >= TURNED_AWAY_MAX)) {
+        send(fd, refusal->line, refusal->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
         table_drain(fd);
         close(fd);
         return;
     }
-    admit(gate, fd, &peer, is_denied);
+    admit(gate, fd, &peer, refusal);
 }
 
 void connections_accept(struct gate *gate) {
@@ -303,20 +325,31 @@ void connections_accept(struct gate *gate) {
     }
 }
 
-/* Closes who is past the deadline, after a last look: the gate itself may have been kept waiting.
- * Accepts again where it stopped for want of descriptors. */
+/* After a last look: the gate itself may have been kept waiting. */
+static void end_late(struct gate *gate, struct connection *c) {
+    const uint64_t id = c->id;
+    const enum connection_state state = c->state;
+    connections_event(gate, id, 0);
+    if (c->id == id && c->state == state) {
+        gate->counters[COUNT_TIMEOUT]++;
+        table_release(gate, c);
+    }
+}
+
+/* Closes who is past the deadline, and tells those who wait that they do. Accepts again where it
+ * stopped for want of descriptors. */
 void connections_sweep(struct gate *gate) {
     const int64_t now_ms = gate_now_ms();
-    for (uint32_t i = 0; i < gate->slots && gate->timed > 0; i++) {
+    for (uint32_t i = 0; i < gate->slots && gate->timed > 0 && !gate_is_paused(gate); i++) {
         struct connection *c = &gate->connections[i];
-        if (table_has_deadline(c->state) && c->deadline_ms <= now_ms) {
-            const uint64_t id = c->id;
-            const enum connection_state state = c->state;
-            connections_event(gate, id, 0);
-            if (c->id == id && c->state == state) {
-                gate->counters[COUNT_TIMEOUT]++;
-                table_release(gate, c);
-            }
+        if (!table_has_deadline(c->state) || c->deadline_ms > now_ms) {
+            continue;
+        }
+        if (c->state == QUEUED) {
+            tell_waiting(c);
+            c->deadline_ms = now_ms + WAIT_MS;
+        } else {
+            end_late(gate, c);
         }
     }
     table_set_accepting(gate, gate->free_slot != NO_SLOT);

@@ -29,12 +29,14 @@
 
 #define EVENT_BATCH 64
 #define SWEEPS_PER_TIMEOUT 8
+#define SWEEP_MS_MAX 1000 /* who waits for his turn is told so every few seconds */
 #define LINE_TIMEOUT_MS 5000
 
 static const char *const counter_names[COUNTERS] = {
     [COUNT_REJECTED_PEER] = "rejected_peer",     [COUNT_LEGACY_UNPREFIXED] = "legacy_unprefixed",
-    [COUNT_BAD_REQUEST] = "bad_request",         [COUNT_ACCESS_REJECTED] = "access_rejected",
-    [COUNT_ACCESS_DROPPED] = "access_dropped",   [COUNT_TIMEOUT] = "timeout",
+    [COUNT_BAD_REQUEST] = "bad_request",         [COUNT_TURNED_AWAY] = "turned_away",
+    [COUNT_ACCESS_REJECTED] = "access_rejected", [COUNT_ACCESS_DROPPED] = "access_dropped",
+    [COUNT_TIMEOUT] = "timeout",
 };
 
 int64_t gate_now_ms(void) {
@@ -126,10 +128,15 @@ static bool needs_sweeps(const struct gate *gate) {
     return (gate->timed > 0 || !gate->is_accepting) && !gate_is_paused(gate);
 }
 
+static int64_t sweep_ms(const struct gate *gate) {
+    const int64_t wanted_ms = gate->line_timeout_ms / SWEEPS_PER_TIMEOUT;
+    return wanted_ms < SWEEP_MS_MAX ? wanted_ms : SWEEP_MS_MAX;
+}
+
 static void sweep_when_due(struct gate *gate) {
     if (needs_sweeps(gate) && gate_now_ms() >= gate->next_sweep_ms) {
         connections_sweep(gate);
-        gate->next_sweep_ms = gate_now_ms() + gate->line_timeout_ms / SWEEPS_PER_TIMEOUT;
+        gate->next_sweep_ms = gate_now_ms() + sweep_ms(gate);
     }
 }
 
@@ -140,8 +147,7 @@ static void run(struct gate *gate) {
                                 {.fd = gate->inputs_fd, .events = POLLIN}};
         fds[1].events = output_pending(&gate->out) > 0 ? POLLOUT : 0;
         fds[2].fd = gate_is_paused(gate) ? -1 : gate->inputs_fd;
-        const int wait_ms =
-            needs_sweeps(gate) ? (int)(gate->line_timeout_ms / SWEEPS_PER_TIMEOUT) + 1 : -1;
+        const int wait_ms = needs_sweeps(gate) ? (int)sweep_ms(gate) + 1 : -1;
         if (poll(fds, 3, wait_ms) < 0 && errno != EINTR) {
             output_fatal(errno, "Cannot wait: %s", strerror(errno));
         }
@@ -200,7 +206,7 @@ static void read_option(struct gate *gate, struct options *options, int letter) 
         options->socket_mode = (mode_t)number_of("socket-mode", optarg, 8, 0, 0777);
         break;
     case 'r':
-        gate->requests_max = (uint32_t)number_of("max-requests", optarg, 10, 1, 32768);
+        gate->requests_max = (uint32_t)number_of("max-requests", optarg, 10, 1, REQUESTS_MAX);
         break;
     case 'u':
         allow(gate, optarg);

@@ -4,13 +4,13 @@
  * A connection is in one state at a time:
  *
  *   READING    its line is not complete; closed at the deadline
- *   QUEUED     its request waits until fewer than requests_max are with the daemon
+ *   QUEUED     its FETCH waits for a place with the daemon (turns.h), and is told so
  *   ACTIVE     the daemon has the request
  *   ANSWERED   the last line is on its way to a slow peer; closed at the deadline
  *
- * The table has room for requests_max of them and as many again that wait. When it is full nobody
- * is accepted: the kernel's backlog holds the others. When the daemon does not read, nothing is
- * read from peers either.
+ * The table has room for requests_max FETCHes, as many again that wait, and for everything else
+ * that is asked meanwhile. When it is full nobody is accepted: the kernel's backlog holds the
+ * others. When the daemon does not read, nothing is read from peers either.
  */
 #ifndef P4CACHE_GATE_H
 #define P4CACHE_GATE_H
@@ -29,9 +29,12 @@
 
 /* Above this many bytes for the daemon no peer is read. One more line may come on top. */
 #define OUTPUT_PENDING_MAX ((size_t)256 * 1024)
-/* Peers that are not allowed and may still send their line, so that they can read "DENIED"
- * rather than meet a broken pipe. More than these are told and closed at once. */
-#define DENIED_MAX 64
+/* Peers that are turned away, and may still send their line, so that they can read why rather than
+ * meet a broken pipe. More than these are told and closed at once. */
+#define TURNED_AWAY_MAX 64
+#define REQUESTS_MAX 32768 /* the configuration has the same bound */
+/* Users with connections: those who are allowed, and as many who were before. */
+#define USERS_MAX (2 * COMMAND_UIDS_MAX)
 #define NO_SLOT UINT32_MAX
 /* What epoll says for the two sockets and the timer; ids of connections are larger. */
 #define GATE_ID_SHIM_LISTENER 0
@@ -42,6 +45,7 @@ enum counter {
     COUNT_REJECTED_PEER,
     COUNT_LEGACY_UNPREFIXED,
     COUNT_BAD_REQUEST,
+    COUNT_TURNED_AWAY,
     COUNT_ACCESS_REJECTED,
     COUNT_ACCESS_DROPPED,
     COUNT_TIMEOUT,
@@ -50,14 +54,31 @@ enum counter {
 
 enum connection_state { FREE, READING, QUEUED, ACTIVE, ANSWERED };
 
+struct user {
+    uid_t uid;
+    uint32_t connections; /* 0: nobody's entry */
+    uint32_t waiting;     /* FETCHes */
+    uint32_t active;      /* FETCHes */
+    uint32_t queue_first;
+    uint32_t queue_last;
+};
+
+/* A last line of the gate's own. */
+struct refusal {
+    const char *line;
+    size_t bytes;
+};
+
 struct connection {
     enum connection_state state;
-    int fd;          /* -1: the peer of a queued DELETE has left */
-    uint64_t id;     /* use count of the slot << 16 | slot: never names a later peer */
-    bool is_denied;
+    int fd;
+    uint64_t id;                   /* use count of the slot << 16 | slot: never names a later peer */
+    const struct refusal *refusal; /* what a peer that is turned away gets; else NULL */
+    struct user *user;             /* NULL: turned away */
     struct ucred peer;
-    int64_t deadline_ms; /* READING, ANSWERED */
-    uint32_t next;       /* in the free list, or the queue */
+    int64_t deadline_ms; /* READING, ANSWERED; QUEUED: of the next WAIT */
+    uint32_t next;       /* in the free list, or its user's queue */
+    uint32_t previous;   /* in its user's queue */
     struct request request;
     size_t line_bytes;
     size_t out_start;
@@ -75,12 +96,14 @@ struct gate {
     struct connection *connections;
     uint32_t slots;
     uint32_t free_slot;
-    uint32_t queue_first;
-    uint32_t queue_last;
-    uint32_t requests_max;
-    uint32_t active;
-    uint32_t timed; /* connections with a deadline */
-    uint32_t denied;
+    struct user users[USERS_MAX];
+    uint32_t turn;         /* whose FETCH was the last to go to the daemon */
+    uint32_t requests_max; /* FETCHes with the daemon */
+    uint32_t fetches_max;  /* these and those that wait */
+    uint32_t active;       /* FETCHes */
+    uint32_t waiting;      /* FETCHes */
+    uint32_t timed;        /* connections with a deadline */
+    uint32_t turned_away;
     bool is_accepting; /* false: the table is full, or the system out of descriptors */
     int64_t line_timeout_ms;
     int64_t next_sweep_ms;
@@ -99,7 +122,7 @@ void connections_accept(struct gate *gate);
 void connections_event(struct gate *gate, uint64_t id, uint32_t events);
 void connections_reply(struct gate *gate, const struct command *command);
 void connections_sweep(struct gate *gate);
-/* Hands queued requests to the daemon while it may have more. */
+/* Hands waiting FETCHes to the daemon while it may have more. */
 void connections_dispatch(struct gate *gate);
 
 /* access.c: datagrams of access.sock, as many as wait, to a bound. */

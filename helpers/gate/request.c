@@ -16,10 +16,11 @@ static bool take(const char **at, const char *end, const char *word) {
     return true;
 }
 
+static const char fetch_op[] = "FETCH";
 static const char control_op[] = "CONTROL";
 
 static const char *take_op(const char **at, const char *end) {
-    static const char *const ops[] = {"FETCH", "STAT", "DELETE", control_op};
+    static const char *const ops[] = {fetch_op, "STAT", "DELETE", control_op};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         const char *after = *at;
         if (take(&after, end, ops[i]) && take(&after, end, " ")) {
@@ -73,6 +74,7 @@ enum request_verdict request_parse(const char *line, size_t bytes, struct reques
     /* An unknown version begins so too, and is no operation: bad. */
     request->is_legacy = !take(&at, end, "P4CACHE/1 ");
     request->op = take_op(&at, end);
+    request->is_fetch = request->op == fetch_op;
     request->path = at;
     request->path_bytes = (size_t)(end - at);
     if (request->op == control_op) {

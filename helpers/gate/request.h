@@ -15,6 +15,7 @@ struct request {
     const char *op;   /* FETCH, STAT, DELETE or CONTROL */
     const char *path; /* into the line, not ended by NUL; CONTROL: a JSON object, unread */
     size_t path_bytes;
+    bool is_fetch;    /* FETCH: it may take long */
     bool is_legacy;   /* no "P4CACHE/1 " before it */
 };
 

@@ -9,8 +9,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "turns.h"
+
 #define SLOT_BITS 16
 #define OTHER_DESCRIPTORS 16
+/* Room for what is no FETCH, beside them: a quarter of the places, and at least so many. */
+#define OTHERS_MIN 128
 #define DRAIN_BYTES_MAX ((size_t)64 * 1024)
 
 _Static_assert(GATE_ID_SHIM_LISTENER < (1 << SLOT_BITS) && GATE_ID_ACCESS < (1 << SLOT_BITS) &&
@@ -19,7 +23,8 @@ _Static_assert(GATE_ID_SHIM_LISTENER < (1 << SLOT_BITS) && GATE_ID_ACCESS < (1 <
 
 static uint32_t slots_for(uint32_t requests_max) {
     struct rlimit limit;
-    uint64_t wanted = 2 * (uint64_t)requests_max;
+    const uint64_t others = requests_max / 4;
+    uint64_t wanted = 2 * (uint64_t)requests_max + (others > OTHERS_MIN ? others : OTHERS_MIN);
     wanted = wanted > (UINT64_C(1) << SLOT_BITS) ? UINT64_C(1) << SLOT_BITS : wanted;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
         output_fatal(errno, "Cannot ask for the limit of descriptors");
@@ -51,8 +56,7 @@ void table_open(struct gate *gate) {
         gate->connections[i].next = i + 1 < gate->slots ? i + 1 : NO_SLOT;
     }
     gate->free_slot = 0;
-    gate->queue_first = NO_SLOT;
-    gate->queue_last = NO_SLOT;
+    turns_open(gate);
     table_watch(gate, EPOLL_CTL_ADD, gate->shim.fd, GATE_ID_SHIM_LISTENER, EPOLLIN);
     gate->is_accepting = true;
 }
@@ -79,15 +83,27 @@ struct connection *table_take(struct gate *gate) {
 }
 
 bool table_has_deadline(enum connection_state state) {
-    return state == READING || state == ANSWERED;
+    return state == READING || state == ANSWERED || state == QUEUED;
+}
+
+/* FETCHes alone have places, and wait. */
+static void count_fetch(struct gate *gate, struct connection *c, enum connection_state state) {
+    const uint32_t active = (uint32_t)(state == ACTIVE) - (uint32_t)(c->state == ACTIVE);
+    const uint32_t waiting = (uint32_t)(state == QUEUED) - (uint32_t)(c->state == QUEUED);
+    gate->active += active;
+    gate->waiting += waiting;
+    c->user->active += active;
+    c->user->waiting += waiting;
 }
 
 void table_enter(struct gate *gate, struct connection *c, enum connection_state state) {
-    gate->active += (uint32_t)(state == ACTIVE) - (uint32_t)(c->state == ACTIVE);
+    if (c->user != NULL && c->request.is_fetch) {
+        count_fetch(gate, c, state);
+    }
     gate->timed += (uint32_t)table_has_deadline(state) - (uint32_t)table_has_deadline(c->state);
     c->state = state;
     if (table_has_deadline(state)) {
-        c->deadline_ms = gate_now_ms() + gate->line_timeout_ms;
+        c->deadline_ms = gate_now_ms() + (state == QUEUED ? WAIT_MS : gate->line_timeout_ms);
     }
 }
 
@@ -100,19 +116,16 @@ void table_drain(int fd) {
     }
 }
 
-void table_hang_up(struct connection *c) {
-    if (c->fd >= 0) {
-        table_drain(c->fd);
-        close(c->fd);
-        c->fd = -1;
-    }
-}
-
 void table_release(struct gate *gate, struct connection *c) {
     const uint32_t slot = (uint32_t)(c - gate->connections);
-    table_hang_up(c);
-    gate->denied -= (uint32_t)c->is_denied;
+    table_drain(c->fd);
+    close(c->fd);
     table_enter(gate, c, FREE);
+    if (c->user == NULL) {
+        gate->turned_away--;
+    } else {
+        c->user->connections--;
+    }
     c->next = gate->free_slot;
     gate->free_slot = slot;
     table_set_accepting(gate, true);

@@ -4,6 +4,9 @@
 
 #include "gate.h"
 
+/* How often a peer that waits is told so. */
+#define WAIT_MS 2000
+
 /* Makes the table as large as requests_max and the limit of descriptors let it, and watches
  * shim.sock. */
 void table_open(struct gate *gate);
@@ -27,9 +30,6 @@ void table_enter(struct gate *gate, struct connection *c, enum connection_state 
 
 /* Unread bytes at close would reach the peer as a reset. What comes later is its own affair. */
 void table_drain(int fd);
-
-/* Closes the descriptor, and keeps the slot. */
-void table_hang_up(struct connection *c);
 
 /* Closes, and frees the slot. */
 void table_release(struct gate *gate, struct connection *c);

@@ -166,8 +166,10 @@ const SOCKET_KEYS = {
   shim_socket_mode: restart(socketMode(), "0660", {
     help: "Mode of `shim.sock` and `access.sock`.",
   }),
-  shim_max_requests: restart(integer(1, 65_536), 1_024, {
-    help: "Requests of the shim in flight; more wait their turn.",
+  shim_max_requests: restart(integer(1, 32_768), 1_024, {
+    help:
+      "FETCH requests of the shim in flight, three quarters of them for one user at most. As " +
+      "many again wait their turn; more are asked to come again.",
   }),
 } as const;
 

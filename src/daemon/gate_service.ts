@@ -117,6 +117,8 @@ export class GateService {
         return metrics.count("p4cache_shim_rejected_peer_total", {}, n);
       case "legacy_unprefixed":
         return metrics.count("p4cache_shim_legacy_unprefixed_total", {}, n);
+      case "turned_away":
+        return metrics.count("p4cache_shim_turned_away_total", {}, n);
       case "access_rejected":
         return metrics.count("p4cache_access_log_peer_rejected_total", {}, n);
       case "access_dropped":

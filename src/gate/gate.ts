@@ -51,7 +51,7 @@ export interface GateOptions {
   readonly socketMode: number;
   /** At most 256. Nobody else is served, root neither. */
   readonly allowUids: readonly number[];
-  /** How many requests may wait for an answer here: 1 to 32,768. As many wait in the gate. */
+  /** How many FETCHes may wait for an answer here: 1 to 32,768. As many wait in the gate. */
   readonly requestsMax: number;
   /** How long a peer may take for its line. Default 5,000. */
   readonly lineTimeoutMs?: number;

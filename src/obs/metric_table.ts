@@ -207,6 +207,12 @@ export const METRICS = {
     kind: "counter",
     help: "Peers on the shim's socket whose UID is not in shim_allowed_uids.",
   },
+  p4cache_shim_turned_away_total: {
+    kind: "counter",
+    help:
+      "Requests on the shim's socket that were told BUSY, because too many wait already, of all " +
+      "users or of this one: see shim_max_requests.",
+  },
   p4cache_shim_legacy_unprefixed_total: {
     kind: "counter",
     help: "Requests without a protocol version: a shim older than the daemon is loaded.",

@@ -75,6 +75,7 @@ const COUNTERS = [
   "legacy_unprefixed", // a request without a version
   "bad_request", //       BADREQ and RESERVED
   "access_rejected", //   a datagram whose sender's uid is not allowed
+  "turned_away", //       BUSY: more of a user, or of all, than the gate holds
   "access_dropped", //    a datagram that was too long
   "timeout", //           a peer that did not send its line, or take the last one, in time
 ] as const;

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { parseConfig } from "../../src/config/parse_config.ts";
 import { NOBODY_UID, runAs, sh, withDirectory } from "./files.ts";
 import { type Message, RawHelper, rootTest } from "./raw_helper.ts";
 
@@ -305,9 +306,9 @@ rootTest(
 );
 
 rootTest(
-  "past the bound requests wait, and each is served when one ends",
+  "past the bound FETCHes wait, are told so, and each is served when one ends",
   () =>
-    withGate({ requestsMax: 4 }, async (gate, directory) => {
+    withGate({ requestsMax: 16 }, async (gate, directory) => {
       const peers = await Promise.all(
         Array.from({ length: 20 }, () => Peer.connect(directory)),
       );
@@ -316,14 +317,176 @@ rootTest(
       );
       const answers = peers.map((peer) => peer.readAll());
       const active: Message[] = [];
-      for (let i = 0; i < 4; i++) active.push(await gate.takeKind("req"));
+      for (let i = 0; i < 12; i++) active.push(await gate.takeKind("req"));
       for (let served = 0; served < peers.length; served++) {
-        equal(gate.untaken.length, 0, "no more than four are with the daemon");
+        equal(
+          gate.untaken.length,
+          0,
+          "no more than twelve of a user are with the daemon",
+        );
         const request = active.shift()!;
         await gate.send({ t: "last", id: request.id, line: `OK ${request.path}` });
-        if (served + 4 < peers.length) active.push(await gate.takeKind("req"));
+        if (served + 12 < peers.length) active.push(await gate.takeKind("req"));
       }
-      for (const [i, answer] of answers.entries()) equal(await answer, `OK f${i},v\n`);
+      const read = await Promise.all(answers);
+      for (const [i, text] of read.entries()) {
+        match(text, new RegExp(`^(WAIT 0 0\n)*OK f${i},v\n$`));
+      }
+      equal(read.filter((text) => text.startsWith("WAIT")).length, 8);
+      for (const peer of peers) peer[Symbol.dispose]();
+    }),
+);
+
+/** A user's connections, each with its line; what each got is told when the last has it. */
+function peersOf(
+  uid: number,
+  directory: string,
+  lines: readonly string[],
+): Promise<string[]> {
+  const client = `python3 -c '
+import json, socket, sys
+peers = []
+for line in sys.argv[2:]:
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1] + "/shim.sock")
+    s.sendall(line.encode())
+    peers.append(s)
+print(json.dumps([s.makefile().read() for s in peers]))
+' "$@"`;
+  return runAs(uid, client, directory, ...lines).then((text) => JSON.parse(text));
+}
+
+rootTest(
+  "what waits for no store is with the daemon at once, however many FETCHes of its user wait",
+  () =>
+    withGate({ requestsMax: 1 }, async (gate, directory) => {
+      using first = await Peer.connect(directory);
+      await first.send("P4CACHE/1 FETCH a,v\n");
+      const { id } = await gate.takeKind("req");
+      using second = await Peer.connect(directory);
+      await second.send("P4CACHE/1 FETCH b,v\n");
+      equal(await second.readSome(), "WAIT 0 0\n");
+      for (const line of ["STAT a,v", "DELETE c,v", "CONTROL {}"]) {
+        const asking = ask(directory, `P4CACHE/1 ${line}\n`);
+        const request = await gate.takeKind("req");
+        equal(`${request.op} ${request.path}`, line);
+        await gate.send({ t: "last", id: request.id, line: "OK 1" });
+        equal(await asking, "OK 1\n");
+      }
+      // Told again while it waits, as long as it does.
+      equal(await second.readSome(), "WAIT 0 0\n");
+      equal(await second.readSome(), "WAIT 0 0\n");
+      await gate.send({ t: "last", id, line: "OK 1" });
+      equal(await first.readAll(), "OK 1\n");
+      const request = await gate.takeKind("req");
+      equal(request.path, "b,v");
+      await gate.send({ t: "last", id: request.id, line: "OK 2" });
+      match(await second.readAll(), /^(WAIT 0 0\n)*OK 2\n$/);
+    }),
+);
+
+rootTest(
+  "a user who asks for everything leaves places to another, and both are served in turn",
+  () =>
+    withGate({ requestsMax: 16, allowUids: [0, NOBODY_UID] }, async (gate, directory) => {
+      const fetches = Array.from({ length: 20 }, (_, i) => `P4CACHE/1 FETCH f${i},v\n`);
+      const greedy = peersOf(NOBODY_UID, directory, [...fetches, "P4CACHE/1 STAT a,v\n"]);
+      const active: Message[] = [];
+      for (let i = 0; i < 12; i++) active.push(await gate.takeKind("req"));
+      // What came before it is in.
+      const { id } = await gate.take(({ op }) => op === "STAT");
+      await gate.send({ t: "last", id, line: "OK 1" });
+      const modest: Peer[] = [];
+      for (const line of fetches.slice(0, 7)) {
+        const peer = await Peer.connect(directory);
+        await peer.send(line);
+        if (modest.push(peer) > 4) equal(await peer.readSome(), "WAIT 0 0\n");
+        else active.push(await gate.takeKind("req"));
+      }
+      deepEqual(active.slice(12).map(({ uid }) => uid), [0, 0, 0, 0]);
+      const turns: unknown[] = [];
+      for (let i = 0; i < 6; i++) {
+        await gate.send({ t: "last", id: active[i]!.id, line: "OK 1" });
+        active.push(await gate.takeKind("req"));
+        turns.push(active.at(-1)!.uid);
+      }
+      deepEqual(turns, [NOBODY_UID, 0, NOBODY_UID, 0, NOBODY_UID, 0]);
+      for (const it of active.slice(6)) {
+        await gate.send({ t: "last", id: it.id, line: "OK 1" });
+      }
+      await serve(gate, 20 + 7 - active.length);
+      const answers = await greedy;
+      for (const peer of modest) answers.push(await peer.readAll());
+      equal(answers.length, 28);
+      for (const text of answers) match(text, /^(WAIT 0 0\n)*OK 1\n$/);
+    }),
+);
+
+/** Answers the next `count` requests. */
+async function serve(gate: RawHelper, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    const { id } = await gate.takeKind("req");
+    await gate.send({ t: "last", id, line: "OK 1" });
+  }
+}
+
+rootTest(
+  "of FETCHes that wait, and of connections, one user has three quarters, and is told BUSY then",
+  () =>
+    withGate({ requestsMax: 4, allowUids: [0, NOBODY_UID] }, async (gate, directory) => {
+      const fetches = await Promise.all(
+        Array.from({ length: 6 }, () => Peer.connect(directory)),
+      );
+      for (const peer of fetches) await peer.send("P4CACHE/1 FETCH a,v\n");
+      for (let i = 0; i < 3; i++) await gate.takeKind("req");
+      for (const peer of fetches.slice(3)) equal(await peer.readSome(), "WAIT 0 0\n");
+      match(await ask(directory, "P4CACHE/1 FETCH a,v\n"), /^ERR BUSY /);
+      // Of 136 connections: 6 are there.
+      const idle: Peer[] = [];
+      for (let i = 6; i < 102; i++) idle.push(await Peer.connect(directory));
+      match(await ask(directory, "P4CACHE/1 STAT a,v\n"), /^ERR BUSY /);
+      const others = peersOf(NOBODY_UID, directory, [
+        "P4CACHE/1 FETCH b,v\n",
+        "P4CACHE/1 STAT b,v\n",
+      ]);
+      await serve(gate, 2);
+      const answers = await others;
+      match(answers[0]!, /^(WAIT 0 0\n)?OK 1\n$/);
+      equal(answers[1], "OK 1\n");
+      for (const peer of [...fetches, ...idle]) peer[Symbol.dispose]();
+    }),
+);
+
+rootTest(
+  "one that leaves while it waits is forgotten, and nobody behind it",
+  () =>
+    withGate({ requestsMax: 1 }, async (gate, directory) => {
+      const answers: Promise<string>[] = [];
+      const peers: Peer[] = [];
+      for (const name of ["0,v", "1,v"]) {
+        peers.push(await Peer.connect(directory));
+        await peers.at(-1)!.send(`P4CACHE/1 FETCH ${name}\n`);
+      }
+      equal(await peers[1]!.readSome(), "WAIT 0 0\n");
+      // Of one user two FETCHes may be there: the third is BUSY until the second has left.
+      match(await ask(directory, "P4CACHE/1 FETCH 2,v\n"), /^ERR BUSY /);
+      peers[1]![Symbol.dispose]();
+      let text = "";
+      while (!text.startsWith("WAIT")) {
+        const peer = await Peer.connect(directory);
+        await peer.send("P4CACHE/1 FETCH 3,v\n");
+        text = await peer.readSome();
+        peers.push(peer);
+      }
+      answers.push(peers[0]!.readAll(), peers.at(-1)!.readAll());
+      const first = await gate.takeKind("req");
+      await gate.send({ t: "last", id: first.id, line: "OK 1" });
+      const next = await gate.takeKind("req");
+      equal(next.path, "3,v");
+      await gate.send({ t: "last", id: next.id, line: "OK 3" });
+      equal(await answers[0], "OK 1\n");
+      match((await answers[1])!, /^(WAIT 0 0\n)*OK 3\n$/);
+      equal(gate.untaken.filter(({ t }) => t === "req").length, 0);
       for (const peer of peers) peer[Symbol.dispose]();
     }),
 );
@@ -455,3 +618,33 @@ rootTest(
       equal(await Deno.readTextFile(`${directory}/shim.sock`), "precious");
     }),
 );
+
+rootTest(
+  "as many requests as the configuration allows the gate takes, and neither takes one more",
+  () =>
+    withDirectory(async (directory) => {
+      const isConfigured = (requestsMax: number): boolean =>
+        "config" in parseConfig({
+          depot_path: "/depot",
+          primary: { type: "nfs", path: "/store" },
+          shim_max_requests: requestsMax,
+        }, { file: unasked, env: unasked });
+      const isTaken = async (requestsMax: number): Promise<boolean> => {
+        const gate = new RawHelper("p4-cache-gate", [
+          ...["--shim-sock", `${directory}/shim.sock`],
+          ...["--access-sock", `${directory}/access.sock`],
+          ...["--max-requests", String(requestsMax), "--allow-uid", "0"],
+        ]);
+        const { t } = await gate.take(() => true);
+        return await gate.end() === 0 && t === "ready";
+      };
+      for (const [requestsMax, isRight] of [[1, true], [32_768, true], [32_769, false]]) {
+        const number = requestsMax as number;
+        deepEqual([isConfigured(number), await isTaken(number)], [isRight, isRight]);
+      }
+    }),
+);
+
+function unasked(): never {
+  throw new Error("nothing here is a secret");
+}
