@@ -356,7 +356,7 @@ export class FailedDeletes {
     try {
       let held: Uint8Array = new Uint8Array(0);
       let heldAt = start;
-      const writers = writersOf(posix.fstat(fd));
+      const writers = writersOf(posix.fstat(fd), posix.lstat(this.#directory)!);
       const buffer = new Uint8Array(CHUNK_BYTES);
       for (;;) {
         const count = await posix.read(fd, buffer, heldAt + held.length);

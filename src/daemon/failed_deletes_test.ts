@@ -414,13 +414,20 @@ Deno.test("a failed delete takes along the marker that a daemon before put back,
   }
 });
 
-for (const [mode, applied] of [[0o644, true], [0o662, false]] as const) {
-  Deno.test(`what stands in a log of mode ${mode.toString(8)} is ${applied ? "" : "not "}taken for the word of the daemon's user`, async () => {
+for (
+  const [directoryMode, mode, applied] of [
+    [0o755, 0o644, true],
+    [0o711, 0o660, false],
+    [0o700, 0o660, true],
+  ] as const
+) {
+  Deno.test(`what stands in a log of mode ${mode.toString(8)} below ${directoryMode.toString(8)} is ${applied ? "" : "not "}taken for the word of the daemon's user`, async () => {
     await using fixture = await openEngineFixture();
     await stored(fixture, "d/a,v");
     await Deno.remove(`${fixture.root}/d/a,v`);
     await Deno.writeTextFile(logOf(fixture), record("d/a,v"));
     await Deno.chmod(logOf(fixture), mode);
+    await Deno.chmod(`${fixture.root}/.p4cache`, directoryMode);
     const deletes = deletesOf(fixture);
     await deletes.drain();
     deepStrictEqual(await deletes.finish(), { recorded: 1, applied: applied ? 1 : 0 });

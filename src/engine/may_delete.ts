@@ -48,8 +48,12 @@ export function mayDelete(
 }
 
 /** Whoever may have written a file: what stands in it is the word of any of them. */
-export function writersOf({ uid, gid, mode }: FileStat): Deleter[] {
+export function writersOf({ uid, gid, mode }: FileStat, directory: FileStat): Deleter[] {
   const writers: Deleter[] = [{ uid, gid: null }];
+  if ((mode & 0o022) === 0) return writers;
+  writers.push({ uid: directory.uid, gid: null });
+  // Where nobody but its owner comes in, the file's own mode lets nobody in.
+  if ((directory.mode & 0o011) === 0) return writers;
   if ((mode & 0o020) !== 0) writers.push({ uid: null, gid });
   if ((mode & 0o002) !== 0) writers.push({ uid: null, gid: null });
   return writers;

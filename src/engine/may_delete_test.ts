@@ -140,7 +140,7 @@ Deno.test("every one who may have written a delete down has to have the right", 
   strictEqual(await deleteFile(fixture.context, path, { by: [OWN, OWN] }), "deleted");
 });
 
-Deno.test("writersOf() gives the owner, and the group and others if they may write", async () => {
+Deno.test("writersOf() gives the owner, and the group and others if they may write and come in", async () => {
   await using fixture = await openEngineFixture();
   const file = `${fixture.root}/log`;
   await Deno.writeTextFile(file, "");
@@ -150,13 +150,18 @@ Deno.test("writersOf() gives the owner, and the group and others if they may wri
     { uid: null, gid: null },
   ];
   const expected = [
-    [0o644, [owner]],
-    [0o660, [owner, group]],
-    [0o602, [owner, others]],
-    [0o666, [owner, group, others]],
+    [0o755, 0o644, [owner]],
+    [0o711, 0o660, [owner, owner, group]],
+    [0o750, 0o602, [owner, owner, others]],
+    [0o755, 0o666, [owner, owner, group, others]],
+    [0o700, 0o666, [owner, owner]],
   ] as const;
-  for (const [mode, writers] of expected) {
+  for (const [directoryMode, mode, writers] of expected) {
+    await Deno.chmod(fixture.root, directoryMode);
     await Deno.chmod(file, mode);
-    deepStrictEqual(writersOf(fixture.posix.lstat(bytePathOf(file))!), writers);
+    const [stat, directory] = [file, fixture.root].map((path) =>
+      fixture.posix.lstat(bytePathOf(path))!
+    );
+    deepStrictEqual(writersOf(stat!, directory!), writers);
   }
 });

@@ -5,7 +5,7 @@
  */
 
 import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
-import { Site } from "./site.ts";
+import { Site, until } from "./site.ts";
 
 const OTHER_UID = 12_347;
 const OTHER_GID = 12_348;
@@ -32,7 +32,6 @@ async function evictedSite(names: readonly string[]): Promise<Site> {
   });
   await Deno.chmod(site.directory, 0o755);
   await site.start();
-  await Deno.chmod(`${site.depot}/.p4cache`, 0o711);
   await Deno.mkdir(`${site.depot}/d`, { mode: 0o755 });
   for (const name of names) await Deno.writeTextFile(`${site.depot}/d/${name}`, name);
   await site.uploaded(names.length);
@@ -68,10 +67,44 @@ Deno.test("what a user may unlink by a right that only the kernel knows is delet
   await Deno.chown(`${site.depot}/d`, 0, OTHER_GID);
   await Deno.chmod(`${site.depot}/d`, 0o775);
   deepStrictEqual(await asOther([...remove, `${site.depot}/d/a,v`]), "");
+  deepStrictEqual(await filesOf(site), ["d/b,v"]);
+});
+
+for (const [mode, left] of [[0o640, ["d/b,v"]], [0o660, ["d/a,v", "d/b,v"]]] as const) {
+  Deno.test(`what was deleted while no daemon ran is ${left.length === 1 ? "deleted" : "back"} by a log of mode ${mode.toString(8)}, where its group may not write the depot`, async () => {
+    await using site = await evictedSite(["a,v", "b,v"]);
+    await site.end("SIGTERM");
+    const unlink = ["python3", "-c", "import os, sys; os.unlink(sys.argv[1])"];
+    const deleted = await site.program([...unlink, `${site.depot}/d/a,v`], {
+      shim: true,
+    });
+    strictEqual(deleted.code, 0, deleted.stderr);
+    const log = `${site.depot}/.p4cache/shim-failed-deletes.log`;
+    strictEqual((await Deno.stat(log)).mode! & 0o777, 0o640);
+    await Deno.chmod(log, mode);
+    await site.start();
+    await until("it is taken over", () => !exists(log));
+    await until(
+      "the depot is scanned",
+      () => site.log.split("scanned the depot").length > 2,
+    );
+    deepStrictEqual(await filesOf(site), left);
+  });
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function filesOf(site: Site): Promise<string[]> {
   const rows = await site.cli(
     ...["export-manifest", "--config", `${site.directory}/config.json`],
   );
-  const files = rows.stdout.trim().split("\n").map((line) => JSON.parse(line))
+  return rows.stdout.trim().split("\n").map((line) => JSON.parse(line))
     .filter(({ type }) => type === "file").map(({ path }) => path);
-  deepStrictEqual(files, ["d/b,v"]);
-});
+}
