@@ -153,7 +153,7 @@ const MUTATIONS: readonly Mutation[] = [
     breaks: "4: no whiteout is left",
     file: "src/engine/delete.ts",
     edits: [[
-      "whiteout: secondary !== null || readStores.length > 0,",
+      "whiteout: hasOtherStores(context),",
       "whiteout: false,",
     ]],
     test: ["src/engine/borrowed_test.ts", "a deleted file stays deleted"],

@@ -8,6 +8,7 @@ import { objectKeyOf } from "../core/names.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
+import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
 import { expireBorrowed } from "./expire_borrowed.ts";
 import { observe, REPORTED } from "./observe.ts";
@@ -172,5 +173,54 @@ for (const from of ["a read prefix", "the secondary"] as const) {
     await restorer.restore(path);
     strictEqual(await fixture.read("a,v"), "a,v");
     strictEqual(manifest.get(path)?.flags.borrowed, from === "a read prefix");
+  });
+}
+
+for (const from of ["a read prefix", "the secondary"] as const) {
+  Deno.test(`a name that its file left stays empty while ${from} has it, whatever became of the file`, async () => {
+    const other = openMemBackend();
+    await using fixture = await openEngineFixture({
+      settings: BORROWING,
+      ...(from === "the secondary" ? { secondary: other } : { readStores: [other] }),
+    });
+    const { context, manifest, restorer } = fixture;
+    const engine = new Engine(context);
+    const names = ["a,v", "d/b,v", "c,v", "new,v"];
+    for (const name of names) await put(other, name, `old ${name}`, 100);
+    const write = async (name: string, isUploaded = true): Promise<void> => {
+      await fixture.write(name, `written as ${name}`);
+      await observe(context, fixture.path(name), REPORTED);
+      if (isUploaded) strictEqual(await upload(context, fixture.path(name)), "uploaded");
+    };
+    const rename = async (
+      name: string,
+      next: string,
+      what: "file" | "directory" = "file",
+    ): Promise<void> => {
+      await Deno.rename(`${fixture.root}/${name}`, `${fixture.root}/${next}`);
+      const [old, now] = [fixture.path(name), fixture.path(next)];
+      await engine.renamed({ from: old, to: now, what, ino: null, writerUid: 0 });
+    };
+    for (const name of ["a,v", "d/b,v", "c,v"]) await write(name);
+    await write("new,v", false);
+    await rename("a,v", "to,v");
+    await rename("d", "e", "directory");
+    await rename("new,v", "newer,v");
+    for (const name of ["to,v", "e/b,v", "newer,v"]) await write(name);
+    // The row of c,v is of another name's object now, and leaves again.
+    await rename("e/b,v", "c,v");
+    await rename("c,v", "last,v");
+    for (let pass = 0; pass < 3; pass++) await new TombstoneSweeper(context).runPass();
+    for (const name of [...names, "e/b,v"]) {
+      await rejects(restorer.restore(fixture.path(name)), { fault: "NOTFOUND" });
+    }
+    deepStrictEqual(await keysOf(other), [...names].sort());
+    strictEqual(await fixture.read("to,v"), "written as to,v");
+    // Back under its first name, it is the file that it was.
+    await rename("to,v", "a,v");
+    strictEqual(await evict(context, fixture.path("a,v")), "evicted");
+    await restorer.restore(fixture.path("a,v"));
+    strictEqual(await fixture.read("a,v"), "written as to,v");
+    deepStrictEqual(manifest.counters(), (await manifest.recount()).counted);
   });
 }

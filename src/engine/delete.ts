@@ -15,7 +15,7 @@ import { type DepotPath, firstVersionOf } from "../core/names.ts";
 import type { FileEntry, Tombstone } from "../manifest/manifest.ts";
 import type { ObjectInfo } from "../storage/backend.ts";
 import { catchUp } from "./caught_up.ts";
-import { type EngineContext, firstKey, shown } from "./engine_context.ts";
+import { type EngineContext, firstKey, hasOtherStores, shown } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import { type Deleter, mayDelete } from "./may_delete.ts";
 import { MET, observe } from "./observe.ts";
@@ -90,15 +90,16 @@ function rowOfName(
 
 /** The row becomes a tombstone. False if it has changed since. */
 export async function deleteRow(
-  { manifest, clock, departures, secondary, readStores }: EngineContext,
+  context: EngineContext,
   path: DepotPath,
   { generation }: FileEntry,
 ): Promise<boolean> {
+  const { manifest, clock, departures } = context;
   const { outcome } = await manifest.apply(path, generation, {
     kind: "deleted",
     nowMs: clock.nowMs(),
     firstKey: firstKey(path),
-    whiteout: secondary !== null || readStores.length > 0,
+    whiteout: hasOtherStores(context),
   });
   if (outcome === "applied") departures.forget(path);
   return outcome === "applied";

@@ -20,7 +20,7 @@ import {
 } from "./delete.ts";
 import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
-import { type EngineContext, shown } from "./engine_context.ts";
+import { type EngineContext, hasOtherStores, shown } from "./engine_context.ts";
 import { type EvictPass, runEvictPass } from "./evict_pass.ts";
 import {
   evictSelected,
@@ -166,7 +166,8 @@ export class Engine {
     // Their rows would move along, and nobody find them by the names that were written down.
     await applyDeletesBelow(from);
     departures.moved(from, to, (path) => manifest.get(path) !== null);
-    await manifest.moveTree(from, to, clock.nowMs());
+    const whiteout = hasOtherStores(this.#context);
+    await manifest.moveTree(from, to, clock.nowMs(), whiteout);
     for (const left of putBack.moved(from, to)) removeStrayMarker(this.#context, left);
     // Written a moment before, and not there any more when that was told.
     for (const path of [...this.#vanishing.keys()]) {

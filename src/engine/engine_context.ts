@@ -148,6 +148,11 @@ export function parentOf(path: BytePath): BytePath {
   return path.slice(0, Math.max(1, path.lastIndexOf("/")));
 }
 
+/** A delete or a rename is to outlive what they hold under the name. */
+export function hasOtherStores({ secondary, readStores }: EngineContext): boolean {
+  return secondary !== null || readStores.length > 0;
+}
+
 /** The key of the path's first version. */
 export function firstKey(path: DepotPath): ObjectKey {
   return firstKeyFor(path, () => hashOfText(path));

@@ -11,7 +11,7 @@ import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, isManaged } from "../core/names.ts";
 import { deleteRow, removeStrayMarker } from "./delete.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
-import { type EngineContext, hasSameContent } from "./engine_context.ts";
+import { type EngineContext, hasOtherStores, hasSameContent } from "./engine_context.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
 import { buryLostUpload } from "./lost_upload.ts";
 import { isMarkerOf } from "./observe_plan.ts";
@@ -48,11 +48,11 @@ export async function moveRow(
       continue;
     }
     if (isExchange(context, rename)) {
-      await manifest.exchange(from, to, clock.nowMs());
+      await manifest.exchange(from, to);
     } else if (hasLeft(context, rename)) {
       // Nothing names it once the row is another path's.
       if (row.stored === null) await buryLostUpload(context, from, row);
-      await manifest.move(from, to, clock.nowMs());
+      await manifest.move(from, to, clock.nowMs(), hasOtherStores(context));
       crashPoint("rename/row-moved");
       removeStrayMarker(context, from);
     } else return "taken";

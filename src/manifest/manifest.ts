@@ -240,14 +240,25 @@ export interface Manifest {
   /**
    * The row of `from` becomes that of `to` (a rename in the depot), keeping its stored
    * version; a row that stood at `to` leaves a tombstone. A `from` without a row: nothing.
+   * `whiteout`: what other stores may have under the name `from` is not to fill it again.
    */
-  move(from: DepotPath, to: DepotPath, nowMs: number): Promise<ApplyOutcome>;
+  move(
+    from: DepotPath,
+    to: DepotPath,
+    nowMs: number,
+    whiteout?: boolean,
+  ): Promise<ApplyOutcome>;
 
   /** The rows of `a` and `b` trade places, and leave nothing. Without one of them: nothing. */
-  exchange(a: DepotPath, b: DepotPath, nowMs: number): Promise<ApplyOutcome>;
+  exchange(a: DepotPath, b: DepotPath): Promise<ApplyOutcome>;
 
   /** As `move`, of each row below the directory `from`. Resolves with the number of rows. */
-  moveTree(from: DepotPath, to: DepotPath, nowMs: number): Promise<number>;
+  moveTree(
+    from: DepotPath,
+    to: DepotPath,
+    nowMs: number,
+    whiteout?: boolean,
+  ): Promise<number>;
 
   /**
    * Latest access per path, in seconds. Paths without a row are skipped. One that comes well
@@ -328,7 +339,12 @@ export interface Manifest {
    * An upload put `stored`, and its row had changed meanwhile: a tombstone like that of a
    * version that was replaced, unless the row names the object all the same.
    */
-  orphaned(path: DepotPath, stored: StoredVersion, local: LocalStat): Promise<void>;
+  orphaned(
+    path: DepotPath,
+    stored: StoredVersion,
+    local: LocalStat,
+    whiteout?: boolean,
+  ): Promise<void>;
   /**
    * Each tombstone counts as made at `nowMs`: after a rebuild from a copy, what was true
    * of the copy may not be true any more, and nothing is removed on its word alone.

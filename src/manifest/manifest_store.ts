@@ -30,13 +30,14 @@ import {
   type Tombstone,
   type Waiting,
 } from "./manifest.ts";
+import { exchangeRows, moveRow } from "./move_rows.ts";
 import { damaged, decoded, ManifestReader, rangeOfPrefix } from "./reader.ts";
 import { RecentRows } from "./recent_rows.ts";
 import { entryOf, type Row } from "./row.ts";
 import { RowLists } from "./row_lists.ts";
 import { Tombstones } from "./tombstones.ts";
 import { countersOf, isExpected, Transaction } from "./transaction.ts";
-import { planChange, planInterrupted, planMove, planOverwritten } from "./transitions.ts";
+import { planChange, planInterrupted } from "./transitions.ts";
 
 /** Rows that one operation changes at most, so that no group holds the event loop. */
 const ROWS_PER_STEP = 64;
@@ -127,26 +128,34 @@ export class ManifestStore implements Manifest {
     });
   }
 
-  move(from: DepotPath, to: DepotPath, nowMs: number): Promise<ApplyOutcome> {
+  move(
+    from: DepotPath,
+    to: DepotPath,
+    nowMs: number,
+    whiteout = false,
+  ): Promise<ApplyOutcome> {
     return this.#change((group) => {
       const row = group.row(from);
       if (row === null || from === to) return staleAt(row);
-      return { outcome: "applied", entry: entryOf(moveRow(group, { from, to }, nowMs)) };
-    });
-  }
-
-  exchange(a: DepotPath, b: DepotPath, nowMs: number): Promise<ApplyOutcome> {
-    return this.#change((group) => {
-      const row = group.row(a);
-      if (row === null || group.row(b) === null || a === b) return staleAt(row);
-      moveRow(group, { from: a, to: BETWEEN }, nowMs);
-      moveRow(group, { from: b, to: a }, nowMs);
-      const moved = moveRow(group, { from: BETWEEN, to: b }, nowMs);
+      const moved = moveRow(group, { from, to }, nowMs, whiteout);
       return { outcome: "applied", entry: entryOf(moved) };
     });
   }
 
-  async moveTree(from: DepotPath, to: DepotPath, nowMs: number): Promise<number> {
+  exchange(a: DepotPath, b: DepotPath): Promise<ApplyOutcome> {
+    return this.#change((group) => {
+      const row = group.row(a);
+      if (row === null || group.row(b) === null || a === b) return staleAt(row);
+      return { outcome: "applied", entry: entryOf(exchangeRows(group, a, b)) };
+    });
+  }
+
+  async moveTree(
+    from: DepotPath,
+    to: DepotPath,
+    nowMs: number,
+    whiteout = false,
+  ): Promise<number> {
     assert(
       from !== to && !to.startsWith(`${from}/`) && !from.startsWith(`${to}/`),
       "A directory does not move into itself",
@@ -160,7 +169,7 @@ export class ManifestStore implements Manifest {
         for (const { path } of rows) {
           if (group.row(path) === null) continue;
           const target = `${to}${path.slice(from.length)}` as DepotPath;
-          moveRow(group, { from: path, to: target }, nowMs);
+          moveRow(group, { from: path, to: target }, nowMs, whiteout);
           count++;
         }
         return { count, seen: rows.length };
@@ -298,8 +307,13 @@ export class ManifestStore implements Manifest {
     return this.#tombstones.removed(tombstone);
   }
 
-  orphaned(path: DepotPath, stored: StoredVersion, local: LocalStat): Promise<void> {
-    return this.#change((group) => group.bury(path, stored, local));
+  orphaned(
+    path: DepotPath,
+    stored: StoredVersion,
+    local: LocalStat,
+    whiteout = false,
+  ): Promise<void> {
+    return this.#change((group) => group.bury(path, { stored, local, whiteout }));
   }
 
   postponeTombstones(nowMs: number): Promise<void> {
@@ -377,23 +391,4 @@ function readLedger(reader: ManifestReader): Ledger {
 
 function staleAt(row: Row | null): ApplyOutcome {
   return { outcome: "stale", entry: row === null ? null : entryOf(row) };
-}
-
-/** No file of the depot: where a row is within one step of an exchange. */
-const BETWEEN = ".p4cache/between" as DepotPath;
-
-function moveRow(
-  group: Transaction,
-  { from, to }: { readonly from: DepotPath; readonly to: DepotPath },
-  nowMs: number,
-): Row {
-  const row = group.row(from)!;
-  const target = group.row(to);
-  return group.move({ from, to }, {
-    row,
-    moved: planMove(row),
-    overwritten: target === null
-      ? null
-      : { row: target, change: planOverwritten(target, nowMs) },
-  });
 }

@@ -13,13 +13,7 @@ import { entryCrc32, labelSumsOf } from "./crc32c.ts";
 import type { Write } from "./key_value.ts";
 import { encodeRowAndSum } from "./file_entry_codec.ts";
 import { encodeLedger, encodeMeta, type Ledger } from "./ledger.ts";
-import type {
-  FileEntry,
-  LocalStat,
-  ManifestCounters,
-  StoredVersion,
-  Tombstone,
-} from "./manifest.ts";
+import type { FileEntry, ManifestCounters, Tombstone } from "./manifest.ts";
 import { type ManifestReader, rangeOfPrefix, tombstoneKey } from "./reader.ts";
 import type { RecentRows } from "./recent_rows.ts";
 import type { KnownRow, QueuePlace, Row } from "./row.ts";
@@ -198,7 +192,10 @@ export class Transaction {
   }
 
   /** The object of an upload that no row took. */
-  bury(path: DepotPath, stored: StoredVersion, local: LocalStat): void {
+  bury(
+    path: DepotPath,
+    { stored, local, whiteout }: Pick<Tombstone, "stored" | "local" | "whiteout">,
+  ): void {
     if (this.row(path)?.stored?.key === stored.key) return;
     const known = this.tombstonesOf(path);
     if (known.some((tombstone) => tombstone.stored.key === stored.key)) return;
@@ -209,10 +206,28 @@ export class Transaction {
       local,
       reason: "replaced",
       atMs: this.#nowMs,
-      whiteout: false,
+      whiteout,
       removed: false,
       borrowed: false,
       secondaryOnly: false,
+    });
+  }
+
+  /** What stores have under the keys of a name that its file left is not to fill it again. */
+  hide(path: DepotPath, { stored, local, flags }: Row): void {
+    if (stored === null || this.tombstonesOf(path).some((one) => one.whiteout)) return;
+    this.#addTombstone({
+      id: this.#numbers.nextTombstoneId++,
+      path,
+      stored,
+      local,
+      reason: "replaced",
+      atMs: this.#nowMs,
+      whiteout: true,
+      // A whiteout and nothing else: the object is the row's still.
+      removed: true,
+      borrowed: flags.borrowed,
+      secondaryOnly: flags.secondaryOnly,
     });
   }
 
