@@ -7,6 +7,7 @@
 import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
 import { Site, until } from "./site.ts";
 
+const OWN_UID = 12_346;
 const OTHER_UID = 12_347;
 const OTHER_GID = 12_348;
 
@@ -108,3 +109,24 @@ async function filesOf(site: Site): Promise<string[]> {
   return rows.stdout.trim().split("\n").map((line) => JSON.parse(line))
     .filter(({ type }) => type === "file").map(({ path }) => path);
 }
+
+Deno.test("what the depot's user deletes while no daemon runs stays deleted, whatever the modes", async () => {
+  await using site = await Site.open({ uid: OWN_UID });
+  await site.start();
+  const asUser = async (script: string, shim: boolean): Promise<void> => {
+    const { code, stderr } = await site.program(
+      ["sh", "-c", `cd "$1" && umask 0 && ${script}`, "sh", site.depot],
+      { shim, asUser: true, env: { P4CACHE_RESTART_GRACE_MS: "100" } },
+    );
+    deepStrictEqual([code, stderr], [0, ""]);
+  };
+  await asUser("mkdir -m 700 d && echo a >d/a,v && echo b >d/b,v", false);
+  await site.uploaded(2);
+  await site.evictAll();
+  await site.end("SIGTERM");
+  await asUser("rm -f d/a,v", true);
+  await site.start();
+  await site.uploaded(1);
+  const names = await Array.fromAsync(Deno.readDir(`${site.depot}/d`));
+  deepStrictEqual(names.map(({ name }) => name), ["b,v"]);
+});
