@@ -36,6 +36,7 @@ import {
   reporting,
   withDaemonLock,
 } from "./manifest_arguments.ts";
+import { filesOf } from "./operator_command.ts";
 
 export const HELP = `\
 Usage: p4-cache rebuild-manifest [--config FILE] [--manifest DIR] [--copy DIR]
@@ -339,10 +340,10 @@ function* linesOf(
 }
 
 function afterConflicts(count: number): string {
-  return `In conflict: ${count} files that are not what the store has of them, and not ` +
-    "known to be newer, as after a restore from a backup. Both versions of each are " +
-    "kept, none is uploaded. Once the daemon runs, p4-cache conflicts list shows them, " +
-    "and p4-cache conflicts restore --all takes the store's version of each. Before you " +
+  return `In conflict: ${filesOf(count)}, each not what the store has of it and not ` +
+    "known to be newer, as after a restore from a backup. Both versions are kept, none " +
+    "is uploaded. Once the daemon runs, p4-cache conflicts list shows them, and " +
+    "p4-cache conflicts restore --all takes the store's version of each. Before you " +
     'start it, see "When a backup was restored" in docs/operations.md';
 }
 

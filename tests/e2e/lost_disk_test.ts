@@ -225,7 +225,7 @@ for (const copy of ["with the daily copy", "without a copy"]) {
         `CONFLICT   ${name}: the store has another version`
       ),
     );
-    match(rebuilt.stdout, /^In conflict: 3 files .*conflicts restore --all/m);
+    match(rebuilt.stdout, /^In conflict: 3 files, .*conflicts restore --all/m);
 
     await site.start();
     await until("the scan is done", () => site.log.includes("scanned the depot"));
@@ -247,6 +247,35 @@ for (const copy of ["with the daily copy", "without a copy"]) {
     deepStrictEqual(await contents(site), Object.fromEntries([...files].sort()));
   });
 }
+
+Deno.test("a backup that was moved away again before the start leaves every file to the store", async () => {
+  await using site = await Site.open();
+  const config = ["--config", configOf(site)];
+  const files = new Map<string, string>();
+  await site.start();
+  await changeAndUpload(site, files, { "d/a,v": "1.1\n", "d/b,v": "1.1\n" });
+  const backup = await backUp(site, ["d/a,v", "d/b,v"]);
+  await changeAndUpload(site, files, { "d/a,v": "1.1\n1.2\n" });
+  await site.end("SIGKILL");
+  await Deno.remove(site.depot, { recursive: true });
+  await Deno.mkdir(site.depot);
+  await restoreBackup(site, backup);
+  const first = await site.cli("rebuild-manifest", ...config);
+  match(first.stdout, /^In conflict: 1 file, /m);
+
+  await Deno.rename(`${site.depot}/d`, `${site.directory}/from-backup`);
+  const second = await site.cli("rebuild-manifest", ...config);
+  deepStrictEqual([second.code, /CONFLICT|LOST/.test(second.stdout)], [0, false]);
+  await site.start();
+  await until("both are back", () => {
+    try {
+      return [...files.keys()].every((name) => Deno.lstatSync(`${site.depot}/${name}`));
+    } catch {
+      return false;
+    }
+  });
+  deepStrictEqual(await contents(site), Object.fromEntries([...files].sort()));
+});
 
 Deno.test("copies in the store are pruned by age, never the newest, and nothing else there", async () => {
   await using site = await Site.open();

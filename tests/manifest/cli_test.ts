@@ -20,7 +20,12 @@ import { checkManifest } from "../../src/manifest/check_manifest.ts";
 import { copiesOf, copyDirectoryAt, pruneCopies } from "../../src/manifest/copies.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
 import type { FileEntry, Manifest } from "../../src/manifest/manifest.ts";
-import { type DepotPath, displayPath } from "../../src/core/names.ts";
+import {
+  type DepotPath,
+  displayPath,
+  objectKeyOf,
+  parseDepotPath,
+} from "../../src/core/names.ts";
 import type { LocalThing, RebuildObject } from "../../src/manifest/rebuild_sides.ts";
 import { makeSample, pathOf } from "./sample_manifest.ts";
 
@@ -360,6 +365,41 @@ Deno.test("rebuild-manifest without a copy finds every stored file again", () =>
     strictEqual(rebuilt.meta("instance_id"), "instance of the store");
     strictEqual(rebuilt.meta("depot_device"), "2049");
     await rebuilt.close();
+  }));
+
+Deno.test("rebuild-manifest shows the first conflicts, counts all, and says what to do", () =>
+  inDirectory(async (root, output) => {
+    const directory = `${root}/manifest`;
+    const [sample] = (await allOf(directory)).filter(({ entry }) =>
+      entry.stored !== null
+    );
+    const objects: FileEntry[] = [];
+    const things = new Map<string, LocalThing>();
+    for (let i = 0; i < 25; i++) {
+      const path = parseDepotPath(`t/${i},v`);
+      const { entry } = sample!;
+      const stored = {
+        ...entry.stored!,
+        key: objectKeyOf(path),
+        sizeBytes: 9,
+        mtimeNs: 9n,
+      };
+      objects.push({ ...entry, stored });
+      const stat = { ...entry.local, sizeBytes: 5, mtimeNs: 5n };
+      things.set(path, { kind: "file", stat });
+    }
+    await Deno.remove(directory, { recursive: true });
+    const deps = depsFor(output, things, objects);
+    strictEqual(await runRebuildManifest(["--manifest", directory], deps), 1);
+    const shown = output.printed.filter((line) => line.startsWith("CONFLICT"));
+    strictEqual(shown.length, 20);
+    const [more, sum, what] = output.printed.slice(20);
+    strictEqual(more, "... and 5 more like this: conflict");
+    match(sum!, / 25 findings$/);
+    match(
+      what!,
+      /^In conflict: 25 files, .*p4-cache conflicts restore --all .*operations\.md$/,
+    );
   }));
 
 Deno.test("an unfinished rebuild is not covered by an empty manifest", () =>
