@@ -195,7 +195,7 @@ const MUTATIONS: readonly Mutation[] = [
     breaks: "6: what only a scan finds counts as written",
     file: "src/engine/observe_plan.ts",
     edits: [[
-      'if (reason.source !== "scan") return { action: "written", stat };',
+      'if (reason.trusts === "all") return { action: "written", stat };',
       'return { action: "written", stat };',
     ]],
     test: [ENGINE, "takes an unreported difference for a conflict"],

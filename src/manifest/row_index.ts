@@ -108,6 +108,9 @@ export function planIndexWrites(
   const isSameRow = before !== null && before.id === now?.id;
   for (const table of INDEX_TABLES) {
     if (isSameRow && table === "paths_by_id") continue;
+    // Whose key it is takes longer to tell than all else here.
+    const isSameKey = isSameRow && before.stored?.key === now?.stored?.key;
+    if (isSameKey && table === "keys_elsewhere") continue;
     const oldKey = before === null ? null : indexKeyOf(table, path, before);
     const newKey = now === null ? null : indexKeyOf(table, path, now);
     if (oldKey === newKey && isSameRow) continue;

@@ -150,20 +150,16 @@ Deno.test("of schema 2, rows whose path only looks like their key get their entr
   const key = objectKeyOf("d/é,v");
   try {
     const manifest = await openManifest({ directory });
-    for (let index = 0; index < COUNT; index++) {
+    const all = Array.from({ length: COUNT }, (_, index) => index);
+    await Promise.all(all.map(async (index) => {
       const path = parseDepotPath(`e/${index}\xe9,v`);
       await adopt(manifest, path, objectKeyOf(`.p4cache-bytes/e/${index}%E9,v`));
-    }
+      await adopt(manifest, pathAt(index), objectKeyOf(`e/${index}é,v`));
+      const deleted = { kind: "deleted", nowMs: 1, whiteout: false } as const;
+      await manifest.apply(pathAt(index), "any", deleted);
+    }));
     await adopt(manifest, utf8, key);
     await manifest.move(utf8, latin1, 1);
-    for (let index = 0; index < COUNT; index++) {
-      await adopt(manifest, pathAt(index), objectKeyOf(`e/${index}é,v`));
-      await manifest.apply(pathAt(index), "any", {
-        kind: "deleted",
-        nowMs: 1,
-        whiteout: false,
-      });
-    }
     await manifest.close();
     await asSchema2(directory, "d/\xc3\xa9,v\0");
     await rejects(openManifest({ directory, readOnly: true }), {
@@ -200,24 +196,9 @@ function adopt(manifest: Manifest, path: DepotPath, key: ObjectKey): Promise<unk
   });
 }
 
-/** Takes away what schema 2 did not have; of `keys_elsewhere` the entry with the prefix. */
+/** As schema 2 left it: without these entries, and without the table. */
 async function asSchema2(directory: string, prefix: string): Promise<void> {
-  const store = await LmdbKeyValue.open(directory, { readOnly: false, create: false });
-  const ledger = decodeLedger(decodeMeta("counters", store.get("meta", "counters")!));
-  const writes = new WriteList(ledger.contentSum);
-  const extra = store.range("keys_elsewhere", rangeOfPrefix(prefix, 10));
-  strictEqual(extra.length, 1);
-  for (const { key, value } of extra) writes.remove("keys_elsewhere", key, value);
-  const byKey = { from: "", before: null, limit: 10_000 };
-  for (const { key, value } of store.range("tombstones_by_key", byKey)) {
-    writes.remove("tombstones_by_key", key, value);
-  }
-  await store.commit([
-    ...writes.all(),
-    metaWrite("counters", encodeLedger({ ...ledger, contentSum: writes.contentSum })),
-    metaWrite("schema_version", "2"),
-  ]);
-  await store.close();
+  await removeEntries(directory, prefix, metaWrite("schema_version", "2"));
   const root = open({
     path: directory,
     noSubdir: false,
@@ -228,8 +209,54 @@ async function asSchema2(directory: string, prefix: string): Promise<void> {
   await root.close();
 }
 
+/** Takes away the entry of `keys_elsewhere` with the prefix, and all of `tombstones_by_key`. */
+async function removeEntries(
+  directory: string,
+  prefix: string,
+  ...also: Write[]
+): Promise<void> {
+  const store = await LmdbKeyValue.open(directory, { readOnly: false, create: false });
+  const ledger = decodeLedger(decodeMeta("counters", store.get("meta", "counters")!));
+  const writes = new WriteList(ledger.contentSum);
+  const elsewhere = store.range("keys_elsewhere", rangeOfPrefix(prefix, 10));
+  strictEqual(elsewhere.length, 1);
+  for (const { key, value } of elsewhere) writes.remove("keys_elsewhere", key, value);
+  const all = { from: "", before: null, limit: 10_000 };
+  for (const { key, value } of store.range("tombstones_by_key", all)) {
+    writes.remove("tombstones_by_key", key, value);
+  }
+  await store.commit([
+    ...writes.all(),
+    metaWrite("counters", encodeLedger({ ...ledger, contentSum: writes.contentSum })),
+    ...also,
+  ]);
+  await store.close();
+}
+
 async function expectNoFaults(directory: string): Promise<void> {
   const faults = [];
   for await (const fault of checkManifest(directory)) faults.push(fault);
   deepStrictEqual(faults, []);
 }
+
+Deno.test("check-manifest tells entries by key that are missing", async () => {
+  const root = await Deno.makeTempDir({ prefix: "p4-cache-manifest-by-key-" });
+  const directory = `${root}/manifest`;
+  const [utf8, latin1] = [parseDepotPath("d/\xc3\xa9,v"), parseDepotPath("d/\xe9,v")];
+  try {
+    const manifest = await openManifest({ directory });
+    await adopt(manifest, utf8, objectKeyOf("d/é,v"));
+    await manifest.move(utf8, latin1, 1);
+    await adopt(manifest, pathAt(1), objectKeyOf(pathAt(1)));
+    const deleted = { kind: "deleted", nowMs: 1, whiteout: false } as const;
+    await manifest.apply(pathAt(1), "any", deleted);
+    await manifest.close();
+    await expectNoFaults(directory);
+    await removeEntries(directory, "d/\xc3\xa9,v\0");
+    const places = [];
+    for await (const { where } of checkManifest(directory)) places.push(where);
+    deepStrictEqual(places, ["keys_elsewhere", "tombstones_by_key"]);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
