@@ -48,10 +48,14 @@ export class Departures {
     return this.#rowOf.get(path) ?? null;
   }
 
-  /** Whether `path` was told to be gone at `sinceMs` or later, and its row is still there. */
-  wasTold(path: DepotPath, sinceMs: number): boolean {
+  /**
+   * Whether `path` was told to be gone within the last {@linkcode VANISH_GRACE_MS}, and its row
+   * is still there.
+   */
+  isRecent(path: DepotPath, nowMs: number): boolean {
     const toldMs = this.#toldMs.get(path);
-    return toldMs !== undefined && toldMs >= sinceMs && this.rowOf(path) === path;
+    return toldMs !== undefined && nowMs - toldMs < VANISH_GRACE_MS &&
+      this.rowOf(path) === path;
   }
 
   /**

@@ -32,7 +32,7 @@ import { isAbsent, lookAt } from "./local_file.ts";
 import { migrateSelected, type Migration, type MigrationReport } from "./migrate.ts";
 import type { Deleter } from "./may_delete.ts";
 import type { LookReason } from "./observe_plan.ts";
-import { MET, observe, type Observed, REPORTED, REPORTED_APART } from "./observe.ts";
+import { observe, type Observed, REPORTED, REPORTED_APART } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
 import { RecallBudget } from "./recall_budget.ts";
 import { deleteReplacedRow, moveRow, type Rename } from "./rename.ts";
@@ -204,7 +204,7 @@ export class Engine {
         this.#vanishing.delete(path);
         if (manifest.get(path) === null) continue;
         try {
-          await observe(this.#context, path, MET);
+          await observe(this.#context, path, REPORTED_APART);
         } catch (error) {
           if (signal.aborted) return;
           if (!(error instanceof Error) || error.name === "InvariantError") throw error;

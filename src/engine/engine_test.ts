@@ -9,9 +9,10 @@ import {
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
+import { VANISH_GRACE_MS } from "./departures.ts";
 import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
-import { MET, observe, REPORTED } from "./observe.ts";
+import { MET, observe, REPORTED, REPORTED_APART } from "./observe.ts";
 import { recoverDirectories } from "./recovery.ts";
 import { RecallBudget } from "./recall_budget.ts";
 import { Restorer } from "./restore.ts";
@@ -483,6 +484,34 @@ Deno.test("nothing is deleted, put back or restored to an empty name while the w
   deepStrictEqual(fixture.manifest.get(path), entry);
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
   strictEqual(fixture.posix.lstat(`${fixture.root}/b,v`)?.kind, "socket");
+});
+
+Deno.test("a name that was told to be gone gets no marker while its DELETE may be on its way", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  await evicted(fixture, "a,v", "deleted");
+  const path = fixture.path("a,v");
+  await Deno.remove(`${fixture.root}/a,v`);
+  let aheadMs = 0;
+  const { clock } = fixture.context;
+  const context = {
+    ...fixture.context,
+    clock: {
+      nowMs: () => clock.nowMs(),
+      monotonicMs: () => clock.monotonicMs() + aheadMs,
+      sleep: (ms: number, signal?: AbortSignal) => clock.sleep(ms, signal),
+    },
+    eventsUntilNow: (): Promise<boolean> => {
+      if (aheadMs === 0) engine.gone(path);
+      return Promise.resolve(true);
+    },
+  };
+  for (const reason of [REPORTED_APART, SAME_BOOT]) {
+    strictEqual(await observe(context, path, reason), "nothing");
+    strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
+  }
+  aheadMs = VANISH_GRACE_MS;
+  strictEqual(await observe(context, path, REPORTED_APART), "put-marker");
 });
 
 Deno.test("a restore never replaces what p4d wrote over the marker meanwhile", async () => {

@@ -8,7 +8,6 @@
 import type { DepotPath } from "../core/names.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
 import type { FileStat } from "../posix/posix.ts";
-import { VANISH_GRACE_MS } from "./departures.ts";
 import { absolute, type EngineContext } from "./engine_context.ts";
 
 /** Who says that a file was deleted. Null: any user, or one of any group. */
@@ -42,8 +41,7 @@ export function mayDelete(
   by: readonly Deleter[],
 ): boolean {
   const { departures, clock } = context;
-  const sinceMs = clock.monotonicMs() - VANISH_GRACE_MS;
-  return by.every(isTrusted) || departures.wasTold(deleted.path, sinceMs) ||
+  return by.every(isTrusted) || departures.isRecent(deleted.path, clock.monotonicMs()) ||
     by.every((it) => isTrusted(it) || mayRemove(context, deleted, it));
 }
 

@@ -85,12 +85,29 @@ export async function observe(
       await catchUp(context, path);
       continue;
     }
+    if (isDeletePending(context, path, { plan, reason })) return "nothing";
     const observed = await act(context, path, entry, plan, writerUid);
     // The row is evicted now; whether a marker is missing is another question.
     const isLeft = observed === "vanished" && look.kind !== "absent" &&
       lookAt(context, path).kind === "absent";
     if (observed !== "stale" && !isLeft) return observed;
   }
+}
+
+/**
+ * Whether the name was told to be gone a moment ago: its DELETE may be on its way, and a marker
+ * that is put back would be in the way of what `p4d` does next. Whoever told it looks again. An
+ * operation that needs the file has its own patience.
+ */
+function isDeletePending(
+  { departures, clock }: EngineContext,
+  path: DepotPath,
+  { plan, reason }: { readonly plan: ObservePlan; readonly reason: LookReason },
+): boolean {
+  const isEmpty = plan.action === "put-marker" ||
+    (plan.action === "vanished" && plan.isEmpty);
+  return isEmpty && reason.source !== "engine" &&
+    departures.isRecent(path, clock.monotonicMs());
 }
 
 /** Whether the row's file is not elsewhere by a rename that is still to be told. */
