@@ -82,6 +82,9 @@ static void log_failed_delete(struct p4shim_scratch *s, const char *why) {
     p4shim_close(&log);
 }
 
+static const char refused[] = "refused";
+static const char denied[] = "refused"; /* for want of the right, which no log gives */
+
 /* NULL when the daemon took it or never had it; else why not, for the log. */
 static const char *tell_daemon(struct p4shim_scratch *s) {
     const int64_t end_ms = p4shim_now_ms(CLOCK_MONOTONIC) + DELETE_SILENCE_MS;
@@ -113,10 +116,24 @@ static const char *tell_daemon(struct p4shim_scratch *s) {
             }
             p4shim_pause_ms(BUSY_PAUSE_MS);
             break;
+        case P4SHIM_DENIED:
+            return denied;
         default:
-            return "refused";
+            return refused;
         }
     }
+}
+
+/* Nothing was removed on the disk: the errno when nothing is to be removed in the store either. */
+static int remove_stored(struct p4shim_scratch *s) {
+    const char *why = tell_daemon(s);
+    if (why == denied) {
+        return EACCES;
+    }
+    if (why != NULL) {
+        log_failed_delete(s, why);
+    }
+    return 0;
 }
 
 void p4shim_tell_removed(struct p4shim_scratch *s) {
@@ -179,10 +196,13 @@ static int after_unlink(int rc, struct p4shim_scratch *s) {
     if (s == NULL) {
         return rc;
     }
-    const int saved = errno;
-    if (rc == 0 || (saved == ENOENT && is_in_store(s))) {
+    int saved = errno;
+    if (rc == 0) {
         p4shim_tell_removed(s);
-        rc = 0;
+    } else if (saved == ENOENT && is_in_store(s)) {
+        const int why = remove_stored(s);
+        rc = why == 0 ? 0 : rc;
+        saved = why == 0 ? saved : why;
     }
     p4shim_scratch_release(s);
     errno = saved;

@@ -48,14 +48,18 @@ def _(make):
            ("dir/" + "n" * 200 + ",v", "unreachable", 0)])
 
 
-@test("a delete that the daemon refuses is written down")
+@test("a delete that the daemon refuses is written down; of a missing name it is EACCES")
 def _(make):
     depot = make()
     depot.daemon.answer["DELETE"] = lambda conn, path: "ERR DENIED not you"
     depot.daemon.start()
     depot.write("a,v")
     equal(depot.probe("unlinkat", depot.path("a,v")), "unlinkat=0 errno=-\n")
-    equal([r["why"] for r in depot.failed_deletes()], ["refused"])
+    depot.write("b,v")
+    depot.keep("b,v")
+    os.unlink(depot.path("b,v"))
+    equal(depot.probe("unlinkat", depot.path("b,v")), "unlinkat=-1 errno=EACCES\n")
+    equal([(r["path"], r["why"]) for r in depot.failed_deletes()], [("a,v", "refused")])
 
 
 @test("an open is told once, with who, what and how it went")
