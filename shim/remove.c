@@ -82,8 +82,7 @@ static void log_failed_delete(struct p4shim_scratch *s, const char *why) {
     p4shim_close(&log);
 }
 
-static const char refused[] = "refused";
-static const char denied[] = "refused"; /* for want of the right, which no log gives */
+static const char denied[] = "denied"; /* for want of the right, which no log gives */
 
 /* NULL when the daemon took it or never had it; else why not, for the log. */
 static const char *tell_daemon(struct p4shim_scratch *s) {
@@ -119,7 +118,7 @@ static const char *tell_daemon(struct p4shim_scratch *s) {
         case P4SHIM_DENIED:
             return denied;
         default:
-            return refused;
+            return "refused";
         }
     }
 }

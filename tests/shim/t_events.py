@@ -59,7 +59,7 @@ def _(make):
     depot.keep("b,v")
     os.unlink(depot.path("b,v"))
     equal(depot.probe("unlinkat", depot.path("b,v")), "unlinkat=-1 errno=EACCES\n")
-    equal([(r["path"], r["why"]) for r in depot.failed_deletes()], [("a,v", "refused")])
+    equal([(r["path"], r["why"]) for r in depot.failed_deletes()], [("a,v", "denied")])
 
 
 @test("an open is told once, with who, what and how it went")
