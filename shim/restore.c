@@ -176,17 +176,17 @@ static int restore_located(struct p4shim_scratch *s) {
     return P4SHIM_LEAVE;
 }
 
-/* What is a file now was a marker a moment ago, if it is of the depot; any other is the kernel's to
- * refuse (a file of hugetlbfs has an EINVAL of its own). No path but one of /proc leads to a file
- * without a name. */
-static int verdict_of_regular(int dirfd, const char *path, int at_flags, const struct stat *st) {
-    struct p4shim_scratch *s = st->st_nlink == 0 ? NULL : p4shim_scratch_take();
+/* What is a file now was a marker a moment ago, if it is of the depot, also one without a name: it
+ * is just being replaced. Any other is the kernel's to refuse (a file of hugetlbfs has an EINVAL of
+ * its own). */
+static int verdict_of_regular(int dirfd, const char *path, int at_flags) {
+    struct p4shim_scratch *s = p4shim_scratch_take();
     if (s == NULL) {
-        return P4SHIM_LEAVE;
+        return P4SHIM_AGAIN;
     }
     const enum p4shim_place place = p4shim_locate_name(s, dirfd, path, at_flags);
     p4shim_scratch_release(s);
-    return place == P4SHIM_INSIDE ? P4SHIM_AGAIN : P4SHIM_LEAVE;
+    return place == P4SHIM_OUTSIDE ? P4SHIM_LEAVE : P4SHIM_AGAIN;
 }
 
 int p4shim_restore_marker(int dirfd, const char *path, int at_flags) {
@@ -195,7 +195,7 @@ int p4shim_restore_marker(int dirfd, const char *path, int at_flags) {
         return errno == ENOENT ? P4SHIM_AGAIN : P4SHIM_LEAVE;
     }
     if (!S_ISSOCK(st.st_mode)) { /* a FIFO or a device has its own ENXIO */
-        return S_ISREG(st.st_mode) ? verdict_of_regular(dirfd, path, at_flags, &st)
+        return S_ISREG(st.st_mode) ? verdict_of_regular(dirfd, path, at_flags)
                                    : P4SHIM_LEAVE;
     }
     struct p4shim_scratch *s = p4shim_scratch_take();

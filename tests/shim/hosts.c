@@ -51,8 +51,13 @@ static void *open_when_all_are_there(void *path) {
     struct stat st;
     pthread_barrier_wait(&all_are_there);
     const int fd = open(path, O_RDONLY);
+    const int why_open = fd < 0 ? errno : 0;
     const int rc = stat(path, &st);
+    const int why_stat = rc < 0 ? errno : 0;
     const int good = fd >= 0 && rc == 0 && S_ISREG(st.st_mode) && st.st_size == 1000;
+    if (!good) {
+        printf("open: %s, stat: %s\n", strerror(why_open), strerror(why_stat));
+    }
     close(fd);
     return (void *)(intptr_t)good;
 }
