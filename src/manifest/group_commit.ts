@@ -18,7 +18,7 @@
 import { nextTurn } from "../core/turns.ts";
 
 /** Composing a group takes no longer; encoding and handing it over takes twice as long again. */
-const COMPOSE_MS_MAX = 2;
+const COMPOSE_MS_MAX = 1.5;
 const GROUP_MAX = 512;
 /** How often the clock is read while composing. */
 const OPERATIONS_PER_LOOK = 4;
