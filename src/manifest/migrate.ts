@@ -3,8 +3,8 @@
  *
  * From schema 1: rows of the systems before this one get an id and their place in the
  * indexes. A step is one commit, and says how far it came, so that a migration that was
- * stopped goes on there. From schema 2: entries that rows and tombstones lack are added. What is there is
- * passed over, so that one that was stopped begins again.
+ * stopped goes on there. From schema 2: entries that rows and tombstones lack are added. What
+ * is there is passed over, so that one that was stopped begins again.
  *
  * @module
  */
