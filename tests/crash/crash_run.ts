@@ -13,7 +13,7 @@ import { Rig, until } from "./rig.ts";
 import { Workload } from "./workload.ts";
 
 const STEP_MS_MAX = 25_000;
-/** Kills between two looks at every file. */
+/** Kills between two looks at every file, or a few more. */
 const CHECK_EVERY = 25;
 
 export interface CrashResult {
@@ -79,6 +79,11 @@ async function dieAtFirstStart(death: Death, result: CrashResult): Promise<void>
   if (!("sha256" in reply)) result.lost += 1;
 }
 
+/** Whether the death before is part of it. */
+function isPrepared(death: Death | undefined): boolean {
+  return death?.kind === "step" && PREPARATIONS[death.step]?.diedAt !== undefined;
+}
+
 function noteDeath(result: CrashResult, step: CrashPoint, wasHit: boolean): void {
   result.kills += 1;
   result.hits.set(step, (result.hits.get(step) ?? 0) + (wasHit ? 1 : 0));
@@ -108,9 +113,15 @@ class CrashRun {
         return this.#markers().length > 10;
       });
       await rig.end("SIGKILL");
+      let unseen = 0;
       for (const [i, death] of deaths.entries()) {
         await this.#die(death);
-        if (i % CHECK_EVERY === CHECK_EVERY - 1) await this.#lookAtAll();
+        unseen += 1;
+        // A look starts the daemon, and that would use up what this death prepares.
+        if (unseen >= CHECK_EVERY && !isPrepared(deaths[i + 1])) {
+          await this.#lookAtAll();
+          unseen = 0;
+        }
       }
       await this.#checkEnd();
     } finally {
