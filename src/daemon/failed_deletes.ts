@@ -20,7 +20,7 @@ import {
 } from "../core/names.ts";
 import { NotCaughtUpError } from "../engine/caught_up.ts";
 import { type EngineContext, shown } from "../engine/engine_context.ts";
-import { deleteFile, deleteRow } from "../engine/delete.ts";
+import { deleteFile, type DeleteOutcome, deleteRow } from "../engine/delete.ts";
 import { type Deleter, mayDelete, writersOf } from "../engine/may_delete.ts";
 import { type FileEntry, ManifestError } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
@@ -35,6 +35,9 @@ const POSITIONS = "failed_deletes_drained";
 export const FAILED_DELETES_SETTLE_MS = 1_000;
 
 const LOOK_MS = 2_000;
+
+/** What became of a record, as the ledger tells it. */
+type Outcome = DeleteOutcome | "unmanaged" | "failed";
 
 /** Longest record: a path of PATH_MAX with every byte escaped, and the rest of the object. */
 const RECORD_BYTES_MAX = 32_768;
@@ -254,16 +257,17 @@ export class FailedDeletes {
     const { manifest, log } = this.#context;
     const known = this.#knownMarks(id);
     const records = lines.map(({ line }) => parseFailedDelete(line));
-    const applied = await Promise.all(
+    const outcomes = await Promise.all(
       records.map((record, i) =>
-        record !== null && this.#applyOrLog(record, lines[i]!.writers)
+        record === null ? null : this.#applyOrLog(record, lines[i]!.writers)
       ),
     );
     for (const [i, { offset }] of lines.entries()) {
       const record = records[i]!;
+      const outcome = outcomes[i]!;
       const mark = `${id}@${offset}`;
       if (record === null) log.warn(`a line of ${LOG_NAME} is no record`, { offset });
-      else if (!known.has(mark)) this.#append(record, mark, applied[i]!);
+      else if (!known.has(mark)) this.#append(record, mark, outcome!);
     }
     const positions = this.#positions().set(id, lines.at(-1)!.end);
     const pairs = [...positions].map(([name, end]) => `${name} ${end}`);
@@ -292,8 +296,9 @@ export class FailedDeletes {
     return marks;
   }
 
-  #append(record: FailedDelete, mark: string, applied: boolean): void {
+  #append(record: FailedDelete, mark: string, outcome: Outcome): void {
     const { path, tsMs, pid, uid, why } = record;
+    const applied = outcome === "deleted";
     this.#context.failedOps.append({
       op: "delete",
       path: displayPath(path),
@@ -302,6 +307,7 @@ export class FailedDeletes {
       pid,
       uid,
       applied,
+      outcome,
       record: mark,
     });
     this.#recorded += 1;
@@ -312,13 +318,13 @@ export class FailedDeletes {
   async #applyOrLog(
     record: FailedDelete,
     by: readonly Deleter[],
-  ): Promise<boolean> {
+  ): Promise<Outcome> {
     try {
       return await this.#apply(record, by);
     } catch (error) {
       if (!(error instanceof PosixError)) throw error;
       this.#context.log.warn(`cannot apply a failed delete: ${error.message}`);
-      return false;
+      return "failed";
     }
   }
 
@@ -326,10 +332,10 @@ export class FailedDeletes {
   async #apply(
     { path: text, tsMs }: FailedDelete,
     by: readonly Deleter[],
-  ): Promise<boolean> {
+  ): Promise<Outcome> {
     const { manifest, settings, log } = this.#context;
     const path = depotPathOrNull(text);
-    if (path === null || !isManaged(path, settings().manage)) return false;
+    if (path === null || !isManaged(path, settings().manage)) return "unmanaged";
     const isMeant = (entry: FileEntry): boolean => isOlder(entry, tsMs);
     const outcome = await deleteFile(this.#context, path, { by, isMeant });
     if (outcome === "refused") {
@@ -339,11 +345,12 @@ export class FailedDeletes {
         shown(path),
       );
     }
-    if (outcome !== "unknown") return outcome === "deleted";
+    if (outcome !== "unknown") return outcome;
     // Before its directory moved, or before a crash.
-    return manifest.tombstonesOf(path).some(({ reason, atMs }) =>
+    const isDeleted = manifest.tombstonesOf(path).some(({ reason, atMs }) =>
       reason === "deleted" && atMs >= tsMs
     );
+    return isDeleted ? "deleted" : "unknown";
   }
 
   /** Whole lines from `start`, with where each begins and ends; a torn last one is left. */

@@ -113,8 +113,9 @@ function wasReplaced(context: EngineContext, { from, to, ino }: Rename): boolean
 
 /**
  * Whether the row of `from` is that of the file that went to `to`. Its inode says so, however
- * often it was renamed since; the row may lag behind by a restore or an eviction, or run ahead
- * by a look. Without it: whether the row is what now lies at `to`, and not what `p4d` has written to
+ * often it was renamed since, unless it lies at `from`: then it came back, or was deleted, and its
+ * number is another file's, which the row knows by a look ahead of this event. The row may also lag
+ * behind by a restore or an eviction. Without the inode: whether the row is what now lies at `to`, and not what `p4d` has written to
  * `from` again. The marker that the row knows by its inode went with it, or one that it does not
  * know, because it was put back, or because of a death in the moment of its eviction: that has the
  * row's size and time. Another marker at `from` was put back by a look that came before this event.
@@ -122,7 +123,7 @@ function wasReplaced(context: EngineContext, { from, to, ino }: Rename): boolean
 function hasLeft(context: EngineContext, { from, to, ino }: Rename): boolean {
   const { manifest } = context;
   const row = manifest.get(from);
-  if (ino !== null && row?.local.ino === ino) return true;
+  if (ino !== null && row?.local.ino === ino) return !isInodeAt(context, from, ino);
   if (ino !== null && manifest.get(to)?.local.ino === ino) return false;
   if (isAbsent(context, from)) return true;
   const look = lookAt(context, to);
@@ -137,4 +138,10 @@ function hasLeft(context: EngineContext, { from, to, ino }: Rename): boolean {
 function isAt(context: EngineContext, path: DepotPath, { local }: FileEntry): boolean {
   const look = lookAt(context, path);
   return look.kind === "file" && look.stat.ino === local.ino;
+}
+
+/** A file of that number, or a marker. */
+function isInodeAt(context: EngineContext, path: DepotPath, ino: bigint): boolean {
+  const look = lookAt(context, path);
+  return (look.kind === "file" || look.kind === "marker") && look.stat.ino === ino;
 }

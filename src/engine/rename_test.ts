@@ -279,6 +279,50 @@ for (const isTold of [true, false]) {
   });
 }
 
+Deno.test("the number of a deleted file's inode does not take the row of the next file along", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, posix, manifest, context } = fixture;
+  const engine = new Engine(context);
+  const [from, to] = [fixture.path("b,v"), fixture.path("a,v")];
+  await stored(fixture, "a,v", "history");
+  await stored(fixture, "b,v", "earlier");
+  // By now the renamed file is deleted, and one that has its number was made and looked at.
+  await Deno.remove(`${root}/a,v`);
+  await fixture.write("b,v", "newest");
+  await observe(context, from, MET);
+  const { ino } = posix.lstat(`${root}/b,v`)!;
+  strictEqual(manifest.get(from)?.local.ino, ino);
+  await engine.renamed({ from, to, what: "file", ino, writerUid: 0 });
+  engine.gone(to);
+  strictEqual(manifest.get(from)?.local.ino, ino);
+  strictEqual(manifest.get(from)?.stored?.sizeBytes, "earlier".length);
+  strictEqual(manifest.get(to)?.stored?.sizeBytes, "history".length);
+  // The DELETE is of the name.
+  strictEqual(await engine.delete(to, { uid: 0, gid: 0 }), "deleted");
+  strictEqual(manifest.get(to), null);
+});
+
+for (const evicted of [false, true]) {
+  Deno.test(`a file that is back under its name before its renames are told keeps its row (evicted: ${evicted})`, async () => {
+    await using fixture = await openEngineFixture();
+    const { root, posix, manifest, context } = fixture;
+    const engine = new Engine(context);
+    const [a, b] = [fixture.path("a,v"), fixture.path("b,v")];
+    await stored(fixture, "a,v", "history");
+    await stored(fixture, "b,v", "replaced");
+    if (evicted) strictEqual(await evict(context, a), "evicted");
+    await Deno.rename(`${root}/a,v`, `${root}/b,v`);
+    await Deno.rename(`${root}/b,v`, `${root}/a,v`);
+    const { ino } = posix.lstat(`${root}/a,v`)!;
+    await engine.renamed({ from: a, to: b, what: "file", ino, writerUid: 0 });
+    await engine.renamed({ from: b, to: a, what: "file", ino, writerUid: 0 });
+    strictEqual(manifest.get(a)?.stored?.sizeBytes, "history".length);
+    strictEqual(manifest.get(b), null);
+    await fixture.restorer.restore(a);
+    strictEqual(await fixture.read("a,v"), "history");
+  });
+}
+
 Deno.test("a file that is renamed on in the moment of its eviction keeps its row, though others are made under the names", async () => {
   await using fixture = await openEngineFixture();
   const { root, posix, manifest } = fixture;
