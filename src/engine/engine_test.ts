@@ -433,6 +433,18 @@ Deno.test("a delete counts although the marker was put back before it was looked
   strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
 });
 
+Deno.test("a delete takes no file whose marker has the number of one that was put back", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest, posix, root } = fixture;
+  const path = fixture.path("a,v");
+  await evicted(fixture, "a,v", "content");
+  context.putBack.note(path, posix.lstat(`${root}/a,v`)!.ino);
+  strictEqual(await deleteFile(context, path), "kept");
+  strictEqual((await fixture.restorer.restore(path)).wasEvicted, true);
+  strictEqual(manifest.tombstonesOf(path).length, 0);
+  strictEqual(await fixture.read("a,v"), "content");
+});
+
 Deno.test("a delete takes no file that came to the name, and left it, while it was looked at", async () => {
   await using fixture = await openEngineFixture();
   const engine = new Engine(fixture.context);

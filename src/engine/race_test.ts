@@ -19,14 +19,14 @@ import {
   SIZES,
 } from "../../tests/support/engine_fixture.ts";
 import { InvariantError } from "../core/assert.ts";
-import { bytePathOf, objectKeyOf } from "../core/names.ts";
+import { bytePathOf, type DepotPath, objectKeyOf } from "../core/names.ts";
 import type { createMemoryLogger } from "../obs/logger.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
 import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
-import { observe, putMissingMarker, REPORTED } from "./observe.ts";
+import { MET, observe, putMissingMarker, REPORTED } from "./observe.ts";
 import { undeleteFile } from "./undelete.ts";
 import { upload } from "./upload.ts";
 
@@ -124,11 +124,19 @@ for (const [name, sizeBytes] of Object.entries(SIZES)) {
   });
 }
 
+/** One that was put back is lost again: its row knows no inode. */
+async function lostMarker(fixture: EngineFixture, path: DepotPath): Promise<void> {
+  const marker = bytePathOf(`${fixture.root}/${path}`);
+  fixture.posix.unlink(marker);
+  strictEqual(await observe(fixture.context, path, MET), "put-marker");
+  fixture.posix.unlink(marker);
+}
+
 Deno.test("a DELETE takes along the marker that a look put back meanwhile", async () => {
   await using fixture = await openEngineFixture();
   const path = fixture.path("a,v");
   await evicted(fixture, "a,v", "one");
-  fixture.posix.unlink(bytePathOf(`${fixture.root}/a,v`));
+  await lostMarker(fixture, path);
   const deleted = deleteFile(fixture.context, path);
   putMissingMarker(fixture.context, path, fixture.manifest.get(path)!);
   strictEqual(await deleted, "deleted");
@@ -152,7 +160,7 @@ Deno.test("a file renamed over a stray marker while it is removed stays", async 
     posix.rename(bytePathOf(`${fixture.root}/new`), target);
     return original(removal);
   };
-  posix.unlink(target);
+  await lostMarker(fixture, path);
   const deleted = deleteFile(context, path);
   putMissingMarker(context, path, fixture.manifest.get(path)!);
   await deleted;

@@ -63,8 +63,10 @@ function isPutBack(
   path: DepotPath,
   marker: LocalStat,
 ): boolean {
-  if (putBack.has(path, marker.ino)) return true;
   const entry = manifest.get(path);
+  // The row's own, of an eviction since: the number was free again.
+  if (entry?.local.ino === marker.ino) return false;
+  if (putBack.has(path, marker.ino)) return true;
   if (entry?.local.ino !== NO_INODE || !isMarkerOf(entry, marker)) return false;
   putBack.note(path, marker.ino);
   return true;
