@@ -7,6 +7,7 @@
  * @module
  */
 
+import { statfs } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { type DepotPath, objectKeyOf, parseDepotPath } from "../src/core/names.ts";
 import { nextTurn } from "../src/core/turns.ts";
@@ -252,6 +253,46 @@ async function anonymousMemoryMb(): Promise<number> {
   return Number(/RssAnon:\s+(\d+) kB/.exec(status)![1]) / 1024;
 }
 
+/** Where files are in memory, and a commit costs what we and LMDB compute. */
+const MEMORY_DIRECTORY = "/dev/shm";
+const MEMORY_BYTES_NEEDED = 1_500_000_000;
+const NO_ROOM = { bavail: 0, bsize: 0 };
+
+/** The least of the two rates, of `large` over `small`. */
+function flatness(large: Rates, small: Rates): number {
+  return Math.min(
+    large.markDirty / small.markDirty,
+    large.markClean / small.markClean,
+  );
+}
+
+/** Rows in the middle of a full manifest: those of one submit. */
+function rowsTogether(): number[] {
+  return Array.from({ length: SMALL }, (_, i) => (ROWS >> 1) + i);
+}
+
+/** The rate among all rows over that among a thousand where there is no disk; null: no room. */
+async function flatWithoutDisk(): Promise<number | null> {
+  const { bavail, bsize } = await statfs(MEMORY_DIRECTORY).catch(() => NO_ROOM);
+  if (bavail * bsize < MEMORY_BYTES_NEEDED) return null;
+  const directory = await Deno.makeTempDir({ dir: MEMORY_DIRECTORY });
+  try {
+    const manifest = await openManifest({ directory: `${directory}/m` });
+    await fill(manifest, 0, SMALL);
+    const firstRows = Array.from({ length: SMALL }, (_, i) => i);
+    const small = await markRates(manifest, { indexes: firstRows, callers: CALLERS });
+    await fill(manifest, SMALL, ROWS);
+    const large = await markRates(manifest, {
+      indexes: rowsTogether(),
+      callers: CALLERS,
+    });
+    await manifest.close();
+    return flatness(large, small);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
 async function usedBytes(path: string): Promise<number> {
   return ((await Deno.stat(path)).blocks ?? 0) * 512;
 }
@@ -314,8 +355,7 @@ const { openMs, lookup, memoryMb } = JSON.parse(new TextDecoder().decode(child.s
 manifest = await openManifest({ directory: `${directory}/m` });
 const bareLarge = await bareCommitRate(directory, LARGE_COMMIT);
 sayBare(ROWS, LARGE_COMMIT, bareLarge);
-const together = Array.from({ length: SMALL }, (_, i) => (ROWS >> 1) + i);
-const large = await markRates(manifest, { indexes: together, callers: CALLERS });
+const large = await markRates(manifest, { indexes: rowsTogether(), callers: CALLERS });
 say(`${ROWS} rows, ${CALLERS} callers, one submit: ${JSON.stringify(large)}`);
 const apart = Array.from({ length: SMALL }, (_, i) => Math.floor(i * ROWS / SMALL));
 const scattered = await markRates(manifest, { indexes: apart, callers: CALLERS });
@@ -335,9 +375,15 @@ const pop = await popRate(manifest, Math.min(50_000, ROWS >> 2));
 await manifest.close();
 await Deno.remove(directory, { recursive: true });
 
-const flat = Math.min(
-  large.markDirty / small.markDirty,
-  large.markClean / small.markClean,
+const flat = flatness(large, small);
+const flatBare = bareLarge / bareSmall;
+const flatInMemory = await flatWithoutDisk();
+say(
+  `${ROWS} rows over ${SMALL}: ${
+    flat.toFixed(2)
+  } on this disk; bare commits of as many ` +
+    `pages ${flatBare.toFixed(2)}; without a disk ` +
+    (flatInMemory?.toFixed(2) ?? `not measured: no room in ${MEMORY_DIRECTORY}`),
 );
 const result = {
   rows: ROWS,
@@ -355,6 +401,8 @@ const result = {
   markClean64Scattered: scattered.markClean,
   markDirty64Unchanged: unchanged,
   flatLargeOverSmall: flat,
+  flatLargeOverSmallBare: flatBare,
+  flatLargeOverSmallInMemory: flatInMemory,
   fillPerSecond: fillRate,
   popLru: pop,
   lookup,
