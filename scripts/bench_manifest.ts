@@ -121,36 +121,80 @@ interface Rates {
   readonly markClean: number;
 }
 
+interface Worked {
+  readonly manifest: Manifest;
+  readonly indexes: readonly number[];
+  readonly callers: number;
+}
+
 /** Each of the rows in turn: written, upload-started (not timed), uploaded. */
-async function markRates(
-  manifest: Manifest,
-  { indexes, callers }: { indexes: readonly number[]; callers: number },
-): Promise<Rates> {
+async function markRound({ manifest, indexes, callers }: Worked): Promise<Rates> {
   const paths = indexes.map(pathAt);
   const count = paths.length;
-  const samples: Rates[] = [];
-  const start = performance.now();
-  while (performance.now() - start < MEASURE_MS) {
-    const dirty = await rateOf(callers, (i) => {
-      return manifest.apply(paths[i]!, "any", written(1_800_000_000));
-    }, count);
-    await Promise.all(
-      paths.map((path) => manifest.apply(path, "any", { kind: "upload-started" })),
-    );
-    const clean = await rateOf(callers, (i) =>
-      manifest.apply(paths[i]!, "any", {
-        kind: "uploaded",
-        stored: storedAt(paths[i]!, indexes[i]!),
-        stat: STAT,
-        nowMs: 1_800_000_000_000,
-      }), count);
-    samples.push({ markDirty: dirty, markClean: clean });
-  }
+  const markDirty = await rateOf(callers, (i) => {
+    return manifest.apply(paths[i]!, "any", written(1_800_000_000));
+  }, count);
+  await Promise.all(
+    paths.map((path) => manifest.apply(path, "any", { kind: "upload-started" })),
+  );
+  const markClean = await rateOf(callers, (i) =>
+    manifest.apply(paths[i]!, "any", {
+      kind: "uploaded",
+      stored: storedAt(paths[i]!, indexes[i]!),
+      stat: STAT,
+      nowMs: 1_800_000_000_000,
+    }), count);
+  return { markDirty, markClean };
+}
+
+function medianOf(samples: readonly Rates[]): Rates {
   const median = (name: keyof Rates): number => {
     const sorted = samples.map((sample) => sample[name]).sort((a, b) => a - b);
     return sorted[Math.floor(sorted.length / 2)]!;
   };
   return { markDirty: median("markDirty"), markClean: median("markClean") };
+}
+
+async function markRates(worked: Worked): Promise<Rates> {
+  const samples: Rates[] = [];
+  const start = performance.now();
+  while (performance.now() - start < MEASURE_MS) samples.push(await markRound(worked));
+  return medianOf(samples);
+}
+
+interface Compared {
+  readonly small: Rates;
+  readonly large: Rates;
+  /** The least of the two rates, large over small. */
+  readonly ratio: number;
+}
+
+/**
+ * The rows of one submit, in a manifest of a thousand rows of its own and among all of `large`, in
+ * turns: what else the machine does meets both.
+ */
+async function compareWithSmall(
+  large: Manifest,
+  directory: string,
+): Promise<Compared> {
+  const small = await openManifest({ directory: `${directory}/small` });
+  await fill(small, 0, SMALL);
+  const rows = Array.from({ length: SMALL }, (_, i) => i);
+  const middle = rows.map((index) => (ROWS >> 1) + index);
+  const samples: { small: Rates[]; large: Rates[] } = { small: [], large: [] };
+  const start = performance.now();
+  while (performance.now() - start < 3 * MEASURE_MS) {
+    const callers = CALLERS;
+    samples.small.push(await markRound({ manifest: small, indexes: rows, callers }));
+    samples.large.push(await markRound({ manifest: large, indexes: middle, callers }));
+  }
+  await small.close();
+  const [ofSmall, ofLarge] = [medianOf(samples.small), medianOf(samples.large)];
+  const ratio = Math.min(
+    ofLarge.markDirty / ofSmall.markDirty,
+    ofLarge.markClean / ofSmall.markClean,
+  );
+  return { small: ofSmall, large: ofLarge, ratio };
 }
 
 async function fill(manifest: Manifest, from: number, to: number): Promise<void> {
@@ -258,36 +302,17 @@ const MEMORY_DIRECTORY = "/dev/shm";
 const MEMORY_BYTES_NEEDED = 1_500_000_000;
 const NO_ROOM = { bavail: 0, bsize: 0 };
 
-/** The least of the two rates, of `large` over `small`. */
-function flatness(large: Rates, small: Rates): number {
-  return Math.min(
-    large.markDirty / small.markDirty,
-    large.markClean / small.markClean,
-  );
-}
-
-/** Rows in the middle of a full manifest: those of one submit. */
-function rowsTogether(): number[] {
-  return Array.from({ length: SMALL }, (_, i) => (ROWS >> 1) + i);
-}
-
-/** The rate among all rows over that among a thousand where there is no disk; null: no room. */
-async function flatWithoutDisk(): Promise<number | null> {
+/** The comparison where there is no disk; null: no room. */
+async function compareWithoutDisk(): Promise<Compared | null> {
   const { bavail, bsize } = await statfs(MEMORY_DIRECTORY).catch(() => NO_ROOM);
   if (bavail * bsize < MEMORY_BYTES_NEEDED) return null;
   const directory = await Deno.makeTempDir({ dir: MEMORY_DIRECTORY });
   try {
     const manifest = await openManifest({ directory: `${directory}/m` });
-    await fill(manifest, 0, SMALL);
-    const firstRows = Array.from({ length: SMALL }, (_, i) => i);
-    const small = await markRates(manifest, { indexes: firstRows, callers: CALLERS });
-    await fill(manifest, SMALL, ROWS);
-    const large = await markRates(manifest, {
-      indexes: rowsTogether(),
-      callers: CALLERS,
-    });
+    await fill(manifest, 0, ROWS);
+    const compared = await compareWithSmall(manifest, directory);
     await manifest.close();
-    return flatness(large, small);
+    return compared;
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
@@ -325,8 +350,9 @@ say(`one caller, one fsync each: mark_dirty ${one.toFixed(0)}/s`);
 const bareSmall = await bareCommitRate(directory, SMALL_COMMIT);
 sayBare(SMALL, SMALL_COMMIT, bareSmall);
 const firstRows = Array.from({ length: SMALL }, (_, i) => i);
-const small = await markRates(manifest, { indexes: firstRows, callers: CALLERS });
-const single = await markRates(manifest, {
+const small = await markRates({ manifest, indexes: firstRows, callers: CALLERS });
+const single = await markRates({
+  manifest,
   indexes: firstRows.slice(0, 400),
   callers: 1,
 });
@@ -355,10 +381,13 @@ const { openMs, lookup, memoryMb } = JSON.parse(new TextDecoder().decode(child.s
 manifest = await openManifest({ directory: `${directory}/m` });
 const bareLarge = await bareCommitRate(directory, LARGE_COMMIT);
 sayBare(ROWS, LARGE_COMMIT, bareLarge);
-const large = await markRates(manifest, { indexes: rowsTogether(), callers: CALLERS });
-say(`${ROWS} rows, ${CALLERS} callers, one submit: ${JSON.stringify(large)}`);
+const compared = await compareWithSmall(manifest, directory);
+say(
+  `${ROWS} rows, ${CALLERS} callers, one submit, in turns with ${SMALL} rows: ` +
+    JSON.stringify(compared),
+);
 const apart = Array.from({ length: SMALL }, (_, i) => Math.floor(i * ROWS / SMALL));
-const scattered = await markRates(manifest, { indexes: apart, callers: CALLERS });
+const scattered = await markRates({ manifest, indexes: apart, callers: CALLERS });
 say(`the same, each row in another directory: ${JSON.stringify(scattered)}`);
 const firstUnchanged = ROWS >> 2;
 const unchanged = await rateOf(CALLERS, (i) => {
@@ -375,15 +404,14 @@ const pop = await popRate(manifest, Math.min(50_000, ROWS >> 2));
 await manifest.close();
 await Deno.remove(directory, { recursive: true });
 
-const flat = flatness(large, small);
 const flatBare = bareLarge / bareSmall;
-const flatInMemory = await flatWithoutDisk();
+const withoutDisk = await compareWithoutDisk();
 say(
   `${ROWS} rows over ${SMALL}: ${
-    flat.toFixed(2)
-  } on this disk; bare commits of as many ` +
-    `pages ${flatBare.toFixed(2)}; without a disk ` +
-    (flatInMemory?.toFixed(2) ?? `not measured: no room in ${MEMORY_DIRECTORY}`),
+    compared.ratio.toFixed(2)
+  } on this disk; bare commits of ` +
+    `as many pages ${flatBare.toFixed(2)}; without a disk ` +
+    (withoutDisk?.ratio.toFixed(2) ?? `not measured: no room in ${MEMORY_DIRECTORY}`),
 );
 const result = {
   rows: ROWS,
@@ -395,14 +423,14 @@ const result = {
   markClean64: small.markClean,
   markDirty1: single.markDirty,
   markClean1: single.markClean,
-  markDirty64Large: large.markDirty,
-  markClean64Large: large.markClean,
+  markDirty64Large: compared.large.markDirty,
+  markClean64Large: compared.large.markClean,
   markDirty64Scattered: scattered.markDirty,
   markClean64Scattered: scattered.markClean,
   markDirty64Unchanged: unchanged,
-  flatLargeOverSmall: flat,
+  flatLargeOverSmall: compared.ratio,
   flatLargeOverSmallBare: flatBare,
-  flatLargeOverSmallInMemory: flatInMemory,
+  flatLargeOverSmallInMemory: withoutDisk?.ratio ?? null,
   fillPerSecond: fillRate,
   popLru: pop,
   lookup,
@@ -427,5 +455,5 @@ say(
   `manifest: mark_dirty_64=${small.markDirty.toFixed(0)}/s ` +
     `mark_clean_64=${small.markClean.toFixed(0)}/s ` +
     `mark_clean_1=${single.markClean.toFixed(0)}/s pop_lru=${pop.toFixed(0)}/s ` +
-    `flat_1m_over_1k=${flat.toFixed(2)}`,
+    `flat_1m_over_1k=${compared.ratio.toFixed(2)}`,
 );
