@@ -11,6 +11,7 @@ import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, isManaged } from "../core/names.ts";
 import { deleteRow, removeStrayMarker } from "./delete.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
+import { NO_INODE } from "../manifest/transitions.ts";
 import { type EngineContext, hasOtherStores, hasSameContent } from "./engine_context.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
 import { buryLostUpload } from "./lost_upload.ts";
@@ -115,16 +116,19 @@ function wasReplaced(context: EngineContext, { from, to, ino }: Rename): boolean
  * Whether the row of `from` is that of the file that went to `to`. Its inode says so, however
  * often it was renamed since, unless it lies at `from`: then it came back, or was deleted, and its
  * number is another file's, which the row knows by a look ahead of this event. The row may also lag
- * behind by a restore or an eviction. Without the inode: whether the row is what now lies at `to`, and not what `p4d` has written to
+ * behind by a restore or an eviction; but not that of a file which was told to be gone, whose DELETE
+ * may be on its way: the one that was renamed was made since. Without the inode: whether the row is what now lies at `to`, and not what `p4d` has written to
  * `from` again. The marker that the row knows by its inode went with it, or one that it does not
  * know, because it was put back, or because of a death in the moment of its eviction: that has the
  * row's size and time. Another marker at `from` was put back by a look that came before this event.
  */
 function hasLeft(context: EngineContext, { from, to, ino }: Rename): boolean {
-  const { manifest } = context;
+  const { manifest, departures } = context;
   const row = manifest.get(from);
   if (ino !== null && row?.local.ino === ino) return !isInodeAt(context, from, ino);
   if (ino !== null && manifest.get(to)?.local.ino === ino) return false;
+  const isKnown = ino !== null && row !== null && row.local.ino !== NO_INODE;
+  if (isKnown && departures.rowOf(from) === from) return false;
   if (isAbsent(context, from)) return true;
   const look = lookAt(context, to);
   if (look.kind !== "marker" || row === null) return false;

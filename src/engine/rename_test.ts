@@ -303,6 +303,31 @@ Deno.test("the number of a deleted file's inode does not take the row of the nex
 });
 
 for (const evicted of [false, true]) {
+  Deno.test(`the row of a file that was deleted does not go along with the next one of its name (evicted: ${evicted})`, async () => {
+    await using fixture = await openEngineFixture();
+    const { root, posix, manifest, context } = fixture;
+    const engine = new Engine(context);
+    const [from, to] = [fixture.path("b,v"), fixture.path("a,v")];
+    await stored(fixture, "b,v", "deleted");
+    if (evicted) strictEqual(await evict(context, from), "evicted");
+    // So that its number is not used again.
+    await Deno.link(`${root}/b,v`, `${root}/.p4cache/kept`);
+    await Deno.remove(`${root}/b,v`);
+    await fixture.write("b,v", "made since");
+    const { ino } = posix.lstat(`${root}/b,v`)!;
+    await Deno.rename(`${root}/b,v`, `${root}/a,v`);
+    engine.gone(from);
+    await engine.renamed({ from, to, what: "file", ino, writerUid: 0 });
+    strictEqual(manifest.get(to)?.stored, null);
+    strictEqual(await engine.delete(from, { uid: 0, gid: 0 }), "deleted");
+    strictEqual((await engine.undelete(from, false)).isDone, true);
+    await fixture.restorer.restore(from);
+    strictEqual(await fixture.read("b,v"), "deleted");
+    strictEqual(await fixture.read("a,v"), "made since");
+  });
+}
+
+for (const evicted of [false, true]) {
   Deno.test(`a file that is back under its name before its renames are told keeps its row (evicted: ${evicted})`, async () => {
     await using fixture = await openEngineFixture();
     const { root, posix, manifest, context } = fixture;
