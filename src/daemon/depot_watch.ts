@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type BytePath, depotPathOrNull } from "../core/names.ts";
+import { type BytePath, type DepotPath, depotPathOrNull } from "../core/names.ts";
 import type { Clock } from "../core/clock.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -284,6 +284,8 @@ export class DepotWatch {
     const from = event.from === null ? null : depotPathOrNull(event.from);
     const to = event.to === null ? null : depotPathOrNull(event.to);
     if (from !== null && to !== null) {
+      // A directory above was renamed since: one of the names is of then, the other of now.
+      if (isWithin(from, to) || isWithin(to, from)) return this.requestRescan("lost");
       const { ino, uid: writerUid } = event;
       await engine.renamed({ from, to, what: whatMoved(event), ino, writerUid });
     } else if (to !== null && !event.dir) await engine.wrote(to, event.uid);
@@ -369,6 +371,11 @@ export class DepotWatch {
 
 /** Why the depot is scanned. */
 export type RescanReason = "overflow" | "lost" | "helper" | "manifest" | "requested";
+
+/** No rename has two such names. */
+function isWithin(path: DepotPath, directory: DepotPath): boolean {
+  return path === directory || path.startsWith(`${directory}/`);
+}
 
 function whatMoved(
   { dir, other }: Extract<WatchEvent, { t: "move" }>,

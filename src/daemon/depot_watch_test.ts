@@ -126,8 +126,13 @@ function close(
   return { t: "close", path, ...by, auth };
 }
 
-function move(from: string, to: string, by: { pid: number; uid: number }): WatchEvent {
-  const what = { ino: null, dir: false, other: false };
+function move(
+  from: string,
+  to: string,
+  by: { pid: number; uid: number },
+  dir = false,
+): WatchEvent {
+  const what = { ino: null, dir, other: false };
   return { t: "move", from, to, ...what, ...by, auth: "pidfd" };
 }
 
@@ -166,6 +171,27 @@ Deno.test("a writer that had exited and is told by its file's owner is counted",
   await clock.advance(0);
   strictEqual(await counted(metrics, "p4cache_watcher_auth_by_fd_owner_total"), 1);
   strictEqual(calls.length, 2);
+  await stop();
+});
+
+Deno.test("a rename between names that none can have is a scan, and no move of rows", async () => {
+  const { watchers, calls, endScan, stop, clock } = await watched();
+  const moves = [
+    move("y/x2/d", "y", BY_OTHER, true),
+    move("y", "y/x2/d", BY_OTHER, true),
+    move("y", "y", BY_OTHER, true),
+    move("y/a,v", "y/a,v", BY_OTHER),
+  ];
+  for (const event of moves) {
+    watchers[0]!.tell(event);
+    await clock.advance(0);
+    deepStrictEqual(calls.splice(0), ["scan"]);
+    endScan();
+    await clock.advance(COOLDOWN_SECS * 1000);
+  }
+  watchers[0]!.tell(move("y", "y2", BY_OTHER, true));
+  await clock.advance(0);
+  deepStrictEqual(calls, ["renamed y y2"]);
   await stop();
 });
 
