@@ -20,7 +20,9 @@ const DEFAULT_MODE = 0o444;
  * switched off, or if the file was deleted: a delete outlives what stores still hold. The
  * primary is asked first, then the secondary, then the prefixes of other instances.
  *
- * @throws {StorageError} `corrupt` if the primary or the secondary has later versions too.
+ * Nothing is kept of an absence: what somebody stages is found from then on.
+ *
+ * @throws {StorageError} `corrupt` if the primary or the secondary has later versions.
  */
 export async function adoptFromStore(
   context: EngineContext,
@@ -69,10 +71,12 @@ async function findObject(
 ): Promise<Found | null> {
   const { primary, secondary, signal } = context;
   for (const [from, store] of [["primary", primary], ["secondary", secondary]] as const) {
-    const info = await store?.head(key, signal) ?? null;
-    if (info === null) continue;
-    await refuseLaterVersions(context, store!, key);
-    return { info, from };
+    if (store === null) continue;
+    const info = await store.head(key, signal);
+    // Also where the first version is gone, as it is a grace after the file was rewritten: the
+    // file is there all the same, and a store that is asked later has less of it.
+    await refuseLaterVersions({ from, store, key, signal });
+    if (info !== null) return { info, from };
   }
   const borrowed = await lookUpBorrowed(context, path);
   return borrowed === null ? null : { info: borrowed.info, from: "read prefix" };
@@ -102,24 +106,27 @@ function adoption(context: EngineContext, { info, from }: Found): ManifestEvent 
 }
 
 /**
- * The first version is not the newest where later ones stand beside it, and which of them
- * is the newest only the manifest knows: serving an older revision as the file would let
- * `p4d` write history anew on top of it.
+ * The first version is not the newest where later ones stand, and which of them is the newest
+ * only the manifest knows: serving an older revision as the file, or telling that there is no
+ * file, would let `p4d` write history anew on top of it.
  *
  * @throws {StorageError} `corrupt`, naming the command that helps.
  */
 async function refuseLaterVersions(
-  context: EngineContext,
-  backend: StorageBackend,
-  key: ObjectKey,
+  { from, store, key, signal }: {
+    readonly from: Found["from"];
+    readonly store: StorageBackend;
+    readonly key: ObjectKey;
+    readonly signal: AbortSignal;
+  },
 ): Promise<void> {
-  for await (const version of backend.list(`${key}.p4cv-`, context.signal)) {
+  for await (const version of store.list(`${key}.p4cv-`, signal)) {
     if (firstVersionOf(version.key) !== key) continue;
     throw new StorageError("corrupt", {
       operation: "head",
       key,
       detail:
-        "the store has several versions and the manifest has no row that says which " +
+        `the ${from} store has later versions and the manifest has no row that says which ` +
         "is current; run p4-cache rebuild-manifest",
     });
   }

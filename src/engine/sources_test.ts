@@ -14,6 +14,7 @@ import type { StoredVersion } from "../manifest/manifest.ts";
 import type { DownloadResult, StorageBackend } from "../storage/backend.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
+import { deleteFile } from "./delete.ts";
 import { evict } from "./evict.ts";
 import { observe, REPORTED } from "./observe.ts";
 import { scanDepot } from "./scan.ts";
@@ -129,6 +130,79 @@ for (const fault of ["invalid", "denied", "archived", "unavailable"] as const) {
     deepStrictEqual(refused, ["another store's"]);
   });
 }
+
+for (
+  const [later, first] of [
+    ["primary", "nowhere"],
+    ["primary", "primary"],
+    ["primary", "secondary"],
+    ["secondary", "nowhere"],
+    ["secondary", "secondary"],
+  ] as const
+) {
+  Deno.test(`a file that no row knows is not taken from the store if that has a later version of it: ${later}; the first: ${first}`, async () => {
+    const stores = { primary: openMemBackend(), secondary: openMemBackend() };
+    await using fixture = await openEngineFixture({
+      ...stores,
+      settings: { storeLookupOnMiss: true },
+    });
+    const path = fixture.path("a,v");
+    const key = objectKeyOf("a,v");
+    await put(
+      stores[later],
+      objectKeyOf(`${key}.p4cv-0123456789abcdef`),
+      "1.1, 1.2, 1.3",
+    );
+    if (first !== "nowhere") await put(stores[first], key, "1.1");
+    await rejects(fixture.restorer.restore(path), {
+      fault: "CORRUPT",
+      message: new RegExp(`the ${later} store has later versions.*rebuild-manifest`),
+    });
+    strictEqual(fixture.manifest.get(path), null);
+    strictEqual(fixture.posix.lstat(`${fixture.root}/a,v`), null);
+  });
+}
+
+Deno.test("a lookup of an absent name is two requests per store, each time, and none of a deleted one", async () => {
+  const requests: string[] = [];
+  const counted = (name: string): StorageBackend => {
+    const inner = openMemBackend();
+    return {
+      ...forwardedTo(inner),
+      head(key, signal): ReturnType<StorageBackend["head"]> {
+        requests.push(`${name} HEAD ${key}`);
+        return inner.head(key, signal);
+      },
+      list(prefix, signal): ReturnType<StorageBackend["list"]> {
+        requests.push(`${name} LIST ${prefix}`);
+        return inner.list(prefix, signal);
+      },
+    };
+  };
+  await using fixture = await openEngineFixture({
+    primary: counted("primary"),
+    secondary: counted("secondary"),
+    settings: { storeLookupOnMiss: true },
+  });
+  const path = fixture.path("a,v");
+  for (let probe = 0; probe < 2; probe++) {
+    await rejects(fixture.restorer.restore(path), { fault: "NOTFOUND" });
+    deepStrictEqual(requests.splice(0), [
+      "primary HEAD a,v",
+      "primary LIST a,v.p4cv-",
+      "secondary HEAD a,v",
+      "secondary LIST a,v.p4cv-",
+    ]);
+  }
+  // Somebody stages it: the absence of before does not hide it.
+  await put(fixture.primary, objectKeyOf("a,v"), "content");
+  await fixture.restorer.restore(path);
+  await Deno.remove(`${fixture.root}/a,v`);
+  strictEqual(await deleteFile(fixture.context, path), "deleted");
+  requests.length = 0;
+  await rejects(fixture.restorer.restore(path), { fault: "NOTFOUND" });
+  deepStrictEqual(requests, []);
+});
 
 Deno.test("a restore from the secondary that a crash cut from the manifest is found dirty by the scan", async () => {
   const secondary = openMemBackend();
