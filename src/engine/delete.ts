@@ -14,6 +14,7 @@ import { crashPoint } from "../core/crash_point.ts";
 import { type DepotPath, firstVersionOf } from "../core/names.ts";
 import type { FileEntry, Tombstone } from "../manifest/manifest.ts";
 import type { ObjectInfo } from "../storage/backend.ts";
+import { StorageError } from "../storage/storage_error.ts";
 import { catchUp } from "./caught_up.ts";
 import { type EngineContext, firstKey, hasOtherStores, shown } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
@@ -22,8 +23,14 @@ import { MET, observe } from "./observe.ts";
 import { isLeft, removePutBack } from "./remove_own.ts";
 import { SteadyTimeWatch } from "./steady_time.ts";
 
-/** Tombstones looked at in one pass. */
+/** Tombstones read at a time. */
 const BATCH = 64;
+
+/** Objects that cannot be removed end a pass when they are so many; the next goes on behind. */
+const FAILURES_MAX = 128;
+
+/** Tombstones that are remembered to have been told of; after that, each is told of again. */
+const TOLD_MAX = 10_000;
 
 /**
  * What became of a DELETE: `unknown` to the manifest; `kept`, because it is of another file;
@@ -112,12 +119,19 @@ export function removeStrayMarker(context: EngineContext, path: DepotPath): void
   removePutBack(context, path);
 }
 
+/** early: the store's clock says that the grace is not over. unanswered: nothing can go now. */
+type Removal = "removed" | "none" | "early" | "failed" | "unanswered";
+
 /** Bounds the removals of objects: so many in any hour. */
 export class TombstoneSweeper {
   readonly #context: EngineContext;
   readonly #time: SteadyTimeWatch;
   #hourStartMs: number;
   #removedInHour = 0;
+  /** Where the pass before ended, unless it was through. */
+  #after: Tombstone | undefined;
+  /** By their ids, those whose failure is in the ledger. */
+  readonly #told = new Set<number>();
 
   constructor(context: EngineContext) {
     this.#context = context;
@@ -127,7 +141,7 @@ export class TombstoneSweeper {
 
   /** Removes what is due. Returns how many objects went. */
   async runPass(): Promise<number> {
-    const { manifest, settings, log } = this.#context;
+    const { settings, log } = this.#context;
     const graceMs = settings().deleteGraceSecs * 1000;
     // What was deleted before a step of the clock, or while it was wrong, looks older than it is.
     // It has had its grace all the same once this daemon has seen one pass since.
@@ -139,17 +153,38 @@ export class TombstoneSweeper {
       });
     }
     if (steadyMs < graceMs) return 0;
-    const due = manifest.tombstonesDue(nowMs - graceMs, BATCH);
+    return await this.#sweep(nowMs - graceMs, graceMs);
+  }
+
+  /** Objects that cannot be removed stand in the way of no others. */
+  async #sweep(beforeMs: number, graceMs: number): Promise<number> {
+    const { manifest, settings, log, signal } = this.#context;
     let removedCount = 0;
-    for (const tombstone of due) {
-      if (!this.#mayRemove()) {
-        log.warn("deletes are at delete_max_per_hour; the rest waits", {
-          perHour: settings().deleteMaxPerHour,
-        });
-        break;
+    let failedCount = 0;
+    for (;;) {
+      const page = manifest.tombstonesDue(beforeMs, BATCH, this.#after);
+      for (const tombstone of page) {
+        if (!this.#mayRemove()) {
+          log.warn("deletes are at delete_max_per_hour; the rest waits", {
+            perHour: settings().deleteMaxPerHour,
+          });
+          return removedCount;
+        }
+        const removal = await this.#removeOrLog(tombstone, graceMs);
+        if (signal.aborted) return removedCount;
+        this.#after = tombstone;
+        if (removal === "removed") removedCount += 1;
+        if (removal === "failed") failedCount += 1;
+        // All others are younger.
+        if (removal === "early") return this.#isThrough(removedCount);
+        if (removal === "unanswered" || failedCount === FAILURES_MAX) return removedCount;
       }
-      if (await this.#removeOrLog(tombstone, graceMs)) removedCount += 1;
+      if (page.length < BATCH) return this.#isThrough(removedCount);
     }
+  }
+
+  #isThrough(removedCount: number): number {
+    this.#after = undefined;
     return removedCount;
   }
 
@@ -162,42 +197,53 @@ export class TombstoneSweeper {
     return this.#removedInHour < this.#context.settings().deleteMaxPerHour;
   }
 
-  async #removeOrLog(tombstone: Tombstone, graceMs: number): Promise<boolean> {
-    const { metrics, failedOps, log } = this.#context;
+  async #removeOrLog(tombstone: Tombstone, graceMs: number): Promise<Removal> {
+    const { metrics, signal } = this.#context;
     try {
-      const isRemoved = await this.#remove(tombstone, graceMs);
-      if (isRemoved) metrics.count("p4cache_store_deletes_total", { result: "success" });
-      return isRemoved;
+      const removal = await this.#remove(tombstone, graceMs);
+      this.#told.delete(tombstone.id);
+      if (removal === "removed") {
+        metrics.count("p4cache_store_deletes_total", { result: "success" });
+      }
+      return removal;
     } catch (error) {
       if (!(error instanceof Error) || error.name === "InvariantError") throw error;
-      if (this.#context.signal.aborted) return false;
+      if (signal.aborted) return "none";
       metrics.count("p4cache_store_deletes_total", { result: "failure" });
-      failedOps.append({
-        op: "delete",
-        ...shown(tombstone.path),
-        key: tombstone.stored.key,
-        error: error.message,
-      });
-      log.warn(`cannot remove an object: ${error.message}`, shown(tombstone.path));
-      return false;
+      this.#tell(tombstone, error);
+      const mayPass = error instanceof StorageError && error.isTransient;
+      return mayPass ? "unanswered" : "failed";
     }
   }
 
-  #remove(tombstone: Tombstone, graceMs: number): Promise<boolean> {
+  /** Once, not with each pass that finds it as it was. */
+  #tell({ id, path, stored }: Tombstone, error: Error): void {
+    if (this.#told.has(id)) return;
+    if (this.#told.size >= TOLD_MAX) this.#told.clear();
+    this.#told.add(id);
+    const { failedOps, log } = this.#context;
+    failedOps.append({
+      op: "delete",
+      ...shown(path),
+      key: stored.key,
+      error: error.message,
+    });
+    log.warn(`cannot remove an object: ${error.message}`, shown(path));
+  }
+
+  #remove(tombstone: Tombstone, graceMs: number): Promise<Removal> {
     const { clock, locks, manifest, primary, signal } = this.#context;
     const { key, versionId } = tombstone.stored;
     // An upload that finds its bytes under this key begins to name it under the same lock.
     return locks.run(`key:${firstVersionOf(key)}`, async () => {
-      const stillDue = manifest.tombstonesDue(clock.nowMs() - graceMs, BATCH)
-        .some(({ id }) => id === tombstone.id);
-      if (!stillDue) return false;
+      if (!manifest.isDue(tombstone, clock.nowMs() - graceMs)) return "none";
       const info = await primary.head(key, signal);
       const storeNowMs = info?.storeNowMs ?? null;
       // The store's clock says that the grace is not over.
-      if (storeNowMs !== null && storeNowMs - tombstone.atMs < graceMs) return false;
+      if (storeNowMs !== null && storeNowMs - tombstone.atMs < graceMs) return "early";
       crashPoint("sweep/object-found");
-      const isRemoved = info !== null && isOfFile(info, tombstone);
-      if (isRemoved) {
+      const isOurs = info !== null && isOfFile(info, tombstone);
+      if (isOurs) {
         // Of an object that was migrated, the row has the version of the store before.
         const known = info.versionId === versionId ? versionId : null;
         await primary.delete({ key, versionId: known, ifMatch: info.etag, signal });
@@ -206,7 +252,7 @@ export class TombstoneSweeper {
       crashPoint("sweep/object-removed");
       await manifest.tombstoneRemoved(tombstone);
       crashPoint("sweep/tombstone-removed");
-      return isRemoved;
+      return isOurs ? "removed" : "none";
     });
   }
 }

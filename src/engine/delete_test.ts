@@ -1,4 +1,4 @@
-import { notStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, notStrictEqual, ok, strictEqual } from "node:assert/strict";
 import {
   type EngineFixture,
   openEngineFixture,
@@ -6,7 +6,9 @@ import {
 import type { Clock } from "../core/clock.ts";
 import { objectKeyOf } from "../core/names.ts";
 import type { createMemoryLogger } from "../obs/logger.ts";
+import type { DeleteRequest } from "../storage/backend.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
+import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
 import type { EngineContext } from "./engine_context.ts";
 import { observe, REPORTED } from "./observe.ts";
@@ -129,3 +131,93 @@ Deno.test("many small steps of the clock count as one", () =>
     }
     ok(await isStored());
   }));
+
+interface ManyDeleted {
+  readonly fixture: EngineFixture;
+  readonly sweeper: TombstoneSweeper;
+  /** Requests to remove something since it was read last. */
+  asked(): number;
+  remaining(): number;
+}
+
+/** The store refuses to remove the first of the files that were deleted. */
+async function withMany(
+  { files, refused, fault }: {
+    readonly files: number;
+    readonly refused: number;
+    readonly fault: StorageFault;
+  },
+  run: (many: ManyDeleted) => Promise<void>,
+): Promise<void> {
+  const primary = openMemBackend();
+  const names = Array.from({ length: files }, (_, i) => `${i},v`);
+  const held = new Set(names.slice(0, refused));
+  const remove = primary.delete.bind(primary);
+  let asked = 0;
+  primary.delete = (request: DeleteRequest): Promise<void> => {
+    asked += 1;
+    if (!held.has(request.key)) return remove(request);
+    const error = { operation: "delete", key: request.key, detail: "held" } as const;
+    return Promise.reject(new StorageError(fault, error));
+  };
+  await using fixture = await openEngineFixture({
+    settings: { deleteMaxPerHour: 100_000 },
+    primary,
+  });
+  const { context } = fixture;
+  for (const name of names) {
+    const path = fixture.path(name);
+    await fixture.write(name, name);
+    await observe(context, path, REPORTED);
+    strictEqual(await upload(context, path), "uploaded");
+    await Deno.remove(`${fixture.root}/${name}`);
+    strictEqual(await deleteFile(context, path), "deleted");
+  }
+  await run({
+    fixture,
+    sweeper: new TombstoneSweeper(context),
+    asked(): number {
+      const count = asked;
+      asked = 0;
+      return count;
+    },
+    remaining: () => fixture.manifest.tombstonesDue(Date.now(), files + 1).length,
+  });
+}
+
+Deno.test("objects that may not be removed stand in the way of no others, and are told of once", () =>
+  withMany(
+    { files: 70, refused: 64, fault: "denied" },
+    async ({ fixture, sweeper, remaining }) => {
+      strictEqual(await sweeper.runPass(), 6);
+      strictEqual(remaining(), 64);
+      for (let pass = 0; pass < 3; pass++) strictEqual(await sweeper.runPass(), 0);
+      deepStrictEqual(
+        fixture.failures.map(({ op, key }) => [op, key]),
+        Array.from({ length: 64 }, (_, i) => ["delete", `${i},v`]),
+      );
+    },
+  ));
+
+Deno.test("a pass ends after so many failures, and the next one goes on behind them", () =>
+  withMany(
+    { files: 206, refused: 200, fault: "denied" },
+    async ({ sweeper, asked, remaining }) => {
+      deepStrictEqual([await sweeper.runPass(), asked()], [0, 128]);
+      deepStrictEqual([await sweeper.runPass(), asked()], [6, 78]);
+      // From the oldest on: they may be removed by now.
+      deepStrictEqual([await sweeper.runPass(), asked()], [0, 128]);
+      strictEqual(remaining(), 200);
+    },
+  ));
+
+Deno.test("a store that does not answer ends the pass, and the next one begins with another object", () =>
+  withMany(
+    { files: 4, refused: 2, fault: "unavailable" },
+    async ({ sweeper, asked, remaining }) => {
+      deepStrictEqual([await sweeper.runPass(), asked()], [0, 1]);
+      deepStrictEqual([await sweeper.runPass(), asked()], [0, 1]);
+      deepStrictEqual([await sweeper.runPass(), asked()], [2, 2]);
+      strictEqual(remaining(), 2);
+    },
+  ));

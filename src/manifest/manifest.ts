@@ -333,6 +333,8 @@ export interface Manifest {
    * a younger tombstone, of whatever path. Oldest first, after `after` if given.
    */
   tombstonesDue(beforeMs: number, limit: number, after?: Tombstone): Tombstone[];
+  /** Whether `tombstonesDue()` would give it now; one that has changed since is another. */
+  isDue(tombstone: Tombstone, beforeMs: number): boolean;
   /** The object is gone from the store. A whiteout stays, everything else of it goes. */
   tombstoneRemoved(tombstone: Tombstone): Promise<void>;
   /**

@@ -291,6 +291,10 @@ export class ManifestStore implements Manifest {
     return this.#tombstones.due(beforeMs, limit, after);
   }
 
+  isDue(tombstone: Tombstone, beforeMs: number): boolean {
+    return this.#tombstones.isDue(tombstone, beforeMs);
+  }
+
   isNamed(key: ObjectKey): boolean {
     return this.#tombstones.isNamed(key);
   }

@@ -447,6 +447,26 @@ Deno.test("tombstonesDue() looks past those that a row names", async () => {
   deepStrictEqual(manifest.tombstonesDue(9_000_000, 1).map(({ path }) => path), [A]);
 });
 
+Deno.test("isDue() is what tombstonesDue() says, wherever in the order it is", async () => {
+  const manifest = await openMemManifest();
+  for (let i = 0; i < 9; i++) {
+    const path = parseDepotPath(`m/${i},v`);
+    await store(manifest, path, path);
+    await remove(manifest, path);
+  }
+  const due = manifest.tombstonesDue(9_000_000, 10);
+  const areDue = (beforeMs: number): boolean[] =>
+    due.map((one) => manifest.isDue(one, beforeMs));
+  strictEqual(due.length, 9);
+  deepStrictEqual(areDue(9_000_000), due.map(() => true));
+  deepStrictEqual(areDue(due[0]!.atMs - 1), due.map(() => false));
+  await manifest.tombstoneRemoved(due[3]!);
+  await manifest.undelete(due[5]!.path, 9);
+  deepStrictEqual(areDue(9_000_000), due.map((_, i) => i !== 3 && i !== 5));
+  await manifest.postponeTombstones(8_000_000);
+  deepStrictEqual(areDue(9_000_000), due.map(() => false));
+});
+
 Deno.test("a whiteout stays after its object is removed, everything else goes", async () => {
   const manifest = await openMemManifest();
   await store(manifest, A, "d/a,v");

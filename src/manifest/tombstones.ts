@@ -49,14 +49,24 @@ export class Tombstones {
       const range = { from, before: u64Key(beforeMs + 1), limit };
       const page = this.#reader.tombstonesByTime(range);
       due.push(
-        ...page.filter((one) =>
-          !this.isNamed(one.stored.key) && !this.#hasYounger(one, beforeMs)
-        ),
+        ...page.filter((one) => this.#isLast(one, beforeMs)),
       );
       if (page.length < limit) break;
       from = keyAfter(page.at(-1)!);
     }
     return due.slice(0, limit);
+  }
+
+  isDue(tombstone: Tombstone, beforeMs: number): boolean {
+    if (tombstone.atMs > beforeMs) return false;
+    const range = { from: timeKey(tombstone), before: keyAfter(tombstone), limit: 1 };
+    return this.#reader.tombstonesByTime(range)
+      .some((current) => this.#isLast(current, beforeMs));
+  }
+
+  /** Nothing else keeps the object. */
+  #isLast(tombstone: Tombstone, beforeMs: number): boolean {
+    return !this.isNamed(tombstone.stored.key) && !this.#hasYounger(tombstone, beforeMs);
   }
 
   /** The object was another file's, too, and that one's grace is not over. */
