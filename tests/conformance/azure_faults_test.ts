@@ -46,7 +46,7 @@ function test(sentence: string, body: () => Promise<void>): void {
 function sasOf(endMs: number): string {
   return generateBlobSASQueryParameters({
     containerName: AZURE_CONTAINER,
-    permissions: ContainerSASPermissions.parse("racwdl"),
+    permissions: ContainerSASPermissions.parse("racwdxl"),
     startsOn: new Date(endMs - 7_200_000),
     expiresOn: new Date(endMs),
   }, new StorageSharedKeyCredential(AZURE_ACCOUNT, AZURE_KEY)).toString();

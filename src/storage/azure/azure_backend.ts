@@ -47,16 +47,11 @@ import {
 } from "../range_download.ts";
 import { retryTransient } from "../retrying_backend.ts";
 import { StorageError, type StorageOperation } from "../storage_error.ts";
-import { createContainerClient, sasExpiryMsOf } from "./azure_client.ts";
-import { azureError } from "./azure_errors.ts";
+import { createContainerClient, expiryWatch } from "./azure_client.ts";
+import { azureError, isOfCurrentVersion } from "./azure_errors.ts";
 import { AzureUpload, OBJECT_BYTES_MAX } from "./azure_upload.ts";
 
 const PAGE_OBJECTS = 5_000;
-
-const DAY_MS = 86_400_000;
-
-/** A SAS that ends sooner than this is worth a warning. */
-const SAS_WARNING_MS = 14 * DAY_MS;
 
 const CAPABILITIES: StorageCapabilities = {
   metadata: true,
@@ -109,25 +104,6 @@ export async function openAzureBackend(
     { options, settings, tools },
     () => transport.close(),
   );
-}
-
-/** Says once a day that the SAS ends soon, or did. Told of each request. */
-function expiryWatch(options: AzureOptions, tools: BackendTools): () => void {
-  const endMs = sasExpiryMsOf(options.sasToken ?? "");
-  tools.onExpiry?.(endMs);
-  if (endMs === null) return () => {};
-  const end = new Date(endMs).toISOString();
-  let nextMs = endMs - SAS_WARNING_MS;
-  return () => {
-    const nowMs = tools.clock.nowMs();
-    if (nowMs < nextMs) return;
-    nextMs = nowMs + DAY_MS;
-    tools.onWarning(
-      nowMs >= endMs
-        ? `sas_token ended at ${end}: every request will be denied; set a new one`
-        : `sas_token ends at ${end}; set a new one before that`,
-    );
-  };
 }
 
 interface AzureContext {
@@ -201,15 +177,8 @@ class AzureBackend implements StorageBackend {
   }
 
   async delete(request: DeleteRequest): Promise<void> {
-    const { key, signal, ifMatch = null, versionId = null } = request;
     try {
-      await translated("delete", request, async () => {
-        const blob = this.#blob(key);
-        await (versionId === null ? blob : blob.withVersion(versionId)).delete({
-          ...(ifMatch === null ? {} : { conditions: { ifMatch } }),
-          ...(signal === undefined ? {} : { abortSignal: signal }),
-        });
-      });
+      await translated("delete", request, () => this.#delete(request));
     } catch (error) {
       if (error instanceof StorageError && error.fault === "not-found") return;
       throw error;
@@ -245,6 +214,24 @@ class AzureBackend implements StorageBackend {
   close(): Promise<void> {
     this.#close();
     return Promise.resolve();
+  }
+
+  async #delete(request: DeleteRequest): Promise<void> {
+    const { key, signal, ifMatch = null, versionId = null } = request;
+    const always = signal === undefined ? {} : { abortSignal: signal };
+    const conditions = ifMatch === null ? {} : { ifMatch };
+    const matching = { ...always, conditions };
+    const blob = this.#blob(key);
+    if (versionId === null) return void await blob.delete(matching);
+    const version = blob.withVersion(versionId);
+    try {
+      return void await version.delete(matching);
+    } catch (error) {
+      if (ifMatch === null || !isOfCurrentVersion(error)) throw error;
+    }
+    // The current version cannot be named: once its blob is deleted it is a previous one.
+    await blob.delete(matching);
+    await version.delete(always);
   }
 
   async #retrieve({ key, speed, signal }: RetrieveRequest): Promise<RetrieveState> {

@@ -13,12 +13,17 @@ import {
   type WebResource,
 } from "@azure/storage-blob";
 import { Readable } from "node:stream";
-import type { AzureOptions } from "../backend_options.ts";
+import type { AzureOptions, BackendTools } from "../backend_options.ts";
 import { type CloudSettings, SettingsError } from "../cloud_settings.ts";
 import { handOver } from "../http/body.ts";
 import { type HttpAnswer, readText, type Transport } from "../http/transport.ts";
 
 type Credential = NonNullable<Parameters<typeof newPipeline>[0]>;
+
+const DAY_MS = 86_400_000;
+
+/** A SAS that ends sooner than this is worth a warning. */
+const SAS_WARNING_MS = 14 * DAY_MS;
 
 /** Longest error text or page of a listing that is parsed. */
 const TEXT_BYTES_MAX = 64 * 1_048_576;
@@ -59,6 +64,25 @@ export function sasExpiryMsOf(sasToken: string): number | null {
   const end = new URLSearchParams(sasToken.replace(/^\?/, "")).get("se");
   const endMs = end === null ? NaN : Date.parse(end);
   return Number.isNaN(endMs) ? null : endMs;
+}
+
+/** Says once a day that the SAS ends soon, or did. Told of each request. */
+export function expiryWatch(options: AzureOptions, tools: BackendTools): () => void {
+  const endMs = sasExpiryMsOf(options.sasToken ?? "");
+  tools.onExpiry?.(endMs);
+  if (endMs === null) return () => {};
+  const end = new Date(endMs).toISOString();
+  let nextMs = endMs - SAS_WARNING_MS;
+  return () => {
+    const nowMs = tools.clock.nowMs();
+    if (nowMs < nextMs) return;
+    nextMs = nowMs + DAY_MS;
+    tools.onWarning(
+      nowMs >= endMs
+        ? `sas_token ended at ${end}: every request will be denied; set a new one`
+        : `sas_token ends at ${end}; set a new one before that`,
+    );
+  };
 }
 
 function httpClientFor(transport: Transport): IHttpClient {

@@ -34,6 +34,7 @@ const FAULT_OF_CODE: Readonly<Record<string, StorageFault>> = {
   InvalidAuthenticationInfo: "denied",
   NoAuthenticationInformation: "denied",
   BlobImmutableDueToPolicy: "denied",
+  OperationNotAllowedOnRootBlob: "denied",
   // Of @azure/identity: no credential was found, or the one found was refused.
   CredentialUnavailableError: "denied",
   AuthenticationError: "denied",
@@ -119,6 +120,11 @@ export function azureError(
     // Not the SDK's own error, which carries the request, and with it a SAS.
     cause: new Error(error.message),
   });
+}
+
+/** A DELETE by version id was refused because that version is the current one. */
+export function isOfCurrentVersion(error: unknown): boolean {
+  return error instanceof Error && codeOf(error) === "OperationNotAllowedOnRootBlob";
 }
 
 function codeOf(error: SdkError): string | null {
