@@ -49,11 +49,14 @@ static int open_log(const char *path) {
     }
 }
 
-/* One line, one write: records of several processes do not mix. */
-static void log_failed_delete(struct p4shim_scratch *s, const char *why) {
+/*
+ * One line, one write: records of several processes do not mix. `removed_ms`: what came to the name
+ * since is not meant.
+ */
+static void log_failed_delete(struct p4shim_scratch *s, int64_t removed_ms, const char *why) {
     struct p4shim_json j = {s->record, sizeof s->record, 0, false};
     p4shim_json_raw(&j, "{\"ts\":");
-    p4shim_json_number(&j, p4shim_now_ms(CLOCK_REALTIME));
+    p4shim_json_number(&j, removed_ms);
     p4shim_json_raw(&j, ",\"pid\":");
     p4shim_json_number(&j, p4shim_syscall(SYS_getpid));
     p4shim_json_raw(&j, ",\"uid\":");
@@ -125,20 +128,22 @@ static const char *tell_daemon(struct p4shim_scratch *s) {
 
 /* Nothing was removed on the disk: the errno when nothing is to be removed in the store either. */
 static int remove_stored(struct p4shim_scratch *s) {
+    const int64_t removed_ms = p4shim_now_ms(CLOCK_REALTIME);
     const char *why = tell_daemon(s);
     if (why == denied) {
         return EACCES;
     }
     if (why != NULL) {
-        log_failed_delete(s, why);
+        log_failed_delete(s, removed_ms, why);
     }
     return 0;
 }
 
 void p4shim_tell_removed(struct p4shim_scratch *s) {
+    const int64_t removed_ms = p4shim_now_ms(CLOCK_REALTIME);
     const char *why = tell_daemon(s);
     if (why != NULL) {
-        log_failed_delete(s, why);
+        log_failed_delete(s, removed_ms, why);
     }
 }
 

@@ -274,12 +274,16 @@ export class DepotWatch {
 
   /** What is below a directory that moves is told under either of its names. */
   #takeMove(event: Extract<WatchEvent, { t: "move" }>): void {
-    const work = (): Promise<void> => this.#go(() => this.#moved(event));
+    const toldMs = this.#deps.clock.nowMs();
+    const work = (): Promise<void> => this.#go(() => this.#moved(event, toldMs));
     if (event.dir) this.#order.onAll(work);
     else this.#order.on([event.from, event.to].filter((it) => it !== null), work);
   }
 
-  async #moved(event: Extract<WatchEvent, { t: "move" }>): Promise<void> {
+  async #moved(
+    event: Extract<WatchEvent, { t: "move" }>,
+    toldMs: number,
+  ): Promise<void> {
     const { engine } = this.#deps;
     const from = event.from === null ? null : depotPathOrNull(event.from);
     const to = event.to === null ? null : depotPathOrNull(event.to);
@@ -287,7 +291,7 @@ export class DepotWatch {
       // A directory above was renamed since: one of the names is of then, the other of now.
       if (isWithin(from, to) || isWithin(to, from)) return this.requestRescan("lost");
       const { ino, uid: writerUid } = event;
-      await engine.renamed({ from, to, what: whatMoved(event), ino, writerUid });
+      await engine.renamed({ from, to, what: whatMoved(event), ino, writerUid, toldMs });
     } else if (to !== null && !event.dir) await engine.wrote(to, event.uid);
     else if (from !== null && !event.dir) engine.gone(from);
     // A whole directory that came or went: only a look at everything tells what was in it.

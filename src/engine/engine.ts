@@ -126,8 +126,11 @@ export class Engine {
     const reason = { ...REPORTED, ino };
     const observed = await observe(this.#context, path, reason, writerUid);
     if (observed !== "unsure") this.#context.departures.forget(path);
-    else if (isAbsent(this.#context, path)) this.#lookAgain(path);
-    else this.#observeApart(path, writerUid);
+    else {
+      if (!isAbsent(this.#context, path)) this.#observeApart(path, writerUid);
+      // Its directory may be renamed before, and takes along what is to be looked at again.
+      this.#lookAgain(path);
+    }
     if (observed === "written") this.#coordinator.wake();
     return observed;
   }
@@ -153,13 +156,13 @@ export class Engine {
   /** A file or directory of the depot was renamed. */
   async renamed(rename: Rename): Promise<void> {
     const { from, to, what, writerUid } = rename;
-    if (what === "directory") return await this.#directoryRenamed(from, to);
+    if (what === "directory") return await this.#directoryRenamed(rename);
     if (what === "other") await deleteReplacedRow(this.#context, rename);
     if (await moveRow(this.#context, rename) === "gone") this.gone(from);
     await this.wrote(to, writerUid, rename.ino);
   }
 
-  async #directoryRenamed(from: DepotPath, to: DepotPath): Promise<void> {
+  async #directoryRenamed({ from, to, toldMs }: Rename): Promise<void> {
     const { manifest, clock, departures, putBack, applyDeletesBelow } = this.#context;
     this.#movedDirectories += 1;
     await this.#context.evictions.settled(`${from}/`);
@@ -167,7 +170,7 @@ export class Engine {
     await applyDeletesBelow(from);
     departures.moved(from, to, (path) => manifest.get(path) !== null);
     const whiteout = hasOtherStores(this.#context);
-    await manifest.moveTree(from, to, clock.nowMs(), whiteout);
+    await manifest.moveTree(from, to, toldMs ?? clock.nowMs(), whiteout);
     for (const left of putBack.moved(from, to)) removeStrayMarker(this.#context, left);
     // Written a moment before, and not there any more when that was told.
     for (const path of [...this.#vanishing.keys()]) {

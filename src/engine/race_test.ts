@@ -26,7 +26,7 @@ import { StorageError } from "../storage/storage_error.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
 import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
-import { MET, observe, putMissingMarker, REPORTED } from "./observe.ts";
+import { MET, observe, putMissingMarker, REPORTED, SCAN } from "./observe.ts";
 import { undeleteFile } from "./undelete.ts";
 import { upload } from "./upload.ts";
 
@@ -165,6 +165,20 @@ Deno.test("a file renamed over a stray marker while it is removed stays", async 
   putMissingMarker(context, path, fixture.manifest.get(path)!);
   await deleted;
   strictEqual(await fixture.read("a,v"), "two");
+});
+
+Deno.test("a file that vanished before its row was there is given up, not uploaded again and again", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest } = fixture;
+  const path = fixture.path("a,v");
+  await fixture.write("a,v", "untracked");
+  const look = observe(context, path, SCAN);
+  await Deno.remove(`${fixture.root}/a,v`);
+  new Engine(context).gone(path);
+  await look;
+  strictEqual(manifest.get(path)?.state, "dirty");
+  strictEqual(await upload(context, path), "changed");
+  strictEqual(manifest.get(path), null);
 });
 
 for (const moment of ["sent", "sending"] as const) {

@@ -26,6 +26,8 @@ export interface Rename {
   /** Of what was renamed, if it is known. */
   readonly ino: bigint | null;
   readonly writerUid: number | null;
+  /** When the kernel's word of it came, by the wall clock. Default: now. */
+  readonly toldMs?: number;
 }
 
 /** A file was renamed: its row follows. `gone`: to a name that has no rows. */
@@ -33,8 +35,8 @@ export async function moveRow(
   context: EngineContext,
   rename: Rename,
 ): Promise<"gone" | "taken"> {
-  const { from, to } = rename;
-  const { manifest, clock, settings, departures, evictions } = context;
+  const { from, to, toldMs = context.clock.nowMs() } = rename;
+  const { manifest, settings, departures, evictions } = context;
   const { manage } = settings();
   for (;;) {
     // Its row is about to know the marker by which it is found.
@@ -50,17 +52,33 @@ export async function moveRow(
     }
     if (isExchange(context, rename)) {
       await manifest.exchange(from, to);
+      await knowMarker(context, rename);
     } else if (hasLeft(context, rename)) {
       // Nothing names it once the row is another path's.
       if (row.stored === null) await buryLostUpload(context, from, row);
-      await manifest.move(from, to, clock.nowMs(), hasOtherStores(context));
+      await manifest.move(from, to, toldMs, hasOtherStores(context));
       crashPoint("rename/row-moved");
+      await knowMarker(context, rename);
       removeStrayMarker(context, from);
     } else return "taken";
     departures.forget(from);
     departures.forget(to);
     return "taken";
   }
+}
+
+/**
+ * A marker that was put back, and has another name now: it is there because its file was renamed, and
+ * a DELETE of what had the name before is not to take it for an empty name.
+ */
+async function knowMarker(context: EngineContext, { to, ino }: Rename): Promise<void> {
+  const row = context.manifest.get(to);
+  if (row === null || row.resident || row.local.ino !== NO_INODE) return;
+  const look = lookAt(context, to);
+  if (look.kind !== "marker" || look.stat.ino !== ino) return;
+  if (!isMarkerOf(row, look.stat)) return;
+  const change = { kind: "attributes", stat: look.stat } as const;
+  await context.manifest.apply(to, row.generation, change);
 }
 
 /**
@@ -90,16 +108,33 @@ export async function deleteReplacedRow(
 function isExchange(context: EngineContext, { from, to, ino }: Rename): boolean {
   const { manifest } = context;
   const other = manifest.get(to);
-  if (ino === null || manifest.get(from)?.local.ino !== ino || other === null) {
+  const row = manifest.get(from);
+  if (
+    ino === null || row === null || other === null || !isRenamed(context, row, to, ino)
+  ) {
     return false;
   }
   const look = lookAt(context, from);
   if (look.kind === "marker") {
     const { stat, sizeBytes } = look;
-    return !other.resident && hasSameContent({ ...stat, sizeBytes }, other.local);
+    const there = { ...stat, sizeBytes };
+    return !other.resident && (hasSameContent(there, other.local) ||
+      (other.local.ino === NO_INODE && isMarkerOf(other, there)));
   }
   return look.kind === "file" && other.resident &&
     hasSameContent(look.stat, other.local);
+}
+
+/** By its number; a marker that was put back, which its row does not know, as it lies there. */
+function isRenamed(
+  context: EngineContext,
+  row: FileEntry,
+  to: DepotPath,
+  ino: bigint,
+): boolean {
+  if (row.local.ino !== NO_INODE) return row.local.ino === ino;
+  const look = lookAt(context, to);
+  return look.kind === "marker" && look.stat.ino === ino && isMarkerOf(row, look.stat);
 }
 
 /**
@@ -114,18 +149,25 @@ function wasReplaced(context: EngineContext, { from, to, ino }: Rename): boolean
 
 /**
  * Whether the row of `from` is that of the file that went to `to`. Its inode says so, however
- * often it was renamed since, unless it lies at `from`: then it came back, or was deleted, and its
- * number is another file's, which the row knows by a look ahead of this event. The row may also lag
- * behind by a restore or an eviction; but not that of a file which was told to be gone, whose DELETE
- * may be on its way: the one that was renamed was made since. Without the inode: whether the row is what now lies at `to`, and not what `p4d` has written to
+ * often it was renamed since; the row may lag behind by a restore or an eviction, or run ahead
+ * by a look. But the kernel uses the number of a deleted file again at once: if it lies at `from`,
+ * or the row's file is at neither name and was changed since the rename was told, then the row is
+ * of the file that came back, or of the next one. Nor does the row go along of a file that was told
+ * to be gone: its DELETE may be on its way, and what was renamed was made since.
+ *
+ * Without the inode: whether the row is what now lies at `to`, and not what `p4d` has written to
  * `from` again. The marker that the row knows by its inode went with it, or one that it does not
  * know, because it was put back, or because of a death in the moment of its eviction: that has the
  * row's size and time. Another marker at `from` was put back by a look that came before this event.
  */
-function hasLeft(context: EngineContext, { from, to, ino }: Rename): boolean {
+function hasLeft(context: EngineContext, { from, to, ino, toldMs }: Rename): boolean {
   const { manifest, departures } = context;
   const row = manifest.get(from);
-  if (ino !== null && row?.local.ino === ino) return !isInodeAt(context, from, ino);
+  if (ino !== null && row?.local.ino === ino) {
+    if (isInodeAt(context, from, ino)) return false;
+    return isInodeAt(context, to, ino) || toldMs === undefined ||
+      row.local.ctimeNs <= BigInt(Math.ceil(toldMs)) * 1_000_000n;
+  }
   if (ino !== null && manifest.get(to)?.local.ino === ino) return false;
   const isKnown = ino !== null && row !== null && row.local.ino !== NO_INODE;
   if (isKnown && departures.rowOf(from) === from) return false;

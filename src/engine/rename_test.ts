@@ -302,6 +302,66 @@ Deno.test("the number of a deleted file's inode does not take the row of the nex
   strictEqual(manifest.get(to), null);
 });
 
+Deno.test("a file whose directory is renamed before it is looked at apart is taken in under the new name", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, manifest } = fixture;
+  const events: (() => Promise<void>)[] = [];
+  const eventsUntilNow = async (): Promise<boolean> => {
+    for (let it = events.shift(); it !== undefined; it = events.shift()) await it();
+    return true;
+  };
+  const end = new AbortController();
+  const engine = new Engine({
+    ...fixture.context,
+    eventsUntilNow,
+    signal: end.signal,
+  });
+  await stored(fixture, "d/a,v", "old");
+  strictEqual(await evict(fixture.context, fixture.path("d/a,v")), "evicted");
+  await Deno.remove(`${root}/d/a,v`);
+  await fixture.write("d/a,v", "new");
+  const moved = Promise.withResolvers<void>();
+  events.push(async () => {
+    await Deno.rename(`${root}/d`, `${root}/e`);
+    await engine.renamed({
+      from: fixture.path("d"),
+      to: fixture.path("e"),
+      what: "directory",
+      ino: null,
+      writerUid: 0,
+    });
+    moved.resolve();
+  });
+  strictEqual(await engine.wrote(fixture.path("d/a,v"), 0), "unsure");
+  await moved.promise;
+  // Waits for the looks that are under way.
+  end.abort();
+  await engine.run();
+  strictEqual(manifest.get(fixture.path("e/a,v"))?.state, "dirty");
+});
+
+Deno.test("nor when the next file is gone again, too", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, manifest, context } = fixture;
+  const engine = new Engine(context);
+  const [from, to] = [fixture.path("b,v"), fixture.path("a,v")];
+  await stored(fixture, "a,v", "history");
+  await stored(fixture, "b,v", "earlier");
+  // The renamed file is deleted, its rename told; then one of its number is looked at, and deleted.
+  await Deno.remove(`${root}/a,v`);
+  const toldMs = Date.now() - 1_000;
+  await fixture.write("b,v", "newest");
+  await observe(context, from, MET);
+  await Deno.remove(`${root}/b,v`);
+  const { ino } = manifest.get(from)!.local;
+  await engine.renamed({ from, to, what: "file", ino, writerUid: 0, toldMs });
+  engine.gone(to);
+  strictEqual(manifest.get(to)?.stored?.sizeBytes, "history".length);
+  strictEqual(await engine.delete(to, { uid: 0, gid: 0 }), "deleted");
+  strictEqual(await engine.delete(from, { uid: 0, gid: 0 }), "deleted");
+  strictEqual(manifest.tombstonesOf(from).at(-1)?.stored.sizeBytes, "earlier".length);
+});
+
 for (const evicted of [false, true]) {
   Deno.test(`the row of a file that was deleted does not go along with the next one of its name (evicted: ${evicted})`, async () => {
     await using fixture = await openEngineFixture();

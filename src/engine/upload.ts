@@ -36,11 +36,12 @@ import {
   localStatOf,
   shown,
 } from "./engine_context.ts";
+import { unlessBehind } from "./caught_up.ts";
 import { VANISH_GRACE_MS } from "./departures.ts";
 import { hashOpenFile, isAbsent } from "./local_file.ts";
 import { buryLostUpload } from "./lost_upload.ts";
 import { newestVersion } from "./newest_version.ts";
-import { MET, observe } from "./observe.ts";
+import { MET, observe, REPORTED_APART } from "./observe.ts";
 
 /**
  * uploaded: clean now. changed: the file was written meanwhile, and is dirty again.
@@ -123,9 +124,10 @@ async function giveBack(
     }
   }
   crashPoint("upload/row-given-back");
-  // A name that is gone was renamed or deleted: the event that says so is on its way, and so is
-  // its DELETE, which may not find a marker that was put back before.
+  // A name that is gone was renamed or deleted: what says so is on its way, and is waited for. Where it
+  // came before the row, nothing else would end this upload.
   if (!isAbsent(context, path)) await observe(context, path, MET);
+  else await unlessBehind(observe(context, path, REPORTED_APART));
 }
 
 async function attempt(

@@ -25,7 +25,7 @@ export function moveRow(
   const target = group.row(to);
   const moved = group.move({ from, to }, {
     row,
-    moved: planMove(row),
+    moved: planMove(row, nowMs),
     overwritten: target === null
       ? null
       : { row: target, change: planOverwritten(target, nowMs) },

@@ -339,8 +339,15 @@ function planVanished(current: FileEntry): Change {
   });
 }
 
-/** The row under another name. Its upload, if one runs, ends stale and is done again. */
-export function planMove(current: FileEntry): Change {
+/**
+ * The row under another name, which it has since `movedMs`; 0: not told. Its upload, if one runs,
+ * ends stale and is done again.
+ */
+export function planMove(row: FileEntry, movedMs: number): Change {
+  // Nothing else tells the marker that is there from one of what was deleted there before.
+  const isUnknown = !row.resident && row.local.ino === NO_INODE && movedMs > 0;
+  const ctimeNs = BigInt(Math.floor(movedMs)) * 1_000_000n;
+  const current = isUnknown ? { ...row, local: { ...row.local, ctimeNs } } : row;
   return current.state === "uploading"
     ? changed({ ...current, state: "dirty" }, { kind: "last", sinceMs: null })
     : changed(current, { kind: "keep" });
@@ -369,7 +376,14 @@ export function planUndelete(tombstone: Tombstone, nowS: number): Change {
   return unqueued({
     state: "clean",
     resident: false,
-    local: { ...local, sizeBytes: stored.sizeBytes, mtimeNs: stored.mtimeNs },
+    local: {
+      ...local,
+      sizeBytes: stored.sizeBytes,
+      mtimeNs: stored.mtimeNs,
+      // Its marker is made anew, and was not there when the file was deleted.
+      ctimeNs: BigInt(nowS) * 1_000_000_000n,
+      ino: NO_INODE,
+    },
     lastAccessS: nowS,
     createdAtS: nowS,
     settledAtS: nowS,

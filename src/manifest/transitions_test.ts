@@ -223,9 +223,9 @@ Deno.test("a mark on a row that is being uploaded sends it back to its place", (
 });
 
 Deno.test("planMove() takes an upload back and leaves the others as they are", () => {
-  strictEqual(planMove(rowIn("uploading")).entry!.state, "dirty");
+  strictEqual(planMove(rowIn("uploading"), 1).entry!.state, "dirty");
   for (const phase of ["dirty", "resident", "evicted"] as const) {
-    const { state, resident } = planMove(rowIn(phase)).entry!;
+    const { state, resident } = planMove(rowIn(phase), 1).entry!;
     deepStrictEqual([state, resident], [rowIn(phase).state, rowIn(phase).resident]);
   }
 });

@@ -68,7 +68,7 @@ export class ManifestModel {
       this.#bury(to, planOverwritten(target.entry, nowMs));
     }
     this.#remove(from);
-    this.#put(to, row, planMove(row.entry), this.#floor + 1);
+    this.#put(to, row, planMove(row.entry, nowMs), this.#floor + 1);
   }
 
   #remove(path: DepotPath): void {
