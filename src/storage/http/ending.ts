@@ -28,7 +28,7 @@ export class Ending {
     }
   }
 
-  /** For `fetch`. */
+  /** For `fetch`, and for whoever has something to free at the end. */
   get signal(): AbortSignal {
     return this.#stop.signal;
   }
@@ -56,7 +56,8 @@ export class Ending {
 
   readonly #onAbort = (event: Event): void => {
     const { reason } = event.target as AbortSignal;
-    this.#stop.abort(reason);
+    // First, so that a wait that the abort itself ends does not seem to have ended well.
     this.#reject?.(reason);
+    this.#stop.abort(reason);
   };
 }

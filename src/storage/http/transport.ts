@@ -4,7 +4,7 @@
  * - No redirect is followed. With a custom endpoint, no request leaves for another host
  *   (`endpoint_pin`), whatever an SDK or an answer says.
  * - TLS always verifies; `ca_cert_path` adds authorities, nothing removes the check.
- * - A request or body without progress for `stallMs` ends as `unavailable`.
+ * - A request, or a read of a body, without progress for `stallMs` ends as `unavailable`.
  * - A request's body is bytes in memory (a part), so that it can be signed and repeated,
  *   and so that nothing streams out of a connection that the server closed early.
  *
@@ -170,7 +170,7 @@ class FetchTransport implements Transport {
         if (ending.signal.aborted) late.body?.cancel().catch(() => {});
       }, () => {});
       const response = await ending.orElse(() => asked);
-      watchdog.touch();
+      watchdog.rest();
       if (response.body === null) ending.release();
       return {
         status: response.status,
@@ -190,7 +190,10 @@ class FetchTransport implements Transport {
   }
 }
 
-/** The watchdog is told of each chunk, and called off at the end. */
+/**
+ * The watchdog watches while a read waits, and not while its caller is busy with what came:
+ * a limit of bandwidth is no stall. A body that nobody reads ends with its caller's signal.
+ */
 class WatchedBody implements Body {
   readonly #reader: ReadableStreamBYOBReader;
   readonly #watchdog: Watchdog;
@@ -217,15 +220,19 @@ class WatchedBody implements Body {
     this.#watchdog = watchdog;
     this.#ending = ending;
     this.#host = host;
+    // The signal that `fetch` has does not end a body that it has given away, once the
+    // runtime has collected its own signals in between.
+    ending.signal.addEventListener("abort", () => this.cancel(), { once: true });
   }
 
   async read(): Promise<Uint8Array<ArrayBuffer> | null> {
+    this.#watchdog.touch();
     try {
       const { done, value } = await this.#ending.orElse(() =>
         this.#reader.read(new Uint8Array(this.#room))
       );
       if (!done) {
-        this.#watchdog.touch();
+        this.#watchdog.rest();
         this.#room = value.buffer;
         return value;
       }

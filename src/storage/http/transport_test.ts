@@ -87,6 +87,52 @@ test("a body that is read ends with the caller's reason", async () => {
   });
 });
 
+test("only a read that waits can stall, and not its caller who does something else", async () => {
+  let server: ReadableStreamDefaultController<Uint8Array> | null = null;
+  const slow = (): Response =>
+    new Response(
+      new ReadableStream({
+        start(controller): void {
+          server = controller;
+          controller.enqueue(new Uint8Array(10));
+        },
+      }),
+    );
+  await withServer(slow, async (transport, url, clock) => {
+    const { body } = await transport.send({ ...request, url, signal: undefined });
+    await clock.advance(3 * STALL_MS);
+    strictEqual((await body.read())?.length, 10);
+    await clock.advance(3 * STALL_MS);
+    server!.enqueue(new Uint8Array(20));
+    strictEqual((await body.read())?.length, 20);
+    await clock.advance(3 * STALL_MS);
+    const ended = rejects(() => body.read(), isStalled);
+    await clock.advance(STALL_MS);
+    await ended;
+  });
+});
+
+test("a body that nobody reads any more frees its connection by the caller's signal", async () => {
+  const freed = Promise.withResolvers<void>();
+  const endless = (): Response =>
+    new Response(
+      new ReadableStream({
+        start: (controller) => controller.enqueue(new Uint8Array(10)),
+        cancel: () => freed.resolve(),
+      }),
+    );
+  await withServer(endless, async (transport, url) => {
+    const caller = new AbortController();
+    const { signal } = caller;
+    const { body } = await transport.send({ ...request, url, signal });
+    strictEqual((await body.read())?.length, 10);
+    await collect();
+    caller.abort(new Error("the download is over"));
+    await freed.promise;
+    await rejects(() => body.read(), /the download is over/);
+  });
+});
+
 test("an answer that never comes ends too, by the watchdog and by the caller", async () => {
   const never = new Promise<Response>(() => {});
   await withServer(() => never, async (transport, url, clock) => {

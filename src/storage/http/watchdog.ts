@@ -2,7 +2,8 @@
  * Ends a request that makes no progress.
  *
  * A timeout for a whole object is either too short for a large one or too long for a dead
- * peer, so time is counted from the last progress. One timer a period, not one a chunk.
+ * peer, so time is counted from the last progress, and only while something is waited for.
+ * One timer a period, not one a chunk.
  *
  * @module
  */
@@ -19,7 +20,9 @@ export class Watchdog {
   readonly #ended = new AbortController();
   readonly #clock: Clock;
   readonly #stallMs: number;
+  /** Infinity while it rests. */
   #deadlineMs: number;
+  #isWatching = false;
 
   /** @param firstMs Allowed until the first {@linkcode touch}; default `stallMs`. */
   constructor(clock: Clock, stallMs: number, firstMs: number = stallMs) {
@@ -34,9 +37,15 @@ export class Watchdog {
     return this.#abort.signal;
   }
 
-  /** There was progress. */
+  /** There was progress, or a wait begins. */
   touch(): void {
     this.#deadlineMs = this.#clock.monotonicMs() + this.#stallMs;
+    if (!this.#isWatching) this.#watch();
+  }
+
+  /** Nothing is waited for until the next {@linkcode touch}. */
+  rest(): void {
+    this.#deadlineMs = Infinity;
   }
 
   /** Ends the watch; nothing is aborted any more. */
@@ -45,7 +54,12 @@ export class Watchdog {
   }
 
   async #watch(): Promise<void> {
+    this.#isWatching = true;
     for (;;) {
+      if (this.#deadlineMs === Infinity) {
+        this.#isWatching = false;
+        return;
+      }
       const leftMs = this.#deadlineMs - this.#clock.monotonicMs();
       if (leftMs <= 0) break;
       try {
