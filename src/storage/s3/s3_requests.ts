@@ -36,6 +36,7 @@ import type { BegunPage } from "./s3_abandoned.ts";
 import { archiveStateOf, isUnderWay, restoreRequestOf } from "./s3_archive.ts";
 import { decodeMetadata, encodeMetadata } from "../object_metadata.ts";
 import type { ByteRange } from "../plan_ranges.ts";
+import { StorageError } from "../storage_error.ts";
 
 /** One part of a multipart upload, as CompleteMultipartUpload wants it. */
 export interface SentPart {
@@ -265,8 +266,7 @@ export class S3Requests {
         ),
         metadata: null,
       }));
-    const nextToken = output.IsTruncated ? output.NextContinuationToken ?? null : null;
-    return { infos, nextToken };
+    return { infos, nextToken: nextTokenOf(output, prefix) };
   }
 
   #place(key: ObjectKey): { Bucket: string; Key: string } {
@@ -347,6 +347,22 @@ interface Command<Input extends object, Output extends object> {
   readonly middlewareStack: { add(middleware: any, options: any): void };
   // deno-lint-ignore no-explicit-any -- carries the type of the output only
   resolveMiddleware(...args: any[]): (...args: any[]) => Promise<{ output: Output }>;
+}
+
+/** @throws {StorageError} A list that ends early makes objects look as if they were gone. */
+function nextTokenOf(
+  output: {
+    IsTruncated?: boolean | undefined;
+    NextContinuationToken?: string | undefined;
+  },
+  prefix: string,
+): string | null {
+  if (output.IsTruncated !== true) return null;
+  const { NextContinuationToken: token = "" } = output;
+  if (token !== "") return token;
+  const detail = "the service says that there is more, and not where: " +
+    "it does not know ListObjectsV2, which p4-cache needs";
+  throw new StorageError("invalid", { operation: "list", key: prefix, detail });
 }
 
 function ifNoneMatchOf(request: UploadRequest): { IfNoneMatch?: "*" } {

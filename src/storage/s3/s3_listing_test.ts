@@ -1,0 +1,44 @@
+/**
+ * Pages of a listing that do not say what they must: a list that ends early without an error
+ * makes objects look as if they were gone.
+ */
+
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { testTools } from "../../../tests/conformance/cloud_fixture.ts";
+import { rejectsAs } from "../../../tests/conformance/contract_tools.ts";
+import { startS3StandIn } from "../../../tests/support/s3_stand_in.ts";
+import { openS3Backend } from "./s3_backend.ts";
+
+/** A page as the first version of the listing has it, with the key of a file. */
+function page(more: string): string {
+  return '<?xml version="1.0"?><ListBucketResult xmlns=' +
+    '"http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix></Prefix><Marker>' +
+    `</Marker><MaxKeys>1</MaxKeys><IsTruncated>true</IsTruncated>${more}<Contents>` +
+    "<Key>a,v</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>" +
+    '<ETag>"x"</ETag><Size>1</Size></Contents></ListBucketResult>';
+}
+
+const NAMELESS = {
+  "without a token": "",
+  "with the marker of the first version": "<NextMarker>a,v</NextMarker>",
+  "with an empty token": "<NextContinuationToken></NextContinuationToken>",
+};
+for (const [which, more] of Object.entries(NAMELESS)) {
+  Deno.test(`a page of S3 that is not the last, ${which}, is an error`, async () => {
+    await using server = startS3StandIn("b");
+    const headers = { "content-type": "application/xml" };
+    server.intercept = () => new Response(page(more), { headers });
+    const backend = await openS3Backend({
+      ...{ type: "s3", bucket: "b", accessKey: "a", secretKey: "s" },
+      endpoint: server.endpoint,
+      endpointPin: true,
+    }, testTools());
+    const keys: string[] = [];
+    await rejectsAs("invalid", async () => {
+      for await (const { key } of backend.list("")) keys.push(key);
+    });
+    deepStrictEqual(keys, []);
+    strictEqual(server.requests.length, 1);
+    await backend.close();
+  });
+}
