@@ -280,10 +280,13 @@ class AzureBackend implements StorageBackend {
         maxRetryRequests: 0,
         ...(ifMatch === null ? {} : { conditions: { ifMatch } }),
       };
-      const { output, body } = await takeBody(() =>
-        range === null
-          ? blob.download(0, undefined, options)
-          : blob.download(range.start, range.end - range.start, options)
+      // Tokens are asked for over connections of the library's own.
+      const { output, body } = await takeBody((exchange) =>
+        exchange(() =>
+          range === null
+            ? blob.download(0, undefined, options)
+            : blob.download(range.start, range.end - range.start, options)
+        )
       );
       const total = range === null
         ? output.contentLength

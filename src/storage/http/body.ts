@@ -6,6 +6,7 @@
  */
 
 import { AsyncLocalStorage } from "node:async_hooks";
+import { InvariantError } from "../../core/assert.ts";
 
 export interface Body {
   /** The next bytes, in memory that is used again by the next call; null at the end. */
@@ -71,24 +72,42 @@ interface Holder {
 
 const holders = new AsyncLocalStorage<Holder>();
 
+/** Runs the one request whose answer has the body that is wanted. */
+export type Exchange = <T>(request: () => Promise<T>) => Promise<T>;
+
 /**
  * Runs a download of an SDK and gives the body that came with it.
  *
  * The SDKs would wrap the body in streams of their own. They get an empty one instead, and
- * the body goes past them, by way of the asynchronous context of the call.
+ * the body goes past them, by way of the asynchronous context of `exchange`. What an SDK
+ * asks beside, of a service of credentials for one, belongs outside of it: the answer would
+ * be taken for the content.
  */
 export async function takeBody<T>(
-  download: () => Promise<T>,
+  download: (exchange: Exchange) => Promise<T>,
 ): Promise<{ output: T; body: Body }> {
   const holder: Holder = { body: null };
-  const output = await holders.run(holder, download);
-  return { output, body: holder.body ?? EMPTY_BODY };
+  try {
+    const output = await download((request) => holders.run(holder, request));
+    return { output, body: holder.body ?? EMPTY_BODY };
+  } catch (error) {
+    holder.body?.cancel();
+    throw error;
+  }
 }
 
-/** Called by a transport's adapter: true if a {@linkcode takeBody} took `body`. */
+/**
+ * Called by a transport's adapter: true if a {@linkcode takeBody} took `body`.
+ *
+ * @throws {InvariantError} If it has one: nobody can say which of the two is the content.
+ */
 export function handOver(body: Body): boolean {
   const holder = holders.getStore();
   if (holder === undefined) return false;
+  if (holder.body !== null) {
+    body.cancel();
+    throw new InvariantError("A download has two bodies");
+  }
   holder.body = body;
   return true;
 }

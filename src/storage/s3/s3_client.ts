@@ -15,7 +15,7 @@ import {
 import type { S3Options } from "../backend_options.ts";
 import type { CloudSettings } from "../cloud_settings.ts";
 import { SettingsError } from "../cloud_settings.ts";
-import { EMPTY_BODY, handOver, streamOf } from "../http/body.ts";
+import { type Body, EMPTY_BODY, handOver, streamOf } from "../http/body.ts";
 import type { Transport } from "../http/transport.ts";
 
 /** What the SDK hands its request handler. */
@@ -76,7 +76,8 @@ export function createS3Client(
         // Clients for credentials would take over this one's handler, and its pin with it.
         parentClientConfig: {
           ...init.parentClientConfig,
-          requestHandler: requestHandlerFor(transports.credentials),
+          // What these answer is never an object's content.
+          requestHandler: requestHandlerFor(transports.credentials, () => false),
         },
       }),
     forcePathStyle: options.forcePathStyle ?? settings.endpoint !== null,
@@ -86,14 +87,16 @@ export function createS3Client(
     // do not know it; the signed SHA-256 of each body is verified by all of them.
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
-    requestHandler: requestHandlerFor(transports.store),
+    requestHandler: requestHandlerFor(transports.store, handOver),
     streamCollector: collect,
   };
   return new S3Client(config);
 }
 
+/** @param takes True if the body goes past the SDK. */
 function requestHandlerFor(
   transport: Transport,
+  takes: (body: Body) => boolean,
 ): S3ClientConfig["requestHandler"] & object {
   return {
     metadata: { handlerProtocol: "http/1.1" },
@@ -109,7 +112,7 @@ function requestHandlerFor(
         signal: abortSignal as AbortSignal | undefined,
       });
       const isContent = answer.status === 200 || answer.status === 206;
-      const isTaken = isContent && handOver(answer.body);
+      const isTaken = isContent && takes(answer.body);
       return {
         response: {
           statusCode: answer.status,

@@ -5,7 +5,8 @@
 
 import { match, strictEqual } from "node:assert/strict";
 import { testTools } from "../../../tests/conformance/cloud_fixture.ts";
-import { rejectsAs } from "../../../tests/conformance/contract_tools.ts";
+import { expectContent, rejectsAs } from "../../../tests/conformance/contract_tools.ts";
+import { patternBytes } from "../../../tests/conformance/test_bytes.ts";
 import { type S3StandIn, startS3StandIn } from "../../../tests/support/s3_stand_in.ts";
 import { objectKeyOf } from "../../core/names.ts";
 import type { StorageBackend } from "../backend.ts";
@@ -145,29 +146,81 @@ test("an instance's role, from the metadata service", async () => {
     }));
 });
 
-test("a web identity (IRSA), exchanged at STS, which the endpoint's pin does not forbid", async () => {
-  const token = await Deno.makeTempFile();
-  await Deno.writeTextFile(token, "a.web.identity");
-  const xml = '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/' +
+/** What STS answers. Each key has a number of its own. */
+function webIdentityXml(count: number, lifeMs: number): string {
+  const expiration = new Date(Date.now() + lifeMs).toISOString();
+  return '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/' +
     '2011-06-15/"><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ASIAWEB' +
-    "</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>" +
-    `<Expiration>${INSTANT}</Expiration></Credentials>` +
+    `${count}</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t` +
+    `</SessionToken><Expiration>${expiration}</Expiration></Credentials>` +
     "</AssumeRoleWithWebIdentityResult><ResponseMetadata><RequestId>1</RequestId>" +
     "</ResponseMetadata></AssumeRoleWithWebIdentityResponse>";
+}
+
+/** @param body `askedCount` says how often STS was asked. */
+async function withWebIdentity(
+  lifeMs: number,
+  body: (
+    backend: StorageBackend,
+    server: S3StandIn,
+    askedCount: () => number,
+  ) => Promise<void>,
+): Promise<void> {
+  const token = await Deno.makeTempFile();
+  await Deno.writeTextFile(token, "a.web.identity");
+  let count = 0;
   const answer = async (request: Request): Promise<Response> => {
     const form = new URLSearchParams(await request.text());
-    return form.get("WebIdentityToken") === "a.web.identity"
-      ? new Response(xml, { headers: { "content-type": "text/xml" } })
-      : new Response(null, { status: 403 });
+    if (form.get("WebIdentityToken") !== "a.web.identity") {
+      return new Response(null, { status: 403 });
+    }
+    count += 1;
+    const headers = { "content-type": "text/xml" };
+    return new Response(webIdentityXml(count, lifeMs), { headers });
   };
   await withServer(answer, (origin) =>
     withChain({
       AWS_WEB_IDENTITY_TOKEN_FILE: token,
       AWS_ROLE_ARN: "arn:aws:iam::123456789012:role/p4",
       AWS_ENDPOINT_URL_STS: origin,
-    }, (backend, server) => expectSignedBy("ASIAWEB", backend, server)));
+    }, (backend, server) => body(backend, server, () => count)));
   await Deno.remove(token);
+}
+
+test("a web identity (IRSA), exchanged at STS, which the endpoint's pin does not forbid", async () => {
+  await withWebIdentity(
+    3_600_000,
+    (backend, server) => expectSignedBy("ASIAWEB1", backend, server),
+  );
 });
+
+const LIVES: readonly (readonly [string, number])[] = [
+  ["that live long", 3_600_000],
+  // The SDK renews in the last five minutes: at first beside the request, then before it.
+  ["in their last minutes", 200_000],
+  ["in their last seconds", 3_000],
+  ["that are over when they come", -1_000],
+];
+for (const [which, lifeMs] of LIVES) {
+  test(`a download's bytes are the object's, with keys of STS ${which}`, async () => {
+    await withWebIdentity(lifeMs, async (backend, server, askedCount) => {
+      const bytes = patternBytes(5_000, 1);
+      server.objects.set(KEY, {
+        bytes,
+        metadata: {},
+        storageClass: "STANDARD",
+        restore: null,
+      });
+      await expectContent(backend, KEY, bytes);
+      strictEqual((await backend.head(KEY))?.sizeBytes, bytes.length);
+      for (let i = 0; i < 2; i++) await expectContent(backend, KEY, bytes);
+      // One request each: nothing was taken for broken and asked for again.
+      strictEqual(server.requests.length, 7);
+      const isRenewing = lifeMs < 300_000;
+      strictEqual(askedCount() > 1, isRenewing, `STS was asked ${askedCount()} times`);
+    });
+  });
+}
 
 test("a container's role (ECS, EKS pod identity)", async () => {
   const answer = (): Response =>

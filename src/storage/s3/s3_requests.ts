@@ -30,7 +30,7 @@ import type {
   UploadRequest,
 } from "../backend.ts";
 import type { S3Options } from "../backend_options.ts";
-import { type Body, takeBody } from "../http/body.ts";
+import { type Body, type Exchange, takeBody } from "../http/body.ts";
 import { dateMsOf } from "../http/http_fault.ts";
 import type { BegunPage } from "./s3_abandoned.ts";
 import { archiveStateOf, isUnderWay, restoreRequestOf } from "./s3_archive.ts";
@@ -217,7 +217,9 @@ export class S3Requests {
       ...(ifMatch === null ? {} : { IfMatch: ifMatch }),
       ...(range === null ? {} : { Range: `bytes=${range.start}-${range.end - 1}` }),
     });
-    const { output, body } = await takeBody(() => this.#send(command, signal));
+    const { output, body } = await takeBody((exchange) =>
+      this.#send(command, signal, exchange)
+    );
     const total = range === null
       ? output.ContentLength
       : Number(output.ContentRange?.split("/")[1] ?? NaN);
@@ -307,10 +309,14 @@ export class S3Requests {
     };
   }
 
-  /** Sends a command, and adds the store's clock to its output. */
+  /**
+   * Sends a command, and adds the store's clock to its output. `exchange` runs the request
+   * alone, without what the SDK asks before it: credentials.
+   */
   async #send<Input extends object, Output extends object>(
     command: Command<Input, Output>,
     signal: AbortSignal | undefined,
+    exchange: Exchange = (request) => request(),
   ): Promise<Output & Answered> {
     let dateMs: number | null = null;
     command.middlewareStack.add(
@@ -318,7 +324,7 @@ export class S3Requests {
       async (
         args: object,
       ) => {
-        const result = await next(args);
+        const result = await exchange(() => next(args));
         const { headers } = result.response as { headers?: Record<string, string> };
         dateMs = dateMsOf(headers?.date);
         return result;
