@@ -5,13 +5,15 @@
 
 import { strictEqual } from "node:assert/strict";
 import { testTools } from "../../../tests/conformance/cloud_fixture.ts";
-import { rejectsAs } from "../../../tests/conformance/contract_tools.ts";
+import { expectContent, rejectsAs } from "../../../tests/conformance/contract_tools.ts";
+import { patternBytes } from "../../../tests/conformance/test_bytes.ts";
 import { createTestAuthority } from "../../../tests/conformance/tls_front.ts";
 import { objectKeyOf } from "../../core/names.ts";
 import type { StorageBackend } from "../backend.ts";
 import { openAzureBackend } from "./azure_backend.ts";
 
 const KEY = objectKeyOf("a,v");
+const CONTENT = patternBytes(5_000, 1);
 
 /** This machine's own credentials must not answer in place of the test's. */
 const NO_OTHER_PLACE = {
@@ -38,6 +40,10 @@ async function withStore(
     key: authority.key,
   }, (request) => {
     tokens.push(request.headers.get("authorization"));
+    if (request.method === "GET") {
+      const described = { etag: '"1"', "last-modified": "Thu, 02 Jan 2025 03:04:05 GMT" };
+      return new Response(CONTENT, { headers: described });
+    }
     const headers = { "x-ms-error-code": "BlobNotFound" };
     return new Response(null, { status: 404, headers });
   });
@@ -99,7 +105,8 @@ test("a managed identity, refused, then with one token for many requests", async
   await withStore(places, (backend) => rejectsAs("denied", () => backend.head(KEY)));
   [askedCount, isGranting] = [0, true];
   await withStore(places, async (backend, tokens) => {
-    strictEqual(await backend.head(KEY), null);
+    // The token is asked for inside of a download, and is no part of its bytes.
+    await expectContent(backend, KEY, CONTENT);
     strictEqual(await backend.head(KEY), null);
     strictEqual(tokens.at(-1), "Bearer identity-token");
     strictEqual(askedCount, 1);
