@@ -46,7 +46,7 @@ interface Place {
 
 /** Where the bytes go. */
 export interface Content extends DownloadTarget {
-  /** What came from one place goes before another is asked. */
+  /** What came goes before it is asked for again, or of another place. */
   empty(): void;
 }
 
@@ -207,27 +207,31 @@ interface Fetch {
 async function fetchFrom(
   context: EngineContext,
   { store, key, versionId }: Place,
-  { wanted: { stored }, content, onProgress }: Fetch,
+  { wanted: { path, stored }, content, onProgress }: Fetch,
 ): Promise<string> {
-  const { signal, settings } = context;
+  const { signal, settings, log } = context;
   const corrupt = (detail: string): StorageError =>
     new StorageError("corrupt", { operation: "download", key, detail });
   if (stored.hash === null && settings().enforceContentHash) {
     throw corrupt("the manifest has no hash of it, and enforce_content_hash is on");
   }
-  const { hash } = await store.download({
-    key,
-    versionId,
-    sizeBytes: stored.sizeBytes,
-    target: content,
-    withoutMetadata: true,
-    onProgress,
-    signal,
-  });
-  if (stored.hash !== null && hash !== stored.hash) {
-    throw corrupt(`its bytes hash to ${hash}, the manifest has ${stored.hash}`);
+  for (let isSecond = false;; isSecond = true) {
+    const { hash } = await store.download({
+      key,
+      versionId,
+      sizeBytes: stored.sizeBytes,
+      target: content,
+      withoutMetadata: true,
+      onProgress,
+      signal,
+    });
+    if (stored.hash === null || hash === stored.hash) return hash;
+    const error = corrupt(`its bytes hash to ${hash}, the manifest has ${stored.hash}`);
+    if (isSecond) throw error;
+    // Far more often than the object the transfer is damaged.
+    log.warn(`reading an object once more: ${error.message}`, { ...shown(path), key });
+    content.empty();
   }
-  return hash;
 }
 
 function countSecondary(

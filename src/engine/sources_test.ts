@@ -7,6 +7,7 @@ import {
 import {
   type EngineFixture,
   openEngineFixture,
+  SIZES,
 } from "../../tests/support/engine_fixture.ts";
 import { withRanges } from "../../tests/support/ranged_backend.ts";
 import { type ObjectKey, objectKeyOf } from "../core/names.ts";
@@ -244,6 +245,47 @@ Deno.test("a restore whose object is damaged takes another object of the same ha
   await fixture.restorer.restore(path);
   strictEqual(await fixture.read("a,v"), "content");
 });
+
+for (const [size, sizeBytes] of Object.entries(SIZES)) {
+  for (const damagedReads of [1, 2]) {
+    Deno.test(`a ${size} object whose bytes come damaged ${damagedReads === 1 ? "once" : "each time"} is read twice before other copies are asked`, async () => {
+      const inner = openMemBackend();
+      const asked: string[] = [];
+      let isDamaging = false;
+      const primary: StorageBackend = {
+        ...forwardedTo(inner),
+        async download(request): Promise<DownloadResult> {
+          asked.push("primary");
+          if (!isDamaging || asked.length > damagedReads) return inner.download(request);
+          return await inner.download({ ...request, key: objectKeyOf("other") });
+        },
+      };
+      const secondary = openMemBackend();
+      const download = secondary.download.bind(secondary);
+      secondary.download = (request): Promise<DownloadResult> => {
+        asked.push("secondary");
+        return download(request);
+      };
+      await using fixture = await openEngineFixture({ primary, secondary });
+      const path = fixture.path("a,v");
+      const content = "a".repeat(sizeBytes);
+      const { key } = await evicted(fixture, "a,v", content);
+      await put(inner, objectKeyOf("other"), "b".repeat(sizeBytes));
+      await put(secondary, key, content);
+      asked.length = 0;
+      isDamaging = true;
+      await fixture.restorer.restore(path);
+      strictEqual(await fixture.read("a,v"), content);
+      deepStrictEqual(
+        asked,
+        ["primary", "primary", "secondary"].slice(0, damagedReads + 1),
+      );
+      // What came from elsewhere is to be uploaded again.
+      const { state } = fixture.manifest.get(path)!;
+      strictEqual(state, damagedReads === 1 ? "clean" : "dirty");
+    });
+  }
+}
 
 Deno.test("a restore fails with the primary's fault when every copy is damaged, and leaves the marker", async () => {
   const secondary = openMemBackend();
