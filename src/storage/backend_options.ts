@@ -89,7 +89,10 @@ export interface BackendTools {
   readonly clock: Clock;
   /** For stores that are directories. */
   readonly posix: Pick<Posix, "readFile">;
-  /** For the pages of a listing; everything else is retried by `withRetry`. */
+  /**
+   * For the pages of a listing and the parts of an upload; everything else is retried by
+   * `withRetry`.
+   */
   readonly retry: RetryTools;
   /** Metadata that every object of a cloud store gets; the licence's watermark. */
   readonly watermark: Readonly<Record<string, string>>;

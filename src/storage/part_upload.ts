@@ -9,6 +9,7 @@
 
 import { Places } from "./limiting_backend.ts";
 import { planRanges } from "./plan_ranges.ts";
+import { retryPart, type RetryTools } from "./retrying_backend.ts";
 import type { SourceReader } from "./source_reader.ts";
 
 export interface PartUpload {
@@ -19,12 +20,16 @@ export interface PartUpload {
   readonly threads: number;
   /** Parts in memory, of all uploads of the backend. */
   readonly memory: Places;
+  /** A part that fails is sent again from memory; the others are not. */
+  readonly retry: RetryTools;
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * Sends every part, and resolves with what `send` told of each, in order. After the first
- * failure no further part is begun, those in flight are waited for, and it is thrown.
+ * Sends every part, and resolves with what `send` told of each, in order. A part is sent
+ * again while `send` throws a StorageError that is transient. After the first part that
+ * failed for good none is begun or sent again, those in flight are waited for, and its error
+ * is thrown.
  */
 export async function sendParts<T>(
   upload: PartUpload,
@@ -34,6 +39,9 @@ export async function sendParts<T>(
   const results: T[] = [];
   const inFlight: Promise<void>[] = [];
   let failure: { readonly error: unknown } | null = null;
+  const pauses = new AbortController();
+  const onAbort = (): void => pauses.abort(upload.signal?.reason);
+  upload.signal?.addEventListener("abort", onAbort, { once: true });
   const ranges = planRanges(upload.totalBytes, upload.partBytes);
   for (const [index, range] of ranges.entries()) {
     const { promise: isRead, resolve: onRead } = Promise.withResolvers<void>();
@@ -41,7 +49,11 @@ export async function sendParts<T>(
       const bytes = new Uint8Array(range.end - range.start);
       await upload.reader.fill(bytes);
       onRead();
-      results[index] = await send(bytes, index);
+      results[index] = await retryPart(
+        upload.retry,
+        () => send(bytes, index),
+        pauses.signal,
+      );
     };
     const part = own.run(
       () => upload.memory.run(sendOne, upload.signal),
@@ -49,6 +61,8 @@ export async function sendParts<T>(
     );
     inFlight.push(part.catch((error) => {
       failure ??= { error };
+      // Others that wait to be sent again need not.
+      pauses.abort(error);
       onRead();
     }));
     // The next part begins where this one's reading ended.
@@ -56,6 +70,7 @@ export async function sendParts<T>(
     if (failure !== null) break;
   }
   await Promise.all(inFlight);
+  upload.signal?.removeEventListener("abort", onAbort);
   if (failure !== null) throw (failure as { error: unknown }).error;
   return results;
 }

@@ -1,4 +1,5 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { FakeClock } from "../../tests/conformance/fake_clock.ts";
 import {
   NO_METADATA,
   patternBytes,
@@ -7,7 +8,9 @@ import {
 import { objectKeyOf } from "../core/names.ts";
 import { Places } from "./limiting_backend.ts";
 import { type PartUpload, sendParts } from "./part_upload.ts";
+import { DEFAULT_RETRY_POLICY, retryTransient } from "./retrying_backend.ts";
 import { openSourceReader } from "./source_reader.ts";
+import { StorageError, type StorageFault } from "./storage_error.ts";
 
 const KEY = objectKeyOf("a,v");
 
@@ -22,6 +25,7 @@ function uploadOf(bytes: Uint8Array, more: Partial<PartUpload> = {}): PartUpload
     }),
     threads: 3,
     memory: new Places(100),
+    retry: { policy: DEFAULT_RETRY_POLICY, clock: new FakeClock(), random: () => 1 },
     signal: undefined,
     ...more,
   };
@@ -76,4 +80,95 @@ Deno.test("sendParts() throws what the source throws", async () => {
   const reader = openSourceReader({ key: KEY, source: short, metadata: NO_METADATA });
   const upload = { ...uploadOf(bytes), totalBytes: 6_000, reader };
   await rejects(() => sendParts(upload, () => Promise.resolve()), { fault: "corrupt" });
+});
+
+function failed(fault: StorageFault): StorageError {
+  return new StorageError(fault, { operation: "upload", key: KEY, detail: "no" });
+}
+
+Deno.test("sendParts() sends a part again that failed, and no other one", async () => {
+  const bytes = patternBytes(40_000, 5);
+  const sent = new Uint8Array(bytes.length);
+  const clock = new FakeClock();
+  const retry = { policy: DEFAULT_RETRY_POLICY, clock, random: (): number => 1 };
+  let sendCount = 0;
+  await sendParts(uploadOf(bytes, { retry }), (part, index) => {
+    sendCount += 1;
+    if (sendCount % 7 === 0) return Promise.reject(failed("throttled"));
+    sent.set(part, index * 1_000);
+    return Promise.resolve();
+  });
+  deepStrictEqual(sent, bytes);
+  strictEqual(sendCount, 46);
+  deepStrictEqual(clock.slept, Array(6).fill(500));
+});
+
+Deno.test("sendParts() gives a part up after four attempts, and so does who retries the whole", async () => {
+  const retry = {
+    policy: DEFAULT_RETRY_POLICY,
+    clock: new FakeClock(),
+    random: (): number => 0,
+  };
+  let beginCount = 0;
+  let sendCount = 0;
+  const whole = retryTransient(retry, () => {
+    beginCount += 1;
+    return sendParts(uploadOf(patternBytes(3_000, 6), { retry }), (_, index) => {
+      if (index !== 1) return Promise.resolve();
+      sendCount += 1;
+      return Promise.reject(failed("unavailable"));
+    });
+  });
+  await rejects(() => whole, {
+    fault: "unavailable",
+    message: 'Cannot upload "a,v": no',
+  });
+  deepStrictEqual([beginCount, sendCount], [1, 4]);
+});
+
+Deno.test("sendParts() does not wait for pauses once another part failed for good", async () => {
+  const clock = new FakeClock();
+  const { promise: pausing, resolve: onPause } = Promise.withResolvers<void>();
+  // A pause that nothing ends but its signal.
+  const sleep = (_: number, signal?: AbortSignal): Promise<void> =>
+    new Promise((_resolve, reject) => {
+      signal!.addEventListener("abort", () => reject(signal!.reason), { once: true });
+      onPause();
+    });
+  const retry = {
+    policy: DEFAULT_RETRY_POLICY,
+    clock: Object.assign(clock, { sleep }),
+    random: (): number => 1,
+  };
+  const bytes = patternBytes(2_000, 7);
+  const sending = sendParts(uploadOf(bytes, { retry }), async (_, index) => {
+    if (index === 0) throw failed("throttled");
+    await pausing;
+    throw failed("denied");
+  });
+  await rejects(() => sending, { fault: "denied" });
+});
+
+Deno.test("an abort ends the pause before a part is sent again", async () => {
+  const abort = new AbortController();
+  const reason = new Error("stop");
+  const policy = {
+    ...DEFAULT_RETRY_POLICY,
+    onRetry: (): void => void queueMicrotask(() => abort.abort(reason)),
+  };
+  const clock = new FakeClock();
+  const sleep = (_: number, signal?: AbortSignal): Promise<void> =>
+    new Promise((_resolve, reject) => {
+      signal!.addEventListener("abort", () => reject(signal!.reason), { once: true });
+    });
+  const retry = {
+    policy,
+    clock: Object.assign(clock, { sleep }),
+    random: (): number => 1,
+  };
+  const upload = uploadOf(patternBytes(2_000, 8), { retry, signal: abort.signal });
+  await rejects(
+    () => sendParts(upload, () => Promise.reject(failed("throttled"))),
+    (error) => error === reason,
+  );
 });

@@ -1,6 +1,9 @@
 /**
  * Retries transient faults. The only place in the program that retries a store.
  *
+ * A backend is given the same tools for what is a part of a request of ours: the pages of a
+ * listing, the parts of an upload.
+ *
  * An upload whose answer got lost may have succeeded: its retry is then told that the
  * object exists. That is resolved here, by asking whether the object is the one we sent.
  *
@@ -95,6 +98,24 @@ export async function retryTransient<T>(
       policy.onRetry?.(error, failureCount, delayMs);
       await clock.sleep(delayMs, signal);
     }
+  }
+}
+
+/**
+ * Retries one of the requests that an upload is made of.
+ *
+ * When it has been tried often enough the upload is not worth being begun anew at once:
+ * whoever retries the whole would multiply the attempts, and send all the other parts again.
+ */
+export async function retryPart<T>(
+  tools: RetryTools,
+  attempt: (failureCount: number) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  try {
+    return await retryTransient(tools, attempt, signal);
+  } catch (error) {
+    throw error instanceof StorageError && error.isTransient ? error.givenUp() : error;
   }
 }
 

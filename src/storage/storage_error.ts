@@ -63,6 +63,7 @@ export class StorageError extends Error {
   readonly operation: StorageOperation;
   readonly key: string;
   readonly retryAfterMs: number | null;
+  readonly #detail: string;
   readonly #isPermanent: boolean;
 
   constructor(fault: StorageFault, options: StorageErrorOptions) {
@@ -73,11 +74,20 @@ export class StorageError extends Error {
     this.operation = options.operation;
     this.key = options.key;
     this.retryAfterMs = options.retryAfterMs ?? null;
+    this.#detail = options.detail;
     this.#isPermanent = options.isPermanent ?? false;
   }
 
   /** True if the same request may succeed later without anybody's help. */
   get isTransient(): boolean {
     return IS_TRANSIENT[this.fault] && !this.#isPermanent;
+  }
+
+  /** The same, of something that has been tried as often as it is worth. */
+  givenUp(): StorageError {
+    const { fault, operation, key, retryAfterMs } = this;
+    const detail = this.#detail;
+    const more = { retryAfterMs, isPermanent: true, cause: this };
+    return new StorageError(fault, { operation, key, detail, ...more });
   }
 }

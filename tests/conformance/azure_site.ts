@@ -86,6 +86,7 @@ export const AZURE_HTTP: HttpFixture = {
   isCommit: ({ method, target }) =>
     method === "PUT" && !target.includes("comp=block&") &&
     !/comp=block$/.test(target),
+  isPart: ({ method, target }) => method === "PUT" && /comp=block(?:&|$)/.test(target),
   pageOf: (keys, nextPage) =>
     '<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs>' +
     keys.map((key) =>

@@ -94,6 +94,7 @@ export const S3_HTTP: HttpFixture = {
   isCommit: ({ method, target }) =>
     target.includes("/a/b%2Cv") &&
     (method === "PUT" ? !target.includes("uploadId=") : target.includes("uploadId=")),
+  isPart: ({ method, target }) => method === "PUT" && target.includes("partNumber="),
   pageOf: (keys, nextPage) =>
     `<?xml version="1.0"?><ListBucketResult><IsTruncated>${nextPage !== null}` +
     "</IsTruncated>" +

@@ -132,6 +132,7 @@ class AzureBackend implements StorageBackend {
     this.#upload = new AzureUpload({
       container,
       settings: context.settings,
+      retry: context.tools.retry,
       storageClass: context.options.storageClass ?? null,
       watermark: context.tools.watermark,
     });

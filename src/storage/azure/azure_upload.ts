@@ -21,6 +21,7 @@ import { Places } from "../limiting_backend.ts";
 import { encodeMetadata } from "../object_metadata.ts";
 import { sendParts } from "../part_upload.ts";
 import { planPartBytes } from "../plan_ranges.ts";
+import type { RetryTools } from "../retrying_backend.ts";
 import { openSourceReader, type SourceReader } from "../source_reader.ts";
 import { StorageError } from "../storage_error.ts";
 import { azureError } from "./azure_errors.ts";
@@ -35,6 +36,7 @@ const PARTS_IN_MEMORY = 16;
 export interface AzureUploadParts {
   readonly container: ContainerClient;
   readonly settings: CloudSettings;
+  readonly retry: RetryTools;
   readonly storageClass: string | null;
   readonly watermark: Readonly<Record<string, string>>;
 }
@@ -67,7 +69,7 @@ export class AzureUpload {
   }
 
   async #inBlocks(request: UploadRequest, reader: SourceReader): Promise<ObjectInfo> {
-    const { signal, source } = request;
+    const { key, signal, source } = request;
     const blob = this.#blob(request);
     const upload = randomUUID();
     const names = await sendParts({
@@ -76,13 +78,18 @@ export class AzureUpload {
       reader,
       threads: this.#parts.settings.partThreads,
       memory: this.#memory,
+      retry: this.#parts.retry,
       signal,
     }, async (bytes, index) => {
       const name = btoa(`${upload}-${String(index).padStart(6, "0")}`);
-      await blob.stageBlock(name, bytes, bytes.length, {
-        transactionalContentMD5: md5Of(bytes),
-        ...(signal === undefined ? {} : { abortSignal: signal }),
-      });
+      try {
+        await blob.stageBlock(name, bytes, bytes.length, {
+          transactionalContentMD5: md5Of(bytes),
+          ...(signal === undefined ? {} : { abortSignal: signal }),
+        });
+      } catch (error) {
+        throw azureError("upload", key, error, signal);
+      }
       return name;
     });
     reader.finish();

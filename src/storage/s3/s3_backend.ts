@@ -115,9 +115,9 @@ class S3Backend implements StorageBackend {
     this.#close = close;
     this.#downloads = downloadTools(tools.clock);
     const look = this.#look.bind(this);
-    const { onWarning, clock } = tools;
+    const { onWarning, clock, retry } = tools;
     const nowMs = (): number => clock.nowMs();
-    this.#upload = new S3Upload({ requests, settings, look, onWarning, nowMs });
+    this.#upload = new S3Upload({ requests, settings, retry, look, onWarning, nowMs });
   }
 
   capabilities(): StorageCapabilities {

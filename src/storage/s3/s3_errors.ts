@@ -127,6 +127,12 @@ export function s3Error(
   });
 }
 
+/** The multipart upload is over: no part of it can be sent any more, but a new one may. */
+export function isUploadGone(error: unknown): boolean {
+  const { Code, name } = error as SdkError;
+  return (Code ?? name) === "NoSuchUpload";
+}
+
 /** Whether an answer that is an error carries what S3 and its likes put into each answer. */
 export function hasRequestId(error: unknown): boolean {
   return (error as SdkError).$response?.headers?.["x-amz-request-id"] !== undefined;

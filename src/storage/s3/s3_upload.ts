@@ -10,12 +10,13 @@ import type { CloudSettings } from "../cloud_settings.ts";
 import { Places } from "../limiting_backend.ts";
 import { sendParts } from "../part_upload.ts";
 import { planPartBytes } from "../plan_ranges.ts";
+import type { RetryTools } from "../retrying_backend.ts";
 import { openSourceReader, type SourceReader } from "../source_reader.ts";
 import { StorageError } from "../storage_error.ts";
 import { abortAbandoned } from "./s3_abandoned.ts";
 import { KeyTurns, probeConditionalPut } from "./conditional_writes.ts";
-import { s3Error } from "./s3_errors.ts";
-import type { S3Requests } from "./s3_requests.ts";
+import { isUploadGone, s3Error } from "./s3_errors.ts";
+import type { PartsUpload, S3Requests, SentPart } from "./s3_requests.ts";
 
 const MIB = 1_048_576;
 
@@ -42,6 +43,7 @@ const PROBE_KEY = objectKeyOf(".p4cache-meta/if-none-match-probe");
 export interface S3UploadParts {
   readonly requests: S3Requests;
   readonly settings: CloudSettings;
+  readonly retry: RetryTools;
   /** Describes the object at a key, or null. */
   readonly look: (
     key: UploadRequest["key"],
@@ -54,6 +56,7 @@ export interface S3UploadParts {
 export class S3Upload {
   readonly #requests: S3Requests;
   readonly #settings: CloudSettings;
+  readonly #retry: RetryTools;
   readonly #look: S3UploadParts["look"];
   readonly #onWarning: (message: string) => void;
   readonly #nowMs: () => number;
@@ -66,6 +69,7 @@ export class S3Upload {
   constructor(parts: S3UploadParts) {
     this.#requests = parts.requests;
     this.#settings = parts.settings;
+    this.#retry = parts.retry;
     this.#look = parts.look;
     this.#onWarning = parts.onWarning;
     this.#nowMs = parts.nowMs;
@@ -109,8 +113,9 @@ export class S3Upload {
         reader,
         threads: this.#settings.partThreads,
         memory: this.#memory,
+        retry: this.#retry,
         signal,
-      }, (bytes, index) => requests.putPart(upload, bytes, index, signal));
+      }, (bytes, index) => this.#sendPart(upload, request, bytes, index));
       reader.finish();
       const finish = (): Promise<ObjectInfo> =>
         requests.finishParts(upload, parts, request);
@@ -124,6 +129,21 @@ export class S3Upload {
       throw error;
     } finally {
       ACTIVE.delete(uploadId);
+    }
+  }
+
+  async #sendPart(
+    upload: PartsUpload,
+    { key, signal }: UploadRequest,
+    bytes: Uint8Array<ArrayBuffer>,
+    index: number,
+  ): Promise<SentPart> {
+    try {
+      return await this.#requests.putPart(upload, bytes, index, signal);
+    } catch (error) {
+      // As it is: sending the part again cannot help, beginning the upload anew can.
+      if (isUploadGone(error)) throw error;
+      throw s3Error("upload", key, error, signal);
     }
   }
 
