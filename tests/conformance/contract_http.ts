@@ -223,6 +223,47 @@ function testPatience(test: HttpTest, fixture: HttpFixture): void {
     });
   });
 
+  test("a part that is refused is sent again, and no other one", async (site) => {
+    const refused = new Set<string>();
+    const taken: string[] = [];
+    const plan: ProxyPlan = (request) => {
+      if (!fixture.isPart(request)) return null;
+      const part = `${request.target} ${request.headers.get("content-range")}`;
+      if (refused.has(part)) {
+        taken.push(part);
+        return null;
+      }
+      refused.add(part);
+      return { kind: "answer", status: 503, headers: { "retry-after": "0" } };
+    };
+    await throughProxy(site, plan, async (backend) => {
+      const bytes = patternBytes(PARTS_BYTES, 9);
+      await put(backend, HTTP_KEY, bytes);
+      strictEqual(taken.length, 4, "parts that were sent to the server");
+      deepStrictEqual(new Set(taken), refused);
+      await expectContent(backend, HTTP_KEY, bytes);
+    });
+  });
+
+  test("a part that is always refused ends the upload, also for who retries it", async (site) => {
+    let partCount = 0;
+    const plan: ProxyPlan = (request) => {
+      if (!fixture.isPart(request)) return null;
+      partCount += 1;
+      return { kind: "answer", status: 503 };
+    };
+    await throughProxy(site, plan, async (backend) => {
+      const clock = new FakeClock();
+      const patient = withRetry(backend, DEFAULT_RETRY_POLICY, clock, () => 0);
+      const bytes = patternBytes(PARTS_BYTES, 10);
+      await rejectsWith(() => put(patient, HTTP_KEY, bytes), ["throttled"]);
+      deepStrictEqual(clock.slept, [], "the whole upload was not begun again");
+      // Four in flight at most, and four attempts each.
+      ok(partCount >= 4 && partCount <= 16, `${partCount} requests`);
+      strictEqual(await backend.head(HTTP_KEY), null);
+    });
+  });
+
   for (const size of [1_000, PARTS_BYTES]) {
     test(`an upload of ${size} bytes whose answer got lost is found to have succeeded`, async (site) => {
       let isLost = false;

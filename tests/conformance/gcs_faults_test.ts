@@ -3,7 +3,12 @@
  * they go wrong. After each case the process is alive, and the error is classified.
  */
 
-import { ok, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { objectKeyOf } from "../../src/core/names.ts";
+import { evict } from "../../src/engine/evict.ts";
+import { observe, REPORTED } from "../../src/engine/observe.ts";
+import { upload } from "../../src/engine/upload.ts";
+import { DEFAULT_RETRY_POLICY, withRetry } from "../../src/storage/retrying_backend.ts";
 import { StorageError } from "../../src/storage/storage_error.ts";
 import { expectSecondaryServes } from "./contract_moves.ts";
 import { expectContent, MIB, put, rejectsAs } from "./contract_tools.ts";
@@ -11,6 +16,8 @@ import { startFaultProxy } from "./fault_proxy.ts";
 import { createTestAccount } from "./gcs_account.ts";
 import { GCS_ACCOUNT as account, type GcsSite, startGcsSite } from "./gcs_site.ts";
 import { HTTP_KEY as KEY } from "./http_site.ts";
+import { FakeClock } from "./fake_clock.ts";
+import { type EngineFixture, openEngineFixture } from "../support/engine_fixture.ts";
 import { ManualClock } from "../support/manual_clock.ts";
 import { patternBytes } from "./test_bytes.ts";
 
@@ -29,6 +36,10 @@ function test(sentence: string, body: (site: GcsSite) => Promise<void>): void {
       }
     },
   });
+}
+
+function read({ root }: EngineFixture, path: string): Promise<Uint8Array> {
+  return Deno.readFile(`${root}/${path}`);
 }
 
 test("a key that is not the account's is denied", async (site) => {
@@ -141,6 +152,105 @@ test("an upload in chunks goes on after a chunk that failed", async (site) => {
   await backend.close();
   await proxy.close();
 });
+
+test("a service that takes nothing of a chunk is asked again after a pause, and given up", async (site) => {
+  const clock = new FakeClock();
+  const retry = { policy: DEFAULT_RETRY_POLICY, clock, random: (): number => 1 };
+  const bytes = patternBytes(12 * MIB + 5, 11);
+  const backend = await site.openWith({}, { retry });
+  site.server.stallSessions(3);
+  await put(backend, KEY, bytes);
+  await expectContent(backend, KEY, bytes);
+  deepStrictEqual(clock.slept, [500, 1_000, 2_000]);
+  site.server.stallSessions(4);
+  await rejects(() => put(backend, KEY, bytes, { ifAbsent: false }), {
+    fault: "unavailable",
+    isTransient: false,
+    message: /has 0 bytes, and goes no further/,
+  });
+  strictEqual(clock.slept.length, 6);
+  await backend.close();
+});
+
+test("a session that is over ends the upload at once, which is then begun anew", async (site) => {
+  let overCount = 0;
+  const proxy = startFaultProxy(site.origin, ({ headers }) => {
+    if (!headers.get("content-range")?.startsWith("bytes 5242880-")) return null;
+    overCount += 1;
+    return overCount === 1 ? { kind: "answer", status: 410 } : null;
+  });
+  const backend = await site.open(proxy.origin);
+  const bytes = patternBytes(12 * MIB + 5, 12);
+  const clock = new FakeClock();
+  const patient = withRetry(backend, DEFAULT_RETRY_POLICY, clock, () => 0);
+  await put(patient, KEY, bytes);
+  await expectContent(backend, KEY, bytes);
+  deepStrictEqual([overCount, clock.slept], [2, [0]]);
+  await backend.close();
+  await proxy.close();
+});
+
+test("a bit that flips in a session is found by the service, and no object appears", async (site) => {
+  const backend = await site.open(site.origin);
+  const bytes = patternBytes(12 * MIB + 5, 13);
+  site.server.damageNextSession();
+  await rejects(() => put(backend, KEY, bytes), { fault: "corrupt", isTransient: true });
+  strictEqual(await backend.head(KEY), null);
+  await put(backend, KEY, bytes);
+  await expectContent(backend, KEY, bytes);
+  await backend.close();
+});
+
+test("a bit that flips where the service does not look is found here, and the object goes", async (site) => {
+  const backend = await site.open(site.origin);
+  const bytes = patternBytes(12 * MIB + 5, 14);
+  site.server.ignoreSessionHashes();
+  site.server.damageNextSession();
+  await rejects(() => put(backend, KEY, bytes), {
+    fault: "corrupt",
+    message: /they were deleted/,
+  });
+  strictEqual(await backend.head(KEY), null);
+  await put(backend, KEY, bytes);
+  // Who asks whether the name is taken is not in doubt about a sound object.
+  await rejectsAs("precondition", () => put(backend, KEY, bytes));
+  await rejectsAs("precondition", () => put(backend, KEY, patternBytes(12 * MIB, 15)));
+  await expectContent(backend, KEY, bytes);
+  await backend.close();
+});
+
+for (const status of [503, 403]) {
+  test(`an object with other bytes that cannot be deleted (${status}) is never taken for ours`, async (site) => {
+    let isRefused = true;
+    const proxy = startFaultProxy(site.origin, ({ method, target }) => {
+      if (!isRefused || method !== "DELETE" || target.includes("upload_id")) return null;
+      return { kind: "answer", status };
+    });
+    const backend = await site.open(proxy.origin);
+    const clock = new FakeClock();
+    const primary = withRetry(backend, DEFAULT_RETRY_POLICY, clock, () => 0);
+    await using fixture = await openEngineFixture({ primary });
+    const path = fixture.path("d/a,v");
+    await fixture.write("d/a,v", "head 1.1;".repeat(700_000));
+    await observe(fixture.context, path, REPORTED);
+    site.server.ignoreSessionHashes();
+    site.server.damageNextSession();
+    for (let i = 1; i <= 2; i++) {
+      strictEqual(await upload(fixture.context, path), "failed");
+      const { error } = fixture.failures.at(-1)!;
+      match(String(error), /other bytes .* and keeps them: .*delete generation \d+$/);
+      strictEqual(fixture.failures.length, i);
+      strictEqual(fixture.manifest.get(path)?.state, "dirty");
+      strictEqual(fixture.manifest.get(path)?.stored, null);
+      strictEqual(await evict(fixture.context, path), "not-evictable");
+    }
+    isRefused = false;
+    strictEqual(await upload(fixture.context, path), "uploaded");
+    await expectContent(backend, objectKeyOf("d/a,v"), await read(fixture, "d/a,v"));
+    await backend.close();
+    await proxy.close();
+  });
+}
 
 test("a generation that Google refuses, as ids of another vendor, leads on to the secondary", async (site) => {
   const error = {

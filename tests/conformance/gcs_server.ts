@@ -18,6 +18,12 @@ export interface GcsServer {
   revokeTokens(): void;
   /** Takes at most this many bytes of the next chunk, as a service does that restarts. */
   cutNextChunk(bytesMax: number): void;
+  /** Inverts a bit of the next session's object, as memory does that is bad. */
+  damageNextSession(): void;
+  /** As services do that do not know `x-goog-hash` of a session's last chunk. */
+  ignoreSessionHashes(): void;
+  /** Answers the next `count` chunks with 308, and takes nothing of them. */
+  stallSessions(count: number): void;
   /** Names another origin in the URLs of upload sessions. */
   announce(origin: string): void;
   close(): Promise<void>;
@@ -62,6 +68,9 @@ export function startGcsServer(options: GcsServerOptions): GcsServer {
     endpoint: service.endpoint,
     revokeTokens: () => service.tokens.clear(),
     cutNextChunk: (bytesMax) => service.cutBytes = bytesMax,
+    damageNextSession: () => service.damagesNext = true,
+    ignoreSessionHashes: () => service.checksSessions = false,
+    stallSessions: (count) => service.stallCount = count,
     announce: (origin) => service.endpoint = origin,
     close: () => server.shutdown(),
   };
@@ -70,6 +79,9 @@ export function startGcsServer(options: GcsServerOptions): GcsServer {
 class GcsService {
   endpoint = "";
   cutBytes: number | null = null;
+  damagesNext = false;
+  checksSessions = true;
+  stallCount = 0;
   readonly tokens = new Set<string>();
   readonly #options: GcsServerOptions;
   readonly #objects = new Map<string, Stored>();
@@ -168,14 +180,24 @@ class GcsService {
     if (!isLast && body.length % CHUNK_MULTIPLE !== 0) {
       return failure(400, "invalid", "chunks are multiples of 256 KiB");
     }
+    if (this.stallCount > 0 && body.length > 0) {
+      this.stallCount -= 1;
+      return incomplete(session);
+    }
     const taken = this.cutBytes === null ? body : body.subarray(0, this.cutBytes);
     this.cutBytes = null;
     session.chunks.push(taken);
     session.receivedBytes += taken.length;
     if (session.receivedBytes < session.totalBytes) return incomplete(session);
     const bytes = joined(session.chunks);
+    if (this.damagesNext) bytes[bytes.length >> 1]! ^= 4;
+    this.damagesNext = false;
+    const sentHash = request.headers.get("x-goog-hash")?.match(/^md5=(.+)$/)?.[1];
+    const md5Hash = this.checksSessions && sentHash !== undefined
+      ? { md5Hash: sentHash }
+      : {};
     const { stored, answer } = this.#store(
-      session.resource,
+      { ...session.resource, ...md5Hash },
       bytes,
       session.ifGenerationMatch,
     );

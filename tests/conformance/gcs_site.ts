@@ -74,6 +74,8 @@ export const GCS_HTTP: HttpFixture = {
     const [, end, total] = headers.get("content-range")?.match(/-(\d+)\/(\d+)$/) ?? [];
     return method === "PUT" && end !== undefined && Number(end) + 1 === Number(total);
   },
+  isPart: ({ method, headers }) =>
+    method === "PUT" && /^bytes \d/.test(headers.get("content-range") ?? ""),
   pageOf: (keys, nextPage) =>
     JSON.stringify({
       items: keys.map((name) => ({ name, size: "5", generation: "1" })),

@@ -53,6 +53,8 @@ export interface HttpFixture {
   isContent(request: ProxiedRequest): boolean;
   /** Whether it makes an uploaded object visible. */
   isCommit(request: ProxiedRequest): boolean;
+  /** Whether it sends a part of an upload in parts. */
+  isPart(request: ProxiedRequest): boolean;
   /** The answer to the request for a page of a listing. */
   pageOf(keys: readonly string[], nextPage: string | null): string;
 }

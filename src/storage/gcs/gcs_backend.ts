@@ -117,6 +117,7 @@ class GcsBackend implements StorageBackend {
     this.#upload = new GcsUpload({
       requests,
       settings: context.settings,
+      retry: context.tools.retry,
       storageClass: context.options.storageClass ?? null,
       watermark: context.tools.watermark,
     });

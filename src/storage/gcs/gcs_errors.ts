@@ -68,6 +68,14 @@ const FAULT_OF_REASON: Readonly<Record<string, StorageFault>> = {
   objectUnderActiveHold: "denied",
 };
 
+/**
+ * Whether a session takes nothing more: it expired, was cancelled, or the service did not
+ * make an object of what it got.
+ */
+export function isSessionGone(error: unknown): boolean {
+  return error instanceof GcsAnswerError && [400, 404, 410, 499].includes(error.status);
+}
+
 /** The StorageError of what a request threw; an abort's reason comes back as it is. */
 export function gcsError(
   operation: StorageOperation,

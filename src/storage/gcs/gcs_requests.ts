@@ -32,6 +32,14 @@ export interface GcsObject {
 
 const OBJECT_FIELDS = "name,size,generation,timeCreated,storageClass,md5Hash,metadata";
 
+/** Bytes of a session. */
+export interface GcsChunk {
+  readonly offset: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Of the whole object, if these are its last bytes: the service is to refuse others. */
+  readonly md5Hash: string | null;
+}
+
 export interface GcsObjectPage {
   readonly items?: readonly GcsObject[];
   readonly nextPageToken?: string;
@@ -127,14 +135,18 @@ export class GcsRequests {
    */
   async putChunk(
     session: string,
-    chunk: { readonly offset: number; readonly bytes: Uint8Array<ArrayBuffer> } | null,
+    chunk: GcsChunk | null,
     totalBytes: number,
     signal: AbortSignal | undefined,
   ): Promise<Answered<GcsObject | { readonly receivedBytes: number }>> {
     const range = chunk === null
       ? "*"
       : `${chunk.offset}-${chunk.offset + chunk.bytes.length - 1}`;
-    const headers = { "content-range": `bytes ${range}/${totalBytes}` };
+    const md5Hash = chunk?.md5Hash ?? null;
+    const headers = {
+      "content-range": `bytes ${range}/${totalBytes}`,
+      ...(md5Hash === null ? {} : { "x-goog-hash": `md5=${md5Hash}` }),
+    };
     const answer = await this.#send(
       "PUT",
       session,

@@ -1,9 +1,11 @@
 /**
  * Uploads to Google: one request for what fits a chunk, a resumable session for the rest.
  *
- * The service verifies the MD5 of a single request. Of a session it knows no hash before
- * the end, so its own MD5 of what it took is compared with ours; an object that differs is
- * deleted by its generation, and the upload fails as `corrupt`.
+ * The service verifies the MD5 of a single request, and that of a session, which comes with
+ * its last chunk. Services that do not know the latter make an object all the same, so its
+ * own MD5 of what it took is compared with ours; an object that differs is deleted by its
+ * generation, and the upload fails as `corrupt`. Where that DELETE did not get through, the
+ * next upload finds the object, with our hash in its metadata: see `#taken`.
  *
  * @module
  */
@@ -13,23 +15,27 @@ import type { ObjectInfo, UploadRequest } from "../backend.ts";
 import type { CloudSettings } from "../cloud_settings.ts";
 import { Places } from "../limiting_backend.ts";
 import { encodeMetadata } from "../object_metadata.ts";
-import { openSourceReader, type SourceReader } from "../source_reader.ts";
+import { type RetryTools, retryTransient } from "../retrying_backend.ts";
+import {
+  openSourceReader,
+  type SourceReader,
+  TRANSFER_CHUNK_BYTES,
+} from "../source_reader.ts";
 import { StorageError } from "../storage_error.ts";
 import { gcsError } from "./gcs_errors.ts";
 import { infoOfObject } from "./gcs_info.ts";
 import type { Answered, GcsObject, GcsRequests } from "./gcs_requests.ts";
+import { GcsSession } from "./gcs_session.ts";
 
 export const OBJECT_BYTES_MAX = 5 * 1_024 ** 4;
 
 /** Chunks in memory, of all uploads together. */
 const CHUNKS_IN_MEMORY = 16;
 
-/** How often one chunk may break before the upload fails. */
-const RESUMES_MAX = 4;
-
 export interface GcsUploadParts {
   readonly requests: GcsRequests;
   readonly settings: CloudSettings;
+  readonly retry: RetryTools;
   readonly storageClass: string | null;
   readonly watermark: Readonly<Record<string, string>>;
 }
@@ -50,10 +56,15 @@ export class GcsUpload {
     }
     const reader = openSourceReader(request);
     const isLarge = source.sizeBytes > this.#parts.settings.partBytes;
-    const { value, dateMs } = await this.#memory.run(
-      () => isLarge ? this.#resumable(request, reader) : this.#single(request, reader),
-      signal,
-    );
+    const { value, dateMs } = await this.#memory.run(async () => {
+      try {
+        return isLarge
+          ? await this.#resumable(request, reader)
+          : await this.#single(request, reader);
+      } catch (error) {
+        throw await this.#taken(request, error);
+      }
+    }, signal);
     return infoOfObject(key, value, dateMs);
   }
 
@@ -97,84 +108,117 @@ export class GcsUpload {
   }
 
   async #sendChunks(
-    session: string,
+    url: string,
     request: UploadRequest,
     reader: SourceReader,
   ): Promise<Answered<GcsObject>> {
-    const { sizeBytes } = request.source;
+    const { key, signal, source: { sizeBytes: totalBytes } } = request;
+    const { requests, retry, settings } = this.#parts;
+    const session = new GcsSession({ requests, retry, url, key, totalBytes, signal });
     const md5 = createHash("md5");
-    const buffer = new Uint8Array(this.#parts.settings.partBytes);
+    const buffer = new Uint8Array(settings.partBytes);
+    let md5Hash: string | null = null;
     for (let offset = 0;;) {
       const count = await reader.fill(buffer);
       const bytes = buffer.subarray(0, count);
       md5.update(bytes);
-      // The last chunk makes the object visible: only if the source kept its word.
-      if (offset + count === sizeBytes) reader.finish();
-      const answer = await this.#sendChunk(session, request, offset, bytes);
-      offset += count;
-      if (answer === null) continue;
-      return await this.#checked(request, answer, md5.digest("base64"));
-    }
-  }
-
-  /** Sends one chunk, and what of it did not arrive again. Null: more are wanted. */
-  async #sendChunk(
-    session: string,
-    request: UploadRequest,
-    offset: number,
-    bytes: Uint8Array<ArrayBuffer>,
-  ): Promise<Answered<GcsObject> | null> {
-    const { source: { sizeBytes }, signal, key } = request;
-    const end = offset + bytes.length;
-    let isAsking = false;
-    let failureCount = 0;
-    for (let from = offset;;) {
-      try {
-        const chunk = { offset: from, bytes: bytes.subarray(from - offset) };
-        const { value, dateMs } = await this.#parts.requests.putChunk(
-          session,
-          isAsking ? null : chunk,
-          sizeBytes,
-          signal,
-        );
-        if (!("receivedBytes" in value)) return { value, dateMs };
-        if (value.receivedBytes === end && end < sizeBytes) return null;
-        if (value.receivedBytes < offset || value.receivedBytes > end) {
-          const detail = `the service has ${value.receivedBytes} bytes, not ${from}`;
-          throw new StorageError("unavailable", { operation: "upload", key, detail });
-        }
-        from = value.receivedBytes;
-        isAsking = false;
-      } catch (error) {
-        const fault = gcsError("upload", key, error, signal);
-        const mayResume = fault instanceof StorageError && fault.isTransient &&
-          fault.retryAfterMs === null && failureCount < RESUMES_MAX;
-        if (!mayResume) throw error;
-        failureCount += 1;
-        isAsking = true;
+      if (offset + count === totalBytes) {
+        // The last chunk makes the object visible: only if the source kept its word.
+        reader.finish();
+        md5Hash = md5.digest("base64");
       }
+      const answer = await session.send({ offset, bytes, md5Hash });
+      offset += count;
+      if (answer !== null) return await this.#checked(request, answer, md5Hash);
     }
   }
 
+  /** The object, if the service has the bytes that were sent. */
   async #checked(
     request: UploadRequest,
     answer: Answered<GcsObject>,
-    md5Hash: string,
+    md5Hash: string | null,
   ): Promise<Answered<GcsObject>> {
-    const { key, source } = request;
     const { value } = answer;
-    if (value.md5Hash === md5Hash && Number(value.size) === source.sizeBytes) {
-      return answer;
+    const isWhole = value.md5Hash === md5Hash &&
+      Number(value.size) === request.source.sizeBytes;
+    if (isWhole) return answer;
+    throw await this.#removed(request, value, md5Hash);
+  }
+
+  /**
+   * What to tell of an upload that found the name taken. Whoever is told so believes an
+   * object that has our hash in its metadata and the right size; but the metadata are there
+   * before the bytes, and of a session's object that was not removed they are a lie.
+   */
+  async #taken(request: UploadRequest, error: unknown): Promise<unknown> {
+    const { key, metadata, source, signal } = request;
+    const fault = gcsError("upload", key, error, signal);
+    const isTaken = fault instanceof StorageError && fault.fault === "precondition";
+    if (!isTaken || metadata.hash === null) return error;
+    const value = await this.#describe(request);
+    if (value === null || value.md5Hash === undefined) return error;
+    const info = infoOfObject(key, value, null);
+    const isSaidToBeOurs = info.metadata?.hash === metadata.hash &&
+      info.sizeBytes === source.sizeBytes;
+    if (!isSaidToBeOurs) return error;
+    const md5Hash = await md5OfSource(request);
+    return value.md5Hash === md5Hash
+      ? error
+      : await this.#removed(request, value, md5Hash);
+  }
+
+  async #describe({ key, signal }: UploadRequest): Promise<GcsObject | null> {
+    const { requests, settings } = this.#parts;
+    try {
+      return (await requests.describe(settings.prefix + key, {}, signal)).value;
+    } catch (error) {
+      const fault = gcsError("head", key, error, signal);
+      if (fault instanceof StorageError && fault.fault === "not-found") return null;
+      throw fault;
     }
-    const generation = value.generation ?? null;
-    await this.#parts.requests.remove(
-      this.#parts.settings.prefix + key,
-      { generation, ifGenerationMatch: generation },
-      undefined,
-    );
-    const detail = `the service has other bytes (MD5 ${value.md5Hash}) than were sent ` +
-      `(${md5Hash}); they were deleted`;
-    throw new StorageError("corrupt", { operation: "upload", key, detail });
+  }
+
+  /** Deletes an object of ours that has other bytes than its metadata say. The error of it. */
+  async #removed(
+    request: UploadRequest,
+    { md5Hash: itsMd5, generation }: GcsObject,
+    md5Hash: string | null,
+  ): Promise<StorageError> {
+    const { key, signal } = request;
+    if (generation === undefined) {
+      // Without a generation, a DELETE would take whatever has the name.
+      const detail = "the answer names no generation: it is of something in between";
+      return new StorageError("unavailable", { operation: "upload", key, detail });
+    }
+    const { requests, settings, retry } = this.#parts;
+    const remove = async (): Promise<void> => {
+      try {
+        await requests.remove(
+          settings.prefix + key,
+          { generation, ifGenerationMatch: generation },
+          undefined,
+        );
+      } catch (error) {
+        const fault = gcsError("delete", key, error, undefined);
+        // Gone, perhaps by a DELETE whose answer got lost.
+        if (fault instanceof StorageError && fault.fault === "not-found") return;
+        throw fault;
+      }
+    };
+    const ours = md5Hash === null ? "and not all yet" : `MD5 ${md5Hash}`;
+    const what = `the service has other bytes (MD5 ${itsMd5}) than were sent (${ours})`;
+    try {
+      await retryTransient(retry, remove, signal);
+      const detail = `${what}; they were deleted`;
+      return new StorageError("corrupt", { operation: "upload", key, detail });
+    } catch (cause) {
+      signal?.throwIfAborted();
+      const why = cause instanceof Error ? cause.message : String(cause);
+      const detail = `${what}, and keeps them: ${why}; delete generation ${generation}`;
+      const more = { detail, cause, isPermanent: true };
+      return new StorageError("corrupt", { operation: "upload", key, ...more });
+    }
   }
 
   #resource(request: UploadRequest): object {
@@ -190,4 +234,18 @@ export class GcsUpload {
 
 function conditionOf(request: UploadRequest): Record<string, string> {
   return request.ifAbsent === false ? {} : { ifGenerationMatch: "0" };
+}
+
+/** Of all bytes of the source, which hash to what was declared. */
+async function md5OfSource(request: UploadRequest): Promise<string> {
+  const reader = openSourceReader(request);
+  const md5 = createHash("md5");
+  const buffer = new Uint8Array(TRANSFER_CHUNK_BYTES);
+  for (;;) {
+    const count = await reader.fill(buffer);
+    if (count === 0) break;
+    md5.update(buffer.subarray(0, count));
+  }
+  reader.finish();
+  return md5.digest("base64");
 }
