@@ -12,41 +12,62 @@
 #define DELETE_SILENCE_MS 5000
 #define BUSY_PAUSE_MS 50
 #define OWN_DIRECTORY "/.p4cache"
-#define FAILED_DELETES OWN_DIRECTORY "/shim-failed-deletes.log"
+#define FAILED_DELETES "shim-failed-deletes.log"
+#define DESCRIPTORS_MIN 2 /* to write it down: the directory's and the log's */
 /* What others may write too is not taken for the word of its owner (src/engine/may_delete.ts). */
 #define LOG_MODE 0640
 #define LOG_ATTEMPTS_MAX 5
 #define LOG_PAUSE_MS 10
 
 /* Whoever is first makes the file, be it root: p4d's user adds to it, and the daemon reads it. */
-static void share_log(int fd, const char *directory) {
-    struct stat log;
-    struct stat own;
-    if (sys_fstat(fd, &log) != 0 || sys_fstatat(AT_FDCWD, directory, &own, 0) != 0) {
-        return;
+static void share_log(int fd, const struct stat *log, const struct stat *directory) {
+    if (log->st_uid != directory->st_uid &&
+        p4shim_syscall(SYS_fchown, fd, directory->st_uid, directory->st_gid) != 0) {
+        /* who is of that group may do this */
+        p4shim_syscall(SYS_fchown, fd, -1, directory->st_gid);
     }
-    if (log.st_uid != own.st_uid &&
-        p4shim_syscall(SYS_fchown, fd, own.st_uid, own.st_gid) != 0) {
-        p4shim_syscall(SYS_fchown, fd, -1, own.st_gid); /* who is of that group may do this */
-    }
-    if ((log.st_mode & 0777) != LOG_MODE) {
+    if ((log->st_mode & 0777) != LOG_MODE) {
         p4shim_syscall(SYS_fchmod, fd, LOG_MODE);
     }
 }
 
 /* One that was made a moment ago may not have been given to us yet. */
-static int open_log(const char *path) {
-    for (int attempt = 0;; attempt++) {
-        const int fd = sys_openat(AT_FDCWD, path,
-                                  O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK |
-                                      O_CLOEXEC,
-                                  LOG_MODE);
+static int open_log(const struct p4shim_fd *directory, bool *is_new) {
+    const int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    for (int attempt = 0; p4shim_is_ours(directory); attempt++) {
+        int fd = sys_openat(directory->fd, FAILED_DELETES, flags, 0);
+        *is_new = fd < 0 && errno == ENOENT;
+        if (*is_new) {
+            fd = sys_openat(directory->fd, FAILED_DELETES, flags | O_CREAT | O_EXCL, LOG_MODE);
+        }
         if (fd >= 0 || attempt == LOG_ATTEMPTS_MAX ||
-            (errno != EACCES && errno != EMFILE && errno != ENFILE)) {
+            (errno != EACCES && errno != EEXIST && errno != EMFILE && errno != ENFILE)) {
             return fd;
         }
         p4shim_pause_ms(LOG_PAUSE_MS);
     }
+    return -1;
+}
+
+/* Who owns the directory can put there what he likes, and a root program comes along: a link to
+ * a file of root's is not written to, and nobody is given what this call has not made. */
+static void append(const struct p4shim_fd *directory, const char *record, size_t bytes) {
+    bool is_new = false;
+    struct p4shim_fd log = {.fd = open_log(directory, &is_new)};
+    if (log.fd < 0 || !p4shim_own(&log, P4SHIM_LOG)) {
+        return;
+    }
+    struct stat st;
+    struct stat of_directory;
+    if (sys_fstat(log.fd, &st) == 0 && st.st_dev == log.dev && st.st_ino == log.ino &&
+        S_ISREG(st.st_mode) && st.st_nlink == 1) {
+        if (is_new && sys_fstat(directory->fd, &of_directory) == 0 &&
+            of_directory.st_dev == directory->dev && of_directory.st_ino == directory->ino) {
+            share_log(log.fd, &st, &of_directory);
+        }
+        (void)p4shim_syscall(SYS_write, log.fd, record, bytes);
+    }
+    p4shim_close(&log);
 }
 
 /*
@@ -68,21 +89,17 @@ static void log_failed_delete(struct p4shim_scratch *s, int64_t removed_ms, cons
     p4shim_json_raw(&j, "\"}\n");
 
     const size_t depot_bytes = p4shim_config.depot.bytes;
-    if (j.is_full || depot_bytes + sizeof FAILED_DELETES > sizeof s->text) {
+    if (j.is_full || depot_bytes + sizeof OWN_DIRECTORY > sizeof s->text) {
         return;
     }
     memcpy(s->text, p4shim_config.depot.path, depot_bytes);
-    memcpy(s->text + depot_bytes, FAILED_DELETES, sizeof FAILED_DELETES);
-    struct p4shim_fd log = {.fd = open_log(s->text)};
-    if (log.fd < 0 || !p4shim_own(&log, P4SHIM_LOG)) {
-        return;
+    memcpy(s->text + depot_bytes, OWN_DIRECTORY, sizeof OWN_DIRECTORY);
+    struct p4shim_fd directory = {
+        .fd = sys_openat(AT_FDCWD, s->text, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0)};
+    if (directory.fd >= 0 && p4shim_own(&directory, P4SHIM_PATH)) {
+        append(&directory, s->record, j.bytes);
+        p4shim_close(&directory);
     }
-    if (p4shim_is_ours(&log)) {
-        s->text[depot_bytes + sizeof OWN_DIRECTORY - 1] = '\0';
-        share_log(log.fd, s->text);
-        (void)p4shim_syscall(SYS_write, log.fd, s->record, j.bytes);
-    }
-    p4shim_close(&log);
 }
 
 static const char denied[] = "denied"; /* for want of the right, which no log gives */
@@ -171,11 +188,20 @@ struct p4shim_scratch *p4shim_managed_name(int dirfd, const char *path) {
 int p4shim_why_untellable(void) {
     const int saved = errno;
     int why = 0;
-    struct p4shim_fd any = {.fd = sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0)};
-    if (any.fd < 0) {
-        why = errno == EMFILE || errno == ENFILE ? errno : 0;
-    } else if (p4shim_own(&any, P4SHIM_PATH)) {
-        p4shim_close(&any);
+    size_t opened = 0;
+    struct p4shim_fd any[DESCRIPTORS_MIN];
+    for (; opened < DESCRIPTORS_MIN; opened++) {
+        any[opened].fd = sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
+        if (any[opened].fd < 0) {
+            why = errno == EMFILE || errno == ENFILE ? errno : 0;
+            break;
+        }
+        if (!p4shim_own(&any[opened], P4SHIM_PATH)) {
+            break;
+        }
+    }
+    while (opened > 0) {
+        p4shim_close(&any[--opened]);
     }
     errno = saved;
     return why;

@@ -15,13 +15,15 @@ UID = 12345
 # Each step is a call and its arguments, on one argument of the program.
 STEPS = """
 import errno, os, resource, sys
-if sys.argv[1] == "full":
+if sys.argv[1] != "free":
     resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
     try:
         while True:
-            os.dup(0)
+            last = os.dup(0)
     except OSError:
         pass
+    if sys.argv[1] == "one left":
+        os.close(last)
 said = []
 for step in sys.argv[2:]:
     call, *args = step.split(":")
@@ -87,6 +89,16 @@ def _(make):
     equal(depot.daemon.requests, [])
 
 
+@test("with one descriptor left, and no daemon, a delete could not be written down: EMFILE")
+def _(make):
+    depot = make()
+    evicted(depot, FILE)
+    equal(run(depot, f"unlink:{depot.path(FILE)}", how="one left"), ["EMFILE"])
+    assert depot.is_marker(FILE)
+    equal(run(depot, f"unlink:{depot.path(FILE)}"), ["ok"])
+    equal([record["path"] for record in depot.failed_deletes()], [FILE])
+
+
 @test("a delete that root wrote down first keeps no other user's from being written down")
 def _(make):
     native_only()
@@ -106,6 +118,54 @@ def _(make):
         st = os.stat(log)
         equal((st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)), (UID, UID, 0o640))
     equal([record["path"] for record in depot.failed_deletes()], ["main/1,v", "main/2,v"])
+
+
+LOG = "shim-failed-deletes.log"
+
+
+def state(path):
+    st = os.lstat(path)
+    with open(path, "rb") as file:
+        return st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode), file.read()
+
+
+def linked(depot, victim):
+    os.link(victim, os.path.join(depot.own, LOG))
+
+
+def symlinked(depot, victim):
+    os.symlink(victim, os.path.join(depot.own, LOG))
+
+
+def below_a_symlink(depot, victim):
+    """With what else is in it, so that this alone is what keeps the record from being written."""
+    os.rename(depot.own, depot.own + ".aside")
+    os.symlink(os.path.dirname(victim), depot.own)
+
+
+def moved(depot, victim):
+    os.truncate(victim, 0)  # as new as a log can be
+    os.rename(victim, os.path.join(depot.own, LOG))
+
+
+@test("root gives no file of its own away for a log, and writes to no link, whatever p4d's user makes")
+def _(make):
+    native_only()
+    for prepare in (linked, symlinked, below_a_symlink, moved):
+        depot = make()
+        evicted(depot, FILE)
+        for directory, _, _ in os.walk(depot.root):
+            os.chown(directory, UID, UID)
+        victim = os.path.join(depot.scratch, LOG)
+        with open(victim, "wb") as file:
+            file.write(b"root's alone\n")
+        os.chmod(victim, 0o600)
+        prepare(depot, victim)
+        equal(depot.probe("unlinkat", depot.path(FILE)), "unlinkat=0 errno=-\n")
+        if prepare is moved:
+            equal(state(os.path.join(depot.own, LOG))[:3], (0, 0, 0o600))
+        else:
+            equal(state(victim), (0, 0, 0o600, b"root's alone\n"), prepare.__name__)
 
 
 @test("a directory does not take files to names that are not managed: EXDEV, and mv copies")
