@@ -26,7 +26,7 @@
 #define P4POSIX_EXPORT __attribute__((visibility("default")))
 
 /* Counts changes of the layouts or of a function's meaning. */
-#define P4POSIX_ABI_VERSION 4
+#define P4POSIX_ABI_VERSION 5
 
 /* Leaves a time as it is, where a function says that it takes it. */
 #define P4POSIX_TIME_KEEP INT64_MIN
@@ -64,7 +64,7 @@ struct p4posix_marker {
 };
 _Static_assert(sizeof(struct p4posix_marker) == 40, "src/posix/posix.ts writes 5 words");
 
-/* What an eviction was decided on. */
+/* What an eviction was decided on, or a restore. */
 struct p4posix_expect {
     uint64_t ino;
     int64_t size_bytes;
@@ -167,7 +167,7 @@ void note_remove(const char *aside);
 
 /* publish.c */
 int p4posix_publish(const char *temp, const char *target, int fd,
-                    const struct p4posix_attributes *attributes, uint64_t expect_ino);
+                    const struct p4posix_attributes *attributes, const struct p4posix_expect *expect);
 
 /* evict.c */
 int p4posix_has_writer(const char *path);

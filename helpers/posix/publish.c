@@ -25,8 +25,17 @@ static int set_attributes(int fd, const struct stat *st, const struct p4posix_at
     return 0;
 }
 
-static bool is_expected_marker(const struct stat *st, uint64_t ino) {
-    return S_ISSOCK(st->st_mode) && st->st_ino == ino;
+/* While the file was flushed, its marker may have been removed and its number become that of another
+ * file's marker, which was renamed here. That was made since: its ctime says so. */
+static bool is_expected_marker(const struct stat *st, const struct p4posix_expect *expect) {
+    return S_ISSOCK(st->st_mode) && st->st_ino == expect->ino &&
+           time_ns(st->st_mtim) == expect->mtime_ns && time_ns(st->st_ctim) == expect->ctime_ns;
+}
+
+/* What is set in the moment of the exchange belongs to the file. */
+static bool is_untouched(const struct stat *out, const struct stat *marker) {
+    return out->st_mode == marker->st_mode && out->st_uid == marker->st_uid &&
+           out->st_gid == marker->st_gid && time_ns(out->st_mtim) == time_ns(marker->st_mtim);
 }
 
 /* `marker` is pinned: what comes out of `target` is it, and lies at `temp`; or it is put back. */
@@ -40,7 +49,7 @@ static int exchange_with(const struct stat *marker, const char *temp, const char
     }
     struct stat out;
     result = result_of(lstat(temp, &out));
-    if (result == 0 && is_same_inode(&out, marker)) {
+    if (result == 0 && is_same_inode(&out, marker) && is_untouched(&out, marker)) {
         return PUBLISHED;
     }
     const int back = put_back(temp, target, file, 0);
@@ -56,13 +65,13 @@ static int exchange_with(const struct stat *marker, const char *temp, const char
 
 /* PUBLISHED with the marker at `temp`, CHANGED with `target` as p4d has it, or -errno. */
 static int replace_marker(const char *temp, const char *target, const struct stat *file,
-                          uint64_t ino) {
+                          const struct p4posix_expect *expect) {
     struct pinned marker;
     int result = pin(target, &marker);
     if (result < 0) {
         return result == -ENOENT || result == -ENOTDIR ? CHANGED : result;
     }
-    result = is_expected_marker(&marker.st, ino)
+    result = is_expected_marker(&marker.st, expect)
                  ? exchange_with(&marker.st, temp, target, file)
                  : CHANGED;
     unpin(&marker);
@@ -94,13 +103,13 @@ static int settle(const char *temp, const char *target) {
 }
 
 /*
- * `expect_ino`: the marker's, or 0 when nothing is expected at `target`. PUBLISHED: nothing is left
- * at `temp`. Else `temp` must be looked at before it is removed: it is the caller's own file iff its
+ * `expect`: of the marker, or NULL when nothing is expected at `target`. PUBLISHED: nothing is left at
+ * `temp`. Else `temp` must be looked at before it is removed: it is the caller's own file iff its
  * inode is that of `fd`, and else for recover.c to judge.
  */
 P4POSIX_EXPORT int p4posix_publish(const char *temp, const char *target, int fd,
                                    const struct p4posix_attributes *attributes,
-                                   uint64_t expect_ino) {
+                                   const struct p4posix_expect *expect) {
     struct stat file;
     struct stat named;
     if (fstat(fd, &file) != 0 || lstat(temp, &named) != 0) {
@@ -116,7 +125,7 @@ P4POSIX_EXPORT int p4posix_publish(const char *temp, const char *target, int fd,
     if (result < 0) {
         return result;
     }
-    result = expect_ino == 0 ? take_free_name(temp, target)
-                             : replace_marker(temp, target, &file, expect_ino);
+    result = expect == NULL ? take_free_name(temp, target)
+                            : replace_marker(temp, target, &file, expect);
     return result == PUBLISHED ? settle(temp, target) : result;
 }

@@ -22,6 +22,7 @@ import {
 import {
   absolute,
   type EngineContext,
+  hasSameContent,
   localStatOf,
   nowSeconds,
   parentOf,
@@ -101,24 +102,20 @@ async function bringSmall(
   { onProgress, onReadable }: Listener,
 ): Promise<boolean> {
   const { posix } = context;
-  const { path, stored, look } = wanted;
+  const { path, stored } = wanted;
   const content = new ContentInMemory(memory.take(stored.sizeBytes));
   // After a failure somebody may still write to it: it is not used again.
   const fetched = await fetchContent(context, wanted, content, onProgress);
   content.close();
   crashPoint("restore/fetched");
-  if (!isStillWanted(context, wanted)) {
+  const place = placeNow(context, wanted);
+  if (place === null) {
     memory.give(content.bytes);
     return await lost(context, path);
   }
-  const attributes = attributesNow(context, wanted);
+  const { attributes } = place;
   const first = temporaryName(context);
-  const brought = await posix.bring({
-    ...nameOf(context, path, look),
-    first,
-    bytes: content.bytes,
-    attributes,
-  });
+  const brought = await posix.bring({ ...place, first, bytes: content.bytes });
   memory.give(content.bytes);
   if (brought.outcome === "published") {
     // As it is by now, if it still has the name.
@@ -155,15 +152,11 @@ async function bringLarge(
     const { fetched } = filled;
     fd = filled.fd;
     crashPoint("restore/fetched");
-    if (!isStillWanted(context, wanted)) return await lost(context, path);
-    attributes = attributesNow(context, wanted);
+    const place = placeNow(context, wanted);
+    if (place === null) return await lost(context, path);
+    attributes = place.attributes;
     wasShown = true;
-    const published = await posix.publish({
-      ...nameOf(context, path, look),
-      temp: temporary,
-      tempFd: fd,
-      attributes,
-    });
+    const published = await posix.publish({ ...place, temp: temporary, tempFd: fd });
     if (published !== "published") return await lost(context, path);
     const stat = posix.fstat(fd);
     return await record(context, wanted, { stat, fetched, attributes }, onReadable);
@@ -290,32 +283,25 @@ function attributesOf(entry: FileEntry, look: Look): Attributes {
   return { mode, uid, gid, mtimeNs };
 }
 
-/** Also what p4d did to its marker while the bytes were on their way. */
-function attributesNow(
+/**
+ * Where the file is to go, what is expected there, and what it is to carry: also what p4d did to
+ * the mode and owner of its marker while the bytes were on their way. Null if the name is not that
+ * of the row any more, or has another marker: if the file was deleted meanwhile, the number of its
+ * marker's inode may be that of another file's. From here on its ctime tells them apart.
+ */
+function placeNow(
   context: EngineContext,
   { path, entry, look }: Wanted,
-): Attributes {
-  return attributesOf(entry, look.kind === "marker" ? lookAt(context, path) : look);
-}
-
-/**
- * Whether the name is still that of the row that was brought. If it was deleted while its bytes were
- * on their way, its marker's inode may be that of another file's marker by now, under this name.
- */
-function isStillWanted({ manifest }: EngineContext, { path, entry }: Wanted): boolean {
-  return manifest.get(path)?.generation === entry.generation;
-}
-
-/** Where the file is to go, and what is expected there. */
-function nameOf(
-  context: EngineContext,
-  path: DepotPath,
-  look: Look,
-): Pick<Publication, "target" | "expect"> {
+): Pick<Publication, "target" | "expect" | "attributes"> | null {
+  if (context.manifest.get(path)?.generation !== entry.generation) return null;
   const target = absolute(context, path);
-  if (look.kind === "marker") return { target, expect: { ino: look.stat.ino } };
-  context.posix.makeDirs(parentOf(target), 0o755);
-  return { target, expect: null };
+  if (look.kind !== "marker") {
+    context.posix.makeDirs(parentOf(target), 0o755);
+    return { target, expect: null, attributes: attributesOf(entry, look) };
+  }
+  const now = lookAt(context, path);
+  if (now.kind !== "marker" || !hasSameContent(now.stat, look.stat)) return null;
+  return { target, expect: now.stat, attributes: attributesOf(entry, now) };
 }
 
 /** p4d wrote it, or touched its marker; or the scan put a missing marker back. */

@@ -15,7 +15,7 @@ import { type BytePath, type DepotPath, displayPath } from "../core/names.ts";
 import type { FileEntry, LocalStat, StoredVersion } from "../manifest/manifest.ts";
 import { isParked } from "../manifest/row.ts";
 import { PosixError } from "../posix/posix.ts";
-import type { MarkerAttributes } from "../posix/posix.ts";
+import type { FileStat, MarkerAttributes } from "../posix/posix.ts";
 import {
   absolute,
   type EngineContext,
@@ -166,7 +166,7 @@ async function setAside(
   }`;
   const kept = `${directory}/${name}`;
   posix.makeMarker(kept, await attributesOf(context, local));
-  const { ino } = posix.lstat(kept)!;
+  const marker = posix.lstat(kept)!;
   try {
     posix.exchange(kept, target);
   } catch (error) {
@@ -177,7 +177,7 @@ async function setAside(
   const out = posix.lstat(kept);
   assert(out !== null, "nobody else knows its name");
   if (!hasSameContent(localStatOf(out), local.stat) || isWritten(context, kept)) {
-    putBack(context, { kept, target, markerIno: ino });
+    putBack(context, { kept, target, marker });
     return null;
   }
   for (const it of [kept, directory, parentOf(target)]) await posix.fsyncPath(it);
@@ -216,7 +216,7 @@ function isWritten({ posix }: EngineContext, path: BytePath): boolean {
 interface Exchanged {
   readonly kept: BytePath;
   readonly target: BytePath;
-  readonly markerIno: bigint;
+  readonly marker: FileStat;
 }
 
 /**
@@ -225,7 +225,7 @@ interface Exchanged {
  */
 function putBack(
   { posix, log }: EngineContext,
-  { kept, target, markerIno }: Exchanged,
+  { kept, target, marker }: Exchanged,
 ): void {
   const keep = (): void =>
     log.warn("a version that was replaced just now is kept", {
@@ -242,8 +242,11 @@ function putBack(
       throw error;
     }
     const out = posix.lstat(kept)!;
-    // A marker that a rename removed may have left its inode's number to a file.
-    if (out.kind === "socket" && out.ino === markerIno) return void posix.unlink(kept);
+    // A marker that a rename removed may have left its inode's number to a file, or to another's
+    // marker: that has another time or size.
+    const isMarker = out.kind === "socket" && out.atimeNs === marker.atimeNs &&
+      hasSameContent(out, marker);
+    if (isMarker) return void posix.unlink(kept);
     if (out.ino === before) return keep();
     [before, put] = [put, out.ino];
   }

@@ -3,6 +3,7 @@ import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
+import { type BytePath, bytePathOf } from "../core/names.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import { acceptLocal, restoreStored } from "./conflict.ts";
 import type { EngineContext } from "./engine_context.ts";
@@ -128,6 +129,42 @@ for (const races of [1, 2, 3]) {
     for (const name of keptFiles(fixture)) match(name, /^newer \d$/);
   });
 }
+
+Deno.test("restoreStored() takes no other file's marker for its own when that has its number since", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, posix } = fixture;
+  await inConflict(fixture);
+  const path = fixture.path("d/a,v");
+  let exchanges = 0;
+  let own = 0n;
+  const other = { mode: 0o444, uid: 0, gid: 0, mtimeNs: 1_000_000_001n, sizeBytes: 9 };
+  const racing = withExchange(fixture, (target) => {
+    exchanges += 1;
+    if (exchanges === 1) {
+      const [name] = posix.readDirectory(`${root}/.p4cache/lost+found`)!;
+      own = posix.lstat(`${root}/.p4cache/lost+found/${name!.path}`)!.ino;
+      // The local file is another one by now, so that it is to go back.
+      Deno.writeTextFileSync(target, "written again");
+    } else if (exchanges === 2) {
+      posix.makeMarker(bytePathOf(`${root}/c,v`), other);
+      Deno.renameSync(`${root}/c,v`, target);
+    }
+  });
+  const lstat = racing.posix.lstat.bind(racing.posix);
+  const reused = new Proxy(racing.posix, {
+    get: (target, name) =>
+      name !== "lstat" ? Reflect.get(target, name) : (at: BytePath) => {
+        const stat = lstat(at);
+        const isOther = stat?.kind === "socket" && stat.mtimeNs === other.mtimeNs;
+        return isOther ? { ...stat, ino: own } : stat;
+      },
+  });
+  const verdict = await restoreStored({ ...racing, posix: reused }, path, false);
+  ok(!verdict.isDone);
+  const left = posix.lstat(bytePathOf(`${root}/d/a,v`));
+  deepStrictEqual([left?.kind, left?.mtimeNs], ["socket", other.mtimeNs]);
+  deepStrictEqual(keptFiles(fixture), ["written again"]);
+});
 
 /** The same engine where `before` runs right before each exchange. */
 function withExchange(

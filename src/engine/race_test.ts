@@ -21,6 +21,7 @@ import {
 import { InvariantError } from "../core/assert.ts";
 import { bytePathOf, type DepotPath, objectKeyOf } from "../core/names.ts";
 import type { createMemoryLogger } from "../obs/logger.ts";
+import type { ExpectedMarker } from "../posix/posix.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
@@ -427,6 +428,72 @@ Deno.test("a file that is deleted while it is restored is gone, and one deleted 
   notStrictEqual(await evict(context, fixture.path("b,v")), "evicted");
   strictEqual(fixture.posix.lstat(bytePathOf(`${fixture.root}/b,v`)), null);
   strictEqual(manifest.get(fixture.path("b,v")), null);
+});
+
+/** `act` happens while the restored file is flushed, the first time only; it may change what is expected. */
+function whileFlushed(
+  { posix }: EngineFixture,
+  act: (expect: ExpectedMarker) => Promise<ExpectedMarker>,
+): void {
+  const bring = posix.bring.bind(posix);
+  posix.bring = async (bringing) => {
+    posix.bring = bring;
+    return await bring({ ...bringing, expect: await act(bringing.expect!) });
+  };
+}
+
+Deno.test("a restore does not take another file's marker that has the number of its own since", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, context, manifest, posix } = fixture;
+  const [a, c] = [fixture.path("a,v"), fixture.path("c,v")];
+  await evicted(fixture, "a,v", "of a");
+  await written(fixture, "c,v", "of c");
+  strictEqual(await upload(context, c), "uploaded");
+  whileFlushed(fixture, async (expect) => {
+    await Deno.remove(`${root}/a,v`);
+    strictEqual(await deleteFile(context, a), "deleted");
+    strictEqual(await evict(context, c), "evicted");
+    await Deno.rename(`${root}/c,v`, `${root}/a,v`);
+    const { ino } = posix.lstat(bytePathOf(`${root}/a,v`))!;
+    await new Engine(context).renamed({
+      from: c,
+      to: a,
+      what: "file",
+      ino,
+      writerUid: 0,
+    });
+    // As if the number, which is free again, had been given to it.
+    return { ...expect, ino };
+  });
+  await fixture.restorer.restore(a);
+  strictEqual(await fixture.read("a,v"), "of c");
+  strictEqual(manifest.get(a)?.stored?.key, "c,v");
+  strictEqual(manifest.get(c), null);
+  deepStrictEqual(manifest.tombstonesOf(a).map(({ stored }) => stored.key), ["a,v"]);
+});
+
+Deno.test("a marker that is touched while its file is flushed does not fail the restore", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, posix } = fixture;
+  await evicted(fixture, "a,v", "content");
+  const at = bytePathOf(`${root}/a,v`);
+  whileFlushed(fixture, (expect) => {
+    posix.chmod(at, 0o600);
+    return Promise.resolve(expect);
+  });
+  await fixture.restorer.restore(fixture.path("a,v"));
+  strictEqual(await fixture.read("a,v"), "content");
+  strictEqual(posix.lstat(at)?.mode, 0o600);
+
+  await evicted(fixture, "a,v", "content two");
+  whileFlushed(fixture, (expect) => {
+    // With its atime its size is lost.
+    posix.setTimes(at, { atimeNs: 1_000_000_000n, mtimeNs: 2_000_000_000n });
+    return Promise.resolve(expect);
+  });
+  await fixture.restorer.restore(fixture.path("a,v"));
+  strictEqual(await fixture.read("a,v"), "content two");
+  strictEqual(posix.lstat(at)?.mtimeNs, 2_000_000_000n);
 });
 
 Deno.test("a file that is written again after its DELETE is a new one, and its old version goes after the grace", async () => {

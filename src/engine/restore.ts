@@ -18,7 +18,7 @@ import { followOwner } from "./borrowed.ts";
 import { bringBack } from "./bring_back.ts";
 import { catchUp, unlessBehind } from "./caught_up.ts";
 import { VANISH_GRACE_MS } from "./departures.ts";
-import { type EngineContext, shown } from "./engine_context.ts";
+import { type EngineContext, hasSameContent, shown } from "./engine_context.ts";
 import type { OnProgress } from "./fetch_content.ts";
 import { lookAt } from "./local_file.ts";
 import type { Look } from "./observe_plan.ts";
@@ -224,7 +224,7 @@ async function restoreAsItIs(
     // This or another evicted file may have been renamed to this name a moment ago.
     await catchUp(context, path);
     const now = lookAt(context, path);
-    if (now.kind !== "marker" || now.stat.ino !== look.stat.ino) return null;
+    if (now.kind !== "marker" || !hasSameContent(now.stat, look.stat)) return null;
     refuseOtherMarker(context, path, now);
   }
   const entry = await storedEntry(context, path, look);

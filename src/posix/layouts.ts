@@ -51,6 +51,9 @@ export interface ExpectedFile {
   readonly ctimeNs: bigint;
 }
 
+/** The marker that was looked at: the number of an inode alone may be another one's by now. */
+export type ExpectedMarker = Omit<ExpectedFile, "sizeBytes">;
+
 /** In the order of enum p4posix_kind. */
 const KINDS: readonly FileKind[] = ["other", "file", "directory", "symlink", "socket"];
 
@@ -94,6 +97,13 @@ export function encodeAttributes(attributes: FileAttributes): Uint8Array<ArrayBu
 
 export function encodeMarker(marker: MarkerAttributes): Uint8Array<ArrayBuffer> {
   return bytesOfWords([...attributeWords(marker), BigInt(marker.sizeBytes)]);
+}
+
+/** The C side reads it as a pointer that may be NULL. */
+export function encodeExpectedMarker(
+  marker: ExpectedMarker | null,
+): Uint8Array<ArrayBuffer> | null {
+  return marker === null ? null : encodeExpected({ ...marker, sizeBytes: 0 });
 }
 
 export function encodeExpected(file: ExpectedFile): Uint8Array<ArrayBuffer> {

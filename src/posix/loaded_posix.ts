@@ -14,6 +14,7 @@ import {
   decodeStat,
   encodeAttributes,
   encodeExpected,
+  encodeExpectedMarker,
   encodeMarker,
   encodePath,
   type FileStat,
@@ -288,16 +289,13 @@ export class LoadedPosix implements Posix, LeafPages {
 
   async bring(bringing: Bringing): Promise<Brought> {
     const { first, target, attributes, expect } = bringing;
-    assert(expect === null || expect.ino > 0n, "a marker has an inode");
     const op = "publish";
     const bytes = ioBuffer(bringing.bytes);
     const stat = new Uint8Array(STAT_BYTES);
     const [from, to] = [encodePath(op, first), encodePath(op, target)];
-    const given = encodeAttributes(attributes);
+    const given = [encodeAttributes(attributes), encodeExpectedMarker(expect)] as const;
     const result = await this.#held.until(
-      this.#calls.bringLater(
-        ...[from, to, bytes, bytes.length, given, expect?.ino ?? 0n, stat] as const,
-      ),
+      this.#calls.bringLater(from, to, bytes, bytes.length, ...given, stat),
       [from, to, bytes, given, stat],
     );
     const found = decodedStat(stat);
@@ -308,20 +306,15 @@ export class LoadedPosix implements Posix, LeafPages {
 
   async publish(publication: Publication): Promise<PublishResult> {
     const { temp, target, tempFd, attributes, expect } = publication;
-    assert(expect === null || expect.ino > 0n, "a marker has an inode");
     const op = "publish";
     const given = [
       encodePath(op, temp),
       encodePath(op, target),
       encodeAttributes(attributes),
+      encodeExpectedMarker(expect),
     ] as const;
-    const done = this.#calls.publishLater(
-      given[0],
-      given[1],
-      tempFd,
-      given[2],
-      expect?.ino ?? 0n,
-    );
+    const [from, to, ...rest] = given;
+    const done = this.#calls.publishLater(from, to, tempFd, ...rest);
     return PUBLISH_RESULTS[checked(op, target, await this.#held.until(done, given))]!;
   }
 

@@ -14,6 +14,7 @@
 import type { BytePath } from "../core/names.ts";
 import type {
   ExpectedFile,
+  ExpectedMarker,
   FileAttributes,
   FileStat,
   MarkerAttributes,
@@ -27,6 +28,7 @@ import type { Walk, WalkEntry, WalkOptions } from "./walk.ts";
 export { PosixError } from "./posix_error.ts";
 export type {
   ExpectedFile,
+  ExpectedMarker,
   FileAttributes,
   FileKind,
   FileStat,
@@ -43,7 +45,7 @@ export interface Publication {
   readonly tempFd: number;
   readonly attributes: FileAttributes;
   /** The marker at `target`; null when nothing is there. */
-  readonly expect: { readonly ino: bigint } | null;
+  readonly expect: ExpectedMarker | null;
 }
 
 /** Small content that is to take its name in one call. */

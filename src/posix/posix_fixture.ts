@@ -11,6 +11,7 @@ import { nativeFile } from "./native_files.ts";
 import {
   type EvictResult,
   type ExpectedFile,
+  type ExpectedMarker,
   openPosix,
   type Posix,
   PosixError,
@@ -75,7 +76,7 @@ export async function publishText(
   posix: Posix,
   at: string,
   text: string,
-  ino: bigint | null,
+  expect: ExpectedMarker | null,
 ): Promise<PublishResult> {
   const temp = `${at}/temp`;
   const tempFd = posix.createTemp(temp, 0o600);
@@ -86,7 +87,7 @@ export async function publishText(
       target: `${at}/x,v`,
       tempFd,
       attributes: ATTRIBUTES,
-      expect: ino === null ? null : { ino },
+      expect,
     });
   } finally {
     posix.close(tempFd);

@@ -1,6 +1,12 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { bytesOf } from "../core/names.ts";
-import { type Brought, namedAfter, type Posix, PosixError } from "./posix.ts";
+import {
+  type Brought,
+  type ExpectedMarker,
+  namedAfter,
+  type Posix,
+  PosixError,
+} from "./posix.ts";
 import {
   ATTRIBUTES,
   hasCode,
@@ -10,6 +16,9 @@ import {
   readText,
   write,
 } from "./posix_fixture.ts";
+
+/** A marker that no name has. */
+const NOWHERE: ExpectedMarker = { ino: 12n, mtimeNs: MTIME_NS, ctimeNs: MTIME_NS };
 
 posixTest("publish() gives a free name, with attributes", async (posix, at) => {
   equal(await publishText(posix, at, "restored", null), "published");
@@ -31,21 +40,21 @@ posixTest(
   "publish() takes the place of the marker that it was told",
   async (posix, at) => {
     posix.makeMarker(`${at}/x,v`, { ...ATTRIBUTES, sizeBytes: 8 });
-    const { ino } = posix.lstat(`${at}/x,v`)!;
-    equal(await publishText(posix, at, "restored", ino), "published");
+    const marker = posix.lstat(`${at}/x,v`);
+    equal(await publishText(posix, at, "restored", marker), "published");
     equal(await readText(posix, `${at}/x,v`), "restored");
     equal(posix.lstat(`${at}/temp`), null, "the marker is gone");
   },
 );
 
 posixTest("publish() leaves whatever else is at the name", async (posix, at) => {
-  equal(await publishText(posix, at, "restored", 12n), "changed");
+  equal(await publishText(posix, at, "restored", NOWHERE), "changed");
   equal(posix.lstat(`${at}/x,v`), null, "a removed file stays removed");
   posix.unlink(`${at}/temp`);
 
   await write(posix, `${at}/x,v`, "p4d's");
   equal(
-    await publishText(posix, at, "restored", posix.lstat(`${at}/x,v`)!.ino),
+    await publishText(posix, at, "restored", posix.lstat(`${at}/x,v`)),
     "changed",
     "a file is no marker, even with the marker's inode number",
   );
@@ -54,9 +63,19 @@ posixTest("publish() leaves whatever else is at the name", async (posix, at) => 
   posix.unlink(`${at}/x,v`);
 
   posix.makeMarker(`${at}/x,v`, { ...ATTRIBUTES, sizeBytes: 8 });
-  const { ino } = posix.lstat(`${at}/x,v`)!;
-  equal(await publishText(posix, at, "restored", ino + 1n), "changed");
-  equal(posix.lstat(`${at}/x,v`)!.ino, ino);
+  const marker = posix.lstat(`${at}/x,v`)!;
+  const { ino, mtimeNs, ctimeNs } = marker;
+  const others = [
+    { ino: ino + 1n, mtimeNs, ctimeNs },
+    // As if that marker had been removed, and this one had its number since.
+    { ino, mtimeNs: mtimeNs - 1n, ctimeNs },
+    { ino, mtimeNs, ctimeNs: ctimeNs - 1n },
+  ];
+  for (const other of others) {
+    equal(await publishText(posix, at, "restored", other), "changed");
+    deepEqual(posix.lstat(`${at}/x,v`), marker);
+    posix.unlink(`${at}/temp`);
+  }
 });
 
 posixTest(
@@ -81,14 +100,14 @@ function bringText(
   posix: Posix,
   at: string,
   text: string,
-  ino: bigint | null,
+  expect: ExpectedMarker | null,
 ): Promise<Brought> {
   return posix.bring({
     first: `${at}/first`,
     target: `${at}/x,v`,
     bytes: bytesOf(text),
     attributes: ATTRIBUTES,
-    expect: ino === null ? null : { ino },
+    expect,
   });
 }
 
@@ -100,8 +119,8 @@ posixTest(
   "bring() makes a file in the place of the marker that it was told",
   async (posix, at) => {
     posix.makeMarker(`${at}/x,v`, { ...ATTRIBUTES, sizeBytes: 8 });
-    const { ino } = posix.lstat(`${at}/x,v`)!;
-    const brought = await bringText(posix, at, "restored", ino);
+    const marker = posix.lstat(`${at}/x,v`);
+    const brought = await bringText(posix, at, "restored", marker);
     deepEqual(brought, { outcome: "published", stat: posix.lstat(`${at}/x,v`)! });
     const { mode, mtimeNs, sizeBytes } = posix.lstat(`${at}/x,v`)!;
     deepEqual([mode, mtimeNs, sizeBytes], [0o640, MTIME_NS, 8]);
@@ -117,8 +136,8 @@ posixTest("bring() gives a free name to an empty file", async (posix, at) => {
 
 posixTest("bring() leaves its file beside a name that is taken", async (posix, at) => {
   await write(posix, `${at}/x,v`, "p4d's");
-  for (const [ino, outcome] of [[null, "occupied"], [12n, "changed"]] as const) {
-    const brought = await bringText(posix, at, "restored", ino);
+  for (const [expect, outcome] of [[null, "occupied"], [NOWHERE, "changed"]] as const) {
+    const brought = await bringText(posix, at, "restored", expect);
     equal(brought.outcome, outcome);
     const left = brought.outcome === outcome ? brought.stat.ino : 0n;
     const name = namedAfter(`${at}/first`, left);

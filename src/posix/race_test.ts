@@ -37,7 +37,7 @@ async function churn(
       letGo(posix, `${at}/aside`);
       if (result === "evicted") stored = text;
     } else if (stat?.kind === "socket") {
-      const result = await publishText(posix, at, stored, stat.ino);
+      const result = await publishText(posix, at, stored, stat);
       seen.add(result);
       letGo(posix, `${at}/temp`);
     }

@@ -88,8 +88,7 @@ async function publish(
   const temp = `${root}/temp`;
   const tempFd = posix.createTemp(temp, 0o600);
   try {
-    const there = posix.lstat(target);
-    const expect = there === null ? null : { ino: there.ino };
+    const expect = posix.lstat(target);
     return await posix.publish({ temp, target, tempFd, attributes, expect });
   } finally {
     posix.close(tempFd);

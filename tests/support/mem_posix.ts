@@ -17,6 +17,7 @@ import {
   type Eviction,
   type EvictResult,
   type ExpectedFile,
+  type ExpectedMarker,
   type FileContent,
   type FileStat,
   type FileTimes,
@@ -304,7 +305,7 @@ export class MemPosix implements Posix {
     });
     const taken = expect === null
       ? await this.#takeFreeName(temp, target)
-      : await this.#replaceMarker(temp, target, { file: inode, ino: expect.ino });
+      : await this.#replaceMarker(temp, target, { file: inode, expect });
     return taken === "published" ? await this.#settle(temp, target) : taken;
   }
 
@@ -321,14 +322,16 @@ export class MemPosix implements Posix {
   async #replaceMarker(
     temp: BytePath,
     target: BytePath,
-    { file, ino }: { readonly file: Inode; readonly ino: bigint },
+    { file, expect }: { readonly file: Inode; readonly expect: ExpectedMarker },
   ): Promise<PublishResult> {
     const marker = await this.#away(
       "publish: pin",
       target,
       () => this.#disk.find(target),
     );
-    if (marker?.kind !== "socket" || marker.ino !== ino) return "changed";
+    if (marker?.kind !== "socket" || marker.ino !== expect.ino) return "changed";
+    const { mtimeNs, ctimeNs, mode, uid, gid } = marker;
+    if (mtimeNs !== expect.mtimeNs || ctimeNs !== expect.ctimeNs) return "changed";
     this.#disk.open(marker, false);
     try {
       await this.#note(temp, target, { stage: 0, put: file, wanted: marker });
@@ -344,7 +347,9 @@ export class MemPosix implements Posix {
         temp,
         () => this.#disk.get("publish", temp),
       );
-      if (out === marker) return "published";
+      const isUntouched = out.mode === mode && out.uid === uid && out.gid === gid &&
+        out.mtimeNs === mtimeNs;
+      if (out === marker && isUntouched) return "published";
       const isDone = await this.#putBack(temp, target, file);
       await this.#fsyncParent(target);
       if (isDone) this.#disk.notes.delete(temp);

@@ -35,14 +35,18 @@ int make_file(const char *path, int bytes) {
     return fd;
 }
 
+struct p4posix_expect expect_of(const struct stat *st) {
+    return (struct p4posix_expect){.ino = st->st_ino,
+                                   .size_bytes = st->st_size,
+                                   .mtime_ns = time_ns(st->st_mtim),
+                                   .ctime_ns = time_ns(st->st_ctim)};
+}
+
 struct p4posix_expect make_version_1(void) {
     struct stat st;
     close(make_file("depot/target", 1));
     CHECK(stat("depot/target", &st) == 0);
-    return (struct p4posix_expect){.ino = st.st_ino,
-                                   .size_bytes = st.st_size,
-                                   .mtime_ns = time_ns(st.st_mtim),
-                                   .ctime_ns = time_ns(st.st_ctim)};
+    return expect_of(&st);
 }
 
 int __real_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);

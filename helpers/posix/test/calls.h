@@ -20,7 +20,7 @@
     } while (0)
 
 int p4posix_publish(const char *temp, const char *target, int fd,
-                    const struct p4posix_attributes *attributes, uint64_t expect_ino);
+                    const struct p4posix_attributes *attributes, const struct p4posix_expect *expect);
 int p4posix_put_marker(const char *target, const char *aside, const struct p4posix_expect *expect,
                        const struct p4posix_marker *marker, struct p4posix_stat *placed);
 int p4posix_make_marker(const char *path, const struct p4posix_marker *marker);
@@ -41,6 +41,7 @@ void leave_scratch(void);
 /* -1 for what is no regular file. */
 int64_t size_at(const char *path);
 int make_file(const char *path, int bytes);
+struct p4posix_expect expect_of(const struct stat *st);
 /* At depot/target. */
 struct p4posix_expect make_version_1(void);
 

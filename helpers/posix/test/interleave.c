@@ -20,8 +20,9 @@ static int run_publish(const struct plan *plan, bool has_marker) {
     }
     rival->is_name_ours = has_marker;
     rival->is_acting = false;
-    const int result =
-        p4posix_publish("own/x", "depot/target", fd, &marker_of_1.attributes, st.st_ino);
+    const struct p4posix_expect expect = expect_of(&st);
+    const int result = p4posix_publish("own/x", "depot/target", fd, &marker_of_1.attributes,
+                                       has_marker ? &expect : NULL);
     rival_judge(result, plan->count > 0);
     if (result == 0 && stat("own/x", &st) == 0) {
         rival_fail("published, and something is left aside", result);
@@ -104,14 +105,14 @@ static long run_all(run_fn run, unsigned *seed) {
 }
 
 /* File or marker: the name has the mode that was given to it at any step. */
-static long run_chmods(void) {
+static long run_chmods(run_fn run) {
     struct plan plan = {.count = 0, .kill_at = NEVER};
-    const int steps = run_put_marker(&plan);
+    const int steps = run(&plan);
     plan = (struct plan){.count = 1, .act = {CHMOD}, .kill_at = NEVER};
     for (int step = 0; step < steps; step++) {
         struct stat st;
         plan.step[0] = step;
-        run_put_marker(&plan);
+        run(&plan);
         if (stat("depot/target", &st) != 0 || (st.st_mode & 07777) != MODE_OF_CHMOD) {
             rival_fail("a mode is lost", 0);
         }
@@ -125,9 +126,10 @@ int main(int argc, char **argv) {
     rival->is_acting = true;
     fprintf(stderr, "interleave: seed %u\n", first);
     enter_scratch();
-    const long over = run_all(run_publish_over_marker, &seed);
+    const long over =
+        run_all(run_publish_over_marker, &seed) + run_chmods(run_publish_over_marker);
     const long free_name = run_all(run_publish_to_free_name, &seed);
-    const long evict = run_all(run_put_marker, &seed) + run_chmods();
+    const long evict = run_all(run_put_marker, &seed) + run_chmods(run_put_marker);
     printf("interleave: %ld publish over a marker, %ld publish to a free name, %ld put_marker: ok\n",
            over, free_name, evict);
     const struct plan none = {.kill_at = NEVER};

@@ -42,9 +42,10 @@ static void begin_publish(void) {
 }
 
 static int publish(void) {
-    struct stat st;
+    struct stat st = {0};
     CHECK(stat("depot/target", &st) == 0 || rival->is_name_ours == false);
-    return p4posix_publish("own/x", target, fd_of_temp, &marker_of_1.attributes, st.st_ino);
+    const struct p4posix_expect expect = expect_of(&st);
+    return p4posix_publish("own/x", target, fd_of_temp, &marker_of_1.attributes, &expect);
 }
 
 /* A marker at a name that its file has left. */
