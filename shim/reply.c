@@ -1,7 +1,7 @@
 /*
  * reply.c - one line of the daemon, read strictly. Pure; fuzzed (tests/shim/fuzz.c).
  *
- * A number has no sign but the mtime's, no leading space, and fits its type. What does not
+ * A number has no sign but the mtime's, no padding, and fits its type. What does not
  * parse is no reply: the caller treats the daemon as confused, never guesses.
  */
 #define _GNU_SOURCE
@@ -34,7 +34,7 @@ static bool take_number(struct cursor *c, unsigned base, uint64_t max, uint64_t 
         value = value * base + digit;
     }
     *out = value;
-    return c->at > start;
+    return c->at == start + 1 || (c->at > start && *start != '0');
 }
 
 static bool take_field(struct cursor *c, unsigned base, uint64_t max, uint64_t *out) {
@@ -51,7 +51,7 @@ static bool take_mtime(struct cursor *c, int64_t *out) {
         return false;
     }
     *out = negative ? -(int64_t)value : (int64_t)value;
-    return true;
+    return !negative || value != 0;
 }
 
 static bool parse_ok(struct cursor *c, struct p4shim_reply *reply) {

@@ -1,11 +1,12 @@
 /*
  * fuzz.c - the pure parts of the shim under libFuzzer: the reply parser, names, paths, JSON.
  *
- * Beyond not crashing: a reply that is read holds values in range; a managed name stays managed
+ * Beyond not crashing: a reply that is read holds values in range, and is how they are written; a managed name stays managed
  * when it is asked by its letters; a joined path has no empty, `.` or `..` segment; JSON text is
  * printable ASCII.
  */
 #define _GNU_SOURCE
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,25 @@
         } \
     } while (0)
 
+/* There is one way to write an OK. */
+static void must_be_written_so(const struct p4shim_reply *reply, const char *data, size_t bytes) {
+    static const char *const ends[] = {" resident", " evicted", ""};
+    bool is_canonical = false;
+    for (size_t i = reply->has_stat ? 0 : 2; i < (reply->has_stat ? 2 : 3); i++) {
+        char text[160];
+        char rest[128] = "";
+        if (reply->has_stat) {
+            snprintf(rest, sizeof rest, " %lld %o %u %u", (long long)reply->mtime_ns, reply->mode,
+                     reply->uid, reply->gid);
+        }
+        const int wanted = snprintf(text, sizeof text, "OK %llu%s%s",
+                                    (unsigned long long)reply->size, rest, ends[i]);
+        is_canonical =
+            is_canonical || ((size_t)wanted == bytes && memcmp(text, data, bytes) == 0);
+    }
+    MUST(is_canonical);
+}
+
 static void fuzz_reply(const char *data, size_t bytes) {
     struct p4shim_reply reply;
     if (!p4shim_parse_reply(data, bytes, &reply)) {
@@ -27,6 +47,7 @@ static void fuzz_reply(const char *data, size_t bytes) {
     if (reply.kind == P4SHIM_OK) {
         MUST(reply.size <= INT64_MAX);
         MUST(!reply.has_stat || reply.mode <= 07777);
+        must_be_written_so(&reply, data, bytes);
     }
     if (reply.kind == P4SHIM_ERR) {
         MUST(reply.code <= P4SHIM_UNKNOWN);

@@ -110,12 +110,15 @@ static void test_join(void) {
 static void test_replies(void) {
     static const char *const good[] = {
         "OK 0", "OK 9223372036854775807", "OK 5 1400000000123456789 444 0 0 evicted",
-        "OK 5 -1 7777 4294967295 1 resident", "WAIT 0 0", "WAIT 1 18446744073709551615",
+        "OK 5 -1 7777 4294967295 1 resident",
+        "OK 0 0 0 0 0 resident", "WAIT 0 0", "WAIT 1 18446744073709551615",
         "ERR NOTFOUND x", "ERR NOTFOUND", "ERR SOMETHING_NEW with words"};
     static const char *const bad[] = {
-        "", "OK", "OK ", "OK -1", "OK +1", "OK 1 ", "OK  1", "OK 9223372036854775808", "OK 1x",
+        "", "OK", "OK ", "OK -1", "OK +1", "OK 1 ", "OK  1", "OK 01", "OK 000005", "OK 9223372036854775808", "OK 1x",
         "OK 5 1 444 0 0", "OK 5 1 448 0 0 evicted", "OK 5 1 10000 0 0 evicted",
-        "OK 5 1 444 4294967296 0 evicted", "OK 5 1 444 0 0 evictedx", "ok 1", "WAIT", "WAIT 1",
+        "OK 5 1 444 4294967296 0 evicted", "OK 5 1 444 0 0 evictedx", "OK 5 01 444 0 0 evicted",
+        "OK 5 -0 444 0 0 evicted", "OK 5 1 0444 0 0 evicted", "OK 5 1 444 00 0 evicted",
+        "OK 5 1 444 0 01 evicted", "WAIT 00 1", "WAIT 1 02", "ok 1", "WAIT", "WAIT 1",
         "WAIT 1 2 3", "WAIT 1 18446744073709551616", "ERR", "ERR ", "HELLO", "OK 1\n"};
     struct p4shim_reply reply;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
