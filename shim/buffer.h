@@ -29,6 +29,7 @@ struct p4shim_buffer {
     char who[64];  /* `,"pid":1,"uid":2,"op":"`, the same for a batch */
     char name[40]; /* `,"id":"<nonce>-` */
     unsigned cwd_generation;
+    long cwd_tid; /* that asked, where it matters: see events.c */
     size_t cwd_bytes;
     char cwd[PATH_MAX];
     char path[2 * PATH_MAX];

@@ -63,6 +63,15 @@ static bool is_linkable(int dirfd, const char *from, int flags) {
                    : -1; \
     }
 
+/* False for a bad pointer, which is the kernel's to refuse: it reads a name before all else. */
+static bool is_readable(int dirfd, const char *path) {
+    const int saved = errno;
+    char first;
+    const bool is_good = sys_readlinkat(dirfd, path, &first, 1) >= 0 || errno != EFAULT;
+    errno = saved;
+    return is_good;
+}
+
 enum answer { NO, YES, UNKNOWN };
 
 /* Whether a name is in the depot and, if `managed`, one that the daemon keeps. */
@@ -99,6 +108,9 @@ static bool loses_names(struct p4shim_scratch *from, struct p4shim_scratch *to) 
 
 static int verdict_of_places(struct p4shim_scratch *from, struct p4shim_scratch *to,
                              int to_dirfd, const char *to_path) {
+    if (!is_readable(to_dirfd, to_path)) {
+        return P4SHIM_LEAVE;
+    }
     switch (p4shim_locate_name(to, to_dirfd, to_path, AT_SYMLINK_NOFOLLOW | P4SHIM_AT_DIRECTORY)) {
     case P4SHIM_INSIDE:
         return loses_names(from, to) ? EXDEV : P4SHIM_LEAVE;
@@ -155,6 +167,12 @@ static int verdict_of_file(int from_dirfd, const char *from, int to_dirfd, const
                            bool is_marker, struct p4shim_scratch **leaving) {
     struct p4shim_scratch *s = p4shim_managed_name(from_dirfd, from);
     if (s == NULL && !is_marker) {
+        return P4SHIM_LEAVE;
+    }
+    if (!is_readable(to_dirfd, to)) {
+        if (s != NULL) {
+            p4shim_scratch_release(s);
+        }
         return P4SHIM_LEAVE;
     }
     const enum answer stays = is_here(to_dirfd, to, true);
@@ -215,6 +233,7 @@ static int after_rename(int rc, struct p4shim_scratch *leaving) {
 static bool is_exchange_here(int from_dirfd, const char *from, int to_dirfd, const char *to,
                              unsigned flags) {
     if ((flags & RENAME_EXCHANGE) == 0 || !p4shim_is_on() || from == NULL || to == NULL ||
+        !is_readable(from_dirfd, from) || !is_readable(to_dirfd, to) ||
         (is_here(from_dirfd, from, false) == NO && is_here(to_dirfd, to, false) == NO)) {
         return false;
     }

@@ -61,10 +61,13 @@ static bool address_of(const char *path, struct sockaddr_un *address, struct p4s
         return true;
     }
     const char *slash = strrchr(path, '/');
-    char directory[PATH_MAX];
-    memcpy(directory, path, (size_t)(slash - path));
-    directory[slash - path] = '\0';
-    via->fd = sys_openat(AT_FDCWD, directory, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    struct p4shim_scratch *s = p4shim_scratch_take();
+    if (s == NULL) {
+        return false;
+    }
+    memcpy(s->text, path, (size_t)(slash - path)); /* of a fresh mapping: zeroes follow */
+    via->fd = sys_openat(AT_FDCWD, s->text, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    p4shim_scratch_release(s);
     if (via->fd < 0 || !p4shim_own(via, P4SHIM_PATH)) {
         return false;
     }

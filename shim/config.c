@@ -146,6 +146,7 @@ bool p4shim_configure(void) {
     if (on) {
         (void)p4shim_real_depot();
         p4shim_events_start();
+        p4shim_cwd_start();
     }
     __atomic_store_n(&p4shim_state, on ? P4SHIM_ON : P4SHIM_OFF, __ATOMIC_RELEASE);
     errno = saved;
@@ -159,6 +160,7 @@ static void forked(void) {
     if (p4shim_is_on()) {
         p4shim_client_forked();
         p4shim_events_forked();
+        p4shim_cwd_start();
     }
 }
 

@@ -11,7 +11,12 @@
 
 #define HIGH_WATER_BYTES (30 * 1024)
 
+/* A vfork child writes to its parent's memory and has a working directory of its own: once one has
+ * changed it, who asked for the directory counts, too. Before, that would cost each relative open
+ * a system call. */
 static unsigned cwd_generation = 1;
+static long home_pid;
+static int has_guest;
 
 static const char *const result_names[] = {
     [P4SHIM_HOT] = "hot",
@@ -22,6 +27,19 @@ static const char *const result_names[] = {
 
 void p4shim_cwd_changed(void) {
     __atomic_add_fetch(&cwd_generation, 1, __ATOMIC_RELAXED);
+}
+
+void p4shim_cwd_chosen(void) {
+    if (p4shim_syscall(SYS_getpid) != home_pid) {
+        __atomic_store_n(&has_guest, 1, __ATOMIC_RELAXED);
+    }
+    p4shim_cwd_changed();
+}
+
+void p4shim_cwd_start(void) {
+    home_pid = p4shim_syscall(SYS_getpid);
+    __atomic_store_n(&has_guest, 0, __ATOMIC_RELAXED);
+    p4shim_cwd_changed();
 }
 
 /* Who we are may change between batches (fork, setuid), hardly within one. */
@@ -116,12 +134,15 @@ static size_t base_of(struct p4shim_buffer *b, int dirfd) {
         return bytes > 0 && bytes < PATH_MAX && b->path[0] == '/' ? (size_t)bytes : 0;
     }
     const unsigned generation = __atomic_load_n(&cwd_generation, __ATOMIC_RELAXED);
-    if (b->cwd_generation != generation) {
+    const bool has_had_guest = __atomic_load_n(&has_guest, __ATOMIC_RELAXED) != 0;
+    const long tid = P4SHIM_UNLIKELY(has_had_guest) ? p4shim_syscall(SYS_gettid) : 0;
+    if (b->cwd_generation != generation || b->cwd_tid != tid) {
         b->cwd_bytes = 0;
         if (p4shim_syscall(SYS_getcwd, b->cwd, sizeof b->cwd) > 0 && b->cwd[0] == '/') {
             b->cwd_bytes = strlen(b->cwd);
         }
         b->cwd_generation = generation;
+        b->cwd_tid = tid;
     }
     memcpy(b->path, b->cwd, b->cwd_bytes);
     return b->cwd_bytes;

@@ -16,7 +16,7 @@
     X(OPEN_2, __open_2) X(OPEN_2, __open64_2) \
     X(OPENAT_2, __openat_2) X(OPENAT_2, __openat64_2) \
     X(CREAT, creat) X(CREAT, creat64) \
-    X(FOPEN, fopen) X(FOPEN, fopen64) \
+    X(FOPEN, fopen) X(FOPEN, fopen64) X(FOPEN, _IO_fopen) \
     X(FREOPEN, freopen) X(FREOPEN, freopen64)
 
 /* stat.c; the __x names are what programs linked before glibc 2.33 call */
@@ -65,7 +65,8 @@
     X(EXECVE, execve) X(EXECV, execv) X(EXECV, execvp) X(EXECVE, execvpe) \
     X(EXECVEAT, execveat) \
     X(EXECL, execl) X(EXECL, execlp) X(EXECLE, execle) \
-    X(SPAWN, posix_spawn) X(SPAWN, posix_spawnp) X(DLOPEN, dlopen) \
+    X(SPAWN, posix_spawn) X(SPAWN, posix_spawnp) \
+    X(SPAWN, pidfd_spawn) X(SPAWN, pidfd_spawnp) X(DLOPEN, dlopen) \
     X(EXIT, _exit) X(EXIT, _Exit) X(CHDIR, chdir) X(FCHDIR, fchdir)
 
 #define P4SHIM_HOOKS(X) \

@@ -228,20 +228,23 @@ bool p4shim_is_parent_outside(struct p4shim_scratch *s, int dirfd, const char *p
            has_parent;
 }
 
+/* On the stack, which may be a signal handler's. What is longer takes the long way. */
+#define SHORT_PATH_MAX 1024
+
 static bool is_link(int dirfd, const char *path) {
     char first;
     return sys_readlinkat(dirfd, path, &first, 1) > 0;
 }
 
 static bool is_parent_link(int dirfd, const char *path) {
-    char parent[PATH_MAX];
+    char parent[SHORT_PATH_MAX];
     const char *slash = strrchr(path, '/');
     size_t bytes = slash == NULL ? 0 : (size_t)(slash - path);
     while (bytes > 0 && path[bytes - 1] == '/') {
         bytes--;
     }
     if (bytes == 0 || bytes >= sizeof parent) {
-        return false;
+        return bytes > 0; /* to be looked at in a scratch page */
     }
     memcpy(parent, path, bytes);
     parent[bytes] = '\0';
@@ -278,7 +281,7 @@ bool p4shim_is_textually_inside(struct p4shim_scratch *s, int dirfd, const char 
 }
 
 bool p4shim_is_cwd_inside(const char *path) {
-    char cwd[PATH_MAX];
+    char cwd[SHORT_PATH_MAX];
     if (strstr(path, "..") != NULL ||
         p4shim_syscall(SYS_getcwd, cwd, sizeof cwd) <= 0 || cwd[0] != '/') {
         return false;

@@ -46,6 +46,21 @@ static int open_cold(const struct open_call *call, open_again again) {
     return -1;
 }
 
+/* What the store has is a file: to be told so, it need not come back. */
+static int open_as_directory(const struct open_call *call, open_again again) {
+    struct stat st;
+    const int verdict = p4shim_stat_missing(call->dirfd, call->path, at_flags_of(call), &st);
+    if (verdict != P4SHIM_AGAIN) {
+        errno = verdict > 0 ? verdict : ENOENT;
+        return -1;
+    }
+    const int fd = again(call);
+    if (fd < 0 && errno == ENOENT) {
+        errno = ENOTDIR;
+    }
+    return fd;
+}
+
 /* O_CREAT would put an empty file in place of one that the store has and the disk lost. */
 static bool would_shadow(const struct open_call *call) {
     return (call->flags & (O_CREAT | O_EXCL | O_TRUNC)) == O_CREAT && call->path != NULL &&
@@ -75,7 +90,9 @@ static int open_watched(const struct open_call *call, open_again again) {
     if (P4SHIM_UNLIKELY(fd < 0)) {
         result = P4SHIM_ERROR;
         if (errno == ENXIO || errno == ENOENT) {
-            fd = open_cold(call, again);
+            fd = errno == ENOENT && (call->flags & O_DIRECTORY) != 0
+                     ? open_as_directory(call, again)
+                     : open_cold(call, again);
             result = fd >= 0 ? P4SHIM_COLD : errno == ENOENT ? P4SHIM_MISSING : P4SHIM_ERROR;
             if (fd >= 0) {
                 errno = saved;

@@ -14,7 +14,8 @@
 /* execvp and its like: a name without a slash is libc's to search for, and the directories of PATH
  * are not in a depot. For all others it is a file of the working directory. */
 static bool searches_path(const char *function, const char *path) {
-    static const char *const all[] = {"execvp", "execvpe", "execlp", "posix_spawnp"};
+    static const char *const all[] = {"execvp", "execvpe", "execlp", "posix_spawnp",
+                                      "pidfd_spawnp"};
     bool searches = false;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         searches = searches || strcmp(function, all[i]) == 0;
@@ -132,6 +133,7 @@ static size_t count_arguments(const char *first, va_list *list) {
         RUN(name, AT_FDCWD, 0, VECTOR_FORM(name)(path, argv, envp)) \
     }
 
+/* Those of pidfds write a descriptor, an int like a pid_t, where the others write the pid. */
 #define MAKE_SPAWN(name) \
     P4SHIM_HOOK(SPAWN, name) { \
         P4SHIM_FIND_OR(name, ENOSYS) \
@@ -177,14 +179,14 @@ static __attribute__((noinline)) void before_dlopen(const char *path) {
 #define MAKE_CHDIR(name) \
     P4SHIM_HOOK(CHDIR, name) { \
         const int rc = p4shim_real.name(path); \
-        p4shim_cwd_changed(); \
+        p4shim_cwd_chosen(); \
         return rc; \
     }
 
 #define MAKE_FCHDIR(name) \
     P4SHIM_HOOK(FCHDIR, name) { \
         const int rc = p4shim_real.name(fd); \
-        p4shim_cwd_changed(); \
+        p4shim_cwd_chosen(); \
         return rc; \
     }
 

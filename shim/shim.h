@@ -242,6 +242,10 @@ void p4shim_tell_removed(struct p4shim_scratch *s);
 bool p4shim_is_marker(int dirfd, const char *path, int at_flags, const struct stat *st,
                       uint64_t *size);
 
+/* A missing managed name: the store may have it (a prestaged store, a lost marker). P4SHIM_AGAIN:
+ * *st is what it would be; else a verdict as those of restore.c. */
+int p4shim_stat_missing(int dirfd, const char *path, int at_flags, struct stat *st);
+
 /* Turns a marker's stat into the file's. */
 void p4shim_dress(struct stat *st, uint64_t size);
 
@@ -273,7 +277,9 @@ void p4shim_note_open(int dirfd, const char *path, int flags, enum p4shim_result
 void p4shim_flush_all(void);
 void p4shim_events_start(void);
 void p4shim_events_forked(void);
+void p4shim_cwd_start(void); /* in each new process */
 void p4shim_cwd_changed(void);
+void p4shim_cwd_chosen(void); /* by a call of the host's, which may be a vfork child */
 
 /* Whether a path is below the depot by its letters; true where that takes as long as to look. */
 bool p4shim_is_below_by_letters(int dirfd, const char *path);

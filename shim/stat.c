@@ -110,8 +110,7 @@ static int amend_damaged(int dirfd, const char *path, int at_flags, struct stat 
     return verdict;
 }
 
-/* A missing managed name: the store may have it (a prestaged store, a lost marker). */
-static int amend_missing(int dirfd, const char *path, int at_flags, struct stat *st) {
+int p4shim_stat_missing(int dirfd, const char *path, int at_flags, struct stat *st) {
     if (!p4shim_may_lead_to_managed(dirfd, path, at_flags)) {
         return P4SHIM_LEAVE;
     }
@@ -146,7 +145,7 @@ static int amend_missing(int dirfd, const char *path, int at_flags, struct stat 
  */
 static int amend(int dirfd, const char *path, int at_flags, struct stat *st, bool is_missing) {
     if (is_missing) {
-        return amend_missing(dirfd, path, at_flags, st);
+        return p4shim_stat_missing(dirfd, path, at_flags, st);
     }
     uint64_t size = 0;
     if (!p4shim_is_marker(dirfd, path, at_flags, st, &size)) {

@@ -1,6 +1,7 @@
 /*
  * hosts.c - hosts with a process for each connection, with thousands of threads, in another root,
- * under a filter of system calls.
+ * under a filter of system calls; children with the
+ * memory of their parent; a handler of signals on a small stack of its own.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -8,11 +9,13 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -123,4 +126,56 @@ void probe_filtered(const char *path) {
     printf("stat=%d %s\n", rc, S_ISREG(st.st_mode) ? "regular" : "socket");
     probe_show_fd(open(path, O_RDONLY));
     probe_show_fd(open(getenv("PROBE_OTHER"), O_RDONLY));
+}
+
+/* Opens by a relative name before and after a child that uses the same memory has done so. */
+void probe_vfork_chdir(const char *path) {
+    char directory[4096];
+    const char *name = strrchr(path, '/') + 1;
+    snprintf(directory, sizeof directory, "%.*s", (int)(name - path - 1), path);
+    probe_show("chdir", chdir(directory));
+    probe_show_fd(open(name, O_RDONLY));
+    fflush(stdout);
+    const pid_t pid = vfork();
+    if (pid == 0) {
+        _exit(chdir(getenv("PROBE_SCRATCH")) != 0 || open(name, O_RDONLY) >= 0);
+    }
+    int status = 1;
+    waitpid(pid, &status, 0);
+    printf("child=%d\n", status);
+    probe_show_fd(open(name, O_RDONLY));
+}
+
+enum { SMALL_STACK = 8192, GUARD = 4096 };
+static const char *of_handler;
+static char missing[4096]; /* beside it, and not a managed name */
+static struct stat seen_in_handler;
+static int opened_in_handler;
+
+static void use_the_file(int signal_number) {
+    (void)signal_number;
+    if (open(missing, O_RDONLY) < 0 && stat(of_handler, &seen_in_handler) == 0) {
+        opened_in_handler = open(of_handler, O_RDONLY);
+    }
+}
+
+/* The page below the stack cannot be written to. */
+void probe_alternate_stack(const char *path) {
+    char directory[4096];
+    snprintf(directory, sizeof directory, "%.*s", (int)(strrchr(path, '/') - path), path);
+    of_handler = getenv("PROBE_RELATIVE") == NULL ? path : strrchr(path, '/') + 1;
+    snprintf(missing, sizeof missing, "%s.txt", path);
+    char *at = mmap(NULL, GUARD + SMALL_STACK, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const stack_t stack = {.ss_sp = at + GUARD, .ss_size = SMALL_STACK};
+    const struct sigaction action = {.sa_handler = use_the_file, .sa_flags = SA_ONSTACK};
+    if (chdir(directory) != 0 || at == MAP_FAILED || mprotect(at, GUARD, PROT_NONE) != 0 ||
+        sigaltstack(&stack, NULL) != 0 || sigaction(SIGUSR1, &action, NULL) != 0) {
+        probe_show("set up", -1);
+        return;
+    }
+    raise(SIGUSR1);
+    printf("regular=%d size=%lld\n", S_ISREG(seen_in_handler.st_mode),
+           (long long)seen_in_handler.st_size);
+    probe_show_fd(opened_in_handler);
 }

@@ -136,6 +136,26 @@ void probe_spawn(const char *path) {
     waitpid(pid, &status, 0);
     show_status("spawn", status);
 }
+/* glibc 2.39 and later. PROBE_BARE: a name for pidfd_spawnp to search the PATH for. */
+void probe_pidfd_spawn(const char *path) {
+    typedef int (*spawn)(int *, const char *, const posix_spawn_file_actions_t *,
+                         const posix_spawnattr_t *, char *const[], char *const[]);
+    static const char *const names[] = {"pidfd_spawn", "pidfd_spawnp", "pidfd_spawnp"};
+    const char *const paths[] = {path, path, getenv("PROBE_BARE")};
+    char *argv[] = {(char *)(size_t)path, (char *)(size_t)"7", NULL};
+    fflush(stdout);
+    for (size_t i = 0; i < 3; i++) {
+        siginfo_t info;
+        int pidfd = -1;
+        spawn call = (spawn)dlsym(RTLD_DEFAULT, names[i]);
+        const int why = call(&pidfd, paths[i], NULL, NULL, argv, environ);
+        printf("%s=%s\n", names[i], why == 0 ? "0" : strerrorname_np(why));
+        if (why == 0) {
+            waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED);
+            printf("exited=%d status=%d\n", info.si_code == CLD_EXITED, info.si_status);
+        }
+    }
+}
 void probe_dlopen(const char *path) {
     void *library = dlopen(path, RTLD_NOW);
     printf("dlopen=%s\n", library == NULL ? "NULL" : "ok");

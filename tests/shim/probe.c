@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,6 +185,11 @@ static void probe_fopen_append(const char *path) {
     show_stream(stream);
     probe_show_fd(open(path, O_RDONLY));
 }
+static void probe_io_fopen(const char *path) {
+    FILE *(*call)(const char *, const char *) =
+        (FILE * (*)(const char *, const char *)) find("_IO_fopen");
+    show_stream(call(path, "r"));
+}
 static void probe_freopen(const char *path) {
     FILE *stream = fopen("/dev/null", "r");
     show_stream(freopen(path, "r", stream));
@@ -274,6 +280,17 @@ static void probe_rename_out(const char *path) {
     probe_show("rename", rename(path, getenv("PROBE_TO")));
     probe_show_fd(open(getenv("PROBE_TO"), O_RDONLY));
 }
+/* The kernel's errno for a bad pointer, of a file and of its directory. */
+static void probe_rename_bad(const char *path) {
+    char directory[4096];
+    const char *bad = (const char *)(uintptr_t)1;
+    snprintf(directory, sizeof directory, "%.*s", (int)(strrchr(path, '/') - path), path);
+    probe_show("rename", rename(path, bad));
+    probe_show("rename_from", rename(bad, path));
+    probe_show("rename_directory", rename(directory, bad));
+    probe_show("exchange", renameat2(AT_FDCWD, path, AT_FDCWD, bad, RENAME_EXCHANGE));
+    probe_show("exchange_from", renameat2(AT_FDCWD, bad, AT_FDCWD, path, RENAME_EXCHANGE));
+}
 static void probe_times(const char *path) {
     struct stat st;
     const struct timespec spec[2] = {{1000, 1}, {1234567890, 123456789}};
@@ -312,17 +329,19 @@ static const struct {
     PROBE(openat_2), PROBE(openat64_2), PROBE(open_rdwr), PROBE(open_creat),
     PROBE(open_append), PROBE(open_trunc), PROBE(open_excl), PROBE(open_nofollow),
     PROBE(open_directory), PROBE(creat), PROBE(open_path), PROBE(open_by_dirfd),
-    PROBE(open_relative), PROBE(fopen), PROBE(fopen64), PROBE(fopen_append), PROBE(freopen),
+    PROBE(open_relative), PROBE(fopen), PROBE(fopen64), PROBE(fopen_append), PROBE(io_fopen),
+    PROBE(freopen),
     PROBE(stat), PROBE(xstat), PROBE(old_stat), PROBE(statx), PROBE(access), PROBE(mmap), PROBE(unlink),
     PROBE(unlinkat), PROBE(remove), PROBE(truncate), PROBE(link), PROBE(rename_out),
+    PROBE(rename_bad),
     PROBE(times), PROBE(chmod), PROBE(readdir), PROBE(walk), PROBE(exec), PROBE(exec_relative),
     PROBE(vfork_exec),
-    PROBE(spawn), PROBE(dlopen), PROBE(fork_while_waiting), PROBE(closes_all), PROBE(signals),
+    PROBE(spawn), PROBE(pidfd_spawn), PROBE(dlopen), PROBE(fork_while_waiting), PROBE(closes_all), PROBE(signals),
     PROBE(threads), PROBE(small_stack), PROBE(idle), PROBE(opens), PROBE(exit_at_once),
     PROBE(fork_events), PROBE(cancel), PROBE(chroot), PROBE(no_descriptors), PROBE(rcs_update),
     PROBE(exec_after_open), PROBE(real_socket), PROBE(everything),
     PROBE(on_command), PROBE(fork_for_each), PROBE(thousands), PROBE(other_root),
-    PROBE(filtered),
+    PROBE(filtered), PROBE(vfork_chdir), PROBE(alternate_stack),
 };
 
 int main(int argc, char **argv) {

@@ -22,6 +22,7 @@ void probe_exec(const char *path);
 void probe_exec_relative(const char *path);
 void probe_vfork_exec(const char *path);
 void probe_spawn(const char *path);
+void probe_pidfd_spawn(const char *path);
 void probe_dlopen(const char *path);
 void probe_everything(const char *directory);
 
@@ -30,6 +31,8 @@ void probe_fork_for_each(const char *path);
 void probe_thousands(const char *path);
 void probe_other_root(const char *path);
 void probe_filtered(const char *path);
+void probe_vfork_chdir(const char *path);
+void probe_alternate_stack(const char *path);
 
 /* hostile.c: hosts that do unkind things while the shim is at work. */
 void probe_fork_while_waiting(const char *path);

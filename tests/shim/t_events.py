@@ -7,7 +7,7 @@ import sys
 import time
 
 from depot import native_only
-from harness import FILE, equal, test
+from harness import FILE, contains, equal, test
 
 
 @test("unlink tells the daemon, of markers and files, and of managed names alone")
@@ -102,6 +102,14 @@ def _(make):
     equal(depot.probe("opens", depot.write(FILE)), "opened\n")
     events = depot.daemon.await_events(1005)
     equal((len(events), len({e["id"] for e in events})), (1005, 1005))
+
+
+@test("a vfork child that changes its directory does not change its parent's")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    contains(depot.probe("vfork_chdir", depot.write(FILE)), "child=0")
+    equal([e["path"] for e in depot.daemon.await_events(2)], [FILE, FILE])
 
 
 @test("_exit and exec lose no event")

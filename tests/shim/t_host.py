@@ -73,6 +73,10 @@ hostile("signals, and an open of another evicted file in their handler, disturb 
 hostile("300 threads that open one evicted file all get it", "threads", "opened=300 of 300\n", 50)
 hostile("a thread with the smallest stack can open and stat an evicted file", "small_stack",
         "create=0\n" + OPENED)
+for relative in (None, "1"):
+    hostile("a handler of signals on a stack of 8 KiB can stat and open an evicted file"
+            + (", by a relative name" if relative else ""), "alternate_stack",
+            "regular=1 size=1000\n" + OPENED, PROBE_RELATIVE=relative)
 hostile("a cancelled thread leaves no socket behind", "cancel", "sockets left=0\n" + OPENED, 200)
 hostile("a process for each connection, forked without exec, has the file; the server goes on",
         "fork_for_each", "served=200 of 200\n" + OPENED, 20)

@@ -83,6 +83,20 @@ def _(make):
     contains(depot.probe("open", path), "open=ok bytes=1000")
 
 
+@test("a missing managed name that the store has is ENOTDIR as a directory, and is not restored")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    path = depot.write(FILE)
+    depot.keep(FILE)
+    os.unlink(path)
+    equal(depot.probe("open_directory", path), "open=-1 errno=ENOTDIR\n")
+    equal(depot.probe("open_directory", depot.path("none,v")), "open=-1 errno=ENOENT\n")
+    equal((depot.daemon.verbs(), os.path.lexists(path)), (["STAT", "STAT"], False))
+    equal(depot.probe("open_path", path).splitlines()[0], "open=0 errno=-")
+    equal(os.path.getsize(path), 1000)
+
+
 @test("O_CREAT and fopen(a) of a missing managed name that the store has do not shadow it")
 def _(make):
     for call in ("open_creat", "open_append", "fopen_append"):

@@ -38,7 +38,7 @@ def library(depot):
 
 for call in ("open", "open64", "openat", "openat64", "open_2", "open64_2", "openat_2",
              "openat64_2", "open_nofollow", "open_by_dirfd", "open_relative", "fopen", "fopen64",
-             "freopen", "mmap"):
+             "io_fopen", "freopen", "mmap"):
     parity(call, ["FETCH"])
 for call in ("open_rdwr", "open_creat", "open_append", "open_trunc", "fopen_append", "truncate",
              "creat"):
@@ -50,6 +50,7 @@ for call in ("unlink", "unlinkat", "remove"):
     parity(call, ["DELETE"] if call != "unlink" else ["DELETE", "STAT"])
 parity("link", ["FETCH"])
 parity("rename_out", ["FETCH", "DELETE"])
+parity("rename_bad", [])
 parity("times", ["FETCH"], mode=0o644)
 parity("readdir", [], target="main/jam")
 parity("walk", [], target="main/jam")

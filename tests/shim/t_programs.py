@@ -2,6 +2,7 @@
 evicted: what they print, and what they leave behind, must be the same.
 """
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -10,6 +11,25 @@ import subprocess
 
 from depot import MTIME_NS
 from harness import Skip, equal, test
+
+
+@test("pidfd_spawn and pidfd_spawnp of an evicted program")
+def _(make):
+    said = []
+    for is_evicted in (False, True):
+        depot = make()
+        depot.daemon.start()
+        rel = "main/tool,d/1.1"
+        path = depot.write(rel, b"#!/bin/sh\nexit $1\n", mode=0o755)
+        if not hasattr(ctypes.CDLL("libc.so.6"), "pidfd_spawn"):  # one that can, in the chain
+            depot.library += ":" + os.path.join(depot.out, "pidfd_spawn.so")
+        if is_evicted:
+            depot.evict(rel)
+        said.append(depot.probe("pidfd_spawn", path, PROBE_BARE="false"))
+        equal(depot.daemon.verbs(), ["FETCH"] if is_evicted else [])
+    equal(said[0], "pidfd_spawn=0\nexited=1 status=7\npidfd_spawnp=0\nexited=1 status=7\n"
+                   "pidfd_spawnp=0\nexited=1 status=1\n")
+    equal(said[1], said[0])
 
 
 def build_rcs(depot):
