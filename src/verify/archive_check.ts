@@ -285,13 +285,12 @@ export class ArchiveChecker {
     await this.#store.checkEvicted(draft, path, row, reads);
     if (draft.findings.length > 0 || row.stored === null) return;
     const isVerified = draft.tally.bytesRecalled > 0;
-    if (!isVerified && this.#options.store !== null) {
+    const isInStore = this.#options.store !== null && !row.isElsewhere;
+    if (!isVerified && isInStore) {
       await this.#store.headEvicted(draft, path, row);
       if (draft.findings.length > 0) return;
     }
-    const good = this.#options.store === null
-      ? []
-      : [{ side: "store" as const, isVerified }];
+    const good = isInStore ? [{ side: "store" as const, isVerified }] : [];
     const hint = this.#finder.hintOf([path]);
     const why = `neither the file nor its marker is on disk${hint}`;
     draft.replaceMissing(path, ["local"], good, why);

@@ -39,7 +39,7 @@ export class StoreChecker {
     row: ManifestRow,
   ): Promise<void> {
     const { reader, store, readsAllCopies } = this.#options;
-    if (store === null) return;
+    if (store === null || row.isElsewhere) return;
     const local = [{ side: "local" as const, isVerified: true }];
     if (readsAllCopies) {
       const report = await reader.readObject(row.stored!, path, draft.file);
@@ -103,12 +103,17 @@ export class StoreChecker {
       draft.allBad(path, ["local"], good, why);
       return;
     }
+    if (row.isElsewhere) {
+      return draft.unverifiable(
+        "it is evicted, and its object is in the secondary store or a read prefix",
+      );
+    }
     const readsThis = reads && (depth === "hash" || depth === "content");
     if (!readsThis) {
       if (depth === "hash" || depth === "content") {
         draft.tally.notSampled += draft.file.revisions.length;
       }
-      if (storeIsListed && !row.isElsewhere) draft.expect(path, row);
+      if (storeIsListed) draft.expect(path, row);
       else return await this.headEvicted(draft, path, row);
       return draft.all("ok");
     }

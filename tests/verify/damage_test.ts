@@ -324,6 +324,31 @@ Deno.test("verify finds nothing in a good world, resident, evicted or half of ea
   }
 });
 
+for (const depth of ["exists", "size", "hash", "content"] as const) {
+  Deno.test(`verify at ${depth} does not miss in the primary what another store has`, async () => {
+    await using world = await World.make();
+    await world.store();
+    const elsewhere = async (path: string): Promise<void> => {
+      world.rows.set(path, { ...world.rows.get(path)!, isElsewhere: true });
+      await world.deleteObject(path);
+    };
+    await elsewhere(GZ);
+    await world.evict(GZ);
+    await elsewhere(RCS);
+    const whole = { depth, readsAllCopies: true };
+    const { result, findings } = await world.verify(whole);
+    deepStrictEqual(findings, []);
+    deepStrictEqual([...result.reasons], [
+      ["it is evicted, and its object is in the secondary store or a read prefix", 1],
+    ]);
+    // That the marker is lost is to be told all the same.
+    await Deno.remove(`${world.root}/${GZ}`);
+    deepStrictEqual(brief((await world.verify(whole)).findings), [
+      `missing ${X}#1 wrong local good -`,
+    ]);
+  });
+}
+
 Deno.test("verify says where a difference between the copies cannot be settled", async () => {
   const lines = [revLine({
     depotFile: "//depot/bin/plain",
