@@ -21,6 +21,7 @@ import { type BytePath, bytePathOf } from "../src/core/names.ts";
 import type { EngineContext } from "../src/engine/engine_context.ts";
 import { scanDepot } from "../src/engine/scan.ts";
 import { Departures } from "../src/engine/departures.ts";
+import { ArchivedObjects } from "../src/engine/archived_objects.ts";
 import { PutBackMarkers } from "../src/engine/put_back.ts";
 import { openManifest } from "../src/manifest/lmdb_manifest.ts";
 import { createMemoryLogger } from "../src/obs/logger.ts";
@@ -102,6 +103,7 @@ const context: EngineContext = {
   locks: new KeyedLock(),
   evictions: new KeyedLock(),
   putBack: new PutBackMarkers(),
+  archived: new ArchivedObjects(),
   clock: SYSTEM_CLOCK,
   departures: new Departures(),
   eventsUntilNow: () => Promise.resolve(true),

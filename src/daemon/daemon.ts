@@ -18,6 +18,7 @@ import { watchConfig } from "../config/watch_config.ts";
 import { Engine } from "../engine/engine.ts";
 import { Departures } from "../engine/departures.ts";
 import type { EngineContext, FailureLedger } from "../engine/engine_context.ts";
+import { ArchivedObjects } from "../engine/archived_objects.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import { openGate } from "../gate/gate.ts";
 import { developmentLicense, type LicensePolicy } from "../license/policy.ts";
@@ -236,6 +237,7 @@ class Daemon {
       locks: new KeyedLock(),
       evictions: new KeyedLock(),
       putBack: new PutBackMarkers(),
+      archived: new ArchivedObjects(),
       departures: new Departures(),
       eventsUntilNow: async () =>
         await this.#watchedUntilNow() &&

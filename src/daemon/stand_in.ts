@@ -10,6 +10,7 @@ import type { Config } from "../config/key_table.ts";
 import { KeyedLock } from "../core/keyed_lock.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
 import { Departures } from "../engine/departures.ts";
+import { ArchivedObjects } from "../engine/archived_objects.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import { developmentLicense } from "../license/policy.ts";
 import type { OpenLogger } from "../obs/logger.ts";
@@ -72,6 +73,7 @@ export async function openStandIn(
     locks: new KeyedLock(),
     evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
+    archived: new ArchivedObjects(),
     // Nobody watches: a scan is all that is known.
     departures: new Departures(),
     eventsUntilNow: () => Promise.resolve(true),

@@ -22,6 +22,7 @@ import type { Metrics } from "../obs/metrics.ts";
 import type { FileStat, Posix } from "../posix/posix.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 import { createContentHasher } from "../storage/hashing.ts";
+import type { ArchivedObjects } from "./archived_objects.ts";
 import type { Departures } from "./departures.ts";
 import type { PutBackMarkers } from "./put_back.ts";
 
@@ -80,6 +81,7 @@ export interface EngineContext {
    */
   readonly evictions: KeyedLock;
   readonly putBack: PutBackMarkers;
+  readonly archived: ArchivedObjects;
   readonly departures: Departures;
   /**
    * Resolves with true when every change of the depot that was made before the call has been

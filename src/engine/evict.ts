@@ -27,7 +27,7 @@ import { evictableFromS, type EvictLimits } from "./evict_plan.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
 import { settleAside } from "./recovery.ts";
-import type { StorageBackend } from "../storage/backend.ts";
+import type { ObjectInfo, StorageBackend } from "../storage/backend.ts";
 
 /** evicted, or why not. `unconfirmed`: the store does not show the object as it should be. */
 export type EvictOutcome =
@@ -75,18 +75,38 @@ export async function objectShown(
   verify: "head" | "full" = "head",
 ): Promise<boolean> {
   const info = await store.head(stored.key, context.signal);
+  return await isShown(context, { store, stored, verify }, info);
+}
+
+interface Confirmation {
+  readonly store: StorageBackend;
+  readonly stored: StoredVersion;
+  readonly verify: "head" | "full";
+}
+
+async function isShown(
+  { signal }: EngineContext,
+  { store, stored, verify }: Confirmation,
+  info: ObjectInfo | null,
+): Promise<boolean> {
   const hash = info?.metadata?.hash ?? null;
-  const isGood = info !== null && info.sizeBytes === stored.sizeBytes &&
-    (hash === null || hash === stored.hash);
+  const isGood = isLike(info, stored);
   if (!isGood || (verify === "head" && hash !== null)) return isGood;
   const result = await store.download({
     key: stored.key,
     sizeBytes: stored.sizeBytes,
     target: NOWHERE,
     inOrder: true,
-    signal: context.signal,
+    signal,
   });
   return result.hash === stored.hash;
+}
+
+/** As far as a HEAD tells. */
+function isLike(info: ObjectInfo | null, stored: StoredVersion): info is ObjectInfo {
+  const hash = info?.metadata?.hash ?? null;
+  return info !== null && info.sizeBytes === stored.sizeBytes &&
+    (hash === null || hash === stored.hash);
 }
 
 /** Asks the store right before the local bytes go. */
@@ -95,11 +115,13 @@ async function isConfirmed(
   path: DepotPath,
   entry: FileEntry,
 ): Promise<boolean> {
-  if (entry.flags.borrowed) return await isOwnedElsewhere(context, path, entry);
   const stored = entry.stored!;
-  const { evictVerify } = context.settings();
-  const isGood = await objectShown(context, context.primary, stored, evictVerify);
-  if (isGood) return true;
+  if (entry.flags.borrowed) return await isOwnedElsewhere(context, path, stored);
+  const { primary } = context;
+  const info = await primary.head(stored.key, context.signal);
+  if (isLike(info, stored) && isInArchive(context, path, info)) return false;
+  const { evictVerify: verify } = context.settings();
+  if (await isShown(context, { store: primary, stored, verify }, info)) return true;
   context.metrics.count("p4cache_evict_refused_total");
   context.log.error(
     "the store does not have what the manifest says; the local file stays, and is " +
@@ -110,6 +132,29 @@ async function isConfirmed(
   return false;
 }
 
+/** Once evicted, the file could be read only after hours. Another upload would not help. */
+function isInArchive(
+  { archived, clock, metrics, log }: EngineContext,
+  path: DepotPath,
+  { key, archive, storageClass }: ObjectInfo,
+): boolean {
+  if (archive !== "archived" && archive !== "retrieving") {
+    archived.forget(key);
+    return false;
+  }
+  const nowMs = clock.monotonicMs();
+  if (!archived.note(key, nowMs)) return true;
+  metrics.count("p4cache_evict_refused_total");
+  if (archived.mayTell(nowMs)) {
+    log.warn(
+      "the store has archived the object of a file that is still on disk: such files stay " +
+        "there; take the lifecycle rule away",
+      { ...shown(path), key, storageClass },
+    );
+  }
+  return true;
+}
+
 /**
  * Its owner has these bytes, or newer ones that take their place. A file that the owner has
  * no more stays here; it is not ours to upload.
@@ -117,12 +162,17 @@ async function isConfirmed(
 async function isOwnedElsewhere(
   context: EngineContext,
   path: DepotPath,
-  { stored }: FileEntry,
+  stored: StoredVersion,
 ): Promise<boolean> {
-  const store = await storeOfBorrowed(context, stored!);
-  const { evictVerify } = context.settings();
-  if (store !== null) return await objectShown(context, store, stored!, evictVerify);
-  if (await lookUpBorrowed(context, path) !== null) return true;
+  const store = await storeOfBorrowed(context, stored);
+  if (store !== null) {
+    const info = await store.head(stored.key, context.signal);
+    if (isLike(info, stored) && isInArchive(context, path, info)) return false;
+    const { evictVerify: verify } = context.settings();
+    return await isShown(context, { store, stored, verify }, info);
+  }
+  const newer = await lookUpBorrowed(context, path);
+  if (newer !== null) return !isInArchive(context, path, newer.info);
   context.metrics.count("p4cache_evict_refused_total");
   context.log.warn("no prefix of read_prefixes has a borrowed file any more; it stays", {
     ...shown(path),

@@ -80,7 +80,7 @@ class Pass implements EvictPass {
       if (plannedBytes >= this.#plan.bytes) break;
       const { flags, local } = row.entry;
       if (!flags.readOnce && plannedOfOthers >= this.#plan.ofOthersBytes) break;
-      if (!this.#isOldEnough(row)) continue;
+      if (!this.#isOldEnough(row) || this.#isArchived(row)) continue;
       plannedBytes += local.sizeBytes;
       if (!flags.readOnce) plannedOfOthers += local.sizeBytes;
       evictions.push(this.#places.run(() => this.#evict(row)));
@@ -95,6 +95,11 @@ class Pass implements EvictPass {
     if (fromS <= nowS) return true;
     this.nextAtS = Math.min(this.nextAtS ?? fromS, fromS);
     return false;
+  }
+
+  #isArchived({ entry }: PathAndEntry): boolean {
+    const { archived, clock } = this.#context;
+    return entry.stored !== null && archived.has(entry.stored.key, clock.monotonicMs());
   }
 
   async #evict({ path, entry }: PathAndEntry): Promise<void> {

@@ -116,7 +116,9 @@ export const METRICS = {
   },
   p4cache_evict_refused_total: {
     kind: "counter",
-    help: "Evictions refused because the store did not show the object as it should be.",
+    help:
+      "Evictions refused because the store did not show the object as it should be, or has " +
+      "archived it (each once).",
   },
   p4cache_files: {
     kind: "gauge",

@@ -12,6 +12,7 @@ import { TombstoneSweeper } from "../../src/engine/delete.ts";
 import { Engine } from "../../src/engine/engine.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
 import { Departures } from "../../src/engine/departures.ts";
+import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { KeyValueStore, Write } from "../../src/manifest/key_value.ts";
 import { ManifestError } from "../../src/manifest/manifest.ts";
@@ -90,6 +91,7 @@ export class Life {
       locks: new KeyedLock(),
       evictions: new KeyedLock(),
       putBack: new PutBackMarkers(),
+      archived: new ArchivedObjects(),
       departures: new Departures(),
       eventsUntilNow: async () =>
         await deps.eventsUntilNow(this) && await this.deletes.takeOverNew(),

@@ -18,6 +18,7 @@ import { SpaceLedger } from "../../src/engine/space.ts";
 import { RecallBudget } from "../../src/engine/recall_budget.ts";
 import { Restorer } from "../../src/engine/restore.ts";
 import { Departures } from "../../src/engine/departures.ts";
+import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
@@ -129,6 +130,7 @@ export async function openEngineFixture(
     locks: new KeyedLock(),
     evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
+    archived: new ArchivedObjects(),
     clock: SYSTEM_CLOCK,
     departures: new Departures(),
     eventsUntilNow: () => Promise.resolve(true),

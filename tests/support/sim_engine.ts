@@ -11,6 +11,7 @@ import { type DepotPath, parseDepotPath } from "../../src/core/names.ts";
 import { Engine } from "../../src/engine/engine.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
 import { Departures } from "../../src/engine/departures.ts";
+import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
@@ -70,6 +71,7 @@ export async function openSimEngine(
     locks: new KeyedLock(),
     evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
+    archived: new ArchivedObjects(),
     departures: new Departures(),
     eventsUntilNow: () => Promise.resolve(true),
     unwatched: () => null,
