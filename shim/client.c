@@ -114,10 +114,16 @@ static bool reach(struct p4shim_fd *own, int *slot) {
     *slot = remember(own);
     const struct timeval limit = {CONNECT_TIMEOUT_S, 0};
     p4shim_syscall(SYS_setsockopt, own->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    const int64_t end_ms = p4shim_now_ms(CLOCK_MONOTONIC) + (int64_t)CONNECT_TIMEOUT_S * 1000;
+    bool is_interrupted; /* by a signal: the limit begins anew with each call */
     long rc;
     do {
         rc = p4shim_syscall(SYS_connect, own->fd, &address, sizeof address);
-    } while (rc != 0 && errno == EINTR && p4shim_is_ours(own));
+        is_interrupted = rc != 0 && errno == EINTR;
+    } while (is_interrupted && p4shim_now_ms(CLOCK_MONOTONIC) < end_ms && p4shim_is_ours(own));
+    if (is_interrupted && errno == EINTR) {
+        errno = EAGAIN;
+    }
     if (via.fd >= 0) {
         p4shim_close(&via);
     }
@@ -258,6 +264,7 @@ enum p4shim_contact p4shim_ask(struct p4shim_scratch *s, const char *verb,
     struct p4shim_fd own;
     int slot = -1;
     if (!reach(&own, &slot)) {
+        x->was_connected = errno == EAGAIN; /* or would be: somebody listens */
         return contact_of_errno(errno);
     }
     x->was_connected = true;

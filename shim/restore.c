@@ -5,6 +5,8 @@
  *   OK               try the call again        try the call again
  *   nobody listens   wait the restart grace,   ENOENT, the kernel's own answer
  *                    then EIO
+ *   nobody accepts,  the same                  the same as for a marker: who is jammed has the
+ *   or drops us                                store's names
  *   no word in time  EIO                       EIO
  *   ERR NOTFOUND     EIO (see below)           ENOENT
  *   ERR DENIED       EACCES                    EACCES

@@ -185,7 +185,7 @@ bool p4shim_is_directory_inside(int dirfd);
 
 enum p4shim_contact {
     P4SHIM_ANSWERED,    /* *reply is OK or ERR */
-    P4SHIM_UNREACHABLE, /* nobody listens, or the connection ended before the answer */
+    P4SHIM_UNREACHABLE, /* nobody listens or accepts, or the connection ended before the answer */
     P4SHIM_FORBIDDEN,   /* the socket's mode keeps this process out */
     P4SHIM_HELPLESS,    /* no descriptor, no memory, no such call here: errno says */
     P4SHIM_SILENT,      /* connected, and no word within the limit, or not our protocol */
@@ -193,7 +193,7 @@ enum p4shim_contact {
 
 struct p4shim_exchange {
     struct p4shim_reply reply;
-    bool was_connected; /* somebody accepted, whatever came then */
+    bool was_connected; /* somebody accepted, whatever came then, or did not in time */
     bool made_progress; /* at least one WAIT came */
 };
 

@@ -3,7 +3,9 @@
 
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import time
 
 from depot import EMULATOR
@@ -71,12 +73,63 @@ def _(make):
               "open=-1 errno=EIO\n", rel)
 
 
+def jam(depot):
+    """A gate that is stopped: it listens, and its backlog is full. What must stay open."""
+    listener = socket.socket(socket.AF_UNIX)
+    path = os.path.join(depot.own, "shim.sock")
+    listener.bind(path)
+    listener.listen(0)
+    held = [listener]
+    while True:
+        held.append(socket.socket(socket.AF_UNIX))
+        held[-1].setblocking(False)
+        try:
+            held[-1].connect(path)
+        except BlockingIOError:
+            return held
+
+
+@test("a gate that listens and accepts nobody is an outage: EIO, and no name is made anew")
+def _(make):
+    depot = make()
+    path = depot.write(FILE)
+    depot.evict(FILE)
+    held = jam(depot)
+    missing = depot.path("main/jam/none,v")
+    for call, at in (("open", path), ("open", missing), 
+                     ("open_creat", missing), ("open_append", missing)):
+        said = depot.probe(call, at, P4CACHE_RESTART_GRACE_MS=GRACE_MS)
+        contains(said, "open=-1 errno=EIO\n")
+        assert "=ok" not in said and "=0" not in said, said
+    assert depot.is_marker(FILE) and not os.path.lexists(missing)
+    for one in held:
+        one.close()
+
+
+@test("a host whose timer signal comes more often than a connection's limit is not held for ever")
+def _(make):
+    depot = make()
+    path = depot.write(FILE)
+    depot.evict(FILE)
+    held = jam(depot)
+    code = ("import errno, os, signal, sys\n"
+            "signal.signal(signal.SIGALRM, lambda *_: None)\n"
+            "signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)\n"
+            "for path in sys.argv[1:]:\n"
+            "    try: os.open(path, os.O_RDONLY)\n"
+            "    except OSError as error: print(errno.errorcode[error.errno])\n")
+    equal(depot.run(sys.executable, "-B", "-c", code, path, depot.path("none,v"),
+                    P4CACHE_RESTART_GRACE_MS=GRACE_MS), (0, "EIO\nEIO\n", ""))
+    for one in held:
+        one.close()
+
+
 def outage(name, prepare, **extra):
     def run(make, uid=0):
         depot = make()
         depot.write(FILE, b"1.3 1.2 1.1\n")
         depot.evict(FILE)
-        prepare(depot)
+        held = prepare(depot)
         if uid != 0:
             for directory, _, files in os.walk(depot.top):
                 os.chown(directory, uid, uid)
@@ -90,6 +143,7 @@ def outage(name, prepare, **extra):
                               extra_groups=[])
         contains(done.stdout, "refused: it exists")
         assert depot.is_marker(FILE)
+        del held
     TESTS.append((f"an RCS update refuses to replace history: {name}, as root", run))
     TESTS.append((f"an RCS update refuses to replace history: {name}, as the depot's user",
                   lambda make: run(make, 12345)))
@@ -116,6 +170,7 @@ def touched(depot):
 
 outage("daemon down", lambda depot: None)
 outage("daemon hung", hang)
+outage("gate jammed", jam)
 outage("store down", store_down)
 outage("disk full", disk_full)
 outage("marker touched, daemon down", touched)
