@@ -61,6 +61,8 @@ static bool lock_events(struct p4shim_buffer *b) {
     if (b->refused_ms == 0) {
         b->refused_ms = now_ms;
     } else if (now_ms - b->refused_ms >= P4SHIM_EVENT_AGE_MS_MAX) {
+        __atomic_add_fetch(&p4shim_lost, b->lines, __ATOMIC_RELAXED);
+        b->lines = 0;
         replace_events(b, NULL);
         b->gate = (struct p4shim_gate){0};
         b->refused_ms = 0;

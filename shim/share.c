@@ -63,6 +63,10 @@ static bool give_to(int id, const struct p4shim_gate *gate) {
 }
 
 struct p4cache_event_buffer *p4shim_map_shared(const struct p4shim_gate *gate) {
+    /* The kernel tells the gate our real user, and the segment's maker is the effective one. */
+    if (p4shim_syscall(SYS_getuid) != p4shim_syscall(SYS_geteuid)) {
+        return NULL;
+    }
     /* Where a filter refuses shmctl a segment could be made and never be removed. */
     struct shminfo limits;
     if (p4shim_syscall(SYS_shmctl, 0, IPC_INFO, &limits) < 0) {

@@ -212,15 +212,17 @@ def _(make):
     depot = make()
     depot.daemon.start()
     host = depot.host(depot.write(FILE))
-    command(host, 1)
-    depot.daemon.await_buffers(1)[0].set_lock(2)
+    command(host, 3)
+    buffer = depot.daemon.await_buffers(1)[0]
+    equal(len(buffer.lines()), 2)
+    buffer.set_lock(2)
     command(host, 5)
     time.sleep(1.1)
     command(host, 5)
     host.communicate()
     depot.daemon.await_events(5)
     dropped = sum(e["n"] for e in depot.daemon.events if e["op"] == "dropped")
-    equal((len(ids(depot.daemon.opens())), dropped), (5, 6))
+    equal((len(ids(depot.daemon.opens())), dropped), (5, 8))
 
 
 @test("memory that the host maps where a buffer was is its own, in a child that is forked then too")
@@ -240,6 +242,24 @@ def _(make):
         host.communicate()
         said.seek(0)
         equal(said.read(), "reused\n" * 3)
+
+
+@test("a host with another effective than real user keeps its buffer: the gate would refuse it")
+def _(make):
+    native_only()
+    depot = make()
+    depot.daemon.start()
+    path = depot.write(FILE)
+    os.chmod(depot.top, 0o755)
+    os.chmod(os.path.join(depot.own, "access.sock"), 0o666)
+    code = ("import os, sys\n"
+            "os.seteuid(int(sys.argv[1]))\n"
+            "for i in range(50): os.close(os.open(sys.argv[2], os.O_RDONLY))\n")
+    for uid, given in (("12345", 0), ("0", 1)):
+        equal(depot.run(sys.executable, "-B", "-c", code, uid, path), (0, "", ""))
+        # The last ones come after the buffer that they lay in.
+        equal(len(ids(depot.daemon.await_events(50 + 50 * given))), 50 + 50 * given)
+        equal(len(depot.daemon.announced), given, f"effective UID {uid}")
 
 
 @test("a buffer that somebody scribbles on does not lead the program astray")

@@ -148,7 +148,7 @@ def _(make):
 NUMBERS = {"openat": 257, "newfstatat": 262, "fstat": 5, "readlinkat": 267, "mmap": 9,
            "munmap": 11, "close": 3, "socket": 41, "connect": 42, "sendto": 44, "recvfrom": 45,
            "fcntl": 72, "setsockopt": 54, "ppoll": 271, "getcwd": 79, "getrandom": 318,
-           "getpid": 39, "geteuid": 107, "write": 1, "utimensat": 280, "shmget": 29,
+           "getpid": 39, "geteuid": 107, "getuid": 102, "write": 1, "utimensat": 280, "shmget": 29,
            "shmat": 30, "shmctl": 31}
 
 
