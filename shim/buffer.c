@@ -109,7 +109,7 @@ static bool send_datagram(const char *data, size_t bytes) {
     if (via.fd >= 0) {
         p4shim_close(&via);
     }
-    p4shim_close(&own);
+    p4shim_socket_end(&own);
     return sent == (long)bytes;
 }
 

@@ -19,8 +19,9 @@
 #define FD_FLOOR 512        /* select() programs and the usual low numbers stay clear */
 #define IN_FLIGHT_MAX 64
 
-/* Connections of other threads, for a child that is forked meanwhile. A full table means only
- * that such a child keeps a copy of a descriptor until it execs. */
+/* Sockets of other threads, for a child that is forked meanwhile. A full table means only that
+ * such a child keeps a copy of a descriptor until it execs. Sockets alone: no other open file has
+ * the inode of one, so the child can close nothing else by it. */
 static struct p4shim_fd in_flight[IN_FLIGHT_MAX];
 static atomic_int in_flight_state[IN_FLIGHT_MAX]; /* 0 free, 1 being filled, 2 valid */
 
@@ -85,6 +86,11 @@ static bool address_of(const char *path, struct sockaddr_un *address, struct p4s
     return true;
 }
 
+void p4shim_socket_end(const struct p4shim_fd *own) {
+    p4shim_close(own);
+    forget(own->slot);
+}
+
 bool p4shim_socket(int type, const char *path, struct p4shim_fd *own,
                    struct sockaddr_un *address, struct p4shim_fd *via) {
     own->fd = (int)p4shim_syscall(SYS_socket, AF_UNIX, type | SOCK_CLOEXEC, 0);
@@ -97,21 +103,21 @@ bool p4shim_socket(int type, const char *path, struct p4shim_fd *own,
         p4shim_close(own);
         *own = high;
     }
+    own->slot = remember(own);
     if (!address_of(path, address, via)) {
-        p4shim_close(own);
+        p4shim_socket_end(own);
         return false;
     }
     return true;
 }
 
-/* A connected stream to the daemon, noted in *slot before it is connected; or false with errno. */
-static bool reach(struct p4shim_fd *own, int *slot) {
+/* A connected stream to the daemon; or false with errno. */
+static bool reach(struct p4shim_fd *own) {
     struct sockaddr_un address;
     struct p4shim_fd via;
     if (!p4shim_socket(SOCK_STREAM, p4shim_config.shim_sock, own, &address, &via)) {
         return false;
     }
-    *slot = remember(own);
     const struct timeval limit = {CONNECT_TIMEOUT_S, 0};
     p4shim_syscall(SYS_setsockopt, own->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     const int64_t end_ms = p4shim_now_ms(CLOCK_MONOTONIC) + (int64_t)CONNECT_TIMEOUT_S * 1000;
@@ -128,8 +134,7 @@ static bool reach(struct p4shim_fd *own, int *slot) {
         p4shim_close(&via);
     }
     if (rc != 0) {
-        p4shim_close(own);
-        forget(*slot);
+        p4shim_socket_end(own);
         return false;
     }
     return true;
@@ -262,8 +267,7 @@ enum p4shim_contact p4shim_ask(struct p4shim_scratch *s, const char *verb,
         return P4SHIM_HELPLESS;
     }
     struct p4shim_fd own;
-    int slot = -1;
-    if (!reach(&own, &slot)) {
+    if (!reach(&own)) {
         x->was_connected = errno == EAGAIN; /* or would be: somebody listens */
         return contact_of_errno(errno);
     }
@@ -271,7 +275,6 @@ enum p4shim_contact p4shim_ask(struct p4shim_scratch *s, const char *verb,
     const enum p4shim_contact contact = send_line(&own, s->line, bytes)
                                             ? converse(s, &own, silence_ms, x)
                                             : P4SHIM_UNREACHABLE;
-    p4shim_close(&own);
-    forget(slot);
+    p4shim_socket_end(&own);
     return contact;
 }

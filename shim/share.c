@@ -48,7 +48,7 @@ static bool announce(int id) {
     if (via.fd >= 0) {
         p4shim_close(&via);
     }
-    p4shim_close(&own);
+    p4shim_socket_end(&own);
     return sent;
 }
 

@@ -14,4 +14,7 @@
 bool p4shim_socket(int type, const char *path, struct p4shim_fd *own,
                    struct sockaddr_un *address, struct p4shim_fd *via);
 
+/* Closes it if it is ours; keeps errno. */
+void p4shim_socket_end(const struct p4shim_fd *own);
+
 #endif

@@ -51,6 +51,7 @@ struct p4shim_fd {
     int fd;
     dev_t dev;
     ino_t ino;
+    int slot; /* of a socket: see client.c */
 };
 
 /* What the shim opens. Anything else under its number was opened by the host in that moment. */

@@ -6,6 +6,8 @@
  * FAULT_DATABASE, under its number. FAULT_COUNT=file: appends a byte a call, to learn how many
  * there are. FAULT_MISSING="name name": libc has no such names. FAULT_EXCHANGE=n: just before the
  * n-th call FAULT_FILE and FAULT_TARGET change places, as when the daemon restores or evicts.
+ * FAULT_FORK: whenever the shim sends something another thread of the host forks, and the child
+ * looks for sockets of ours.
  * FAULT_REUSE: where an event buffer was unmapped another thread of the host has mapped memory of
  * its own at once, and a third one forks.
  */
@@ -120,6 +122,22 @@ static void reuse(void *at, size_t bytes) {
     is_at_it = false;
 }
 
+static void look_for_sockets(void) {
+    int status = 0;
+    const pid_t child = fork();
+    if (child == 0) {
+        for (int fd = 3; fd < 1024; fd++) {
+            struct stat st;
+            if (syscall(SYS_fstat, fd, &st) == 0 && S_ISSOCK(st.st_mode)) {
+                status = 1;
+            }
+        }
+        syscall(SYS_exit_group, status);
+    }
+    waitpid(child, &status, 0);
+    say(status == 0 ? "no socket\n" : "a child holds a socket of ours\n");
+}
+
 long p4shim_syscall(long number, ...) {
     static atomic_long calls;
     const long call = atomic_fetch_add(&calls, 1) + 1;
@@ -130,6 +148,9 @@ long p4shim_syscall(long number, ...) {
     }
     if (call == setting("FAULT_STEAL")) {
         steal_descriptors(number);
+    }
+    if (number == SYS_sendto && getenv("FAULT_FORK") != NULL) {
+        look_for_sockets();
     }
     va_list list;
     long arg[6];

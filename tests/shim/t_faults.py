@@ -144,6 +144,19 @@ def _(make):
             equal(f.read() == content, True, f"the database, stolen before call {call}")
 
 
+@test("a child that is forked while the shim sends anything holds no socket of it")
+def _(make):
+    depot = make()
+    depot.library = os.path.join(depot.out, "libp4shim-faults.so")
+    depot.daemon.start()
+    path = depot.write(FILE)
+    depot.evict(FILE)
+    # A request, its event, and the buffer's announcement.
+    said = depot.probe("open", path, FAULT_FORK="1").splitlines()
+    equal(said[:-1], ["no socket"] * 3)
+    assert said[-1].startswith("open=ok bytes=1000 "), said
+
+
 # What the shim calls, x86-64; the numbers differ elsewhere.
 NUMBERS = {"openat": 257, "newfstatat": 262, "fstat": 5, "readlinkat": 267, "mmap": 9,
            "munmap": 11, "close": 3, "socket": 41, "connect": 42, "sendto": 44, "recvfrom": 45,
