@@ -176,7 +176,37 @@ static void move_below(const struct depot_path *from, const struct depot_path *t
     }
 }
 
-void directories_move(const struct depot_path *from, const struct depot_path *to) {
+/* The last rename within the depot. */
+static struct {
+    uint64_t directory; /* hash of its handle */
+    struct depot_path from;
+    struct depot_path to;
+} last;
+
+static bool is_same(const struct depot_path *a, const struct depot_path *b) {
+    return a->bytes == b->bytes && memcmp(a->text, b->text, a->bytes) == 0;
+}
+
+/* The way back of the last rename, and of another directory: the other half of an exchange. */
+static bool is_other_half(const struct fan_handle *directory, const struct depot_path *from,
+                          const struct depot_path *to) {
+    return is_same(from, &last.to) && is_same(to, &last.from) &&
+           fan_handle_hash(directory) != last.directory;
+}
+
+void directories_move(const struct fan_handle *directory, const struct depot_path *from,
+                      const struct depot_path *to) {
+    if (directory->is_given && from != NULL && to != NULL) {
+        if (is_other_half(directory, from, to)) {
+            /* By its first half what lay in one is remembered in the other. */
+            directories_forget_all();
+            last.from.bytes = last.to.bytes = 0;
+            return;
+        }
+        last.directory = fan_handle_hash(directory);
+        last.from = *from;
+        last.to = *to;
+    }
     if (to != NULL) {
         clear_way(to);
     }

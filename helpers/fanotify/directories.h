@@ -38,8 +38,10 @@ void directories_meet(const struct fan_handle *handle, const struct depot_path *
 /* It was removed. */
 void directories_forget(const struct fan_handle *handle);
 
-/* A directory was renamed, with all below it. NULL: outside of the depot. */
-void directories_move(const struct depot_path *from, const struct depot_path *to);
+/* A directory was renamed, with all below it. NULL: outside of the depot. Of two that trade places the
+ * kernel tells as of two renames. */
+void directories_move(const struct fan_handle *directory, const struct depot_path *from,
+                      const struct depot_path *to);
 
 /* Events are missing. */
 void directories_forget_all(void);

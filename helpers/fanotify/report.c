@@ -184,7 +184,7 @@ static void report_rename(struct watcher *watcher, const struct fan_event *event
     const struct depot_path *const out = from_place == PLACE_INSIDE ? &from : NULL;
     const struct depot_path *const in = to_place == PLACE_INSIDE ? &to : NULL;
     if ((event->mask & FAN_ONDIR) != 0) {
-        directories_move(out, in);
+        directories_move(&event->file, out, in);
     }
     report_move(watcher, event, out, in);
 }

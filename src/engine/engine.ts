@@ -18,6 +18,7 @@ import {
   removeStrayMarker,
   TombstoneSweeper,
 } from "./delete.ts";
+import { DirectoryExchanges } from "./directory_exchange.ts";
 import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
 import { type EngineContext, hasOtherStores, shown } from "./engine_context.ts";
@@ -63,6 +64,7 @@ export class Engine {
   /** Names that went away, by when they are looked at again; oldest first. */
   readonly #vanishing = new Map<DepotPath, number>();
   #movedDirectories = 0;
+  readonly #exchanges: DirectoryExchanges;
   /** Looks that nobody waits for. */
   readonly #apart = new Set<Promise<void>>();
   #lastEvictPass: EvictPass | null = null;
@@ -79,6 +81,7 @@ export class Engine {
     );
     this.#coordinator = new UploadCoordinator(context, wakeEviction);
     this.#sweeper = new TombstoneSweeper(context);
+    this.#exchanges = new DirectoryExchanges(context);
   }
 
   get restoreWaitingCount(): number {
@@ -162,22 +165,27 @@ export class Engine {
     await this.wrote(to, writerUid, rename.ino);
   }
 
-  async #directoryRenamed({ from, to, toldMs }: Rename): Promise<void> {
-    const { manifest, clock, departures, putBack, applyDeletesBelow } = this.#context;
+  async #directoryRenamed(rename: Rename): Promise<void> {
+    const { from, to } = rename;
     this.#movedDirectories += 1;
     await this.#context.evictions.settled(`${from}/`);
     // Their rows would move along, and nobody find them by the names that were written down.
-    await applyDeletesBelow(from);
-    departures.moved(from, to, (path) => manifest.get(path) !== null);
-    const whiteout = hasOtherStores(this.#context);
-    await manifest.moveTree(from, to, toldMs ?? clock.nowMs(), whiteout);
-    for (const left of putBack.moved(from, to)) removeStrayMarker(this.#context, left);
+    await this.#context.applyDeletesBelow(from);
+    if (!await this.#exchanges.take(rename)) await this.#moveRowsBelow(rename);
     // Written a moment before, and not there any more when that was told.
     for (const path of [...this.#vanishing.keys()]) {
       if (!path.startsWith(`${from}/`)) continue;
       this.#vanishing.delete(path);
       await this.wrote(`${to}${path.slice(from.length)}` as DepotPath, null);
     }
+  }
+
+  async #moveRowsBelow({ from, to, toldMs }: Rename): Promise<void> {
+    const { manifest, clock, departures, putBack } = this.#context;
+    departures.moved(from, to, (path) => manifest.get(path) !== null);
+    const whiteout = hasOtherStores(this.#context);
+    await manifest.moveTree(from, to, toldMs ?? clock.nowMs(), whiteout);
+    for (const left of putBack.moved(from, to)) removeStrayMarker(this.#context, left);
   }
 
   /**

@@ -1,0 +1,117 @@
+/**
+ * Two directories that trade places (`renameat2` with RENAME_EXCHANGE, by a program without the
+ * shim). The kernel tells of two renames, and the first alone looks like one onto an empty
+ * directory: its rows would go over those of the other.
+ *
+ * @module
+ */
+
+import type { DepotPath } from "../core/names.ts";
+import { NO_INODE } from "../manifest/transitions.ts";
+import { type EngineContext, hasOtherStores, hasSameContent } from "./engine_context.ts";
+import { lookAt } from "./local_file.ts";
+import { isMarkerOf } from "./observe_plan.ts";
+import type { Rename } from "./rename.ts";
+
+const BATCH = 500;
+
+type Moved = Pick<Rename, "from" | "to" | "ino" | "toldMs">;
+
+export class DirectoryExchanges {
+  readonly #context: EngineContext;
+  /** What the kernel tells next of these names if what it told was the first half of an exchange. */
+  #otherHalf: Moved | null = null;
+
+  constructor(context: EngineContext) {
+    this.#context = context;
+  }
+
+  /** Whether the rows are where they belong: the rows of both directories traded places. */
+  async take(moved: Moved): Promise<boolean> {
+    const { from, to, ino } = moved;
+    const half = this.#otherHalf;
+    const names = [half?.from, half?.to];
+    if (names.includes(from) || names.includes(to)) this.#otherHalf = null;
+    if (half?.from === from && half.to === to && half.ino === ino) return true;
+    const other = this.#otherAt(moved);
+    if (other === null) return false;
+    // Made since, unless a rename from there is what is told next.
+    this.#otherHalf = { ...moved, from: to, to: from, ino: other };
+    if (!this.#hasComeFrom(to, from)) return false;
+    await this.#trade(moved);
+    return true;
+  }
+
+  /** The directory that now has the name of the one that was renamed. */
+  #otherAt({ from, ino }: Moved): bigint | null {
+    const { posix, root } = this.#context;
+    const there = posix.lstat(`${root}/${from}`);
+    if (ino === null || there?.kind !== "directory" || there.ino === ino) return null;
+    return there.ino;
+  }
+
+  /** Whether a file of `to`, which was not empty then, lies in `from` now. */
+  #hasComeFrom(to: DepotPath, from: DepotPath): boolean {
+    for (let after = "";;) {
+      const names = this.#namesBelow(to, after);
+      if (names.some((name) => this.#isOfRow(join(from, name), join(to, name)))) {
+        return true;
+      }
+      if (names.length < BATCH) return false;
+      after = names.at(-1)!;
+    }
+  }
+
+  #isOfRow(path: DepotPath, of: DepotPath): boolean {
+    const row = this.#context.manifest.get(of);
+    const look = lookAt(this.#context, path);
+    if (row === null) return false;
+    const { ino } = row.local;
+    if (look.kind === "marker") {
+      return !row.resident && isMarkerOf(row, look.stat) &&
+        (ino === NO_INODE || ino === look.stat.ino);
+    }
+    return look.kind === "file" && row.resident && hasSameContent(look.stat, row.local);
+  }
+
+  /** A death on the way leaves the rest as a rename that nobody saw. */
+  async #trade({ from, to, toldMs }: Moved): Promise<void> {
+    const { evictions, applyDeletesBelow, clock } = this.#context;
+    const nowMs = toldMs ?? clock.nowMs();
+    await evictions.settled(`${to}/`);
+    await applyDeletesBelow(to);
+    for (let after = "";;) {
+      const lists = [this.#namesBelow(from, after), this.#namesBelow(to, after)];
+      const lasts = lists.filter((it) => it.length === BATCH).map((it) => it.at(-1)!);
+      const names = [...new Set(lists.flat())].sort()
+        .filter((name) => lasts.every((last) => name <= last));
+      if (names.length === 0) return;
+      await Promise.all(
+        names.map((name) => this.#tradeRows(join(from, name), join(to, name), nowMs)),
+      );
+      after = names.at(-1)!;
+    }
+  }
+
+  async #tradeRows(a: DepotPath, b: DepotPath, nowMs: number): Promise<void> {
+    const { manifest, departures } = this.#context;
+    const whiteout = hasOtherStores(this.#context);
+    if (manifest.get(b) === null) await manifest.move(a, b, nowMs, whiteout);
+    else if (manifest.get(a) === null) await manifest.move(b, a, nowMs, whiteout);
+    else await manifest.exchange(a, b);
+    departures.forget(a);
+    departures.forget(b);
+  }
+
+  /** In the order of their bytes, relative to the directory. */
+  #namesBelow(directory: DepotPath, after: string): string[] {
+    const prefix = join(directory, "");
+    return this.#context.manifest.paths(join(directory, after), BATCH)
+      .filter((path) => path.startsWith(prefix))
+      .map((path) => path.slice(prefix.length));
+  }
+}
+
+function join(directory: DepotPath, name: string): DepotPath {
+  return `${directory}/${name}` as DepotPath;
+}
