@@ -173,8 +173,9 @@ Deno.test("a file that vanished before its row was there is given up, not upload
   const { context, manifest } = fixture;
   const path = fixture.path("a,v");
   await fixture.write("a,v", "untracked");
+  // All before the row is committed.
   const look = observe(context, path, SCAN);
-  await Deno.remove(`${fixture.root}/a,v`);
+  fixture.posix.unlink(bytePathOf(`${fixture.root}/a,v`));
   new Engine(context).gone(path);
   await look;
   strictEqual(manifest.get(path)?.state, "dirty");
