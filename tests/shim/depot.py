@@ -80,6 +80,7 @@ class Daemon:
         self.answer = {"FETCH": self.fetch, "STAT": self.stat, "DELETE": self.delete}
         self.lock = threading.Lock()
         self.arrived = threading.Condition(self.lock)
+        self.serving = []
         self.listener = None
         self.datagrams = None
 
@@ -119,7 +120,19 @@ class Daemon:
                 conn, _ = listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(conn,), daemon=True).start()
+            self.serving.append(threading.Thread(target=self._serve, args=(conn,), daemon=True))
+            self.serving[-1].start()
+
+    def settle(self):
+        """Waits for what programs asked without waiting for the answer; all of them have ended."""
+        fd = os.open(self.depot.own, os.O_PATH)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as last:
+            last.connect(f"/proc/self/fd/{fd}/shim.sock")  # accepted after all the others
+            last.sendall(b"P4CACHE/1 STAT none\n")
+            last.recv(1)
+        os.close(fd)
+        while self.serving:
+            self.serving.pop().join()
 
     def _serve(self, conn):
         line = b""

@@ -38,6 +38,7 @@ class Course:
 
     def run(self, **extra):
         depot = self.depot
+        depot.daemon.settle()  # a call that failed may have left one of the run before under way
         for name in ("main", "moved"):
             shutil.rmtree(os.path.join(depot.root, name), ignore_errors=True)
         for rel in (FILE, "main/cut,v", "main/linked,v", "main/gone,v", "main/away,v"):
