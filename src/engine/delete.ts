@@ -43,8 +43,8 @@ export type DeleteOutcome = "deleted" | "kept" | "unknown" | "refused";
 export interface Deletion {
   /** Each of them has to have the right. Default: the daemon itself asks. */
   readonly by?: readonly Deleter[];
-  /** Asked of the row, with all that until then was done in it. Default: it did not come since. */
-  readonly isMeant?: (entry: FileEntry, askedMs: number) => boolean;
+  /** Asked of the row, with all that until then was done in it. */
+  readonly isMeant?: (entry: FileEntry) => boolean;
 }
 
 /**
@@ -59,9 +59,8 @@ export interface Deletion {
 export async function deleteFile(
   context: EngineContext,
   path: DepotPath,
-  { by = [], isMeant = isThereSince }: Deletion = {},
+  { by = [], isMeant = () => true }: Deletion = {},
 ): Promise<DeleteOutcome> {
-  const askedMs = Math.ceil(context.clock.nowMs());
   for (let wasKnown = false;; wasKnown = true) {
     const before = rowOfName(context, path);
     const generation = context.manifest.get(before)?.generation;
@@ -72,7 +71,7 @@ export async function deleteFile(
     if (entry === null) return wasKnown ? "kept" : "unknown";
     // A row that went along with its directory is the one that was told to be gone from `path`.
     const hasMoved = row !== path && entry.local.ino === NO_INODE;
-    if (!hasMoved && !isMeant(entry, askedMs)) return "kept";
+    if (!hasMoved && !isMeant(entry)) return "kept";
     // A marker in an empty name is ours, put back by a look that came in between; anything
     // else was created since, and the newer file is what counts.
     if (!isLeft(context, row)) {
@@ -88,14 +87,6 @@ export async function deleteFile(
     context.metrics.count("p4cache_deletes_total", { result: "success" });
     return "deleted";
   }
-}
-
-/**
- * Whether a row whose marker nobody knows had the name when it was asked for. Of others their file or
- * marker, which is there, tells that they came since.
- */
-function isThereSince({ local }: FileEntry, askedMs: number): boolean {
-  return local.ino !== NO_INODE || local.ctimeNs <= BigInt(askedMs) * 1_000_000n;
 }
 
 /** Where the row of a file is that had this name: its directory may have moved since. */
