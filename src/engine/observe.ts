@@ -148,14 +148,18 @@ async function act(
     case "nothing":
       return "nothing";
     case "written": {
+      const uid = writerUid ?? plan.stat.uid;
+      const foreign = !context.settings().watcherAllowedUids.has(uid);
       const { outcome } = await manifest.apply(path, expected, {
         kind: "written",
         stat: plan.stat,
         nowS,
-        flags: { foreign: isForeign(context, path, writerUid ?? plan.stat.uid) },
+        flags: { foreign },
       });
       crashPoint("observe/row-written");
-      return outcome === "stale" ? "stale" : "written";
+      if (outcome === "stale") return "stale";
+      if (foreign) tellForeign(context, path, uid);
+      return "written";
     }
     case "attributes":
     case "compare": {
@@ -209,14 +213,12 @@ function planStat(plan: { readonly stat: LocalStat }): LocalStat {
 }
 
 /** Written by a user who is not allowed to: kept local, and somebody has to decide. */
-function isForeign(context: EngineContext, path: DepotPath, uid: number): boolean {
-  if (context.settings().watcherAllowedUids.has(uid)) return false;
+function tellForeign(context: EngineContext, path: DepotPath, uid: number): void {
   context.metrics.count("p4cache_watcher_rejected_writer_total");
   context.log.warn(
     "written by a UID that is not in watcher_allowed_uids; kept local, not uploaded",
     { ...shown(path), uid },
   );
-  return true;
 }
 
 /** The bytes are gone from the disk, and no DELETE said so. */
