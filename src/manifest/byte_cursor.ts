@@ -188,6 +188,6 @@ export class ByteReader {
 
   hex(length: number): string {
     const start = this.#take(length);
-    return this.#bytes.subarray(start, start + length).toHex();
+    return new Uint8Array(this.#view.buffer, this.#base + start, length).toHex();
   }
 }

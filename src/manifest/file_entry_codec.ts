@@ -64,7 +64,7 @@ import {
   STATES,
   writeLegacy,
 } from "./legacy_row_codec.ts";
-import type { FileState } from "./manifest.ts";
+import type { FileFlags, LocalStat } from "./manifest.ts";
 import type { KnownRow, QueuePlace, Row } from "./row.ts";
 import { FIXED_BYTES, isV2, MAGIC_U32, RESIDENT, u32At } from "./row_glance.ts";
 import {
@@ -262,53 +262,55 @@ function readV2(
   const state = stateOf(reader.u8());
   const flagBits = reader.u8();
   const layoutBits = reader.u8();
-  const row = readFixed(reader, state, { flagBits, layoutBits });
-  const queue = state === "clean" ? null : readQueue(reader, layoutBits);
-  const stored = (flagBits & HAS_STORED) === 0
-    ? null
-    : readStored(reader, path, { layoutBits, local: row.local });
-  checkConsistent(reader, { state, stored, queue, layoutBits });
-  return { ...row, queue, stored };
-}
-
-function readFixed(
-  reader: ByteReader,
-  state: FileState,
-  { flagBits, layoutBits }: { readonly flagBits: number; readonly layoutBits: number },
-): Omit<Row, "queue" | "stored"> {
   const sizeBytes = reader.u64();
   const lastAccessS = reader.u64();
   const createdAtS = reader.u64();
   const settledAtS = reader.u64();
   const generation = reader.u64();
   const id = reader.u64();
+  const local = readLocal(reader, sizeBytes);
+  const queue = state === "clean" ? null : readQueue(reader, layoutBits);
+  const stored = (flagBits & HAS_STORED) === 0
+    ? null
+    : readStored(reader, path, { layoutBits, local });
+  checkConsistent(reader, { state, stored, queue, layoutBits });
   return {
     state,
     resident: (flagBits & RESIDENT) !== 0,
     generation,
-    local: {
-      sizeBytes,
-      mtimeNs: reader.bigI64(),
-      ctimeNs: reader.bigI64(),
-      ino: reader.bigU64(),
-      dev: reader.bigU64(),
-      mode: reader.u32(),
-      uid: reader.u32(),
-      gid: reader.u32(),
-    },
+    local,
     lastAccessS,
     createdAtS,
     settledAtS,
-    flags: {
-      foreign: (flagBits & FOREIGN) !== 0,
-      conflict: (flagBits & CONFLICT) !== 0,
-      borrowed: (flagBits & BORROWED) !== 0,
-      secondaryOnly: (flagBits & SECONDARY_ONLY) !== 0,
-      pinned: (flagBits & PINNED) !== 0,
-      readOnce: (layoutBits & READ_ONCE) !== 0,
-    },
+    stored,
+    flags: flagsOf(flagBits, layoutBits),
     id,
+    queue,
     tombstoned: (flagBits & TOMBSTONED) !== 0,
+  };
+}
+
+function readLocal(reader: ByteReader, sizeBytes: number): LocalStat {
+  return {
+    sizeBytes,
+    mtimeNs: reader.bigI64(),
+    ctimeNs: reader.bigI64(),
+    ino: reader.bigU64(),
+    dev: reader.bigU64(),
+    mode: reader.u32(),
+    uid: reader.u32(),
+    gid: reader.u32(),
+  };
+}
+
+function flagsOf(flagBits: number, layoutBits: number): FileFlags {
+  return {
+    foreign: (flagBits & FOREIGN) !== 0,
+    conflict: (flagBits & CONFLICT) !== 0,
+    borrowed: (flagBits & BORROWED) !== 0,
+    secondaryOnly: (flagBits & SECONDARY_ONLY) !== 0,
+    pinned: (flagBits & PINNED) !== 0,
+    readOnce: (layoutBits & READ_ONCE) !== 0,
   };
 }
 

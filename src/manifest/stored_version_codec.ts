@@ -87,7 +87,10 @@ export function readStored(
   if (shared > path.length) {
     throw new FormatError("damaged", "its key shares more than the path has");
   }
-  const key = textOf(path.slice(0, shared) + reader.latin1(reader.u16()));
+  const rest = reader.u16();
+  // Nearly always the path itself, which costs no copy.
+  const isPath = rest === 0 && shared === path.length;
+  const key = textOf(isPath ? path : path.slice(0, shared) + reader.latin1(rest));
   if (key === "") throw new FormatError("damaged", "its key is empty");
   const versionId = (layoutBits & HAS_VERSION_ID) === 0
     ? null
