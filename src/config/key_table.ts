@@ -60,8 +60,9 @@ const DEPOT_KEYS = {
       "Ask the store for a file that the manifest does not know, such as one that was " +
       "staged by another tool. Each open of a name that is really absent costs two requests " +
       "(HEAD, and LIST for later versions) per store that is asked: primary, secondary, read " +
-      "prefixes. Absence is not remembered, so that what was staged is found at once; a name " +
-      "that was deleted or renamed here costs none.",
+      "prefixes. Of a primary that this daemon writes, both are asked at once. Absence is " +
+      "not remembered, so that what was staged is found at once; a name that was deleted or " +
+      "renamed here costs none.",
     defaultNote: "true with `read_only` or `read_prefixes`, else false",
   }),
   enforce_content_hash: live(boolean(), true, {

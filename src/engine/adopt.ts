@@ -72,14 +72,47 @@ async function findObject(
   const { primary, secondary, signal } = context;
   for (const [from, store] of [["primary", primary], ["secondary", secondary]] as const) {
     if (store === null) continue;
-    const info = await store.head(key, signal);
-    // Also where the first version is gone, as it is a grace after the file was rewritten: the
-    // file is there all the same, and a store that is asked later has less of it.
-    await refuseLaterVersions({ from, store, key, signal });
+    const asked = { from, store, key, signal };
+    const isOurs = from === "primary" && !context.settings().readOnly;
+    const info = isOurs ? await askAtOnce(asked) : await askInTurn(asked);
     if (info !== null) return { info, from };
   }
   const borrowed = await lookUpBorrowed(context, path);
   return borrowed === null ? null : { info: borrowed.info, from: "read prefix" };
+}
+
+interface Asked {
+  readonly from: Found["from"];
+  readonly store: StorageBackend;
+  readonly key: ObjectKey;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * The first version, of a store that only we remove objects from, and not while this runs. Both
+ * answers are wanted whatever the other is: a first version may be gone, as it is a grace after
+ * the file was rewritten. The file is there all the same, and a store that is asked later has
+ * less of it.
+ *
+ * @throws {StorageError} As {@linkcode refuseLaterVersions}.
+ */
+async function askAtOnce(asked: Asked): Promise<ObjectInfo | null> {
+  const { store, key, signal } = asked;
+  const [info] = await Promise.all([
+    store.head(key, signal),
+    refuseLaterVersions(asked),
+  ]);
+  return info;
+}
+
+/**
+ * The same, of a store that another instance may write: where its file is rewritten between the
+ * two, and its grace is short, a LIST of before and a HEAD of after would see neither version.
+ */
+async function askInTurn(asked: Asked): Promise<ObjectInfo | null> {
+  const info = await asked.store.head(asked.key, asked.signal);
+  await refuseLaterVersions(asked);
+  return info;
 }
 
 function adoption(context: EngineContext, { info, from }: Found): ManifestEvent {
@@ -113,12 +146,7 @@ function adoption(context: EngineContext, { info, from }: Found): ManifestEvent 
  * @throws {StorageError} `corrupt`, naming the command that helps.
  */
 async function refuseLaterVersions(
-  { from, store, key, signal }: {
-    readonly from: Found["from"];
-    readonly store: StorageBackend;
-    readonly key: ObjectKey;
-    readonly signal: AbortSignal;
-  },
+  { from, store, key, signal }: Asked,
 ): Promise<void> {
   for await (const version of store.list(`${key}.p4cv-`, signal)) {
     if (firstVersionOf(version.key) !== key) continue;

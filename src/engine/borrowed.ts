@@ -37,6 +37,7 @@ async function newestVersion(
   store: StorageBackend,
   first: ObjectKey,
 ): Promise<ObjectInfo | null> {
+  // In this order: of a file that its owner rewrites meanwhile one of the two is seen.
   let newest = await store.head(first, signal);
   for await (const { key } of store.list(`${first}.p4cv-`, signal)) {
     if (firstVersionOf(key) !== first) continue;

@@ -205,6 +205,34 @@ Deno.test("a lookup of an absent name is two requests per store, each time, and 
   deepStrictEqual(requests, []);
 });
 
+for (const readOnly of [false, true]) {
+  Deno.test(`a lookup of an absent name asks the primary ${readOnly ? "of another daemon for its first version, then for later ones" : "for both at once"}`, async () => {
+    const inner = openMemBackend();
+    const headMayEnd = Promise.withResolvers<void>();
+    const steps: string[] = [];
+    const primary: StorageBackend = {
+      ...forwardedTo(inner),
+      async head(key, signal): ReturnType<StorageBackend["head"]> {
+        // Waits for the LIST, or for the turn in which it would have begun.
+        if (readOnly) setTimeout(headMayEnd.resolve, 0);
+        await headMayEnd.promise;
+        steps.push("HEAD ended");
+        return await inner.head(key, signal);
+      },
+      list(prefix, signal): ReturnType<StorageBackend["list"]> {
+        steps.push("LIST began");
+        headMayEnd.resolve();
+        return inner.list(prefix, signal);
+      },
+    };
+    const settings = { storeLookupOnMiss: true, readOnly };
+    await using fixture = await openEngineFixture({ primary, settings });
+    await rejects(fixture.restorer.restore(fixture.path("a,v")), { fault: "NOTFOUND" });
+    const atOnce = ["LIST began", "HEAD ended"];
+    deepStrictEqual(steps, readOnly ? atOnce.toReversed() : atOnce);
+  });
+}
+
 Deno.test("a restore from the secondary that a crash cut from the manifest is found dirty by the scan", async () => {
   const secondary = openMemBackend();
   await using fixture = await openEngineFixture({
