@@ -49,7 +49,7 @@ import { logStats, reportMetrics } from "./reporters.ts";
 import { engineSettingsOf, shimUidsOf } from "./settings.ts";
 import type { ScanRecord } from "./scan_record.ts";
 import { EXIT, type ExitStatus, StartError } from "./start_error.ts";
-import { messageOf } from "./state_directory.ts";
+import { messageOf, setStateMode } from "./state_directory.ts";
 import { StartupScan } from "./startup_scan.ts";
 import { statusOf } from "./status.ts";
 import { openStores, type Stores } from "./stores.ts";
@@ -264,15 +264,12 @@ class Daemon {
     return await this.#watch?.eventsUntilNow() ?? true;
   }
 
-  /**
-   * Users beside our own must pass through .p4cache to its sockets; what else is in it has
-   * modes of its own.
-   */
+  /** Users beside our own must pass through .p4cache to its sockets. */
   #openToPeers(): void {
-    const { posix, state } = this.#parts;
+    const { posix, state, log } = this.#parts;
     const own = [0, Deno.uid() ?? 0];
     const hasOthers = shimUidsOf(this.#config).some((uid) => !own.includes(uid));
-    posix.chmod(`${state.root}/.p4cache`, hasOthers ? 0o711 : 0o700);
+    setStateMode({ posix, log }, state.root, hasOthers ? 0o711 : 0o700);
   }
 
   #ledger(name: string): FailureLedger {

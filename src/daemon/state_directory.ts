@@ -10,6 +10,7 @@ import type { BytePath, ManagePolicy } from "../core/names.ts";
 import { bytePathOf } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
 import { evictingDirectory, temporaryDirectory } from "../engine/engine_context.ts";
+import type { Logger } from "../obs/logger.ts";
 import { type Posix, PosixError } from "../posix/posix.ts";
 import { EXIT, StartError } from "./start_error.ts";
 
@@ -166,6 +167,24 @@ async function takeLock(path: string): Promise<Deno.FsFile> {
     }) has this depot: ${path} is locked; ` +
       `stop it first`,
   );
+}
+
+/**
+ * Of `.p4cache`; what is in it has modes of its own. A disk that has become read-only ends
+ * no daemon: who is shut out by it is told.
+ */
+export function setStateMode(
+  { posix, log }: { readonly posix: Posix; readonly log: Logger },
+  root: BytePath,
+  mode: number,
+): void {
+  const path = `${root}/.p4cache`;
+  try {
+    if (posix.lstat(path)?.mode !== mode) posix.chmod(path, mode);
+  } catch (error) {
+    if (!(error instanceof PosixError)) throw error;
+    log.error(`users of shim_allowed_uids may be kept out, or not: ${error.message}`);
+  }
 }
 
 export function messageOf(error: unknown): string {
