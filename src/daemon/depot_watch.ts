@@ -53,6 +53,8 @@ export class DepotWatch {
   readonly #rescan: WakeUp;
   /** Files of our own whose event somebody waits for. */
   readonly #canaries = new Map<string, () => void>();
+  /** It could not be written when it was last tried, which was told. */
+  #isCanaryRefused = false;
   #barrier: Promise<boolean> | null = null;
   #nextBarrier: Promise<boolean> | null = null;
   #lastEventMs = 0;
@@ -140,7 +142,17 @@ export class DepotWatch {
   /** Sees an event of our own arrive. Needs {@linkcode run} to be going. */
   async proveEventsArrive(): Promise<void> {
     const { statePath, signal } = this.#deps;
-    if (await this.#seesCanary(signal) || signal.aborted) return;
+    const isSeen = await this.#seesCanary(signal).catch((error) => {
+      throw new StartError(
+        EXIT.stateDamaged,
+        `Cannot write into ${statePath}: ${
+          messageOf(error)
+        }; see to the depot's disk and ` +
+          `start again`,
+        { cause: error },
+      );
+    });
+    if (isSeen || signal.aborted) return;
     throw new StartError(
       EXIT.configuration,
       `No event arrived for a file written into ${statePath}: the file system of the ` +
@@ -182,13 +194,25 @@ export class DepotWatch {
   }
 
   async #passBarrier(): Promise<boolean> {
-    // The kernel's queue keeps the order: what was done before is told before.
-    if (!await this.#seesCanary(this.#deps.signal)) return false;
+    try {
+      // The kernel's queue keeps the order: what was done before is told before.
+      if (!await this.#seesCanary(this.#deps.signal)) return false;
+      this.#isCanaryRefused = false;
+    } catch (error) {
+      // As on a full disk. Whoever asks does without, and asks again.
+      if (!this.#isCanaryRefused) {
+        this.#deps.log.error(
+          `cannot tell whether every event came: ${messageOf(error)}`,
+        );
+      }
+      this.#isCanaryRefused = true;
+      return false;
+    }
     await this.#order.settled();
     return true;
   }
 
-  /** Writes a file of our own and waits for its event, which is the last so far. */
+  /** Writes a file of our own and waits for its event, which is the last so far. Throws if it cannot. */
   async #seesCanary(signal: AbortSignal): Promise<boolean> {
     const { statePath, newId } = this.#deps;
     const name = `canary-${newId()}`;

@@ -1,4 +1,4 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import { ManualClock } from "../../tests/support/manual_clock.ts";
 import { bytePathOf } from "../core/names.ts";
 import type { ScanReport } from "../engine/scan.ts";
@@ -8,6 +8,7 @@ import { createMetrics, type Metrics } from "../obs/metrics.ts";
 import type { WatchEvent } from "../wire/watch_message.ts";
 import type { Watcher } from "../watch/watcher.ts";
 import { DepotWatch } from "./depot_watch.ts";
+import { EXIT } from "./start_error.ts";
 
 const COOLDOWN_SECS = 30;
 const REPORT: ScanReport = {
@@ -55,6 +56,7 @@ interface Watched {
   readonly watch: DepotWatch;
   readonly clock: ManualClock;
   readonly metrics: Metrics;
+  readonly log: ReturnType<typeof createMemoryLogger>;
   readonly watchers: FakeWatcher[];
   /** What the engine was told, in order. */
   readonly calls: string[];
@@ -66,6 +68,7 @@ interface Watched {
 async function watched(statePath = "/depot/.p4cache"): Promise<Watched> {
   const clock = new ManualClock();
   const metrics = createMetrics();
+  const log = createMemoryLogger();
   const watchers: FakeWatcher[] = [];
   const calls: string[] = [];
   let scan = Promise.withResolvers<ScanReport>();
@@ -92,7 +95,7 @@ async function watched(statePath = "/depot/.p4cache"): Promise<Watched> {
       return Promise.resolve(watchers.at(-1)!);
     },
     clock,
-    log: createMemoryLogger(),
+    log,
     metrics,
     newId: () => "id",
     record: { finished: ({ failing }) => Promise.resolve(failing === 0) },
@@ -105,6 +108,7 @@ async function watched(statePath = "/depot/.p4cache"): Promise<Watched> {
     watch,
     clock,
     metrics,
+    log,
     watchers,
     calls,
     endScan: (failing = 0) => scan.resolve({ ...REPORT, failing }),
@@ -258,6 +262,27 @@ Deno.test("eventsUntilNow() waits as long as events come, and says so when none 
   strictEqual(await second, false);
   await stop();
   await Deno.remove(statePath);
+});
+
+Deno.test("where no canary can be written, nobody can tell whether every event came: told once", async () => {
+  const statePath = await Deno.makeTempDir();
+  await Deno.remove(statePath);
+  const { watch, clock, log, watchers, stop } = await watched(statePath);
+  await rejects(watch.proveEventsArrive(), { status: EXIT.stateDamaged });
+  const errors = (): number =>
+    log.records.filter(({ level }) => level === "error").length;
+  for (let i = 0; i < 3; i++) strictEqual(await watch.eventsUntilNow(), false);
+  strictEqual(errors(), 1);
+  await Deno.mkdir(statePath);
+  const seen = watch.eventsUntilNow();
+  await canaryIn(statePath);
+  watchers[0]!.tell(close(".p4cache/canary-id", BY_OTHER, "pidfd"));
+  await clock.advance(0);
+  strictEqual(await seen, true);
+  await Deno.remove(statePath, { recursive: true });
+  strictEqual(await watch.eventsUntilNow(), false);
+  strictEqual(errors(), 2);
+  await stop();
 });
 
 Deno.test("a scan that could not look at everything is done again after the cooldown", async () => {

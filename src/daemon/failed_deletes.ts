@@ -114,20 +114,32 @@ export class FailedDeletes {
    * they stay for the next look.
    */
   finish(): Promise<FailedDeletesReport> {
-    return this.#inTurn(async () => {
-      try {
+    return this.#inTurn(() =>
+      this.#unlessRefused(async () => {
         for (const name of this.#drainingNames()) {
           const taken = await this.#takeOver(name);
           if (taken === "late") this.#isLate = true;
           if (taken !== "whole") continue;
           this.#context.posix.unlink(`${this.#directory}/${name}`);
         }
-      } catch (error) {
-        if (!isRefusal(error)) throw error;
-        this.#isLate = true;
-        this.#context.log.error(`cannot take over failed deletes: ${error.message}`);
-      }
-    });
+      })
+    );
+  }
+
+  /** At the start: {@linkcode drain}, and what is refused then is left to {@linkcode run}. */
+  async begin(): Promise<void> {
+    await this.#unlessRefused(() => this.drain());
+  }
+
+  /** What the disk or the manifest refuses is where it was, for the next look. */
+  async #unlessRefused(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      this.#isLate = true;
+      this.#context.log.error(`cannot take over failed deletes: ${error.message}`);
+    }
   }
 
   /**
@@ -153,16 +165,14 @@ export class FailedDeletes {
 
   /** Takes over what comes, where nobody else asks for it. Until the signal aborts. */
   async run(): Promise<void> {
-    const { clock, signal, log } = this.#context;
+    const { clock, signal } = this.#context;
     while (!signal.aborted) {
       await clock.sleep(LOOK_MS, signal).catch(() => {});
       try {
-        if (!signal.aborted) await this.takeOverNew();
+        if (!signal.aborted) await this.#unlessRefused(() => this.takeOverNew());
       } catch (error) {
         if (signal.aborted) return;
-        // They are where they were, for the next look.
-        if (!isRefusal(error)) throw error;
-        log.error(`cannot take over failed deletes: ${error.message}`);
+        throw error;
       }
     }
   }

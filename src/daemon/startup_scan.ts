@@ -17,9 +17,9 @@ import type { ScanState } from "./status.ts";
 
 export interface StartupScanDeps {
   readonly engine: Pick<Engine, "scan">;
-  readonly deletes: Pick<FailedDeletes, "drain" | "finish">;
+  readonly deletes: Pick<FailedDeletes, "begin" | "finish">;
   readonly record: Pick<ScanRecord, "isWhole" | "finished">;
-  readonly config: () => Config;
+  readonly config: () => Pick<Config, "skipStartupScan" | "backgroundScanFilesPerSec">;
   /** Something could not be looked at: once more, later. */
   readonly requestRescan: () => void;
   readonly clock: Clock;
@@ -46,7 +46,7 @@ export class StartupScan {
   /** Deletes first: the scan puts back the marker of whatever is only missing. */
   async run(): Promise<void> {
     const { deletes, config, clock, log, signal } = this.#deps;
-    await deletes.drain();
+    await deletes.begin();
     const isSlow = config().skipStartupScan;
     this.#state = isSlow ? "catching-up" : "scanning";
     if (!isSlow) await this.#scan();
