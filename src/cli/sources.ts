@@ -123,7 +123,11 @@ function ownerBeside(root: FileStat | null): RebuildOwner {
   return uid === 0 && root !== null ? { uid: root.uid, gid: root.gid } : { uid, gid };
 }
 
-function rebuildDepot(posix: Posix, root: string, manage: ManagePolicy): RebuildDepot {
+export function rebuildDepot(
+  posix: Posix,
+  root: string,
+  manage: ManagePolicy,
+): RebuildDepot {
   return {
     look: (path) => Promise.resolve(thingOf(posix.lstat(`${root}/${path}`))),
     async *walk(signal): AsyncGenerator<{ path: DepotPath; thing: LocalThing }> {

@@ -16,7 +16,13 @@ import type { FileEntry, Tombstone } from "../manifest/manifest.ts";
 import type { ObjectInfo } from "../storage/backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { catchUp } from "./caught_up.ts";
-import { type EngineContext, firstKey, hasOtherStores, shown } from "./engine_context.ts";
+import {
+  absolute,
+  type EngineContext,
+  firstKey,
+  hasOtherStores,
+  shown,
+} from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import { type Deleter, mayDelete } from "./may_delete.ts";
 import { MET, observe } from "./observe.ts";
@@ -204,7 +210,7 @@ export class TombstoneSweeper {
     const { metrics, signal } = this.#context;
     try {
       const removal = await this.#remove(tombstone, graceMs);
-      this.#told.delete(tombstone.id);
+      if (removal !== "none") this.#told.delete(tombstone.id);
       if (removal === "removed") {
         metrics.count("p4cache_store_deletes_total", { result: "success" });
       }
@@ -219,11 +225,16 @@ export class TombstoneSweeper {
     }
   }
 
-  /** Once, not with each pass that finds it as it was. */
-  #tell({ id, path, stored }: Tombstone, error: Error): void {
-    if (this.#told.has(id)) return;
+  #wasTold(id: number): boolean {
+    if (this.#told.has(id)) return true;
     if (this.#told.size >= TOLD_MAX) this.#told.clear();
     this.#told.add(id);
+    return false;
+  }
+
+  /** Once, not with each pass that finds it as it was. */
+  #tell({ id, path, stored }: Tombstone, error: Error): void {
+    if (this.#wasTold(id)) return;
     const { failedOps, log } = this.#context;
     failedOps.append({
       op: "delete",
@@ -234,12 +245,32 @@ export class TombstoneSweeper {
     log.warn(`cannot remove an object: ${error.message}`, shown(path));
   }
 
+  /**
+   * A marker that no row knows stands where the file was: it may be back, and the row that said so
+   * be lost with a manifest. Its object may be the only copy. Any socket: a marker that somebody
+   * touched says nothing any more, and `p4d` makes none.
+   */
+  #isAwaited(tombstone: Tombstone): boolean {
+    const { manifest, posix, log } = this.#context;
+    const { id, path, stored } = tombstone;
+    if (manifest.get(path) !== null) return false;
+    if (posix.lstat(absolute(this.#context, path))?.kind !== "socket") return false;
+    if (!this.#wasTold(id)) {
+      log.warn("an object stays: a marker stands at the name of its deleted file", {
+        ...shown(path),
+        key: stored.key,
+      });
+    }
+    return true;
+  }
+
   #remove(tombstone: Tombstone, graceMs: number): Promise<Removal> {
     const { clock, locks, manifest, primary, signal } = this.#context;
     const { key, versionId } = tombstone.stored;
     // An upload that finds its bytes under this key begins to name it under the same lock.
     return locks.run(`key:${firstVersionOf(key)}`, async () => {
       if (!manifest.isDue(tombstone, clock.nowMs() - graceMs)) return "none";
+      if (this.#isAwaited(tombstone)) return "none";
       const info = await primary.head(key, signal);
       const storeNowMs = info?.storeNowMs ?? null;
       // The store's clock says that the grace is not over.

@@ -114,6 +114,11 @@ class Rebuild {
   readonly #absentPaths = new Map<string, DepotPath | null>();
   /** Objects that the copy knows as replaced or deleted, likewise. */
   readonly #buried = new Map<string, RebuildObject | null>();
+  /**
+   * Of them, by the path that they are named after, the newest that is as large as the marker
+   * there. An upload that finds its bytes stored leaves the object the time of before.
+   */
+  readonly #maybeBack = new Map<DepotPath, RebuildObject>();
   readonly #deps: RebuildDeps;
   /** Paths that an object is being taken for: versions of one path come one by one. */
   readonly #busy = new Map<DepotPath, Promise<void>>();
@@ -184,6 +189,10 @@ class Rebuild {
       if (!isBack) {
         const said = markerText(object.sizeBytes, storedVersionOf(object).mtimeNs);
         this.#buried.set(said, this.#buried.has(said) ? null : object);
+        if (local?.kind === "marker" && local.stat.sizeBytes === object.sizeBytes) {
+          const other = this.#maybeBack.get(path) ?? null;
+          this.#maybeBack.set(path, chooseVersion(local, other, object).object);
+        }
         return;
       }
     }
@@ -229,7 +238,8 @@ class Rebuild {
         // A file on the disk is compared in the next step.
         resident: false,
         stat: isMarker ? local.stat : statOfObject(object, this.#deps.owner),
-        flags: {},
+        // The primary of this instance lists it: what the row named before was another's.
+        flags: { borrowed: false, secondaryOnly: false },
         nowS: Math.floor(this.#deps.nowMs() / 1000),
       },
     );
@@ -334,7 +344,8 @@ class Rebuild {
 
   /**
    * A marker without a row: that of a file that was moved, if it fits exactly one; or of one that
-   * was brought back after the copy, under whatever name: its object must not go.
+   * was brought back after the copy, under whatever name; or, failing that, of its own name's, of
+   * which only the size is as it was: its object must not go.
    */
   async #takeMarker(path: DepotPath, marker: LocalStat): Promise<void> {
     const { manifest } = this.#deps;
@@ -345,7 +356,8 @@ class Rebuild {
       ? { outcome: "stale", entry: null }
       : await manifest.move(from, path, this.#deps.nowMs());
     if (from === null || outcome !== "applied") {
-      const object = from === null ? this.#buried.get(said) ?? null : null;
+      const fits = from === null && this.#buried.has(said);
+      const object = (fits ? this.#buried.get(said) : this.#maybeBack.get(path)) ?? null;
       if (object === null || manifest.isNamed(object.key)) {
         this.#find({ kind: "no-object", path });
         return;
@@ -354,7 +366,9 @@ class Rebuild {
         entry: null,
         local: { kind: "marker", stat: marker },
       });
-      this.#find({ kind: "moved", path, from: await this.#pathOf(object) ?? path });
+      if (fits) {
+        this.#find({ kind: "moved", path, from: await this.#pathOf(object) ?? path });
+      }
       return;
     }
     this.absent--;
@@ -362,21 +376,30 @@ class Rebuild {
     await manifest.apply(path, entry!.generation, { kind: "attributes", stat: marker });
   }
 
-  /** Runs `work` on each item, some at a time, and waits for all. */
+  /** Runs `work` on each item, some at a time, and waits for all. The first failure ends it. */
   async #each<T>(
     step: RebuildStep,
     items: AsyncIterable<T>,
     work: (item: T) => Promise<void>,
   ): Promise<number> {
     const running = new Set<Promise<void>>();
+    const failures: unknown[] = [];
     let done = 0;
-    for await (const item of items) {
-      const one: Promise<void> = work(item).finally(() => running.delete(one));
-      running.add(one);
-      if (running.size >= CONCURRENCY) await Promise.race(running);
-      this.#deps.onProgress?.(step, ++done);
+    try {
+      for await (const item of items) {
+        const one: Promise<void> = work(item)
+          // At once: while the next item is waited for, nobody else would take it.
+          .catch((error) => void failures.push(error))
+          .finally(() => running.delete(one));
+        running.add(one);
+        if (running.size >= CONCURRENCY) await Promise.race(running);
+        if (failures.length > 0) break;
+        this.#deps.onProgress?.(step, ++done);
+      }
+    } finally {
+      await Promise.all(running);
     }
-    await Promise.all(running);
+    if (failures.length > 0) throw failures[0];
     return done;
   }
 }
