@@ -21,7 +21,8 @@ Usage: p4-cache drain [--wait] [--config FILE] [--json]
 
 Says whether the store has everything. With --wait it is a barrier: it returns when every
 file that was written before it began is uploaded, and failed uploads are tried at once; it
-gives up when what is left waits for a retry or for a decision.
+gives up when what is left waits for a retry or for a decision. The store does not have what
+is in conflict or foreign (p4-cache conflicts list): while there is any, it is not drained.
 
   --wait            wait for the uploads
 ${CONFIG_HELP}
@@ -60,8 +61,8 @@ export async function runDrain(
       `${filesOf(state.count("dirtyFiles"))}, ${
         formatBytes(state.count("dirtyBytes"))
       } ` +
-        `not uploaded: ${state.count("retryingFiles")} wait for a retry, ` +
-        `${state.count("undecidedFiles")} for a decision`,
+        `not uploaded; ${filesOf(state.count("retryingFiles"))} wait for a retry, ` +
+        `${filesOf(state.count("undecidedFiles"))} for a decision`,
     );
   }
   return isDrained ? 0 : 1;

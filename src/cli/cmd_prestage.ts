@@ -32,8 +32,9 @@ ${CONFIG_HELP}
   --json            one object, as docs/cli.md describes it
   --quiet           no progress
 
-Exit status: 0 nothing is dirty, 1 something is left, 2 usage, 69 store unavailable, 74
-state damaged, 78 configuration, or a daemon runs.
+Exit status: 0 the store has everything, 1 something is left or waits for a decision
+(p4-cache conflicts), 2 usage, 69 store unavailable, 74 state damaged, 78 configuration, or
+a daemon runs.
 `;
 
 export async function runPrestageCommand(
@@ -87,8 +88,13 @@ export async function runPrestageCommand(
       }; left ${filesOf(dirtyFiles)}, ${formatBytes(dirtyBytes)}`,
     );
     if (report.undecidedFiles > 0) {
-      deps.print(`${filesOf(report.undecidedFiles)} wait for a decision: see conflicts`);
+      const wait = report.undecidedFiles === 1 ? "waits" : "wait";
+      deps.print(
+        `${filesOf(report.undecidedFiles)} ${wait} for a decision: see p4-cache ` +
+          "conflicts list",
+      );
     }
   }
-  return report.dirtyFiles === 0 ? 0 : 1;
+  // Nor does the store have the bytes of a file in conflict.
+  return report.dirtyFiles === 0 && report.undecidedFiles === 0 ? 0 : 1;
 }

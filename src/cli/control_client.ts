@@ -56,6 +56,7 @@ export function shimSocketOf(config: Config): string {
 }
 
 const STATUS_OF_CODE: Readonly<Record<string, ExitStatus>> = {
+  CONFIG: EXIT.configuration,
   DENIED: EXIT.denied,
   UNAVAILABLE: EXIT.storeUnavailable,
 };

@@ -53,10 +53,10 @@ export interface ControlDeps {
   readonly signal: AbortSignal;
 }
 
-/** The command cannot be done now, or not by this daemon. */
+/** The command cannot be done now, or (CONFIG) not by a daemon that is configured so. */
 class CommandError extends Error {
   override readonly name = "CommandError";
-  readonly code: "BADREQ" | "DENIED" | "BUSY";
+  readonly code: "BADREQ" | "CONFIG" | "BUSY";
 
   constructor(code: CommandError["code"], message: string) {
     super(message);
@@ -185,7 +185,17 @@ export class ControlServer {
 
   #mayChange(): void {
     if (!this.#deps.isReadOnly()) return;
-    throw new CommandError("DENIED", "this daemon is read_only");
+    throw new CommandError("CONFIG", "this daemon is read_only");
+  }
+
+  /** Whether it has everything can tell only who watches the depot, or has looked at it. */
+  #mayKnow(): void {
+    if (!this.#deps.isReadOnly()) return;
+    throw new CommandError(
+      "CONFIG",
+      "this daemon is read_only: it neither watches the depot nor uploads, and cannot tell " +
+        "what the store does not have",
+    );
   }
 
   async #evict(
@@ -210,7 +220,7 @@ export class ControlServer {
     this.#mayChange();
     const { engine, hasSecondary } = this.#deps;
     if (!hasSecondary) {
-      throw new CommandError("DENIED", "this daemon has no secondary store to copy from");
+      throw new CommandError("CONFIG", "this daemon has no secondary store to copy from");
     }
     const all = selection === "" ? this.#fileCount() : 0;
     const { objects, copiedBytes } = await engine.migrate({
@@ -270,6 +280,7 @@ export class ControlServer {
     { wait }: Extract<ControlRequest, { op: "drain" }>,
     { signal, progress }: Running,
   ): Promise<ControlAnswer> {
+    this.#mayKnow();
     const { engine, catchUp } = this.#deps;
     if (wait && !await catchUp(signal)) {
       throw new CommandError(

@@ -59,7 +59,13 @@ Deno.test("a command that is none, or that a read_only daemon may not do, gets a
     '{"op":"retry","dryRun":false}',
   ];
   for (const [i, text] of changes.entries()) {
-    strictEqual(await ask(10 + i, text), "ERR DENIED this daemon is read_only");
+    strictEqual(await ask(10 + i, text), "ERR CONFIG this daemon is read_only");
+  }
+  for (const wait of [false, true]) {
+    match(
+      await ask(20 + Number(wait), JSON.stringify({ op: "drain", wait })),
+      /^ERR CONFIG this daemon is read_only: .* cannot tell/,
+    );
   }
 });
 

@@ -15,7 +15,10 @@ const PAGE = 1_000;
 const RETRIES_COUNTED_MAX = 10_000;
 
 export interface DrainState {
-  /** Nothing is dirty that was dirty then. */
+  /**
+   * Nothing is dirty that was dirty then, and nothing waits for a decision: the bytes of a file in
+   * conflict are nowhere else, dirty or not.
+   */
   readonly isDrained: boolean;
   /** Of now, with what became dirty since. */
   readonly dirtyFiles: number;
@@ -45,8 +48,8 @@ export async function drain(
   const hasWaited = waitingSince(context);
   const totalFiles = openFiles(context);
   for (;;) {
-    const isDrained = !await hasWaited(signal);
-    if (isDrained || !wait || isStuck(context)) return stateOf(context, isDrained);
+    const isUploaded = !await hasWaited(signal);
+    if (isUploaded || !wait || isStuck(context)) return stateOf(context, isUploaded);
     onProgress(Math.max(0, totalFiles - openFiles(context)), totalFiles);
     await clock.sleep(LOOK_MS, signal);
   }
@@ -87,12 +90,12 @@ function isStuck({ manifest, clock }: EngineContext): boolean {
     manifest.dirtyDue(clock.nowMs(), 1).length === 0;
 }
 
-function stateOf(context: EngineContext, isDrained: boolean): DrainState {
+function stateOf(context: EngineContext, isUploaded: boolean): DrainState {
   const { manifest } = context;
   const { dirtyBytes, conflicts } = manifest.counters();
   const dirtyFiles = openFiles(context);
   return {
-    isDrained,
+    isDrained: isUploaded && conflicts === 0,
     dirtyFiles,
     dirtyBytes,
     retryingFiles: manifest.retries(RETRIES_COUNTED_MAX).length,

@@ -181,3 +181,18 @@ Deno.test("drain() waits for what was dirty, and ends early when only a person c
   const { isDrained, dirtyFiles, undecidedFiles } = await drain(context, options);
   deepStrictEqual([isDrained, dirtyFiles, undecidedFiles], [false, 1, 1]);
 });
+
+Deno.test("drain() is not done while a file is in conflict that is not dirty", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest } = fixture;
+  const path = await stored(fixture, "d/a,v", "text");
+  await manifest.apply(path, "any", { kind: "flagged", flags: { conflict: true } });
+  const onProgress = (): void => {};
+  for (const wait of [false, true]) {
+    const state = await drain(context, { wait, onProgress, signal });
+    deepStrictEqual(
+      [state.isDrained, state.dirtyFiles, state.undecidedFiles],
+      [false, 0, 1],
+    );
+  }
+});

@@ -152,7 +152,9 @@ export const METRICS = {
   },
   p4cache_dirty_bytes: {
     kind: "gauge",
-    help: "Bytes that only the local disk has: what its loss would cost.",
+    help:
+      "Bytes that wait for their upload. Only the local disk has them, and the local versions " +
+      "of what p4cache_conflicts counts, which are not among these unless they wait, too.",
   },
   p4cache_oldest_dirty_seconds: {
     kind: "gauge",

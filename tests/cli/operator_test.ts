@@ -218,8 +218,11 @@ Deno.test("conflicts are listed, and either version is made the file with the ot
   // In the order in which the daemon met the files first.
   deepStrictEqual(listed.split(/^/m).sort(), [line("d/a,v"), line("d/b,v")]);
   match((await type("status"))[1], /^ATTENTION 2 files wait for a decision/m);
-  const [, drained] = await type("drain", "--wait");
-  strictEqual(drained, "drained\n");
+  // Their local bytes are in no store.
+  deepStrictEqual(await type("drain", "--wait"), [
+    1,
+    "0 files, 0 B not uploaded; 0 files wait for a retry, 2 files for a decision\n",
+  ]);
   deepStrictEqual(await type("conflicts", "accept", "d/a,v"), [
     0,
     "d/a,v: accepted, to be uploaded\n",
@@ -258,6 +261,14 @@ Deno.test("prestage uploads everything, only while no daemon runs, and again fin
   const [code, why] = await type("prestage");
   strictEqual(code, 78);
   match(why, /^p4-cache prestage: Another p4-cache \(process \d+\) has this depot: /);
+  strictEqual(await site.end("SIGTERM"), 0);
+  await Deno.writeTextFile(`${site.depot}/d/a,v`, "local one");
+  await Deno.utime(`${site.depot}/d/a,v`, 1, 1);
+  deepStrictEqual(await type("prestage"), [
+    1,
+    "2 files, 8 B; uploaded 0 B; left 0 files, 0 B\n" +
+    "1 file waits for a decision: see p4-cache conflicts list\n",
+  ]);
 });
 
 async function exists(path: string): Promise<boolean> {

@@ -231,7 +231,10 @@ for (const copy of ["with the daily copy", "without a copy"]) {
     await until("the scan is done", () => site.log.includes("scanned the depot"));
     const drained = await site.cli("drain", "--wait", ...config);
     strictEqual(drained.code, 1);
-    match(drained.stdout, /^3 files, .* 0 wait for a retry, 3 for a decision$/m);
+    match(
+      drained.stdout,
+      /^3 files, .* not uploaded; 0 files wait for a retry, 3 files for a decision$/m,
+    );
     deepStrictEqual(objectsOf(site), stored);
     const listed = await site.cli("conflicts", "list", ...config);
     strictEqual(listed.code, 1);

@@ -66,6 +66,12 @@ Deno.test("a read_only daemon restores, and neither watches, uploads, evicts nor
   deepStrictEqual(await client.ask("unlink", `${rig.depot}/d/old1,v`), { ok: true });
   const { readOnly, dirtyFiles, files, residentFiles } = await statusOf(rig);
   deepStrictEqual([readOnly, dirtyFiles, files, residentFiles], [true, 0, 3, 1]);
+  // There is a file that the store does not have, and nobody who knows it.
+  for (const command of [["drain"], ["drain", "--wait"], ["evict", "--all"]]) {
+    const { code, output } = await rig.cli(...command);
+    strictEqual(code, 78, output);
+    ok(output.includes("this daemon is read_only"), output);
+  }
   strictEqual((await rig.end("SIGTERM")).code, 0);
   deepStrictEqual([...rig.names()].filter(({ isMarker }) => !isMarker).length, 2);
   deepStrictEqual(namesIn(`${rig.store}/d`), ["old0,v", "old1,v", "old2,v"]);
