@@ -10,6 +10,7 @@ import type { Engine } from "../engine/engine.ts";
 import type { Gate, GateMessage } from "../gate/gate.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
+import { parseAccessEvent } from "./access_event.ts";
 import type { ControlServer } from "./control.ts";
 import { answer, type ShimServerDeps } from "./shim_server.ts";
 import { messageOf } from "./state_directory.ts";
@@ -103,10 +104,10 @@ export class GateService {
     const { engine, metrics } = this.#deps;
     for (const line of data.split("\n")) {
       if (line === "") continue;
-      const event = parseAccess(line);
+      const event = parseAccessEvent(line);
       if (event === null) continue;
       metrics.count("p4cache_opens_total", { result: event.result });
-      engine.accessed(event.path, Math.floor(event.ts / 1000));
+      engine.accessed(event.path, event.atMs);
     }
   }
 
@@ -127,29 +128,4 @@ export class GateService {
         return metrics.count("p4cache_shim_bad_request_total", {}, n);
     }
   }
-}
-
-type OpenResult = "hot" | "cold" | "missing" | "error";
-
-interface AccessEvent {
-  readonly ts: number;
-  readonly path: string;
-  readonly result: OpenResult;
-}
-
-const OPEN_RESULTS: readonly string[] = ["hot", "cold", "missing", "error"];
-
-/** One event of the shim; null for what is none. The sender is allowed, but not trusted. */
-function parseAccess(line: string): AccessEvent | null {
-  let event: unknown;
-  try {
-    event = JSON.parse(line);
-  } catch {
-    return null;
-  }
-  if (typeof event !== "object" || event === null) return null;
-  const { ts, path, result } = event as Record<string, unknown>;
-  if (typeof ts !== "number" || typeof path !== "string") return null;
-  if (typeof result !== "string" || !OPEN_RESULTS.includes(result)) return null;
-  return { ts, path, result: result as OpenResult };
 }

@@ -226,12 +226,15 @@ export class Engine {
     }
   }
 
-  /** `p4d` opened the file. Feeds the order of eviction. */
-  accessed(text: string, atS: number): void {
+  /**
+   * `p4d` opened the file, by the opener's clock. Feeds the order of eviction. A time that is
+   * still to come is taken for now: it would keep the file from being evicted until then.
+   */
+  accessed(text: string, atMs: number): void {
     const path = depotPathOrNull(text);
-    if (path !== null) {
-      this.#accessed.set(path, Math.max(atS, this.#accessed.get(path) ?? 0));
-    }
+    if (path === null) return;
+    const atS = Math.floor(Math.min(atMs, this.#context.clock.nowMs()) / 1000);
+    this.#accessed.set(path, Math.max(atS, this.#accessed.get(path) ?? 0));
   }
 
   /** A directory that was renamed meanwhile may have taken files past it: then it has failed. */

@@ -38,6 +38,40 @@ Deno.test("an open of a resident file through the shim moves its last access, wi
   deepStrictEqual(after.get("a,v"), before.get("a,v"));
 });
 
+/** Sends one datagram to the access socket, as any process of an allowed user may. */
+async function send(site: Site, text: string): Promise<void> {
+  const program = "import socket,sys\n" +
+    "s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n" +
+    "s.sendto(sys.argv[2].encode(),sys.argv[1])";
+  const { code } = await new Deno.Command("python3", {
+    args: ["-c", program, `${site.depot}/.p4cache/access.sock`, text],
+  }).output();
+  deepStrictEqual(code, 0);
+}
+
+Deno.test("an access event with an impossible time is dropped, and one of the far future counts as now", async () => {
+  await using site = await Site.open();
+  await site.start();
+  for (const name of ["a,v", "b,v"]) {
+    await Deno.writeTextFile(`${site.depot}/${name}`, name);
+  }
+  await site.uploaded(2);
+  const before = await lastAccesses(site);
+  const writtenS = Math.max(...before.values());
+  await until("the next second has come", () => Date.now() / 1000 >= writtenS + 1);
+  const event = (ts: string, name: string): string =>
+    `{"ts":${ts},"pid":1,"uid":0,"op":"open","path":"${name}","result":"hot"}\n`;
+  await send(site, event("1e400", "a,v") + event("-1e400", "a,v"));
+  await send(site, event("9007199254740991", "b,v"));
+  let after = before;
+  while (after.get("b,v") === before.get("b,v")) {
+    ok(!site.log.includes("stopping, because"), "the daemon goes on");
+    after = await lastAccesses(site);
+  }
+  ok(after.get("b,v")! <= Date.now() / 1000);
+  deepStrictEqual(after.get("a,v"), before.get("a,v"));
+});
+
 const OTHER_UID = 12_346;
 
 Deno.test("a user of shim_allowed_uids opens an evicted file, and is denied once he is taken off the list", async () => {

@@ -753,7 +753,7 @@ export class World {
       if (this.life === null || this.hasMoves) return;
       try {
         await this.life.engine.restore(parseDepotPath(path));
-        this.life?.engine.accessed(path, Math.floor(this.scheduler.nowMs / 1000));
+        this.life?.engine.accessed(path, this.scheduler.nowMs);
       } catch (error) {
         const isSettled = this.reference.of(path).version === expected.version &&
           !this.busy.has(path) && !this.hasMoves;

@@ -104,7 +104,7 @@ export async function openSimEngine(
     read: async (path) => {
       const result = kindOf(path) === "file" ? "hot" : "cold";
       if (result === "cold") await engine.restore(parseDepotPath(path) as DepotPath);
-      engine.accessed(path, Math.floor(clock.nowMs() / 1000));
+      engine.accessed(path, clock.nowMs());
       return result;
     },
     isResident: (path) => kindOf(path) === "file",
