@@ -44,6 +44,7 @@ const KEPT = [
   ["keptDirty", "not uploaded yet"],
   ["keptUndecided", "in conflict or foreign"],
   ["keptPinned", "pinned"],
+  ["keptUnmanaged", "of a name that is not managed"],
   ["keptYoung", "younger than 5 s"],
   ["keptBusy", "open for writing"],
   ["keptChanged", "changed just now"],

@@ -10,7 +10,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { displayPath } from "../core/names.ts";
+import { displayPath, type ManagePolicy } from "../core/names.ts";
 import type { Fault } from "../manifest/check.ts";
 import { copyNameOf } from "../manifest/copies.ts";
 import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
@@ -64,6 +64,7 @@ export interface RebuildSides {
   readonly store: RebuildStore;
   readonly depot: RebuildDepot;
   readonly owner: RebuildOwner;
+  readonly manage: ManagePolicy;
   /** Whose prefix of the store it is, or null. */
   instanceId(): Promise<string | null>;
   /** st_dev of the depot root. */
@@ -244,7 +245,7 @@ async function isSound(copy: string, deps: RebuildManifestDeps): Promise<boolean
 
 async function run(
   manifest: Manifest,
-  { store, depot, owner, instanceId, device }: RebuildSides,
+  { store, depot, owner, manage, instanceId, device }: RebuildSides,
   deps: RebuildManifestDeps,
 ): Promise<RebuildResult> {
   // The daemon starts on a manifest with rows only if it knows whose and where they are.
@@ -256,6 +257,7 @@ async function run(
     store,
     depot,
     owner,
+    manage,
     nowMs: () => deps.nowMs(),
     onProgress: (step, done) => {
       if (done % 100_000 === 0) deps.printError(`${step}: ${done}`);
@@ -363,6 +365,6 @@ function describe(finding: RebuildFinding): string {
         displayPath(finding.path)
       }: the newest version, ${finding.key}`;
     case "stray":
-      return `STRAY      ${finding.key}: belongs to no file`;
+      return `STRAY      ${finding.key}: belongs to no file that is managed`;
   }
 }

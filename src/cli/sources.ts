@@ -109,6 +109,7 @@ export async function openRebuildSides(
     store,
     depot: rebuildDepot(posix, root, config.manage),
     owner: ownerBeside(rootStat),
+    manage: config.manage,
     instanceId: () => readInstance(store),
     device: String(rootStat?.dev ?? 0n),
     storeCopies: () => storeCopiesOf(store, signal),

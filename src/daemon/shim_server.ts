@@ -66,7 +66,7 @@ function replyTo(
   request: GateRequest,
 ): Promise<string> | string {
   const path = depotPathOrNull(request.path);
-  if (path === null || !isManaged(path, deps.settings().manage)) {
+  if (path === null || !(isManaged(path, deps.settings().manage) || isOwed(deps, path))) {
     return errLine("NOTFOUND", "not a managed name");
   }
   switch (request.op) {
@@ -79,6 +79,11 @@ function replyTo(
     default:
       return unreachable(request.op);
   }
+}
+
+/** Evicted while `manage` took its name: it has no other way back. */
+function isOwed({ engine }: ShimServerDeps, path: DepotPath): boolean {
+  return engine.isMarker(path);
 }
 
 async function fetch(

@@ -1,8 +1,12 @@
-import { deepStrictEqual } from "node:assert/strict";
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { RestoreError } from "../engine/restore_error.ts";
 import { openEngineFixture } from "../../tests/support/engine_fixture.ts";
 import { SYSTEM_CLOCK } from "../core/clock.ts";
-import type { Engine } from "../engine/engine.ts";
+import { Engine } from "../engine/engine.ts";
+import type { EngineSettings } from "../engine/engine_context.ts";
+import { evict } from "../engine/evict.ts";
+import { observe, REPORTED } from "../engine/observe.ts";
+import { upload } from "../engine/upload.ts";
 import type { Gate, GateRequest } from "../gate/gate.ts";
 import { answer } from "./shim_server.ts";
 
@@ -44,3 +48,27 @@ for (const isStopping of [false, true]) {
     deepStrictEqual(replies, isStopping ? [] : ["ERR UNAVAILABLE no answer"]);
   });
 }
+
+Deno.test("what was evicted while its name was managed is restored when p4d asks for it", async () => {
+  await using fixture = await openEngineFixture({ settings: { manage: "all" } });
+  const { context } = fixture;
+  const path = fixture.path("notes.txt");
+  await fixture.write(path, "hello");
+  await observe(context, path, REPORTED);
+  await upload(context, path);
+  strictEqual(await evict(context, path), "evicted");
+  const settings = (): EngineSettings => ({ ...context.settings(), manage: "archives" });
+  const engine = new Engine({ ...context, settings });
+  const { clock, log, metrics, signal } = context;
+  const replies: string[] = [];
+  const gate = { reply: (_id, line) => void replies.push(line) } as Pick<Gate, "reply">;
+  for (const asked of [path, "other.txt"]) {
+    await answer(
+      { engine, settings, clock, log, metrics, signal },
+      gate as Gate,
+      { ...REQUEST, path: asked },
+    );
+  }
+  deepStrictEqual(replies, ["OK 5", "ERR NOTFOUND not a managed name"]);
+  strictEqual(await fixture.read("notes.txt"), "hello");
+});

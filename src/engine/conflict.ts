@@ -20,6 +20,7 @@ import {
   absolute,
   type EngineContext,
   hasSameContent,
+  isManagedHere,
   localStatOf,
   nowSeconds,
   parentOf,
@@ -28,7 +29,7 @@ import {
 import { objectShown } from "./evict.ts";
 import { lookAt } from "./local_file.ts";
 import { putMissingMarker } from "./observe.ts";
-import { DONE, refused, type Verdict } from "./verdict.ts";
+import { DONE, NOT_MANAGED, refused, type Verdict } from "./verdict.ts";
 
 const UNDECIDED = { conflict: false, foreign: false } as const;
 const NO_CONFLICT = "it is neither in conflict nor foreign: see p4-cache conflicts list";
@@ -90,6 +91,7 @@ export function restoreStored(
   return context.locks.run(path, async () => {
     const entry = context.manifest.get(path);
     if (entry === null || !isParked(entry)) return refused(NO_CONFLICT) as RestoreVerdict;
+    if (!isManagedHere(context, path)) return refused(NOT_MANAGED) as RestoreVerdict;
     if (entry.stored === null) {
       return refused("the store has no version of it") as RestoreVerdict;
     }

@@ -102,6 +102,16 @@ export class Engine {
     return this.#restorer.restore(path, options);
   }
 
+  /**
+   * Whether this is an evicted file's marker, by its row. Then it is restored whatever its name:
+   * `manage` may have been another when it was evicted.
+   */
+  isMarker(path: DepotPath): boolean {
+    const entry = this.#context.manifest.get(path);
+    return entry !== null && !entry.resident &&
+      lookAt(this.#context, path).kind === "marker";
+  }
+
   stat(path: DepotPath): Promise<StatAnswer | null> {
     return statFile(this.#context, path);
   }

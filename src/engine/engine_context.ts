@@ -13,6 +13,7 @@ import {
   type DepotPath,
   displayPath,
   firstKeyFor,
+  isManaged,
   type ManagePolicy,
   type ObjectKey,
 } from "../core/names.ts";
@@ -113,6 +114,11 @@ export interface EngineContext {
 
 export function absolute(context: EngineContext, path: DepotPath): BytePath {
   return `${context.root}/${path}`;
+}
+
+/** One that has a row may be unmanaged all the same: `manage` was another, or somebody imported it. */
+export function isManagedHere({ settings }: EngineContext, path: DepotPath): boolean {
+  return isManaged(path, settings().manage);
 }
 
 export function temporaryDirectory(root: BytePath): BytePath {

@@ -18,6 +18,7 @@ import {
   type EngineContext,
   evictingDirectory,
   isAsideOf,
+  isManagedHere,
   isUnchanged,
   localStatOf,
   nowSeconds,
@@ -29,10 +30,14 @@ import { MET, observe } from "./observe.ts";
 import { settleAside } from "./recovery.ts";
 import type { ObjectInfo, StorageBackend } from "../storage/backend.ts";
 
-/** evicted, or why not. `unconfirmed`: the store does not show the object as it should be. */
+/**
+ * evicted, or why not. unmanaged: nobody would bring it back. unconfirmed: the store does not
+ * show the object as it should be.
+ */
 export type EvictOutcome =
   | "evicted"
   | "not-evictable"
+  | "unmanaged"
   | "young"
   | "busy"
   | "changed"
@@ -45,6 +50,7 @@ export function evict(
   limits: Pick<EvictLimits, "evictMinAgeSecs"> = context.settings(),
 ): Promise<EvictOutcome> {
   return context.locks.run(path, async () => {
+    if (!isManagedHere(context, path)) return "unmanaged";
     const entry = context.manifest.get(path);
     if (entry === null || !isEvictable(entry) || entry.stored === null) {
       return "not-evictable";

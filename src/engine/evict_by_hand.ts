@@ -9,7 +9,7 @@ import { Places } from "../core/limits.ts";
 import type { FileEntry, PathAndEntry } from "../manifest/manifest.ts";
 import { isEvictable } from "../manifest/transitions.ts";
 import { isParked } from "../manifest/row.ts";
-import { type EngineContext, nowSeconds } from "./engine_context.ts";
+import { type EngineContext, isManagedHere, nowSeconds } from "./engine_context.ts";
 import { evictOrLog, type EvictOutcome } from "./evict.ts";
 import { evictableFromS } from "./evict_plan.ts";
 import { selectRows } from "./selection.ts";
@@ -27,6 +27,7 @@ export type KeptReason =
   | "dirty"
   | "undecided"
   | "pinned"
+  | "unmanaged"
   | "young"
   | "busy"
   | "changed"
@@ -63,6 +64,7 @@ export async function evictSelected(
       dirty: 0,
       undecided: 0,
       pinned: 0,
+      unmanaged: 0,
       young: 0,
       busy: 0,
       changed: 0,
@@ -94,6 +96,7 @@ async function evictRow(
     return;
   }
   const reason = reasonToKeep(entry, nowSeconds(context)) ??
+    (isManagedHere(context, path) ? null : "unmanaged") ??
     reasonOf(dryRun ? "evicted" : await evictOrLog(context, path, FLOOR));
   if (reason !== null) {
     report.kept[reason] += 1;

@@ -6,7 +6,7 @@
 
 import { Places } from "../core/limits.ts";
 import type { PathAndEntry } from "../manifest/manifest.ts";
-import { type EngineContext, nowSeconds } from "./engine_context.ts";
+import { type EngineContext, isManagedHere, nowSeconds } from "./engine_context.ts";
 import { evictOrLog } from "./evict.ts";
 import { evictableFromS, type EvictPlan, planEviction } from "./evict_plan.ts";
 import type { SpaceLedger } from "./space.ts";
@@ -80,7 +80,7 @@ class Pass implements EvictPass {
       if (plannedBytes >= this.#plan.bytes) break;
       const { flags, local } = row.entry;
       if (!flags.readOnce && plannedOfOthers >= this.#plan.ofOthersBytes) break;
-      if (!this.#isOldEnough(row) || this.#isArchived(row)) continue;
+      if (!this.#isOldEnough(row) || !this.#mayBeEvicted(row)) continue;
       plannedBytes += local.sizeBytes;
       if (!flags.readOnce) plannedOfOthers += local.sizeBytes;
       evictions.push(this.#places.run(() => this.#evict(row)));
@@ -97,9 +97,11 @@ class Pass implements EvictPass {
     return false;
   }
 
-  #isArchived({ entry }: PathAndEntry): boolean {
+  #mayBeEvicted({ path, entry }: PathAndEntry): boolean {
     const { archived, clock } = this.#context;
-    return entry.stored !== null && archived.has(entry.stored.key, clock.monotonicMs());
+    if (!isManagedHere(this.#context, path)) return false;
+    return entry.stored === null ||
+      !archived.has(entry.stored.key, clock.monotonicMs());
   }
 
   async #evict({ path, entry }: PathAndEntry): Promise<void> {

@@ -7,7 +7,13 @@
 import type { DepotPath } from "../core/names.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
 import { lookUpBorrowed } from "./borrowed.ts";
-import { type EngineContext, isUnchanged, nowSeconds, shown } from "./engine_context.ts";
+import {
+  type EngineContext,
+  isManagedHere,
+  isUnchanged,
+  nowSeconds,
+  shown,
+} from "./engine_context.ts";
 import { putMarkerInPlace } from "./evict.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
@@ -45,6 +51,7 @@ function expire(context: EngineContext, path: DepotPath): Promise<boolean> {
   return context.locks.run(path, async () => {
     const entry = context.manifest.get(path);
     if (entry === null || !entry.flags.borrowed || entry.state !== "clean") return false;
+    if (!isManagedHere(context, path)) return false;
     const look = lookAt(context, path);
     if (!entry.resident || look.kind !== "file") return false;
     if (!isUnchanged(look.stat, entry.local)) {

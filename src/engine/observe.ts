@@ -13,6 +13,7 @@ import { catchUp } from "./caught_up.ts";
 import {
   absolute,
   type EngineContext,
+  isManagedHere,
   nowSeconds,
   parentOf,
   shown,
@@ -272,7 +273,8 @@ async function vanish(
 }
 
 /**
- * Puts the marker of an evicted row where nothing is. Never over anything. The row knows no inode
+ * Puts the marker of an evicted row where nothing is. Never over anything, and never at a name that
+ * is not managed: `p4d` makes files there (`journal`), and a marker would be in their way. The row knows no inode
  * ({@linkcode NO_INODE}), so that after a death, too, the marker is known to be one of these.
  */
 export function putMissingMarker(
@@ -281,6 +283,14 @@ export function putMissingMarker(
   entry: FileEntry,
 ): Observed {
   const { posix } = context;
+  if (!isManagedHere(context, path)) {
+    context.log.warn(
+      "an evicted file has no marker and gets none, because its name is not managed; " +
+        "p4-cache rehydrate brings it back",
+      shown(path),
+    );
+    return "nothing";
+  }
   const target = absolute(context, path);
   const stored = entry.stored!;
   posix.makeDirs(parentOf(target), 0o755);

@@ -7,11 +7,11 @@
 import { type DepotPath, firstVersionOf } from "../core/names.ts";
 import type { Tombstone } from "../manifest/manifest.ts";
 import { storeOfBorrowed } from "./borrowed.ts";
-import { type EngineContext, nowSeconds } from "./engine_context.ts";
+import { type EngineContext, isManagedHere, nowSeconds } from "./engine_context.ts";
 import { objectShown } from "./evict.ts";
 import { lookAt } from "./local_file.ts";
 import { putMissingMarker } from "./observe.ts";
-import { DONE, refused, type Verdict } from "./verdict.ts";
+import { DONE, NOT_MANAGED, refused, type Verdict } from "./verdict.ts";
 
 /** Changes nothing unless the store shows the object of the newest deleted version. */
 export function undeleteFile(
@@ -21,6 +21,7 @@ export function undeleteFile(
 ): Promise<Verdict> {
   return context.locks.run(path, async () => {
     if (context.manifest.get(path) !== null) return refused("it is not deleted");
+    if (!isManagedHere(context, path)) return refused(NOT_MANAGED);
     const look = lookAt(context, path);
     if (look.kind !== "absent" && look.kind !== "marker") {
       return refused("something new has its name: move that away first");

@@ -32,6 +32,7 @@ import {
   firstKey,
   hashOfText,
   hasSameContent,
+  isManagedHere,
   isUnchanged,
   localStatOf,
   shown,
@@ -136,6 +137,12 @@ async function attempt(
   entry: FileEntry,
 ): Promise<"uploaded" | "changed"> {
   const { posix } = context;
+  if (!isManagedHere(context, path)) {
+    throw new Error(
+      "its name is not managed; the file stays as it is, and its row waits until `manage` " +
+        "takes such names again",
+    );
+  }
   let fd: number;
   try {
     fd = posix.openRead(absolute(context, path));

@@ -11,6 +11,9 @@ export type Verdict =
 
 export const DONE: Verdict = { isDone: true };
 
+/** Its marker would be in the way of what others make there, and p4d would not ask for it. */
+export const NOT_MANAGED = "its name is not managed: see manage in the configuration";
+
 export function refused(why: string): Verdict {
   return { isDone: false, why };
 }

@@ -14,7 +14,13 @@
  * @module
  */
 
-import { type DepotPath, type ObjectKey, pathOfKey } from "../core/names.ts";
+import {
+  type DepotPath,
+  isManaged,
+  type ManagePolicy,
+  type ObjectKey,
+  pathOfKey,
+} from "../core/names.ts";
 import type { FileEntry, FileFlags, LocalStat, Manifest } from "./manifest.ts";
 import type {
   LocalThing,
@@ -39,6 +45,7 @@ export interface RebuildDeps {
   readonly store: RebuildStore;
   readonly depot: RebuildDepot;
   readonly owner: RebuildOwner;
+  readonly manage: ManagePolicy;
   nowMs(): number;
   /** Called often, with what is being done and how many were done. */
   onProgress?(step: RebuildStep, done: number): void;
@@ -57,7 +64,7 @@ export type RebuildFinding =
   | { readonly kind: "conflict"; readonly path: DepotPath }
   /** Several versions, and neither a marker nor they say which: the one stored last was taken. */
   | { readonly kind: "chosen"; readonly path: DepotPath; readonly key: ObjectKey }
-  /** An object that belongs to no path. It is left where it is. */
+  /** An object that belongs to no path, or to a name that is not managed. It is left where it is. */
   | { readonly kind: "stray"; readonly key: ObjectKey };
 
 export interface RebuildResult {
@@ -139,7 +146,7 @@ class Rebuild {
     return this.#each("objects", this.#deps.store.list("", signal), async (object) => {
       if (object.key.startsWith(OWN_PREFIX)) return;
       const path = await this.#pathOf(object);
-      if (path === null) {
+      if (path === null || await this.#isForeign(path, object)) {
         this.#find({ kind: "stray", key: object.key });
         return;
       }
@@ -152,6 +159,17 @@ class Rebuild {
         if (this.#busy.get(path) === taken) this.#busy.delete(path);
       }
     });
+  }
+
+  /**
+   * Whether the object is none of ours by its name: the store may hold what others put there, as a
+   * copy of the whole server root, and a row would have `p4d`'s live database evicted. A marker
+   * at such a name is one that we made while more was managed; a row of before is left as it is.
+   */
+  async #isForeign(path: DepotPath, { key }: RebuildObject): Promise<boolean> {
+    const { manifest, depot, manage } = this.#deps;
+    if (isManaged(path, manage) || manifest.isNamed(key)) return false;
+    return manifest.isBuried(key) || (await depot.look(path))?.kind !== "marker";
   }
 
   async #pathOf(object: RebuildObject): Promise<DepotPath | null> {
@@ -255,7 +273,10 @@ class Rebuild {
 
   async compareRows(signal?: AbortSignal): Promise<number> {
     return await this.#each("rows", this.#rows(signal), async ({ path, entry }) => {
-      const local = await this.#deps.depot.look(path);
+      const { depot, manage } = this.#deps;
+      const local = await depot.look(path);
+      // What has a name that is not managed is nobody's to compare, upload or miss.
+      if (local?.kind !== "marker" && !isManaged(path, manage)) return;
       if (local?.kind === "file") await this.#compareFile(path, entry, local.stat);
       else await this.#compareMarker(path, entry, local?.stat ?? null);
     });

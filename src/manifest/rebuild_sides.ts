@@ -38,7 +38,7 @@ export interface LocalThing {
   readonly stat: LocalStat;
 }
 
-/** The depot, as far as a rebuild needs it: managed names only. */
+/** The depot, as far as a rebuild needs it. `walk` meets managed names only. */
 export interface RebuildDepot {
   look(path: DepotPath): Promise<LocalThing | null>;
   walk(signal?: AbortSignal): AsyncIterable<{

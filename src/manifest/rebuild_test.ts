@@ -3,6 +3,7 @@ import fc from "fast-check";
 import {
   type DepotPath,
   firstKeyFor,
+  isManaged,
   objectKeyOf,
   parseDepotPath,
   versionKeyFor,
@@ -81,13 +82,16 @@ function rebuild(manifest: Manifest, { objects, things }: World): Promise<Rebuil
   const depot: RebuildDepot = {
     look: (path) => Promise.resolve(things.get(path) ?? null),
     async *walk(): AsyncGenerator<{ path: DepotPath; thing: LocalThing }> {
-      for (const [path, thing] of things) yield await Promise.resolve({ path, thing });
+      for (const [path, thing] of things) {
+        if (isManaged(path, "archives")) yield await Promise.resolve({ path, thing });
+      }
     },
   };
   return rebuildManifest({
     manifest,
     depot,
     owner: { uid: 501, gid: 502 },
+    manage: "archives",
     nowMs: () => 5_000_000,
     store: {
       async *list(): AsyncGenerator<RebuildObject> {
@@ -284,6 +288,7 @@ Deno.test("the first request that fails ends a rebuild, also while the store's n
     manifest,
     depot: { look: () => Promise.resolve(null), async *walk(): AsyncGenerator<never> {} },
     owner: { uid: 501, gid: 502 },
+    manage: "archives",
     nowMs: () => 5_000_000,
     store: {
       async *list(): AsyncGenerator<RebuildObject> {
@@ -583,4 +588,37 @@ Deno.test("after a rebuild every file leads to its newest content, however often
     ),
     { numRuns: 100 },
   );
+});
+
+/** What a copy of the whole server root has left in the store, beside an archive. */
+const FOREIGN = ["db.config", "journal", "checkpoint.7", "notes.txt"].map(parseDepotPath);
+
+Deno.test("objects of names that are not managed are strays, whatever the disk has there", async () => {
+  const manifest = await openMemManifest();
+  // `db.config` lives, `journal` was begun anew, the others are gone.
+  const things = new Map([[FOREIGN[0]!, file(1)], [FOREIGN[1]!, file(2)]]);
+  const objects = [
+    ...FOREIGN.map((path) => objectOf(1, firstKeyFor(path, () => ""))),
+    objectOf(1, KEY),
+  ];
+  const { findings } = await rebuild(manifest, { objects, things });
+  deepStrictEqual(
+    findings,
+    FOREIGN.map((path) => ({ kind: "stray", key: objectKeyOf(path) })),
+  );
+  deepStrictEqual(manifest.paths(null, 10), [A]);
+});
+
+Deno.test("an unmanaged name with a marker is one that was evicted while it was managed", async () => {
+  const manifest = await openMemManifest();
+  const path = FOREIGN[3]!;
+  const objects = [objectOf(1, firstKeyFor(path, () => ""))];
+  const things = new Map([[path, marker(1)]]);
+  const { findings } = await rebuild(manifest, { objects, things });
+  deepStrictEqual(findings, []);
+  deepStrictEqual(manifest.get(path)!.resident, false);
+  // A rebuild on its copy leaves the row as it is, also once the file is back.
+  const before = manifest.get(path);
+  await rebuild(manifest, { objects, things: new Map([[path, file(3)]]) });
+  deepStrictEqual(manifest.get(path), before);
 });

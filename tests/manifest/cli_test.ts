@@ -56,6 +56,7 @@ function depsFor(
     openSides: () =>
       Promise.resolve({
         owner: { uid: 1, gid: 1 },
+        manage: "all",
         store: {
           async *list(): AsyncGenerator<RebuildObject> {
             for (const { stored } of objects) {

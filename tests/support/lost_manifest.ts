@@ -182,6 +182,7 @@ export class LostManifest implements AsyncDisposable {
       store: store ?? primary,
       depot: rebuildDepot(posix, root, "archives"),
       owner: { uid: Deno.uid() ?? 0, gid: Deno.gid() ?? 0 },
+      manage: "archives",
       nowMs: () => this.clock.nowMs(),
     });
   }
