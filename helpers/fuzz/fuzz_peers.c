@@ -280,6 +280,14 @@ static void end_all(int lowest_free) {
         run_gate();
     }
     for (uint32_t i = 0; i < gate.slots; i++) {
+        static struct command last = {.kind = COMMAND_LAST};
+        last.id = gate.connections[i].id;
+        if (gate.connections[i].state == GONE) {
+            connections_reply(&gate, &last);
+        }
+    }
+    run_gate();
+    for (uint32_t i = 0; i < gate.slots; i++) {
         MUST(gate.connections[i].state == FREE);
     }
     MUST(gate.active == 0 && gate.waiting == 0 && gate.timed == 0 && gate.turned_away == 0);

@@ -101,10 +101,11 @@ static void answer(struct gate *gate, struct connection *c, const char *line, si
 
 /* A progress line that meets an earlier one still unsent is left out: the next says more. */
 static void progress(struct connection *c, const char *line, size_t bytes) {
-    if (c->out_end == 0) {
+    /* A peer that has left is told by epoll. */
+    if (send_pending(c) && c->out_end == 0) {
         memcpy(c->out, line, bytes);
         c->out_end = bytes;
-        send_pending(c); /* a peer that has left is told by epoll */
+        send_pending(c);
     }
 }
 
@@ -121,8 +122,14 @@ static size_t framed(char *line, const struct command *command) {
 void connections_reply(struct gate *gate, const struct command *command) {
     char line[REPLY_LINE_BYTES_MAX];
     struct connection *c = table_find(gate, command->id);
-    if (c == NULL || c->state != ACTIVE) {
-        return; /* it left, and the daemon had not read so when it answered */
+    if (c == NULL || (c->state != ACTIVE && c->state != GONE)) {
+        return; /* a second last line, if anything */
+    }
+    if (c->state == GONE) {
+        if (command->kind == COMMAND_LAST) {
+            table_release(gate, c);
+        }
+        return;
     }
     const size_t bytes = framed(line, command);
     if (command->kind == COMMAND_LINE) {
@@ -236,10 +243,14 @@ static void read_line(struct gate *gate, struct connection *c) {
 }
 
 static void peer_left(struct gate *gate, struct connection *c) {
+    if (c->state == ACTIVE) {
+        /* The daemon works on all the same: the place is taken until its last line. */
+        report_gone(gate, c);
+        table_hang_up(gate, c);
+        return;
+    }
     if (c->state == QUEUED) {
         turns_leave(gate, c); /* nobody waits for the bytes any more */
-    } else if (c->state == ACTIVE) {
-        report_gone(gate, c);
     }
     table_release(gate, c);
 }
@@ -250,7 +261,7 @@ void connections_event(struct gate *gate, uint64_t id, uint32_t events) {
         return;
     }
     struct connection *c = table_find(gate, id);
-    if (c == NULL) {
+    if (c == NULL || c->state == GONE) {
         return; /* closed by an earlier event of the same batch */
     }
     if (c->state == READING) {

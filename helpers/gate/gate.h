@@ -6,6 +6,7 @@
  *   READING    its line is not complete; closed at the deadline
  *   QUEUED     its FETCH waits for a place with the daemon (turns.h), and is told so
  *   ACTIVE     the daemon has the request
+ *   GONE       so it has, and the peer has left: closed, but in its place until the last line
  *   ANSWERED   the last line is on its way to a slow peer; closed at the deadline
  *
  * The table has room for requests_max FETCHes, as many again that wait, and for everything else
@@ -52,13 +53,13 @@ enum counter {
     COUNTERS,
 };
 
-enum connection_state { FREE, READING, QUEUED, ACTIVE, ANSWERED };
+enum connection_state { FREE, READING, QUEUED, ACTIVE, GONE, ANSWERED };
 
 struct user {
     uid_t uid;
     uint32_t connections; /* 0: nobody's entry */
     uint32_t waiting;     /* FETCHes */
-    uint32_t active;      /* FETCHes */
+    uint32_t active;      /* FETCHes, also of peers that have left */
     uint32_t queue_first;
     uint32_t queue_last;
 };
@@ -71,7 +72,7 @@ struct refusal {
 
 struct connection {
     enum connection_state state;
-    int fd;
+    int fd; /* -1: GONE */
     uint64_t id;                   /* use count of the slot << 16 | slot: never names a later peer */
     const struct refusal *refusal; /* what a peer that is turned away gets; else NULL */
     struct user *user;             /* NULL: turned away */

@@ -86,9 +86,13 @@ bool table_has_deadline(enum connection_state state) {
     return state == READING || state == ANSWERED || state == QUEUED;
 }
 
+static bool is_with_daemon(enum connection_state state) {
+    return state == ACTIVE || state == GONE;
+}
+
 /* FETCHes alone have places, and wait. */
 static void count_fetch(struct gate *gate, struct connection *c, enum connection_state state) {
-    const uint32_t active = (uint32_t)(state == ACTIVE) - (uint32_t)(c->state == ACTIVE);
+    const uint32_t active = (uint32_t)is_with_daemon(state) - (uint32_t)is_with_daemon(c->state);
     const uint32_t waiting = (uint32_t)(state == QUEUED) - (uint32_t)(c->state == QUEUED);
     gate->active += active;
     gate->waiting += waiting;
@@ -116,10 +120,23 @@ void table_drain(int fd) {
     }
 }
 
+static void end_socket(struct connection *c) {
+    if (c->fd >= 0) {
+        table_drain(c->fd);
+        close(c->fd);
+        c->fd = -1;
+    }
+}
+
+void table_hang_up(struct gate *gate, struct connection *c) {
+    end_socket(c);
+    table_enter(gate, c, GONE);
+    table_set_accepting(gate, gate->free_slot != NO_SLOT); /* there is a descriptor more */
+}
+
 void table_release(struct gate *gate, struct connection *c) {
     const uint32_t slot = (uint32_t)(c - gate->connections);
-    table_drain(c->fd);
-    close(c->fd);
+    end_socket(c);
     table_enter(gate, c, FREE);
     if (c->user == NULL) {
         gate->turned_away--;

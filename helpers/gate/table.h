@@ -31,6 +31,9 @@ void table_enter(struct gate *gate, struct connection *c, enum connection_state 
 /* Unread bytes at close would reach the peer as a reset. What comes later is its own affair. */
 void table_drain(int fd);
 
+/* Closes, and keeps the slot: GONE. */
+void table_hang_up(struct gate *gate, struct connection *c);
+
 /* Closes, and frees the slot. */
 void table_release(struct gate *gate, struct connection *c);
 

@@ -105,7 +105,9 @@ export class ControlServer {
       const answer = await this.#withProgress(gate, id, ended.signal, request);
       gate.reply(id, encodeControlAnswer(answer));
     } catch (error) {
-      if (!ended.signal.aborted) gate.reply(id, this.#errorLine(error));
+      // Also where nobody reads it: with the last line its place is free.
+      const isLeft = ended.signal.aborted;
+      gate.reply(id, isLeft ? "ERR BUSY the client has left" : this.#errorLine(error));
     } finally {
       ended.abort();
       this.#running.delete(id);

@@ -88,7 +88,7 @@ Deno.test("a path that is none of the depot's is refused, and changes are on rec
   }]);
 });
 
-Deno.test("a command whose client left is given up, and gets no answer", async () => {
+Deno.test("a command whose client left is given up, and its place in the gate is free then", async () => {
   await using fixture = await openEngineFixture();
   const waiting = Promise.withResolvers<AbortSignal>();
   const { ask, server, lines } = talkTo(fixture, {
@@ -104,11 +104,11 @@ Deno.test("a command whose client left is given up, and gets no answer", async (
   server.gone(2);
   strictEqual(signal.aborted, false);
   server.gone(1);
-  strictEqual(await asked, "");
-  strictEqual(lines.get(1), undefined);
+  strictEqual(await asked, "ERR BUSY the client has left");
+  deepStrictEqual(lines.get(1), ["ERR BUSY the client has left"]);
   const again = ask(3, '{"op":"drain","wait":true}');
   server.allGone();
-  strictEqual(await again, "");
+  strictEqual(await again, "ERR BUSY the client has left");
 });
 
 Deno.test("more commands than may run at a time are told to come again", async () => {

@@ -12,7 +12,7 @@ import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import { parseAccessEvent } from "./access_event.ts";
 import type { ControlServer } from "./control.ts";
-import { answer, type ShimServerDeps } from "./shim_server.ts";
+import { answer, type ShimServerDeps, Waits } from "./shim_server.ts";
 import { messageOf } from "./state_directory.ts";
 
 const RESTART_MS_MIN = 50;
@@ -57,13 +57,9 @@ export class GateService {
     let delayMs = RESTART_MS_MIN;
     signal.addEventListener("abort", () => void this.#gate?.close(), { once: true });
     while (!signal.aborted) {
-      const gate = this.#gate;
       try {
-        if (gate === null) throw new Error("it could not be started");
-        for await (const message of gate) {
-          delayMs = RESTART_MS_MIN;
-          this.#take(gate, message);
-        }
+        if (this.#gate === null) throw new Error("it could not be started");
+        await this.#serve(this.#gate, () => delayMs = RESTART_MS_MIN);
       } catch (error) {
         if (!signal.aborted) log.error(`the gate ended: ${messageOf(error)}`);
       }
@@ -81,17 +77,31 @@ export class GateService {
     }
   }
 
-  #take(gate: Gate, message: GateMessage): void {
+  /** Until the gate ends. */
+  async #serve(gate: Gate, onMessage: () => void): Promise<void> {
+    const waits = new Waits(gate);
+    try {
+      for await (const message of gate) {
+        onMessage();
+        this.#take(waits, message);
+      }
+    } finally {
+      waits.endAll();
+    }
+  }
+
+  #take(waits: Waits, message: GateMessage): void {
     switch (message.t) {
       case "req":
         // Answers whatever happens; a gate that died meanwhile has no peer to tell.
-        void answer(this.#deps, gate, message);
+        void answer(this.#deps, waits, message);
         return;
       case "control":
-        void this.#deps.control.answer(gate, message);
+        void this.#deps.control.answer(waits.gate, message);
         return;
       case "gone":
         // A restore goes on: the next open finds the file. A command does not.
+        waits.end(message.id);
         return this.#deps.control.gone(message.id);
       case "access":
         return this.#access(message.data);

@@ -34,19 +34,45 @@ export interface ShimServerDeps {
   readonly signal: AbortSignal;
 }
 
+/** The WAIT lines of one gate's FETCHes: nobody reads those of a peer that has left. */
+export class Waits {
+  readonly #ended = new Map<number, AbortController>();
+
+  constructor(readonly gate: Gate) {}
+
+  /** Aborts when no more WAIT lines are wanted. */
+  begin(id: number): AbortSignal {
+    const ended = new AbortController();
+    this.#ended.set(id, ended);
+    return ended.signal;
+  }
+
+  /** The FETCH is answered, or its peer has left. */
+  end(id: number): void {
+    this.#ended.get(id)?.abort(ANSWERED);
+    this.#ended.delete(id);
+  }
+
+  /** The gate has ended, and all its peers are gone. */
+  endAll(): void {
+    for (const id of [...this.#ended.keys()]) this.end(id);
+  }
+}
+
 /**
- * Answers one request, whatever happens: no request is left without its last line, but those
- * that fail because the daemon stops. Their shims wait for the next daemon.
+ * Answers one request, whatever happens: no request is left without its last line, also where its
+ * peer has left, which frees its place in the gate; but those that fail because the daemon stops.
+ * Their shims wait for the next daemon.
  */
 export async function answer(
   deps: ShimServerDeps,
-  gate: Gate,
+  waits: Waits,
   request: GateRequest,
 ): Promise<void> {
   const { op, id } = request;
   let line: string;
   try {
-    line = await replyTo(deps, gate, request);
+    line = await replyTo(deps, waits, request);
   } catch (error) {
     line = errorLine(error);
     if (!(error instanceof RestoreError)) {
@@ -57,12 +83,12 @@ export async function answer(
   if (deps.signal.aborted && !line.startsWith("OK")) return;
   const code = line.startsWith("OK") ? "OK" : line.split(" ")[1] ?? "UNAVAILABLE";
   deps.metrics.count("p4cache_shim_requests_total", { op, code: code as "OK" });
-  gate.reply(id, line);
+  waits.gate.reply(id, line);
 }
 
 function replyTo(
   deps: ShimServerDeps,
-  gate: Gate,
+  waits: Waits,
   request: GateRequest,
 ): Promise<string> | string {
   const path = depotPathOrNull(request.path);
@@ -71,7 +97,7 @@ function replyTo(
   }
   switch (request.op) {
     case "FETCH":
-      return fetch(deps, gate, request, path);
+      return fetch(deps, waits, request, path);
     case "STAT":
       return stat(deps, path);
     case "DELETE":
@@ -88,17 +114,17 @@ function isOwed({ engine }: ShimServerDeps, path: DepotPath): boolean {
 
 async function fetch(
   { engine, clock }: ShimServerDeps,
-  gate: Gate,
+  waits: Waits,
   { id, uid, pid }: GateRequest,
   path: DepotPath,
 ): Promise<string> {
   let done = 0;
   let total = 0;
-  const ended = new AbortController();
+  const ended = waits.begin(id);
   const keepWaiting = async (): Promise<void> => {
-    while (!ended.signal.aborted) {
-      await clock.sleep(WAIT_MS, ended.signal).catch(() => {});
-      if (!ended.signal.aborted) gate.wait(id, `WAIT ${done} ${total}`);
+    while (!ended.aborted) {
+      await clock.sleep(WAIT_MS, ended).catch(() => {});
+      if (!ended.aborted) waits.gate.wait(id, `WAIT ${done} ${total}`);
     }
   };
   const waiting = keepWaiting();
@@ -115,7 +141,7 @@ async function fetch(
     });
     return `OK ${sizeBytes}`;
   } finally {
-    ended.abort(ANSWERED);
+    waits.end(id);
     await waiting;
   }
 }

@@ -305,6 +305,97 @@ rootTest(
     }),
 );
 
+/** Whichever comes first: what `peer` is told, or its request with the daemon. */
+function toldOrHandedOver(peer: Peer, request: Promise<Message>): Promise<string> {
+  return Promise.race([peer.readSome(), request.then(() => "handed over")]);
+}
+
+rootTest(
+  "a FETCH whose peer has left keeps its place until the daemon's last line",
+  () =>
+    withGate({ requestsMax: 4 }, async (gate, directory) => {
+      const gone: unknown[] = [];
+      for (let i = 0; i < 3; i++) {
+        const peer = await Peer.connect(directory);
+        await peer.send("P4CACHE/1 FETCH a,v\n");
+        await gate.takeKind("req");
+        peer[Symbol.dispose]();
+        gone.push((await gate.takeKind("gone")).id);
+      }
+      using next = await Peer.connect(directory);
+      const asking = gate.takeKind("req");
+      await next.send("P4CACHE/1 FETCH b,v\n");
+      equal(await toldOrHandedOver(next, asking), "WAIT 0 0\n");
+      await gate.send({ t: "line", id: gone[0], line: "WAIT 1 2" });
+      await gate.send({ t: "last", id: gone[0], line: "OK 1" });
+      const request = await asking;
+      equal(request.path, "b,v");
+      // A second last line of the same request frees no second place.
+      await gate.send({ t: "last", id: gone[0], line: "OK 1" });
+      using another = await Peer.connect(directory);
+      const askingAgain = gate.takeKind("req");
+      await another.send("P4CACHE/1 FETCH c,v\n");
+      equal(await toldOrHandedOver(another, askingAgain), "WAIT 0 0\n");
+      await gate.send({ t: "last", id: request.id, line: "OK 2" });
+      match(await next.readAll(), /^(WAIT 0 0\n)*OK 2\n$/);
+      const { id, path } = await askingAgain;
+      equal(path, "c,v");
+      await gate.send({ t: "last", id, line: "OK 3" });
+      match(await another.readAll(), /^(WAIT 0 0\n)*OK 3\n$/);
+    }),
+);
+
+rootTest(
+  "of connections those count whose peer has left while the daemon works, and another user is heard",
+  () =>
+    withGate({ requestsMax: 4, allowUids: [0, NOBODY_UID] }, async (gate, directory) => {
+      const gone: unknown[] = [];
+      // Of 136 connections one user has 102.
+      for (let i = 0; i < 102; i++) {
+        const peer = await Peer.connect(directory);
+        await peer.send("P4CACHE/1 STAT a,v\n");
+        await gate.takeKind("req");
+        peer[Symbol.dispose]();
+        gone.push((await gate.takeKind("gone")).id);
+      }
+      using refused = await Peer.connect(directory);
+      const asking = gate.takeKind("req");
+      await refused.send("P4CACHE/1 STAT a,v\n");
+      match(await toldOrHandedOver(refused, asking), /^ERR BUSY /);
+      const others = peersOf(NOBODY_UID, directory, ["P4CACHE/1 STAT b,v\n"]);
+      const request = await asking;
+      equal(request.uid, NOBODY_UID);
+      await gate.send({ t: "last", id: request.id, line: "OK 1" });
+      deepEqual(await others, ["OK 1\n"]);
+      await gate.send({ t: "last", id: gone[0], line: "OK 1" });
+      const again = ask(directory, "P4CACHE/1 STAT a,v\n");
+      await serve(gate, 1);
+      equal(await again, "OK 1\n");
+    }),
+);
+
+rootTest(
+  "a peer that stopped reading for a while is told again that it waits, once it reads",
+  () =>
+    withGate({}, async (gate, directory) => {
+      using peer = await Peer.connect(directory);
+      await peer.send("P4CACHE/1 FETCH a,v\n");
+      const { id } = await gate.takeKind("req");
+      // More than the socket holds: one line is left half sent.
+      const long = `WAIT 1 1 ${"x".repeat(4000)}`;
+      for (let i = 0; i < 400; i++) await gate.send({ t: "line", id, line: long });
+      const afterThem = ask(directory, "P4CACHE/1 STAT b,v\n");
+      await serve(gate, 1);
+      await afterThem;
+      let read = "";
+      while (read.length < 20 * long.length) read += await peer.readSome();
+      await gate.send({ t: "line", id, line: "WAIT 7 7" });
+      await gate.send({ t: "last", id, line: "OK 7" });
+      const rest = await peer.readAll();
+      ok(rest.endsWith("\nWAIT 7 7\nOK 7\n"), rest.slice(-100));
+    }),
+);
+
 rootTest(
   "past the bound FETCHes wait, are told so, and each is served when one ends",
   () =>
