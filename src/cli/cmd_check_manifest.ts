@@ -6,6 +6,8 @@
 
 import { parseArgs } from "node:util";
 import type { Fault } from "../manifest/check.ts";
+import { hasManifest } from "../manifest/lmdb_manifest.ts";
+import { ManifestError } from "../manifest/manifest.ts";
 import {
   type ManifestCommandDeps,
   manifestDirectory,
@@ -23,8 +25,8 @@ the counters against a recount. Reads only; safe while the daemon runs.
 ${PLACE_HELP}
   --json            one object a line: {"where":..., "what":...}
 
-Exit status: 0 nothing is wrong, 2 usage, 3 it could not be looked at, 74 faults were
-found (p4-cache rebuild-manifest recovers), 78 configuration.
+Exit status: 0 nothing is wrong, 2 usage, 3 there is none or it could not be looked at, 74
+faults were found (p4-cache rebuild-manifest recovers), 78 configuration.
 `;
 
 export interface CheckManifestDeps extends ManifestCommandDeps {
@@ -41,6 +43,9 @@ export function runCheckManifest(
   });
   return reporting("check-manifest", deps, async () => {
     const directory = manifestDirectory(values);
+    if (isAbsent(directory)) {
+      throw new ManifestError("unavailable", `There is no manifest in ${directory}`);
+    }
     let count = 0;
     for await (const { where, what } of deps.checkManifest(directory)) {
       count++;
@@ -51,9 +56,22 @@ export function runCheckManifest(
       return 0;
     }
     deps.printError(
-      `p4-cache check-manifest: ${count} faults in ${directory}; stop the daemon and run ` +
+      `p4-cache check-manifest: ${
+        count === 1 ? "1 fault" : `${count} faults`
+      } in ${directory}; stop the daemon and run ` +
         "`p4-cache rebuild-manifest`, which starts from the newest copy",
     );
     return 74;
   });
+}
+
+/** Nothing at all: a wrong path, or a depot that no daemon had yet. */
+function isAbsent(directory: string): boolean {
+  try {
+    return !hasManifest(directory);
+  } catch (error) {
+    // The check says what is wrong with it.
+    if (error instanceof ManifestError && error.fault === "damaged") return false;
+    throw error;
+  }
 }

@@ -11,6 +11,7 @@
 
 import { parseArgs } from "node:util";
 import { displayPath, type ManagePolicy } from "../core/names.ts";
+import { StartError } from "../daemon/start_error.ts";
 import type { Fault } from "../manifest/check.ts";
 import { copyNameOf } from "../manifest/copies.ts";
 import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
@@ -37,10 +38,11 @@ import {
   withDaemonLock,
 } from "./manifest_arguments.ts";
 import { filesOf } from "./operator_command.ts";
+import { makeStateDirectory, type RebuildPlace, settleDevice } from "./rebuild_device.ts";
 
 export const HELP = `\
 Usage: p4-cache rebuild-manifest [--config FILE] [--manifest DIR] [--copy DIR]
-                                 [--no-copy] [--json]
+                                 [--no-copy] [--new-disk] [--json]
 
 Builds the manifest again: from the newest sound copy, be it beside the manifest or in the
 store (or from --copy), what the store lists, and what the depot holds. Deletes nothing
@@ -53,6 +55,8 @@ restore a backup into it first.
 ${PLACE_HELP}
   --copy DIR        start from this copy
   --no-copy         start from nothing: one request to the store for each object
+  --new-disk        the depot is on another disk than before; without it that is refused,
+                    as an empty mount point looks the same
   --json            the result as one object
 
 Exit status: 0 done, 1 done with findings, 2 usage, 3 the daemon runs or the copy cannot
@@ -88,6 +92,7 @@ interface Options {
   readonly config: string;
   readonly copy: string | null;
   readonly noCopy: boolean;
+  readonly isNewDisk: boolean;
   readonly json: boolean;
 }
 
@@ -101,6 +106,7 @@ export function runRebuildManifest(
       ...PLACE_OPTIONS,
       copy: { type: "string" },
       "no-copy": { type: "boolean", default: false },
+      "new-disk": { type: "boolean", default: false },
       json: { type: "boolean", default: false },
     },
   });
@@ -108,12 +114,12 @@ export function runRebuildManifest(
     config: values.config,
     copy: values.copy ?? null,
     noCopy: values["no-copy"],
+    isNewDisk: values["new-disk"],
     json: values.json,
   };
   return reporting("rebuild-manifest", deps, async () => {
     const directory = manifestDirectory(values);
-    // A new disk has none.
-    await Deno.mkdir(parentOf(directory), { recursive: true, mode: 0o700 });
+    await makeStateDirectory(directory);
     return await withDaemonLock(directory, () => rebuild(directory, options, deps));
   });
 }
@@ -124,16 +130,22 @@ async function rebuild(
   deps: RebuildManifestDeps,
 ): Promise<number> {
   const rebuilt = rebuiltDirectoryOf(directory);
+  const isGoingOn = exists(rebuilt);
   const sides = await deps.openSides(options.config, deps.signal);
   let result: RebuildResult;
   try {
     await startFromCopy({ directory, rebuilt, sides }, options, deps);
     const manifest = await deps.openManifest({ directory: rebuilt });
     try {
-      result = await run(manifest, sides, deps);
+      const place = { directory, device: sides.device, isNewDisk: options.isNewDisk };
+      result = await run(manifest, { sides, place }, deps);
     } finally {
       await manifest.close();
     }
+  } catch (error) {
+    // Refused: nothing is left that a later run, on another disk perhaps, would go on with.
+    if (error instanceof StartError && !isGoingOn) await removeIfThere(rebuilt);
+    throw error;
   } finally {
     await sides.close();
   }
@@ -245,13 +257,14 @@ async function isSound(copy: string, deps: RebuildManifestDeps): Promise<boolean
 
 async function run(
   manifest: Manifest,
-  { store, depot, owner, manage, instanceId, device }: RebuildSides,
+  { sides, place }: { readonly sides: RebuildSides; readonly place: RebuildPlace },
   deps: RebuildManifestDeps,
 ): Promise<RebuildResult> {
+  const { store, depot, owner, manage, instanceId } = sides;
   // The daemon starts on a manifest with rows only if it knows whose and where they are.
   const known = manifest.meta("instance_id") ?? await instanceId();
   if (known !== null) await manifest.setMeta("instance_id", known);
-  await manifest.setMeta("depot_device", device);
+  await settleDevice(manifest, place, deps);
   return await rebuildManifest({
     manifest,
     store,

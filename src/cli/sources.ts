@@ -36,6 +36,7 @@ import { BUILD } from "./build_info.ts";
 import type { RebuildSides } from "./cmd_rebuild_manifest.ts";
 import type { PrefetchTarget } from "./cmd_prefetch.ts";
 import type { ConfiguredSources } from "./cmd_verify.ts";
+import { requireDepot } from "./rebuild_device.ts";
 import { restorerAt } from "./restore_client.ts";
 
 export function openLocalPosix(): Posix {
@@ -101,6 +102,7 @@ export async function openRebuildSides(
   signal: AbortSignal,
 ): Promise<RebuildSides> {
   const config = loadConfig(path);
+  await requireDepot(config.depotPath);
   const store = await openPrimary(config);
   const posix = openLocalPosix();
   const root = bytePathOf(await Deno.realPath(config.depotPath));

@@ -106,7 +106,7 @@ export async function settleDepot(
       EXIT.configuration,
       `The depot is on another device (${device}) than before (${known}): if its disk is ` +
         `not mounted, mount it; if the depot was moved on purpose, run p4-cache ` +
-        `rebuild-manifest`,
+        `rebuild-manifest --new-disk`,
     );
   }
   if (known === null && !config.readOnly) {

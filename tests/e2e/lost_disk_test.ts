@@ -139,14 +139,17 @@ Deno.test("without any copy each file still has the content that was uploaded la
     await changeAndUpload(site, files, { "a,v": round, "b,v": `b ${round}` });
   }
   await site.end("SIGKILL");
-  await Deno.remove(site.depot, { recursive: true });
+  await Deno.rename(site.depot, `${site.directory}/elsewhere`);
+  const rebuild = (...args: string[]): ReturnType<Site["cli"]> =>
+    site.cli("rebuild-manifest", "--no-copy", "--config", configOf(site), ...args);
+  // As if it were not mounted: without a mount point, and with one.
+  strictEqual((await rebuild()).code, 78);
+  strictEqual(await Deno.stat(site.depot).catch(() => null), null);
   await Deno.mkdir(site.depot);
-  const { code, stderr } = await site.cli(
-    "rebuild-manifest",
-    "--no-copy",
-    "--config",
-    configOf(site),
-  );
+  const refused = await rebuild();
+  strictEqual(refused.code, 78);
+  match(refused.stderr, /if its disk is not mounted, mount it; .* give --new-disk\n$/);
+  const { code, stderr } = await rebuild("--new-disk");
   deepStrictEqual([code, stderr], [0, ""]);
   await site.start();
   await until("both are back", () => {
@@ -216,7 +219,7 @@ for (const copy of ["with the daily copy", "without a copy"]) {
     // And one whose time the restore did not keep.
     const later = new Date(Date.now() + 10_000);
     await Deno.utime(`${site.depot}/d/b,v`, later, later);
-    const how = copy === "without a copy" ? ["--no-copy"] : [];
+    const how = copy === "without a copy" ? ["--no-copy", "--new-disk"] : [];
     const rebuilt = await site.cli("rebuild-manifest", ...how, ...config);
     strictEqual(rebuilt.code, 1, rebuilt.stderr);
     deepStrictEqual(

@@ -173,6 +173,16 @@ Deno.test("check-manifest is content with a sound manifest and names faults of a
     });
   }));
 
+Deno.test("check-manifest says that there is none, and does not take that for damage", () =>
+  inDirectory(async (root, output) => {
+    const args = ["--manifest", `${root}/manifset`];
+    strictEqual(await runCheckManifest(args, depsFor(output)), 3);
+    deepStrictEqual(output, {
+      printed: [],
+      errors: [`p4-cache check-manifest: There is no manifest in ${root}/manifset`],
+    });
+  }));
+
 Deno.test("a missing, an emptied and a table-less manifest are refused, not made anew", () =>
   inDirectory(async (root) => {
     const directory = `${root}/manifest`;
@@ -368,6 +378,43 @@ Deno.test("rebuild-manifest without a copy finds every stored file again", () =>
     await rebuilt.close();
   }));
 
+Deno.test("rebuild-manifest makes no depot, and takes an empty one for a new disk only if it is told", () =>
+  inDirectory(async (root, output) => {
+    const deps = depsFor(output);
+    const missing = ["--manifest", `${root}/depot/.p4cache/manifest`];
+    const unmounted = {
+      name: "StartError",
+      status: 78,
+      message: /not a directory: create/,
+    };
+    await rejects(runRebuildManifest(missing, deps), unmounted);
+    deepStrictEqual(namesIn(root), ["manifest"]);
+
+    await Deno.mkdir(`${root}/depot`);
+    const nothing = { name: "StartError", status: 78, message: /--new-disk/ };
+    await rejects(runRebuildManifest(missing, deps), nothing);
+    // What a daemon leaves that refuses to start there is no manifest of before.
+    await (await openManifest({ directory: missing[1]! })).close();
+    await rejects(runRebuildManifest([...missing, "--no-copy"], deps), nothing);
+    deepStrictEqual(namesIn(`${root}/depot/.p4cache`), ["daemon.lock", "manifest"]);
+    strictEqual(await runRebuildManifest([...missing, "--new-disk"], deps), 0);
+
+    const moved = await openManifest({ directory: missing[1]! });
+    await moved.setMeta("depot_device", "9");
+    await moved.close();
+    await Deno.rename(missing[1]!, `${root}/copy`);
+    const from = [...missing, "--copy", `${root}/copy`];
+    await rejects(runRebuildManifest(from, deps), {
+      ...nothing,
+      message: /is on another device \(2049\) than before \(9\): .* --new-disk$/,
+    });
+    strictEqual(await runRebuildManifest([...from, "--new-disk"], deps), 0);
+  }));
+
+function namesIn(directory: string): string[] {
+  return [...Deno.readDirSync(directory)].map(({ name }) => name).sort();
+}
+
 Deno.test("rebuild-manifest shows the first conflicts, counts all, and says what to do", () =>
   inDirectory(async (root, output) => {
     const directory = `${root}/manifest`;
@@ -391,7 +438,8 @@ Deno.test("rebuild-manifest shows the first conflicts, counts all, and says what
     }
     await Deno.remove(directory, { recursive: true });
     const deps = depsFor(output, things, objects);
-    strictEqual(await runRebuildManifest(["--manifest", directory], deps), 1);
+    const args = ["--manifest", directory, "--new-disk"];
+    strictEqual(await runRebuildManifest(args, deps), 1);
     const shown = output.printed.filter((line) => line.startsWith("CONFLICT"));
     strictEqual(shown.length, 20);
     const [more, sum, what] = output.printed.slice(20);
