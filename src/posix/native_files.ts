@@ -10,6 +10,8 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
+
 export type NativeName =
   | "libp4shim.so"
   | "libp4posix.so"
@@ -70,18 +72,46 @@ function isFile(path: string): boolean {
   }
 }
 
-/** Writes the embedded file under its content's hash, by rename: never half a library. */
 function extracted(name: string, embedded: string): string {
   const sums = JSON.parse(Deno.readTextFileSync(`${bundleDirectory}/natives.json`));
   const sum = String(sums[name]).slice(0, 16);
-  const directory = openPrivateDirectory();
-  const path = `${directory}/${sum}-${name}`;
-  if (isFile(path)) return path;
-  const temporary = Deno.makeTempFileSync({ dir: directory, prefix: "tmp." });
-  Deno.writeFileSync(temporary, Deno.readFileSync(embedded));
-  Deno.chmodSync(temporary, 0o755);
-  Deno.renameSync(temporary, path);
+  const path = `${openPrivateDirectory()}/${sum}-${name}`;
+  placeNative(path, Deno.readFileSync(embedded));
   return path;
+}
+
+/**
+ * Sees to it that `path` has `content` and may be executed; a file that has it stays. What is
+ * there is compared, whatever its name says: it may be of a version that did not wait for the
+ * disk before it gave the name, and then a power cut leaves it empty.
+ */
+export function placeNative(path: string, content: Uint8Array): void {
+  if (hasContent(path, content)) return;
+  const directory = path.replace(/\/[^/]*$/, "");
+  const temporary = Deno.makeTempFileSync({ dir: directory, prefix: "tmp." });
+  Deno.writeFileSync(temporary, content);
+  Deno.chmodSync(temporary, 0o755);
+  sync(temporary);
+  Deno.renameSync(temporary, path);
+  sync(directory);
+}
+
+function hasContent(path: string, content: Uint8Array): boolean {
+  try {
+    const { isFile, size, mode } = Deno.statSync(path);
+    return isFile && size === content.length && ((mode ?? 0) & 0o755) === 0o755 &&
+      Buffer.from(content.buffer, content.byteOffset, content.byteLength)
+        .equals(Deno.readFileSync(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** On the disk, also if power goes now. */
+function sync(path: string): void {
+  using file = Deno.openSync(path);
+  file.syncSync();
 }
 
 function openPrivateDirectory(): string {
