@@ -40,7 +40,10 @@ const MISSING_DIRTY_MAX = 100;
 export interface ScanReport {
   readonly filesSeen: number;
   readonly actions: Readonly<Partial<Record<Observed, number>>>;
-  /** Paths over the length limit, or with a line feed: not managed. */
+  /**
+   * Paths over the length limit, or with a line feed: not managed. A directory that is too deep
+   * for the kernel to open counts as one: all below it is longer.
+   */
   readonly unmanageable: number;
   /** Directories and files that may not be looked at. */
   readonly unreadable: number;
@@ -201,7 +204,8 @@ class ScanPass implements ScanReport {
   }
 
   #count(code: string): void {
-    if (LASTING.includes(code)) this.unreadable += 1;
+    if (code === "ENAMETOOLONG") this.unmanageable += 1;
+    else if (LASTING.includes(code)) this.unreadable += 1;
     else this.failing += 1;
   }
 

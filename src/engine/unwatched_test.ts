@@ -122,6 +122,33 @@ Deno.test("a file that the scan cannot bring up to date does not keep the others
   strictEqual(fixture.manifest.get(bad)?.state, "clean");
 });
 
+Deno.test("a directory that is too deep to be opened does not keep the scan from being whole", async () => {
+  await using fixture = await openEngineFixture();
+  await fixture.write("new,v", "never seen");
+  const made = await new Deno.Command("python3", {
+    args: [
+      "-c",
+      `
+import os, sys
+os.chdir(sys.argv[1])
+for level in range(25):
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)
+open("file,v", "w").close()
+`,
+      fixture.root,
+    ],
+  }).output();
+  ok(made.success, new TextDecoder().decode(made.stderr));
+  const { failing, unmanageable, stopped } = await scanDepot(fixture.context, SCAN);
+  deepStrictEqual({ failing, unmanageable, stopped }, {
+    failing: 0,
+    unmanageable: 1,
+    stopped: null,
+  });
+  strictEqual(fixture.manifest.get(fixture.path("new,v"))?.state, "dirty");
+});
+
 Deno.test("a marker that may not be given to the file's owner is put back all the same", async () => {
   await using fixture = await openEngineFixture();
   const path = await stored(fixture, "a,v", "of root");

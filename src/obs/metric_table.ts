@@ -247,7 +247,8 @@ export const METRICS = {
   },
   p4cache_unmanaged_long_paths_total: {
     kind: "counter",
-    help: "Files left alone because their path is longer than the manifest's keys.",
+    help:
+      "Files, and directories too deep to be opened, left alone because their path is longer than the manifest's keys.",
   },
   p4cache_requests_total: {
     kind: "counter",
