@@ -30,6 +30,8 @@ export interface GateServiceDeps extends ShimServerDeps {
 export class GateService {
   readonly #deps: GateServiceDeps;
   #gate: Gate | null = null;
+  /** Who may ask, where it was changed; else those that a gate is opened with. */
+  #allowed: readonly number[] | null = null;
   #restarts = 0;
 
   constructor(deps: GateServiceDeps) {
@@ -38,7 +40,10 @@ export class GateService {
 
   /** Resolves when the sockets are there. */
   async open(): Promise<void> {
-    this.#gate = await this.#deps.open();
+    const gate = await this.#deps.open();
+    // The list may have changed while it started, with the one before in its arguments.
+    if (this.#allowed !== null) gate.allow(this.#allowed);
+    this.#gate = gate;
   }
 
   /** How often the gate was started again. */
@@ -48,12 +53,13 @@ export class GateService {
 
   /** Changes who may ask, for the running gate and the next one. */
   allow(uids: readonly number[]): void {
+    this.#allowed = uids;
     this.#gate?.allow(uids);
   }
 
   /** Serves until the signal aborts. */
   async run(): Promise<void> {
-    const { signal, clock, log, metrics, open } = this.#deps;
+    const { signal, clock, log, metrics } = this.#deps;
     let delayMs = RESTART_MS_MIN;
     signal.addEventListener("abort", () => void this.#gate?.close(), { once: true });
     while (!signal.aborted) {
@@ -70,10 +76,11 @@ export class GateService {
       await clock.sleep(delayMs, signal).catch(() => {});
       delayMs = Math.min(RESTART_MS_MAX, delayMs * 2);
       if (signal.aborted) return;
-      this.#gate = await open().catch((error) => {
+      this.#gate = null;
+      await this.open().catch((error) => {
         log.error(`the gate cannot be started again: ${messageOf(error)}`);
-        return null;
       });
+      if (signal.aborted) await (this.#gate as Gate | null)?.close();
     }
   }
 
