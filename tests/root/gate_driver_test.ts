@@ -16,7 +16,7 @@ import {
 import { encodeShimRequest } from "../../src/wire/shim_protocol.ts";
 import { NOBODY_UID, runAs, withDirectory } from "./files.ts";
 import { helperPath, scriptFor } from "./helper_scripts.ts";
-import { rootTest } from "./raw_helper.ts";
+import { RawHelper, rootTest } from "./raw_helper.ts";
 
 const HELPER = "p4-cache-gate";
 
@@ -232,3 +232,30 @@ rootTest("a gate that cannot bind says why", () =>
     const shimSock = bytePathOf(`${directory}/${"s".repeat(104)}`);
     await rejects(openGate(optionsFor(directory, { shimSock })), refused("ENAMETOOLONG"));
   }));
+
+for (const name of ["p4-cache-gate", "p4-cache-fanotify"]) {
+  rootTest(
+    `${name} keeps no descriptor of who starts it but its three pipes`,
+    () =>
+      withDirectory(async (directory) => {
+        await Deno.mkdir(`${directory}/depot`);
+        const secret = `${directory}/secret`;
+        await Deno.writeTextFile(secret, "");
+        const args = name === "p4-cache-gate"
+          ? [
+            ...["--shim-sock", `${directory}/s`, "--access-sock", `${directory}/a`],
+            ...["--allow-uid", "0"],
+          ]
+          : ["--root", `${directory}/depot`];
+        const around = ["sh", "-c", 'exec 7<>"$0" 8<"$0"; exec "$@"', secret];
+        await using helper = new RawHelper(name, args, around);
+        await helper.takeKind("ready");
+        const links = await Promise.all(
+          (await Array.fromAsync(Deno.readDir(`/proc/${helper.pid}/fd`)))
+            .map((fd) => Deno.readLink(`/proc/${helper.pid}/fd/${fd.name}`)),
+        );
+        deepEqual(links.filter((link) => link === secret), []);
+        ok(links.length > 3, links.join(" "));
+      }),
+  );
+}
