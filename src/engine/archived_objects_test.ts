@@ -11,7 +11,7 @@ import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { ArchivedObjects } from "./archived_objects.ts";
 import type { EngineContext } from "./engine_context.ts";
 import { evict } from "./evict.ts";
-import { runEvictPass } from "./evict_pass.ts";
+import { Evictor } from "./evict_pass.ts";
 import { observe, REPORTED } from "./observe.ts";
 import { SpaceLedger } from "./space.ts";
 import { upload } from "./upload.ts";
@@ -111,23 +111,23 @@ Deno.test("passes of eviction go past archived objects, and ask for them once an
     sleep: (ms, signal) => system.sleep(ms, signal),
   };
   const context: EngineContext = { ...fixture.context, clock };
-  const space = new SpaceLedger(context, () => {});
+  const evictor = new Evictor(context, new SpaceLedger(context, () => {}));
   await stored(fixture, "a,v");
   await stored(fixture, "b,v");
   archiving.state = "archived";
   archiving.asked();
-  strictEqual((await runEvictPass(context, space)).evictedFiles, 1);
+  strictEqual((await evictor.runPass()).evictedFiles, 1);
   deepStrictEqual(archiving.asked().sort(), ["a,v", "b,v"]);
-  const pass = await runEvictPass(context, space);
+  const pass = await evictor.runPass();
   ok(pass.missingBytes > 0);
   deepStrictEqual(archiving.asked(), []);
 
   passedMs += 3_600_000;
-  await runEvictPass(context, space);
+  await evictor.runPass();
   deepStrictEqual(archiving.asked(), ["a,v"]);
   archiving.state = null;
   passedMs += 3_600_000;
-  strictEqual((await runEvictPass(context, space)).evictedFiles, 1);
+  strictEqual((await evictor.runPass()).evictedFiles, 1);
   strictEqual(await refusals(context), 1);
 });
 

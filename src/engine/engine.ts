@@ -22,7 +22,7 @@ import { DirectoryExchanges } from "./directory_exchange.ts";
 import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
 import { type EngineContext, hasOtherStores, shown } from "./engine_context.ts";
-import { type EvictPass, runEvictPass } from "./evict_pass.ts";
+import { Evictor } from "./evict_pass.ts";
 import {
   evictSelected,
   type HandEviction,
@@ -46,6 +46,7 @@ import { UploadCoordinator } from "./upload_coordinator.ts";
 import type { Verdict } from "./verdict.ts";
 
 const EVICT_IDLE_MS = 10_000;
+const PRESSURE_MS = 5_000;
 const SWEEP_MS = 60_000;
 const ACCESS_FLUSH_MS = 5_000;
 const EXPIRE_MS = 60_000;
@@ -67,13 +68,14 @@ export class Engine {
   readonly #exchanges: DirectoryExchanges;
   /** Looks that nobody waits for. */
   readonly #apart = new Set<Promise<void>>();
-  #lastEvictPass: EvictPass | null = null;
+  readonly #evictor: Evictor;
 
   constructor(context: EngineContext) {
     this.#context = context;
     this.#evictWakeUp = new WakeUp(context.clock);
     const wakeEviction = (): void => this.#evictWakeUp.wake();
     this.#space = new SpaceLedger(context, wakeEviction);
+    this.#evictor = new Evictor(context, this.#space);
     this.#recall = new RecallBudget(context);
     this.#restorer = new Restorer(
       { context, space: this.#space, recall: this.#recall },
@@ -88,9 +90,9 @@ export class Engine {
     return this.#restorer.waitingCount;
   }
 
-  /** Bytes that the last eviction pass wanted gone and could not let go. */
+  /** Bytes that eviction wants gone and cannot let go. */
   get evictionMissingBytes(): number {
-    return this.#lastEvictPass?.missingBytes ?? 0;
+    return this.#evictor.missingBytes;
   }
 
   /** Bytes that were brought back from the stores today (UTC). */
@@ -313,6 +315,7 @@ export class Engine {
       loops.push(
         this.#coordinator.run(),
         this.#evictLoop(),
+        this.#pressureLoop(),
         this.#sweepLoop(),
         this.#vanishLoop(),
         this.#expireLoop(),
@@ -325,12 +328,11 @@ export class Engine {
 
   async #evictLoop(): Promise<void> {
     const { signal, clock, log } = this.#context;
-    const pressure = new DirtyPressure(this.#context);
     while (!signal.aborted) {
-      pressure.look();
+      let nextAtS: number | null = null;
       try {
-        const pass = await runEvictPass(this.#context, this.#space);
-        this.#lastEvictPass = pass;
+        const pass = await this.#evictor.runPass();
+        nextAtS = pass.nextAtS;
         if (pass.evictedFiles > 0) {
           log.info("evicted", { files: pass.evictedFiles, bytes: pass.evictedBytes });
         }
@@ -339,12 +341,27 @@ export class Engine {
         if (!(error instanceof Error) || error.name === "InvariantError") throw error;
         log.error(`an eviction pass failed: ${error.message}`);
       }
-      const nextAtS = this.#lastEvictPass?.nextAtS ?? null;
+      // Not shortened by who wakes us: each upload and each restore does.
+      const { pauseMs } = this.#evictor;
+      if (pauseMs > 0) {
+        await clock.sleep(pauseMs, signal).catch(() => {});
+        continue;
+      }
       const delayMs = nextAtS === null ? EVICT_IDLE_MS : nextAtS * 1000 - clock.nowMs();
       await this.#evictWakeUp.wait(
         Math.min(EVICT_IDLE_MS, Math.max(100, delayMs)),
         signal,
       );
+    }
+  }
+
+  /** By itself: a pass takes as long as the store does. */
+  async #pressureLoop(): Promise<void> {
+    const { signal, clock } = this.#context;
+    const pressure = new DirtyPressure(this.#context);
+    while (!signal.aborted) {
+      pressure.look();
+      await clock.sleep(PRESSURE_MS, signal).catch(() => {});
     }
   }
 

@@ -12,7 +12,7 @@ import { restoreStored } from "./conflict.ts";
 import type { EngineContext } from "./engine_context.ts";
 import { evict } from "./evict.ts";
 import { evictSelected } from "./evict_by_hand.ts";
-import { runEvictPass } from "./evict_pass.ts";
+import { Evictor } from "./evict_pass.ts";
 import { MET, observe, REPORTED } from "./observe.ts";
 import { SpaceLedger } from "./space.ts";
 import { undeleteFile } from "./undelete.ts";
@@ -49,7 +49,7 @@ Deno.test("a file of an unmanaged name is not evicted, by limits or by hand", as
   const path = fixture.path(NAME);
   const context = await narrowed(fixture, false);
   strictEqual(await evict(context, path), "unmanaged");
-  await runEvictPass(context, new SpaceLedger(context, () => {}));
+  await new Evictor(context, new SpaceLedger(context, () => {})).runPass();
   const { manifest, signal } = context;
   const entry = manifest.get(path)!;
   // Older than the floor of an eviction by hand.

@@ -141,8 +141,9 @@ export const METRICS = {
   p4cache_eviction_missing_bytes: {
     kind: "gauge",
     help:
-      "Bytes that the last eviction pass wanted gone and could not let go: not uploaded " +
-      "yet, too young, pinned, in use, or not confirmed by the store.",
+      "Bytes that the last eviction pass, or one that has let nothing go for 10 s, wanted " +
+      "gone and could not let go: not uploaded yet, too young, pinned, in use, or not " +
+      "confirmed by the store.",
   },
   p4cache_dirty_over_limit_bytes: {
     kind: "gauge",
