@@ -13,7 +13,7 @@ import { parseArgs } from "node:util";
 import { displayPath, type ManagePolicy } from "../core/names.ts";
 import { StartError } from "../daemon/start_error.ts";
 import type { Fault } from "../manifest/check.ts";
-import { copyNameOf } from "../manifest/copies.ts";
+import { copyDirectoryOf, copyNamesOf, newestFirst } from "../manifest/copies.ts";
 import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
 import { DATA_FILE } from "../manifest/lmdb_key_value.ts";
 import { rebuiltDirectoryOf } from "../manifest/lmdb_manifest.ts";
@@ -73,7 +73,7 @@ export interface RebuildSides {
   instanceId(): Promise<string | null>;
   /** st_dev of the depot root. */
   readonly device: string;
-  /** Names of the copies of the manifest in the store, the newest first. */
+  /** Names of the copies of the manifest in the store. */
   storeCopies(): Promise<string[]>;
   /** Fetches one of them as the new file `target`, durably. */
   fetchCopy(name: string, target: string): Promise<void>;
@@ -83,8 +83,6 @@ export interface RebuildSides {
 export interface RebuildManifestDeps extends ManifestCommandDeps {
   openSides(configPath: string, signal: AbortSignal): Promise<RebuildSides>;
   checkManifest(directory: string): AsyncIterable<Fault>;
-  /** Directories with copies of the manifest, the newest first. */
-  copiesOf(manifestDirectory: string): string[];
   readonly signal: AbortSignal;
 }
 
@@ -175,29 +173,15 @@ async function startFromCopy(
     if (await takeLocalCopy(options.copy, rebuilt, deps)) return;
     throw new ManifestError("unavailable", `Cannot start from the copy ${options.copy}`);
   }
-  for (
-    const { local, inStore } of newestFirst(
-      deps.copiesOf(directory),
-      await sides.storeCopies(),
-    )
-  ) {
-    if (local !== null && await takeLocalCopy(local, rebuilt, deps)) return;
-    if (inStore !== null && await takeStoreCopy(inStore, rebuilt, sides, deps)) return;
+  // Copies of one name are one copy, in two places.
+  const locals = copyNamesOf(directory);
+  const inStore = await sides.storeCopies();
+  for (const name of newestFirst([...new Set([...locals, ...inStore])], deps.nowMs())) {
+    const local = copyDirectoryOf(directory, name);
+    if (locals.includes(name) && await takeLocalCopy(local, rebuilt, deps)) return;
+    if (inStore.includes(name) && await takeStoreCopy(name, rebuilt, sides, deps)) return;
   }
   deps.printError("there is no copy: every object is asked for by itself");
-}
-
-/** Copies of one name are one copy, in two places. */
-function newestFirst(
-  locals: readonly string[],
-  inStore: readonly string[],
-): { readonly local: string | null; readonly inStore: string | null }[] {
-  const byName = new Map(locals.map((local) => [copyNameOf(local), local]));
-  return [...new Set([...byName.keys(), ...inStore])].sort().reverse()
-    .map((name) => ({
-      local: byName.get(name) ?? null,
-      inStore: inStore.includes(name) ? name : null,
-    }));
 }
 
 async function takeLocalCopy(

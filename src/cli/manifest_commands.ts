@@ -5,7 +5,6 @@
  */
 
 import { checkManifest } from "../manifest/check_manifest.ts";
-import { copiesOf } from "../manifest/copies.ts";
 import { openManifest } from "../manifest/lmdb_manifest.ts";
 import type { CommandOutput } from "./command.ts";
 import { type ImportManifestDeps } from "./cmd_import_manifest.ts";
@@ -20,7 +19,6 @@ export function manifestDeps(output: CommandOutput): AllManifestDeps {
     openManifest,
     nowMs: () => Date.now(),
     checkManifest,
-    copiesOf,
     openSides: openRebuildSides,
     readLines,
     signal: abortOnInterrupt(),

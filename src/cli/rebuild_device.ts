@@ -8,6 +8,7 @@
 
 import { EXIT, StartError } from "../daemon/start_error.ts";
 import type { Fault } from "../manifest/check.ts";
+import { copyNamesOf } from "../manifest/copies.ts";
 import type { OpenManifestOptions } from "../manifest/lmdb_manifest.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 
@@ -23,8 +24,6 @@ export interface RebuildPlace {
 export interface PlaceDeps {
   openManifest(options: OpenManifestOptions): Promise<Manifest>;
   checkManifest(directory: string): AsyncIterable<Fault>;
-  /** Directories with copies of the manifest, the newest first. */
-  copiesOf(manifestDirectory: string): string[];
 }
 
 /** @throws {StartError} 78 if `depotPath` is not there: it is never created. */
@@ -78,7 +77,7 @@ export async function settleDevice(
 
 /** Copies, or a manifest that is more than what a start makes before it refuses. */
 async function wasHere(directory: string, deps: PlaceDeps): Promise<boolean> {
-  if (deps.copiesOf(directory).length > 0) return true;
+  if (copyNamesOf(directory).length > 0) return true;
   if (await isAbsent(directory)) return false;
   // LMDB trusts what it opens. A damaged one was in use.
   for await (const _ of deps.checkManifest(directory)) return true;

@@ -155,6 +155,7 @@ class Daemon {
       posix: this.#parts.posix,
       native: this.#parts.posix,
       store: this.#config.readOnly ? null : stores.primary,
+      withRoom: (sizeBytes, work) => engine.withRoom(sizeBytes, work),
       metrics: this.#metrics,
       log,
       clock: SYSTEM_CLOCK,

@@ -72,11 +72,13 @@ async function openManifestOrExplain(
       log.warn("no room can be kept for the manifest: the disk is full");
     } else log.debug("room is kept for the manifest", { bytes: RESERVE_BYTES });
   };
+  const onFault = (error: unknown): void =>
+    log.error(`cannot look after the room for the manifest: ${messageOf(error)}`);
   try {
     return await openManifest({
       directory,
       native,
-      reserve: { sizeBytes: RESERVE_BYTES, onChange },
+      reserve: { sizeBytes: RESERVE_BYTES, onChange, onFault },
     });
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;

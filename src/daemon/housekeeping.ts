@@ -10,10 +10,13 @@ import type { Clock } from "../core/clock.ts";
 import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
 import { checkManifest } from "../manifest/check_manifest.ts";
 import {
-  copiesOf,
   copyDirectoryAt,
+  copyDirectoryOf,
   copyNameOf,
-  pruneCopies,
+  copyNamesOf,
+  newestOf,
+  planPrune,
+  removeUnchecked,
   uncheckedDirectory,
 } from "../manifest/copies.ts";
 import { DATA_FILE } from "../manifest/lmdb_key_value.ts";
@@ -24,7 +27,7 @@ import type { NativePages } from "../manifest/page_file.ts";
 import type { Posix } from "../posix/posix.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 import { messageOf } from "./state_directory.ts";
-import { pruneStoreCopies, putStoreCopy, storeCopiesOf } from "./store_copies.ts";
+import { putStoreCopy, removeStoreCopy, storeCopiesOf } from "./store_copies.ts";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -38,6 +41,11 @@ export interface HousekeepingDeps {
   readonly native?: NativePages;
   /** Where copies go, too; null where nothing may be written to it. */
   readonly store: StorageBackend | null;
+  /**
+   * Runs `work` once the depot's disk has so many bytes above `min_free_bytes`; eviction is
+   * asked for them. @throws If it makes no room.
+   */
+  withRoom<T>(sizeBytes: number, work: () => Promise<T>): Promise<T>;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly clock: Clock;
@@ -79,44 +87,63 @@ async function recount(
   });
 }
 
-/** A copy that is not sound is worse than none: it goes, and the older ones stay. */
+/** Once a day. What cannot be done now, for want of room or for anything else, is tried in an hour. */
 async function copyDaily(deps: HousekeepingDeps): Promise<void> {
-  const { manifest, manifestDirectory, native, clock, log, signal } = deps;
+  const { manifestDirectory, clock, metrics } = deps;
+  await removeUnchecked(manifestDirectory);
   const nowMs = clock.nowMs();
-  const oldestName = copyDirectoryAt(manifestDirectory, nowMs - DAY_MS);
+  const newest = newestOf(copyNamesOf(manifestDirectory), nowMs);
+  const aDayAgo = copyDirectoryAt(manifestDirectory, nowMs - DAY_MS);
+  if (newest !== null && copyDirectoryOf(manifestDirectory, newest) > aDayAgo) return;
+  try {
+    await copy(deps, nowMs);
+  } catch (error) {
+    metrics.count("p4cache_manifest_copy_failures_total");
+    throw error;
+  } finally {
+    await removeUnchecked(manifestDirectory);
+  }
+}
+
+/** A copy that is not sound is worse than none: it goes, and the older ones stay. */
+async function copy(deps: HousekeepingDeps, nowMs: number): Promise<void> {
+  const { manifest, manifestDirectory, native, log, signal } = deps;
   const directory = copyDirectoryAt(manifestDirectory, nowMs);
-  // A name of the future is a clock that was wrong: it says nothing of the copy's age.
-  const isCopied = copiesOf(manifestDirectory)
-    .some((copy) => copy > oldestName && copy <= directory);
-  if (isCopied) return;
   const unchecked = uncheckedDirectory(manifestDirectory);
   await Deno.mkdir(parentOf(directory), { recursive: true, mode: 0o700 });
-  await removeIfThere(unchecked);
-  await manifest.backup(unchecked);
+  const { size } = await Deno.stat(`${manifestDirectory}/${DATA_FILE}`);
+  await deps.withRoom(size, () => manifest.backup(unchecked));
   const check = { ...native && { native }, signal, pagesOnly: true };
   for await (const { where, what } of checkManifest(unchecked, check)) {
-    await Deno.remove(unchecked, { recursive: true });
     throw new Error(
       `the copy is not sound (${where}: ${what}); run p4-cache check-manifest`,
     );
   }
   await Deno.rename(unchecked, directory);
   await syncDirectory(parentOf(directory));
-  await pruneCopies(manifestDirectory, COPIES_KEPT, directory);
+  const good = copyNameOf(directory);
+  const names = copyNamesOf(manifestDirectory);
+  for (const name of planPrune(names, { keep: COPIES_KEPT, good, nowMs })) {
+    await removeIfThere(copyDirectoryOf(manifestDirectory, name));
+  }
   log.info("copied the manifest", { to: directory });
 }
 
 /** The newest checked copy belongs into the store, too; what failed is tried in an hour. */
 async function storeCopy(deps: HousekeepingDeps): Promise<void> {
-  const { manifestDirectory, store, posix, log, signal } = deps;
-  const newest = copiesOf(manifestDirectory)[0];
-  if (store === null || newest === undefined) return;
-  const name = copyNameOf(newest);
-  if ((await storeCopiesOf(store, signal)).includes(name)) return;
+  const { manifestDirectory, store, posix, clock, log, signal } = deps;
+  const nowMs = clock.nowMs();
+  const good = newestOf(copyNamesOf(manifestDirectory), nowMs);
+  if (store === null || good === null) return;
+  if ((await storeCopiesOf(store, signal)).includes(good)) return;
   const stored = { store, posix, signal };
-  await putStoreCopy(stored, name, `${newest}/${DATA_FILE}`);
-  await pruneStoreCopies(stored, COPIES_KEPT, name);
-  log.info("copied the manifest to the store", { name });
+  const file = `${copyDirectoryOf(manifestDirectory, good)}/${DATA_FILE}`;
+  await putStoreCopy(stored, good, file);
+  const names = await storeCopiesOf(store, signal);
+  for (const name of planPrune(names, { keep: COPIES_KEPT, good, nowMs })) {
+    await removeStoreCopy(stored, name);
+  }
+  log.info("copied the manifest to the store", { name: good });
 }
 
 function parentOf(path: string): string {

@@ -23,7 +23,7 @@ function keyOf(name: CopyName): ObjectKey {
   return objectKeyOf(`${PREFIX}${name}`);
 }
 
-/** The newest first. @throws {StorageError} */
+/** In no order. @throws {StorageError} */
 export async function storeCopiesOf(
   store: StorageBackend,
   signal?: AbortSignal,
@@ -33,7 +33,7 @@ export async function storeCopiesOf(
     const name = key.slice(PREFIX.length);
     if (isCopyName(name)) names.push(name);
   }
-  return names.sort().reverse();
+  return names;
 }
 
 export interface StoreCopyDeps {
@@ -91,19 +91,12 @@ async function putIfAbsent(
   }
 }
 
-/**
- * Removes all but the `keep` newest copies, by exact key. `good`, which the store has just
- * been found to have, stays whatever its name says of its age.
- */
-export async function pruneStoreCopies(
+/** By exact key. */
+export async function removeStoreCopy(
   { store, signal }: StoreCopyDeps,
-  keep: number,
-  good: CopyName,
+  name: CopyName,
 ): Promise<void> {
-  const others = (await storeCopiesOf(store, signal)).filter((name) => name !== good);
-  for (const name of others.slice(Math.max(0, keep - 1))) {
-    await store.delete({ key: keyOf(name), signal });
-  }
+  await store.delete({ key: keyOf(name), signal });
 }
 
 /**

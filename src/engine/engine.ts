@@ -95,6 +95,16 @@ export class Engine {
     return this.#evictor.missingBytes;
   }
 
+  /**
+   * Runs `work`, which writes `sizeBytes` to the depot's disk, once there is room for them above
+   * `min_free_bytes`.
+   *
+   * @throws {NoSpaceError} If eviction does not make it within a minute.
+   */
+  withRoom<T>(sizeBytes: number, work: () => Promise<T>): Promise<T> {
+    return this.#space.reserve(sizeBytes, work);
+  }
+
   /** Bytes that were brought back from the stores today (UTC). */
   get recalledBytes(): number {
     return this.#recall.usedBytes;

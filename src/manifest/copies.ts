@@ -1,10 +1,12 @@
 /**
  * Where the copies of a manifest are, and which is the newest. Copies stand beside it, in
- * `manifest-copies/<time>`, and sort by their names. One that is being made, or was not
+ * `manifest-copies/<time>`, and sort by their names, as far as the clock was right. One that is being made, or was not
  * checked yet, has another name.
  *
  * @module
  */
+
+import { removeIfThere } from "./directories.ts";
 
 const DIRECTORY = "manifest-copies";
 const UNCHECKED = "unchecked";
@@ -26,8 +28,11 @@ export function copyNameOf(directory: string): string {
 
 /** Where a copy that is made now belongs, once it was checked. */
 export function copyDirectoryAt(manifestDirectory: string, nowMs: number): string {
-  const name = `${new Date(nowMs).toISOString().slice(0, 19).replaceAll(":", "-")}Z`;
-  return `${directoryOf(manifestDirectory)}/${name}`;
+  return `${directoryOf(manifestDirectory)}/${nameAt(nowMs)}`;
+}
+
+function nameAt(nowMs: number): string {
+  return `${new Date(nowMs).toISOString().slice(0, 19).replaceAll(":", "-")}Z`;
 }
 
 /** Where it is until then. What a crash left there is worth nothing. */
@@ -35,27 +40,60 @@ export function uncheckedDirectory(manifestDirectory: string): string {
   return `${directoryOf(manifestDirectory)}/${UNCHECKED}`;
 }
 
-/** Whole, checked copies, the newest first. */
-export function copiesOf(manifestDirectory: string): string[] {
+/** What a crash or a full disk left of a copy, also while it was made. */
+export async function removeUnchecked(manifestDirectory: string): Promise<void> {
   const directory = directoryOf(manifestDirectory);
+  for (const name of namesIn(directory)) {
+    if (name.startsWith(UNCHECKED)) await removeIfThere(`${directory}/${name}`);
+  }
+}
+
+/**
+ * Names of copies, the newest first. One of the future was made while the clock was wrong, so that
+ * it says nothing of the copy's age: it comes after all others.
+ */
+export function newestFirst(names: readonly string[], nowMs: number): string[] {
+  const now = nameAt(nowMs);
+  const sorted = names.toSorted().reverse();
+  return [
+    ...sorted.filter((name) => name <= now),
+    ...sorted.filter((name) => name > now),
+  ];
+}
+
+/** The newest that a right clock has named; null if there is none. */
+export function newestOf(names: readonly string[], nowMs: number): string | null {
+  const [newest] = newestFirst(names, nowMs);
+  return newest === undefined || newest > nameAt(nowMs) ? null : newest;
+}
+
+/** Names of the whole, checked copies, in no order. */
+export function copyNamesOf(manifestDirectory: string): string[] {
+  return namesIn(directoryOf(manifestDirectory)).filter(isCopyName);
+}
+
+export function copyDirectoryOf(manifestDirectory: string, name: string): string {
+  return `${directoryOf(manifestDirectory)}/${name}`;
+}
+
+function namesIn(directory: string): string[] {
   try {
-    return [...Deno.readDirSync(directory)].map(({ name }) => name)
-      .filter(isCopyName).sort().reverse()
-      .map((name) => `${directory}/${name}`);
+    return [...Deno.readDirSync(directory)].map(({ name }) => name);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;
   }
 }
 
-/** Removes all but the `keep` newest copies; `good` stays whatever its name says. */
-export async function pruneCopies(
-  manifestDirectory: string,
-  keep: number,
-  good: string,
-): Promise<void> {
-  const others = copiesOf(manifestDirectory).filter((copy) => copy !== good);
-  for (const copy of others.slice(Math.max(0, keep - 1))) {
-    await Deno.remove(copy, { recursive: true });
-  }
+/** Of the copies `names`, those that go when the `keep` newest stay, and `good` in any case. */
+export function planPrune(
+  names: readonly string[],
+  { keep, good, nowMs }: {
+    readonly keep: number;
+    readonly good: string;
+    readonly nowMs: number;
+  },
+): string[] {
+  const others = names.filter((name) => name !== good);
+  return newestFirst(others, nowMs).slice(Math.max(0, keep - 1));
 }

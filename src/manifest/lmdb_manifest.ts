@@ -9,6 +9,7 @@
  * @module
  */
 
+import { statfsSync } from "node:fs";
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import type { KeyValueReads, KeyValueStore } from "./key_value.ts";
 import { DATA_FILE, LmdbKeyValue } from "./lmdb_key_value.ts";
@@ -30,7 +31,7 @@ export interface OpenManifestOptions {
   /** Makes the look at all pages fast: a daemon does not serve before. */
   readonly native?: NativePages;
   /** Room that is kept on the disk for its commits. Default: none. */
-  readonly reserve?: Pick<ReserveOptions, "sizeBytes" | "onChange">;
+  readonly reserve?: Omit<ReserveOptions, "path" | "clock">;
 }
 
 /**
@@ -62,7 +63,7 @@ export async function openManifest(
       store: reserve === undefined ? store : reserved(store, directory, reserve, clock),
       clock,
       readOnly,
-      backup: (target) => copyManifest(store, target),
+      backup: (target) => copyManifest(store, { directory, target }),
     });
     if (!readOnly) await manifest.recover();
     return manifest;
@@ -76,7 +77,7 @@ export async function openManifest(
 function reserved(
   store: LmdbKeyValue,
   directory: string,
-  options: Pick<ReserveOptions, "sizeBytes" | "onChange">,
+  options: Omit<ReserveOptions, "path" | "clock">,
   clock: Clock,
 ): KeyValueStore {
   const reserve = new SpaceReserve({ ...options, path: `${directory}.reserve`, clock });
@@ -197,17 +198,46 @@ export function checkSchema(store: KeyValueReads, directory: string): void {
   }
 }
 
-async function copyManifest(store: LmdbKeyValue, target: string): Promise<void> {
+/** What a copy leaves to those who write meanwhile, if it goes to their disk. */
+const LEFT_BY_COPY_BYTES = 16 * 1024 * 1024;
+
+/** Leaves the whole copy or nothing at `target`. */
+async function copyManifest(
+  store: LmdbKeyValue,
+  { directory, target }: { readonly directory: string; readonly target: string },
+): Promise<void> {
   const beside = `${target}.new`;
   await removeIfThere(beside);
   await Deno.mkdir(beside, { recursive: true, mode: 0o700 });
-  await store.copyTo(beside);
-  const file = await Deno.open(`${beside}/${DATA_FILE}`);
   try {
-    await file.sync();
-  } finally {
-    file.close();
+    const { bavail, bsize } = statfsSync(beside);
+    const { size: sizeBytes } = await Deno.stat(`${directory}/${DATA_FILE}`);
+    refuseIfFull(target, { sizeBytes, freeBytes: bavail * bsize });
+    await store.copyTo(beside);
+    const file = await Deno.open(`${beside}/${DATA_FILE}`);
+    try {
+      await file.sync();
+    } finally {
+      file.close();
+    }
+    await Deno.rename(beside, target);
+  } catch (error) {
+    // Its part of the disk is wanted by those who write.
+    await removeIfThere(beside);
+    throw error;
   }
-  await Deno.rename(beside, target);
   await syncDirectory(target.replace(/\/[^/]*$/, "") || "/");
+}
+
+/** @throws {ManifestError} `full` */
+function refuseIfFull(
+  target: string,
+  { sizeBytes, freeBytes }: { readonly sizeBytes: number; readonly freeBytes: number },
+): void {
+  if (freeBytes >= sizeBytes + LEFT_BY_COPY_BYTES) return;
+  throw new ManifestError(
+    "full",
+    `Cannot copy the manifest to ${target}: it has ${sizeBytes} bytes, ${freeBytes} ` +
+      `are free there, and ${LEFT_BY_COPY_BYTES} must be left`,
+  );
 }

@@ -25,6 +25,8 @@ export interface ReserveOptions {
   readonly clock: Clock;
   /** used: the disk is full. kept: the room is there. missing: it could not be made. */
   readonly onChange: (state: "used" | "kept" | "missing") => void;
+  /** The room could not be looked after; it is tried again. */
+  readonly onFault: (error: unknown) => void;
 }
 
 export class SpaceReserve {
@@ -38,15 +40,20 @@ export class SpaceReserve {
 
   /** Makes the file unless it is there. Never fails: a disk may be full at the start. */
   fill(): void {
+    this.#guarded(() => this.#fill());
+  }
+
+  #fill(): void {
     const { path, sizeBytes, onChange } = this.#options;
     try {
       if (!isOfSize(path, sizeBytes)) writeRandom(path, sizeBytes);
-      this.#isKept = true;
-      onChange("kept");
     } catch {
       this.#remove();
       onChange("missing");
+      return;
     }
+    this.#isKept = true;
+    onChange("kept");
   }
 
   /** True if there is room now that was not there before. */
@@ -58,13 +65,31 @@ export class SpaceReserve {
     return true;
   }
 
-  /** After a commit that worked: makes the file again once the disk has room. */
+  /**
+   * After a commit that worked: makes the file again once the disk has room. Never throws: what
+   * is durable must not look as if it had failed, or the next commit would give its numbers again.
+   */
   refillWhenFree(): void {
     const { path, sizeBytes, clock } = this.#options;
     if (this.#isKept || clock.monotonicMs() < this.#nextLookMs) return;
     this.#nextLookMs = clock.monotonicMs() + REFILL_LOOK_MS;
-    const { bavail, bsize } = statfsSync(path.replace(/\/[^/]*$/, ""));
-    if (bavail * bsize >= REFILL_FREE_FACTOR * sizeBytes) this.fill();
+    this.#guarded(() => {
+      const { bavail, bsize } = statfsSync(path.replace(/\/[^/]*$/, ""));
+      if (bavail * bsize >= REFILL_FREE_FACTOR * sizeBytes) this.#fill();
+    });
+  }
+
+  /** Not even an error of who is told. */
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      try {
+        this.#options.onFault(error);
+      } catch {
+        // There is nobody left to tell.
+      }
+    }
   }
 
   #remove(): void {

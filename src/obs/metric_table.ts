@@ -73,6 +73,12 @@ export const METRICS = {
       "Restores asked of the secondary store, because the primary has no such object.",
     labels: { result: RESULT },
   },
+  p4cache_manifest_copy_failures_total: {
+    kind: "counter",
+    help:
+      "Copies of the manifest that could not be made, for want of room on the disk or because " +
+      "they were not sound. Each one is tried again in an hour.",
+  },
   p4cache_secondary_copies_total: {
     kind: "counter",
     help: "Files that came from the secondary store and were uploaded to the primary.",

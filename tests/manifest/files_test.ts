@@ -89,6 +89,19 @@ Deno.test("readers in another process agree with themselves while a writer works
     });
   }));
 
+function namesIn(directory: string): string[] {
+  return [...Deno.readDirSync(directory)].map(({ name }) => name).sort();
+}
+
+Deno.test("a copy that fails leaves nothing beside its place", () =>
+  inDirectory(async (root) => {
+    const manifest = await openManifest({ directory: `${root}/manifest` });
+    await Deno.mkdir(`${root}/copy/other`, { recursive: true });
+    await rejects(manifest.backup(`${root}/copy`));
+    await manifest.close();
+    deepStrictEqual(namesIn(root), ["copy", "manifest"]);
+  }));
+
 Deno.test("the file grows while it is used, and reads go on", () =>
   inDirectory(async (root) => {
     const directory = `${root}/manifest`;
@@ -216,7 +229,11 @@ async function commitOnReserve(root: string): Promise<void> {
   const manifest = await openManifest({
     directory,
     clock,
-    reserve: { sizeBytes: 1024 * 1024, onChange: (state) => void said.push(state) },
+    reserve: {
+      sizeBytes: 1024 * 1024,
+      onChange: (state) => void said.push(state),
+      onFault: (error) => void said.push(String(error)),
+    },
   });
   deepStrictEqual(said, ["kept"]);
   fillDisk(`${root}/filler`);
@@ -249,6 +266,33 @@ function fillDisk(path: string): void {
     }
   }
 }
+
+Deno.test("a copy onto a disk that is too small is refused with what is missing", async (t) => {
+  const root = await Deno.makeTempDir({ prefix: "p4-cache-manifest-copy-" });
+  if (!await mountTmpfs(root, 1024 * 1024)) {
+    await Deno.remove(root);
+    await t.step({
+      name: "mounting a small file system needs root",
+      ignore: true,
+      fn(): void {},
+    });
+    return;
+  }
+  try {
+    await inDirectory(async (place) => {
+      const manifest = await openManifest({ directory: `${place}/manifest` });
+      await rejects(manifest.backup(`${root}/copy`), {
+        fault: "full",
+        message: /Cannot copy the manifest to .*\/copy: it has \d+ bytes, \d+ are free/,
+      });
+      await manifest.close();
+      deepStrictEqual(namesIn(root), []);
+    });
+  } finally {
+    await new Deno.Command("umount", { args: [root] }).output();
+    await Deno.remove(root);
+  }
+});
 
 Deno.test("close() while a write fails ends in order", async (t) => {
   const root = await Deno.makeTempDir({ prefix: "p4-cache-manifest-close-" });
