@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { loadConfig, warningsAbout } from "../config/load_config.ts";
 import { storesOf } from "../config/parse_config.ts";
 import { renderConfigExample, renderConfigSchema } from "../config/render_docs.ts";
+import { nestedStores } from "../daemon/nested_store.ts";
 import { EXIT } from "../daemon/start_error.ts";
 import { notBuiltIn } from "../storage/open_backend.ts";
 import { builtInStores } from "../storage/features.ts";
@@ -18,14 +19,18 @@ Usage: p4-cache config check [--config FILE]
        p4-cache config example
        p4-cache config schema
 
-check     says everything that is wrong with the file (default ${DEFAULT_CONFIG_PATH})
+check     says everything that is wrong with the file (default ${DEFAULT_CONFIG_PATH}),
+          and whether a store in a directory lies in the depot, by whatever path
 example   prints a configuration to start from
 schema    prints the JSON Schema, for editors
 
 Exit status: 0 good, 2 usage, 78 the configuration has problems.
 `;
 
-export function runConfig(args: readonly string[], output: CommandOutput): number {
+export async function runConfig(
+  args: readonly string[],
+  output: CommandOutput,
+): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...args],
     options: { config: { type: "string", default: DEFAULT_CONFIG_PATH } },
@@ -37,6 +42,10 @@ export function runConfig(args: readonly string[], output: CommandOutput): numbe
       for (const [role, { type }] of storesOf(config)) {
         if (builtInStores().includes(type)) continue;
         output.printError(`${values.config}: ${role}: ${notBuiltIn(type).message}`);
+        return EXIT.configuration;
+      }
+      for (const [role, why] of await nestedStores(config)) {
+        output.printError(`${values.config}: ${role}.path: ${why}`);
         return EXIT.configuration;
       }
       for (const warning of warningsAbout(values.config, config)) {

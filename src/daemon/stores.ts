@@ -25,6 +25,7 @@ import { withMetering } from "../storage/metered_backend.ts";
 import { withRenewal } from "../storage/renewing_backend.ts";
 import { type RetryPolicy, withRetry } from "../storage/retrying_backend.ts";
 import { withBandwidth } from "../storage/throttling_backend.ts";
+import { nestedStores } from "./nested_store.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
@@ -71,6 +72,10 @@ export async function openStores(tools: StoreTools): Promise<Stores> {
       ? { ...primary, pathPrefix, initialize: false }
       : { ...primary, pathPrefix };
     readStores.push(await openStore(tools, ends, "primary", options));
+  }
+  // Now that their directories have answered.
+  for (const [, why] of await nestedStores(tools.config())) {
+    throw new StartError(EXIT.configuration, why);
   }
   return { ...stores, readStores };
 }

@@ -34,6 +34,24 @@ Deno.test("a store that is empty and not mounted, without initialize: 69", async
   await refused(site, 69, /it is empty and nothing is mounted there/);
 });
 
+Deno.test("a store in the depot, by a symbolic link: 78, before anything is in it", async () => {
+  await using site = await Site.open();
+  await Deno.symlink(site.depot, `${site.directory}/link`);
+  const path = `${site.depot}/store`;
+  await Deno.mkdir(path);
+  const primary = { type: "nfs", path, initialize: true };
+  await site.configure({ "depot_path": `${site.directory}/link`, primary });
+  const why = /\/store" as a store: it is .*, in the depot .*\/link, which is /;
+  await refused(site, 78, why);
+  const config = ["--config", `${site.directory}/config.json`];
+  for (const command of [["prestage"], ["rebuild-manifest"], ["config", "check"]]) {
+    const { code, stderr } = await site.cli(...command, ...config);
+    strictEqual(code, 78, stderr);
+    match(stderr, why);
+  }
+  strictEqual((await Array.fromAsync(Deno.readDir(path))).length, 0);
+});
+
 Deno.test("bad JSON: 78, with line and column", async () => {
   await using site = await Site.open();
   await Deno.writeTextFile(`${site.directory}/config.json`, '{\n "depot_path": "/x",\n}');
