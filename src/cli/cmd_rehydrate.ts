@@ -10,7 +10,7 @@
 
 import { parseArgs } from "node:util";
 import type { Config } from "../config/key_table.ts";
-import { bytePathOf, displayPath } from "../core/names.ts";
+import { bytePathOf, type DepotPath, displayPath } from "../core/names.ts";
 import { formatBytes } from "../core/units.ts";
 import { engineSettingsOf } from "../daemon/settings.ts";
 import { EXIT, StartError } from "../daemon/start_error.ts";
@@ -43,7 +43,8 @@ them again. Needs no licence. May be stopped and started again; what is back is 
 
 ${PATH_HELP}
 
-  --prefix PATH     only this file, or the files below this directory
+  --prefix PATH     only this file (also if its local copy is gone), or the files below this
+                    directory
   --jobs N          restores at a time, 1 to 256 (default 16)
 ${CONFIG_HELP}
   --dry-run         say what would be restored, and whether it fits
@@ -97,13 +98,15 @@ export async function runRehydrate(
   const directory = `${config.depotPath.replace(/\/+$/, "")}/.p4cache/manifest`;
   const manifest = await openManifest({ directory, readOnly: true });
   try {
-    const evicted = amountOf(manifest, selection);
+    const wanted = (): Iterable<PathAndEntry> =>
+      evictedRows(manifest, selection, (path) => isGone(config, path));
+    const evicted = amountOf(wanted());
     refuseWhatDoesNotFit(config, manifest, evicted);
     const dryRun = values["dry-run"];
     const outcome: Outcome = { restored: { files: 0, bytes: 0 }, failedFiles: 0 };
     if (!dryRun) {
       const write = values.quiet ? (): void => {} : deps.writeError;
-      const run = { manifest, selection, jobs, evicted, outcome, write };
+      const run = { wanted: wanted(), jobs, evicted, outcome, write };
       await restoreAll(run, restorerAt(shimSocketOf(config), deps.clock), deps)
         .catch((error) => {
           throw unreachableBy(error, shimSocketOf(config));
@@ -116,9 +119,15 @@ export async function runRehydrate(
   }
 }
 
-function amountOf(manifest: Manifest, selection: string): Amount {
+/** A file that was moved away a moment ago has no marker yet, and its row is not evicted. */
+function isGone({ depotPath }: Config, path: DepotPath): boolean {
+  using posix = openLocalPosix();
+  return posix.lstat(`${bytePathOf(depotPath.replace(/\/+$/, ""))}/${path}`) === null;
+}
+
+function amountOf(rows: Iterable<PathAndEntry>): Amount {
   const amount = { files: 0, bytes: 0 };
-  for (const { entry } of evictedRows(manifest, selection)) {
+  for (const { entry } of rows) {
     amount.files += 1;
     amount.bytes += entry.stored!.sizeBytes;
   }
@@ -158,8 +167,7 @@ function refuseWhatDoesNotFit(config: Config, manifest: Manifest, wanted: Amount
 }
 
 interface Run {
-  readonly manifest: Manifest;
-  readonly selection: string;
+  readonly wanted: Iterable<PathAndEntry>;
   readonly jobs: number;
   readonly evicted: Amount;
   readonly outcome: Outcome;
@@ -167,7 +175,7 @@ interface Run {
 }
 
 async function restoreAll(
-  { manifest, selection, jobs, evicted, outcome, write }: Run,
+  { wanted, jobs, evicted, outcome, write }: Run,
   restorer: Restorer,
   { clock, isTerminal, signal, printError }: OperatorDeps,
 ): Promise<void> {
@@ -194,7 +202,7 @@ async function restoreAll(
   const underWay = new Set<Promise<void>>();
   // The daemon is gone, most likely: the run ends, and the next one does the rest.
   let failure: { readonly error: unknown } | null = null;
-  for (const row of evictedRows(manifest, selection)) {
+  for (const row of wanted) {
     if (underWay.size >= jobs) await Promise.race(underWay);
     if (signal.aborted || failure !== null) break;
     const done: Promise<void> = restore(row)

@@ -58,7 +58,7 @@ How much is read (hash and content; the rest is still checked at size):
 Output:
   --json                 one JSON object
   --junit FILE           JUnit XML as well
-  --repair               print commands that may help; nothing is run
+  --repair               print commands for bash that may help; nothing is run
   --quiet                no progress
   --scratch DIR          where to sort (default $TMPDIR or /tmp): about 250 bytes a row
 
@@ -197,7 +197,10 @@ class Output {
     this.#count++;
     if (this.#cases !== null) writeText(this.#cases, junitCase(finding));
     if (!this.#args.repair) return;
-    const lines = planRepair(finding, this.#depotRoot);
+    const lines = planRepair(finding, {
+      depotRoot: this.#depotRoot,
+      config: this.#args.config,
+    });
     if (this.#plan.length + lines.length <= PLAN_LINES_MAX) this.#plan.push(...lines);
     else this.#planLinesOmitted += lines.length;
   }

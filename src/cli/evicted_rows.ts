@@ -9,17 +9,24 @@ import type { Manifest, PathAndEntry } from "../manifest/manifest.ts";
 
 const ROW_BATCH = 1_000;
 
-/** Rows of evicted files: of that name, else below that directory. */
+/**
+ * Rows of evicted files: of that name, else below that directory.
+ *
+ * @param isLost Asked of a file that is named itself, and not evicted by its row.
+ */
 export function* evictedRows(
   manifest: Manifest,
   selection: string,
+  isLost: (path: DepotPath) => boolean = () => false,
 ): Generator<PathAndEntry> {
   const isEvicted = ({ entry }: PathAndEntry): boolean =>
     entry.state === "clean" && !entry.resident;
   const path = depotPathOrNull(selection);
   const entry = path === null ? null : manifest.get(path);
   if (path !== null && entry !== null) {
-    if (isEvicted({ path, entry })) yield { path, entry };
+    const isWanted = isEvicted({ path, entry }) ||
+      (entry.stored !== null && isLost(path));
+    if (isWanted) yield { path, entry };
     return;
   }
   const prefix = selection === "" ? "" : `${selection}/`;

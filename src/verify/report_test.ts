@@ -1,4 +1,5 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { isManaged, parseDepotPath } from "../core/names.ts";
 import { formatFinding } from "./finding.ts";
 import { formatProgress } from "./progress.ts";
 import { planRepair, shellQuote } from "./repair.ts";
@@ -39,11 +40,14 @@ Deno.test("junitCase() escapes what XML does not take", () => {
   strictEqual(length, 8); // four tags
 });
 
+const TARGET = { depotRoot: "/p4/root", config: "/etc/p4 cache.json" };
+
 Deno.test("planRepair() quotes for a shell, and removes nothing", () => {
-  const plan = planRepair(FINDING, "/p4/root");
-  deepStrictEqual(plan.slice(1), [
-    "mv -n -- $'/p4/root/depot/a b/\\xe4\\x27<&,v' $'/p4/root/depot/a b/\\xe4\\x27<&,v'.p4cache-bad",
-    "p4-cache rehydrate $'depot/a b/\\xe4\\x27<&,v'",
+  deepStrictEqual(planRepair(FINDING, TARGET).slice(1), [
+    "mv -n -- $'/p4/root/depot/a b/\\xe4\\x27<&,v' " +
+    "$'/p4/root/depot/a b/tmp.\\xe4\\x27<&,v.p4cache-bad'",
+    "p4-cache rehydrate --config '/etc/p4 cache.json' " +
+    "--prefix='depot/a b/\\xe4'\\''<&,v'",
   ]);
   const kinds: Finding[] = [
     { ...FINDING, kind: "orphan", wrong: ["store"] },
@@ -54,10 +58,34 @@ Deno.test("planRepair() quotes for a shell, and removes nothing", () => {
     { ...FINDING, good: [] },
   ];
   for (const finding of kinds) {
-    const commands = planRepair(finding, "/p4/root").slice(1);
-    strictEqual(commands.length, 1);
-    strictEqual(/\brm\b|delete|unlink/.test(commands.join()), false);
+    const lines = planRepair(finding, TARGET).slice(1);
+    strictEqual(lines.filter((it) => !it.startsWith("#")).length <= 1, true);
+    // An object that its HEAD calls good would let the only good copy go.
+    strictEqual(/\brm\b|delete|unlink|p4-cache evict/.test(lines.join()), false);
   }
+});
+
+Deno.test("planRepair() moves a file out of its ,d under a name that nothing manages", () => {
+  const archive = "d/b,d/c,d/1.1.gz";
+  const [, move] = planRepair({ ...FINDING, archive }, TARGET);
+  const aside = "d/tmp.b,d.c,d.1.1.gz.p4cache-bad";
+  strictEqual(move, `mv -n -- /p4/root/${archive} /p4/root/${aside}`);
+  for (const policy of ["archives", "all"] as const) {
+    strictEqual(isManaged(parseDepotPath(aside), policy), false);
+  }
+});
+
+Deno.test("planRepair() has only the one revision recorded anew", () => {
+  const finding: Finding = { ...FINDING, depotFile: "//depot/a b", wrong: ["record"] };
+  deepStrictEqual(planRepair(finding, TARGET).slice(1), [
+    "# the archive is right by other rows; after review this records it anew: " +
+    "p4 verify -v '//depot/a b#3,#3'",
+  ]);
+});
+
+Deno.test("planRepair() keeps a name with a line feed within its comment", () => {
+  const finding: Finding = { ...FINDING, kind: "orphan", archive: "d/x\nrm -rf y,v" };
+  for (const line of planRepair(finding, TARGET)) match(line, /^#.*$/);
 });
 
 Deno.test("shellQuote() gives one word that a shell reads back", async () => {

@@ -97,10 +97,9 @@ export class StoreChecker {
       return draft.unverifiable("it is evicted, and no store was given");
     }
     if (!row.isClean) {
-      const good = [{ side: "store" as const, isVerified: false }];
       const why =
         "the newest bytes were not stored yet, and are gone; the store has an older version";
-      draft.allBad(path, ["local"], good, why);
+      draft.allBad(path, ["local"], [], why);
       return;
     }
     if (row.isElsewhere) {

@@ -9,7 +9,8 @@
 import { Buffer } from "node:buffer";
 
 const BUILD = new URL("../../build/", import.meta.url).pathname;
-const EXECUTABLE = Deno.env.get("P4CACHE") ?? `${BUILD}p4-cache-deno`;
+/** Of a site that names no other. */
+export const EXECUTABLE = Deno.env.get("P4CACHE") ?? `${BUILD}p4-cache-deno`;
 const WAIT_MS_MAX = 60_000;
 
 export interface Finished {

@@ -155,9 +155,10 @@ Deno.test("verify --repair prints commands for what can be repaired, and runs no
   const plan = stdout.slice(stdout.indexOf("# Proposed")).trimEnd().split("\n")
     .filter((line) => !line.startsWith("#"));
   deepStrictEqual(plan, [
-    "p4-cache prestage depot/bin/plain,d/1.101",
-    `mv -n -- ${world.root}/${GZ} ${world.root}/${GZ}.p4cache-bad`,
-    `p4-cache rehydrate ${GZ}`,
+    "p4-cache pin --config x -- depot/bin/plain,d/1.101",
+    `mv -n -- ${world.root}/${GZ} ` +
+    `${world.root}/depot/bin/tmp.x.dat,d.1.101.gz.p4cache-bad`,
+    `p4-cache rehydrate --config x --prefix=${GZ}`,
   ]);
   strictEqual((await Deno.stat(`${world.root}/${GZ}`)).size, 20);
 });
