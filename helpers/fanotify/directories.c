@@ -9,14 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BUCKETS 16384
 /* About 16 MB with paths of 150 bytes; then it starts anew. */
 #define REMEMBERED_MAX 65536
-/* ext4 says ENOMEM, not ESTALE, while the number of a removed directory is being given to a new
- * inode (seen on 6.18 within 20,000 events). It passes in microseconds. */
-#define TRIES_MAX 100
+/*
+ * ext4 says ENOMEM, not ESTALE, while the number of a removed directory is being given to a new
+ * inode (seen on 6.18 within 20,000 events). It passes in microseconds of whoever makes that inode,
+ * who may have to get a core first: a few tries at once, then some with sleeps. Where it has not
+ * passed by then, memory is short, and the scan that follows is one for all: for a second nobody
+ * sleeps, since the events of others wait meanwhile.
+ */
+#define TRIES_AT_ONCE 10
+#define TRIES_MAX 110
+#define SLEEP_NS 1000000
+#define GIVEN_UP_S 1
 
 struct directory {
     struct directory *next;
@@ -226,15 +235,35 @@ static enum place place_of_errno(int error) {
                                                                        : PLACE_UNKNOWN;
 }
 
+static bool is_given_up(const struct timespec *until) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec < until->tv_sec ||
+           (now.tv_sec == until->tv_sec && now.tv_nsec < until->tv_nsec);
+}
+
 static int open_handle(const struct root *root, const struct fan_handle *file) {
+    static struct timespec given_up; /* until then */
     union {
         struct file_handle head;
         char bytes[sizeof(struct file_handle) + FAN_HANDLE_BYTES_MAX];
     } handle;
     memcpy(handle.bytes, file->handle, file->handle_bytes);
     int fd = open_by_handle_at(root->fd, &handle.head, O_PATH | O_CLOEXEC);
-    for (int tries = 1; fd < 0 && errno == ENOMEM && tries < TRIES_MAX; tries++) {
-        sched_yield();
+    for (int tries = 1; fd < 0 && errno == ENOMEM; tries++) {
+        if (tries == TRIES_MAX) {
+            clock_gettime(CLOCK_MONOTONIC, &given_up);
+            given_up.tv_sec += GIVEN_UP_S;
+        }
+        if (tries >= TRIES_AT_ONCE && is_given_up(&given_up)) {
+            errno = ENOMEM;
+            return -1;
+        }
+        if (tries < TRIES_AT_ONCE) {
+            sched_yield();
+        } else {
+            nanosleep(&(struct timespec){.tv_nsec = SLEEP_NS}, NULL);
+        }
         fd = open_by_handle_at(root->fd, &handle.head, O_PATH | O_CLOEXEC);
     }
     return fd;

@@ -4,14 +4,15 @@
  * @module
  */
 
-import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { NOBODY_UID, runAs, sh, withDirectory } from "./files.ts";
+import { deepEqual, equal, fail, match, ok } from "node:assert/strict";
+import { fromFileUrl, NOBODY_UID, runAs, sh, withDirectory } from "./files.ts";
 import { type Message, RawHelper, rootTest } from "./raw_helper.ts";
 
 /** A depot beside other directories of the same file system, and a helper on it. */
 async function withWatcher(
   args: readonly string[],
   run: (watcher: RawHelper, depot: string, ready: Message) => Promise<void>,
+  around: (directory: string) => Promise<string[]> = () => Promise.resolve([]),
 ): Promise<void> {
   await withDirectory(async (directory) => {
     const depot = `${directory}/depot`;
@@ -20,7 +21,11 @@ async function withWatcher(
     await Deno.mkdir(`${depot}/.p4cache/tmp`, { recursive: true });
     await Deno.chmod(depot, 0o777);
     await Deno.chmod(`${depot}/d`, 0o777);
-    await using watcher = new RawHelper("p4-cache-fanotify", ["--root", depot, ...args]);
+    await using watcher = new RawHelper(
+      "p4-cache-fanotify",
+      ["--root", depot, ...args],
+      await around(directory),
+    );
     await run(watcher, depot, await watcher.takeKind("ready"));
   });
 }
@@ -32,6 +37,8 @@ async function drained(watcher: RawHelper, depot: string): Promise<Message[]> {
   const messages: Message[] = [];
   for (;;) {
     const message = await watcher.take(() => true);
+    // It may have been the one that is waited for.
+    if (message.t === "lost") fail(`an event was lost: ${message.why}`);
     if (message.t === "close" && message.path === name) return messages;
     messages.push(message);
   }
@@ -143,6 +150,35 @@ rootTest(
       const got = (await drained(watcher, depot)).map(brief).join("; ");
       equal(got, "move d/old/a d/b; delete d/old/");
     }),
+);
+
+/** Starts a helper to whom the kernel says ENOMEM of a directory, for 30 ms. */
+async function withBusyHandles(directory: string): Promise<string[]> {
+  const library = `${directory}/busy_handles.so`;
+  const source = fromFileUrl("busy_handles.c", import.meta.url);
+  await sh(
+    'cc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$1" "$2" -ldl',
+    library,
+    source,
+  );
+  return [
+    ...["env", `LD_PRELOAD=${library}`],
+    ...["BUSY_MS=30", `BUSY_TOLD=${directory}/was-busy`],
+  ];
+}
+
+rootTest(
+  "a directory whose inode number is being given away just now is waited for",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      await sh('cd "$1"; mkdir -p ../beside/x/y; mv ../beside/x d/x', depot);
+      const got = await drained(watcher, depot);
+      // What came with the directory is met here for the first time.
+      await sh('cd "$1"; echo 1 >d/x/y/f', depot);
+      got.push(...await drained(watcher, depot));
+      equal(got.map(brief).join("; "), "move null d/x/; close d/x/y/f");
+      ok((await Deno.stat(`${depot}/../was-busy`)).isFile);
+    }, withBusyHandles),
 );
 
 rootTest(
