@@ -22,6 +22,7 @@ import type { EngineContext } from "../src/engine/engine_context.ts";
 import { scanDepot } from "../src/engine/scan.ts";
 import { Departures } from "../src/engine/departures.ts";
 import { ArchivedObjects } from "../src/engine/archived_objects.ts";
+import { ToldUploads } from "../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../src/engine/put_back.ts";
 import { openManifest } from "../src/manifest/lmdb_manifest.ts";
 import { createMemoryLogger } from "../src/obs/logger.ts";
@@ -114,6 +115,7 @@ const context: EngineContext = {
   metrics: createMetrics(),
   failedOps: { append: (): void => {} },
   failedUploads: { append: (): void => {} },
+  toldUploads: new ToldUploads(),
   refuseUpload: () => null,
   signal: new AbortController().signal,
 };

@@ -19,6 +19,7 @@ import { Engine } from "../engine/engine.ts";
 import { Departures } from "../engine/departures.ts";
 import type { EngineContext, FailureLedger } from "../engine/engine_context.ts";
 import { ArchivedObjects } from "../engine/archived_objects.ts";
+import { ToldUploads } from "../engine/told_uploads.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import { openGate } from "../gate/gate.ts";
 import { developmentLicense, type LicensePolicy } from "../license/policy.ts";
@@ -252,6 +253,7 @@ class Daemon {
       metrics: this.#metrics,
       failedOps: this.#ledger(FAILED_OPS),
       failedUploads: this.#ledger("p4-cache-failed-uploads.log"),
+      toldUploads: new ToldUploads(),
       refuseUpload: () => {
         const answer = this.#license.mayUpload(manifest.counters().totalBytes);
         return answer.allowed ? null : answer.why;

@@ -11,6 +11,7 @@ import { KeyedLock } from "../core/keyed_lock.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
 import { Departures } from "../engine/departures.ts";
 import { ArchivedObjects } from "../engine/archived_objects.ts";
+import { ToldUploads } from "../engine/told_uploads.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import { developmentLicense } from "../license/policy.ts";
 import type { OpenLogger } from "../obs/logger.ts";
@@ -85,6 +86,7 @@ export async function openStandIn(
     metrics,
     failedOps: ledger(FAILED_OPS),
     failedUploads: ledger("p4-cache-failed-uploads.log"),
+    toldUploads: new ToldUploads(),
     refuseUpload: () => {
       const answer = license.mayUpload(manifest.counters().totalBytes);
       return answer.allowed ? null : answer.why;

@@ -26,6 +26,7 @@ import { createContentHasher } from "../storage/hashing.ts";
 import type { ArchivedObjects } from "./archived_objects.ts";
 import type { Departures } from "./departures.ts";
 import type { PutBackMarkers } from "./put_back.ts";
+import type { ToldUploads } from "./told_uploads.ts";
 
 /** Settings of the engine. Read anew at each use, because some change while it runs. */
 export interface EngineSettings {
@@ -106,6 +107,7 @@ export interface EngineContext {
   readonly metrics: Metrics;
   readonly failedOps: FailureLedger;
   readonly failedUploads: FailureLedger;
+  readonly toldUploads: ToldUploads;
   /** Asked before each upload; a text is the reason why not. */
   readonly refuseUpload: () => string | null;
   /** Ends whatever is under way when the daemon stops. */

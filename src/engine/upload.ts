@@ -87,6 +87,9 @@ async function uploadStarted(
       const seconds = (context.clock.monotonicMs() - startedMs) / 1000;
       context.metrics.count("p4cache_uploads_total", { result: "success" });
       context.metrics.observe("p4cache_upload_seconds", seconds, { result: "success" });
+      if (context.toldUploads.forget(path)) {
+        context.log.info("uploaded, after it had failed", shown(path));
+      }
       if (entry.flags.secondaryOnly) {
         context.metrics.count("p4cache_secondary_copies_total");
         context.log.info("copied from the secondary to the primary store", shown(path));
@@ -95,7 +98,7 @@ async function uploadStarted(
     return outcome;
   } catch (error) {
     if (error instanceof InvariantError || context.signal.aborted) throw error;
-    await recordFailure(context, path, error);
+    await recordFailure(context, path, entry, error);
     return "failed";
   }
 }
@@ -325,11 +328,34 @@ async function putOrFind(
 async function recordFailure(
   context: EngineContext,
   path: DepotPath,
+  entry: FileEntry,
   error: unknown,
 ): Promise<void> {
   assert(error instanceof Error, "only errors are thrown");
   const retryInSecs = context.settings().slowRetrySecs;
   context.metrics.count("p4cache_uploads_total", { result: "failure" });
+  tellFailure(context, path, { entry, error, retryInSecs });
+  await giveBack(context, path, context.clock.nowMs() + retryInSecs * 1000);
+}
+
+interface Failure {
+  readonly entry: FileEntry;
+  readonly error: Error;
+  readonly retryInSecs: number;
+}
+
+/** Once, and not with each retry that meets it again. */
+function tellFailure(
+  context: EngineContext,
+  path: DepotPath,
+  { entry, error, retryInSecs }: Failure,
+): void {
+  const { toldUploads, failedUploads, failedOps, log } = context;
+  const telling = toldUploads.note(path, entry.local, error);
+  if (telling === "full") {
+    log.error("more uploads fail than are told of one by one: see p4-cache status");
+  }
+  if (telling !== "new") return;
   const record = {
     op: "upload",
     ...shown(path),
@@ -337,11 +363,10 @@ async function recordFailure(
     fault: error instanceof StorageError ? error.fault : "local",
     retryInSecs,
   };
-  context.failedUploads.append(record);
-  context.failedOps.append(record);
-  context.log.error(`upload failed; the file stays local and dirty: ${error.message}`, {
+  failedUploads.append(record);
+  failedOps.append(record);
+  log.error(`upload failed; the file stays local and dirty: ${error.message}`, {
     ...shown(path),
     retryInSecs,
   });
-  await giveBack(context, path, context.clock.nowMs() + retryInSecs * 1000);
 }

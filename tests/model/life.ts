@@ -13,6 +13,7 @@ import { Engine } from "../../src/engine/engine.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
 import { Departures } from "../../src/engine/departures.ts";
 import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
+import { ToldUploads } from "../../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { KeyValueStore, Write } from "../../src/manifest/key_value.ts";
 import { ManifestError } from "../../src/manifest/manifest.ts";
@@ -103,6 +104,7 @@ export class Life {
       metrics: NO_METRICS,
       failedOps: { append: (record) => deps.ledger.append(record) },
       failedUploads: { append: (): void => {} },
+      toldUploads: new ToldUploads(),
       refuseUpload: () => null,
       signal: new AbortController().signal,
     };

@@ -19,6 +19,7 @@ import { RecallBudget } from "../../src/engine/recall_budget.ts";
 import { Restorer } from "../../src/engine/restore.ts";
 import { Departures } from "../../src/engine/departures.ts";
 import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
+import { ToldUploads } from "../../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
@@ -141,6 +142,7 @@ export async function openEngineFixture(
     metrics: createMetrics(),
     failedOps: ledger,
     failedUploads: { append: (): void => {} },
+    toldUploads: new ToldUploads(),
     refuseUpload: () => null,
     signal: new AbortController().signal,
   };

@@ -12,6 +12,7 @@ import { Engine } from "../../src/engine/engine.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
 import { Departures } from "../../src/engine/departures.ts";
 import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
+import { ToldUploads } from "../../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
@@ -82,6 +83,7 @@ export async function openSimEngine(
     metrics: createMetrics(),
     failedOps: { append: (): void => {} },
     failedUploads: { append: (): void => {} },
+    toldUploads: new ToldUploads(),
     refuseUpload: () => null,
     signal: stop.signal,
   };
