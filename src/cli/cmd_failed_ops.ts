@@ -27,7 +27,8 @@ Usage: p4-cache failed-ops list [--limit N] [--config FILE] [--json]
   --limit N         how many records (default 50)
 ${CONFIG_HELP}
   --dry-run         say how many would be tried
-  --json            list: the records as they are; retry: one object
+  --json            list: the records as they are, one that a crash cut short as
+                    {"torn": TEXT}; retry: one object
 
 Exit status: 0 done, 2 usage, 3 could not complete, 77 permission, 78 configuration.
 `;
@@ -57,7 +58,11 @@ async function list(args: readonly string[], deps: OperatorDeps): Promise<number
   const { depotPath } = loadConfig(values.config);
   const path = `${depotPath.replace(/\/+$/, "")}/.p4cache/p4-cache-failed-ops.log`;
   const records = await newestLines(path, limit);
-  for (const line of records) deps.print(values.json ? line : renderRecord(line));
+  for (const line of records) {
+    if (!values.json) deps.print(renderRecord(line));
+    else if (isObject(line)) deps.print(line);
+    else deps.print(JSON.stringify({ torn: line }));
+  }
   if (!values.json && records.length === 0) deps.print("no failed operations");
   return 0;
 }
@@ -76,14 +81,22 @@ async function newestLines(path: string, limit: number): Promise<string[]> {
   return lines.slice(-limit);
 }
 
-/** A line that a crash cut short is shown as it is. */
-export function renderRecord(line: string): string {
+/** False for a line that a crash cut short. */
+function isObject(line: string): boolean {
   try {
-    const { ts, op, path, error } = JSON.parse(line);
-    return `${ts}  ${op}  ${path}: ${error}`;
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null;
   } catch {
-    return line;
+    return false;
   }
+}
+
+/** A line that a crash cut short, or that says something else, is shown as it is. */
+export function renderRecord(line: string): string {
+  if (!isObject(line)) return line;
+  const { ts, op, path, error } = JSON.parse(line);
+  if ([ts, op, path, error].some((member) => member === undefined)) return line;
+  return `${ts}  ${op}  ${path}: ${error}`;
 }
 
 async function retry(args: readonly string[], deps: OperatorDeps): Promise<number> {

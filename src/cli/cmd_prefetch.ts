@@ -4,9 +4,11 @@
  * @module
  */
 
+import { ConfigError } from "../config/problem.ts";
 import type { Clock } from "../core/clock.ts";
 import { bytePathOf, depotPathOrNull, displayPath, textOfBytes } from "../core/names.ts";
 import { formatBytes } from "../core/units.ts";
+import { StartError } from "../daemon/start_error.ts";
 import { CatalogError } from "../verify/catalog.ts";
 import {
   parseLabel,
@@ -100,7 +102,7 @@ export async function runPrefetch(
     }
     const isOutside = error instanceof LocalFileError ||
       (error instanceof Error && /\(os error \d+\)/.test(error.message));
-    if (!isOutside) throw error;
+    if (!isOutside || error instanceof ConfigError) throw error;
     deps.stderr(`p4-cache prefetch: ${error.message}\n`);
     return 3;
   }
@@ -206,6 +208,8 @@ async function restoreOne(
       if (reply.kind === "failed") why = `${reply.code} ${reply.why}`;
     } catch (error) {
       if (signal.aborted) return;
+      // It is the same for all of them.
+      if (error instanceof StartError) throw error;
       why = error instanceof Error ? error.message : String(error);
     }
   }

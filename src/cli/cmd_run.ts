@@ -35,6 +35,8 @@ export async function runRun(args: readonly string[]): Promise<number> {
   const isRestarted = await restartWithoutShim();
   if (isRestarted !== null) return isRestarted;
   execWithEagerPolls();
+  // Until there is something to read anew, it must not end the daemon.
+  Deno.addSignalListener("SIGHUP", () => {});
   const config = loadConfig(values.config);
   const { runDaemon } = await withNativeParts(
     config,

@@ -6,6 +6,7 @@
 
 import { parseArgs } from "node:util";
 import { formatBytes } from "../core/units.ts";
+import { EXIT, StartError } from "../daemon/start_error.ts";
 import { formatDuration } from "../verify/report.ts";
 import type { Members } from "../wire/json_lines.ts";
 import { controlOf } from "./control_client.ts";
@@ -37,10 +38,35 @@ export async function runStatus(
     args: [...args],
     options: { ...CONFIG_OPTION, json: FLAG },
   });
-  const status = await controlOf(values.config, deps.signal).ask({ op: "status" });
+  const status = await statusWithin(ANSWER_MS_MAX, values.config, deps);
   if (values.json) deps.print(JSON.stringify(status.object));
   else for (const line of renderStatus(status, deps.clock.nowMs())) deps.print(line);
   return concernsOf(status, deps.clock.nowMs()).length === 0 ? 0 : 1;
+}
+
+/** Whoever watches the daemon must hear of one that hangs. */
+const ANSWER_MS_MAX = 10_000;
+
+async function statusWithin(
+  limitMs: number,
+  configPath: string,
+  { signal }: OperatorDeps,
+): Promise<Members> {
+  const late = AbortSignal.timeout(limitMs);
+  try {
+    return await controlOf(configPath, AbortSignal.any([signal, late]))
+      .ask({ op: "status" });
+  } catch (error) {
+    if (!late.aborted || signal.aborted) throw error;
+    throw new StartError(
+      EXIT.incomplete,
+      `The daemon has not answered for ${
+        limitMs / 1000
+      } s: it hangs or was stopped; see ` +
+        "its log, and start it again",
+      { cause: error },
+    );
+  }
 }
 
 /** One line a subject, then what a person has to do. */

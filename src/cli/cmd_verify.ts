@@ -4,6 +4,7 @@
  * @module
  */
 
+import { ConfigError } from "../config/problem.ts";
 import type { Clock } from "../core/clock.ts";
 import { bytePathOf } from "../core/names.ts";
 import { CatalogError } from "../verify/catalog.ts";
@@ -116,7 +117,9 @@ export async function runVerify(
   }
 }
 
+/** Of what the command line names; a configuration that cannot be read is none. */
 function isInputError(error: unknown): error is Error {
+  if (error instanceof ConfigError) return false;
   return error instanceof Deno.errors.NotFound ||
     error instanceof Deno.errors.PermissionDenied ||
     error instanceof Deno.errors.IsADirectory ||

@@ -15,3 +15,9 @@ export interface CommandOutput {
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
+
+/** Whether `error` says that a permission is missing. */
+export function isDenied(error: unknown): boolean {
+  return error instanceof Deno.errors.PermissionDenied ||
+    (error instanceof Error && "code" in error && error.code === "EACCES");
+}

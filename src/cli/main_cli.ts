@@ -9,7 +9,7 @@
 import { SYSTEM_CLOCK } from "../core/clock.ts";
 import { BUILD, describeBuild } from "./build_info.ts";
 import type { VerifyDeps } from "./cmd_verify.ts";
-import { type CommandOutput, UsageError } from "./command.ts";
+import { type CommandOutput, isDenied, UsageError } from "./command.ts";
 import type { AllManifestDeps } from "./manifest_commands.ts";
 import type { OperatorDeps } from "./operator_command.ts";
 
@@ -280,11 +280,24 @@ async function explain(
     case "SecretError":
       return 78;
     case "ManifestError":
-      return 74;
+      return manifestStatusOf(name, error);
     case "StorageError":
       return 69;
     default:
+      if (name !== "run" && isOfSystem(error)) return isDenied(error) ? 77 : 3;
       output.printError(error.stack ?? "");
       return 70;
   }
+}
+
+/** For a daemon all of them are reasons not to start. */
+function manifestStatusOf(name: string, error: Error & { fault?: string }): number {
+  if (isDenied(error.cause)) return 77;
+  const isDamaged = error.fault === "damaged" || error.fault === "newer";
+  return name === "run" || isDamaged ? 74 : 3;
+}
+
+/** A command met a file or a directory that it cannot use: no bug of ours. */
+function isOfSystem(error: Error): boolean {
+  return error.name === "PosixError" || /\(os error \d+\)/.test(error.message);
 }

@@ -7,7 +7,7 @@
 import { loadConfig } from "../config/load_config.ts";
 import type { OpenManifestOptions } from "../manifest/lmdb_manifest.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
-import { type CommandOutput, DEFAULT_CONFIG_PATH } from "./command.ts";
+import { type CommandOutput, DEFAULT_CONFIG_PATH, isDenied } from "./command.ts";
 
 /** What such a command is given. Tests give their own `openManifest`. */
 export interface ManifestCommandDeps extends CommandOutput {
@@ -61,8 +61,9 @@ export async function withDaemonLock<T>(
   }
 }
 
-/** 3: it cannot be looked at. 74: it is damaged, or too new for this build. */
+/** 3: it cannot be looked at. 77: not by this user. 74: it is damaged, or too new for this build. */
 export function statusOf(error: ManifestError): number {
+  if (isDenied(error.cause)) return 77;
   return error.fault === "damaged" || error.fault === "newer" ? 74 : 3;
 }
 

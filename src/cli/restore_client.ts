@@ -7,6 +7,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { DepotPath } from "../core/names.ts";
 import { encodeShimRequest, parseShimReply } from "../wire/shim_protocol.ts";
+import { unreachableBy } from "./control_client.ts";
 import { linesOfAnswer } from "./daemon_connection.ts";
 
 /** What the daemon answered. */
@@ -28,13 +29,26 @@ export function restorerAt(socketPath: string, clock: Clock): Restorer {
   return {
     async restore(path: DepotPath, signal: AbortSignal): Promise<RestoreReply> {
       for (let attempt = 1;; attempt++) {
-        const reply = await ask(socketPath, path, signal);
+        const reply = await askOrSayWhy(socketPath, path, signal);
         const isBusy = reply.kind === "failed" && reply.code === "BUSY";
         if (!isBusy || attempt > BUSY_RETRIES) return reply;
         await clock.sleep(BUSY_DELAY_MS, signal);
       }
     },
   };
+}
+
+/** @throws {StartError} If nobody listens, or not to us. */
+async function askOrSayWhy(
+  socketPath: string,
+  path: DepotPath,
+  signal: AbortSignal,
+): Promise<RestoreReply> {
+  try {
+    return await ask(socketPath, path, signal);
+  } catch (error) {
+    throw unreachableBy(error, socketPath);
+  }
 }
 
 async function ask(

@@ -12,7 +12,7 @@
  * @module
  */
 
-import { statfsSync } from "node:fs";
+import { statfsSync, statSync } from "node:fs";
 import {
   type Database,
   open,
@@ -43,6 +43,7 @@ const KEY_BYTES_MAX = 4_026;
 const READERS_MAX = 256;
 
 export const DATA_FILE = "data.mdb";
+export const LOCK_FILE = "lock.mdb";
 
 /** Keys are byte strings on our side, so that no buffer is made for each. */
 const BYTE_KEYS = {
@@ -89,6 +90,7 @@ export class LmdbKeyValue implements KeyValueStore {
   private constructor(directory: string, { readOnly, create }: LmdbOptions) {
     this.#directory = directory;
     this.#root = openRoot(directory, readOnly);
+    leaveLocksTo(directory);
     this.#tables = new Map();
     for (const name of TABLES) {
       const table = openTable(this.#root, name, create);
@@ -205,6 +207,15 @@ function openRoot(
   } catch (error) {
     throw openFault(directory, error);
   }
+}
+
+/** Root who looks at the manifest of `p4d`'s user makes the file of the locks, not for itself. */
+function leaveLocksTo(directory: string): void {
+  if (Deno.uid() !== 0) return;
+  const path = `${directory}/${LOCK_FILE}`;
+  const { uid, gid } = statSync(`${directory}/${DATA_FILE}`);
+  const locks = statSync(path, { throwIfNoEntry: false });
+  if (locks !== undefined && locks.uid !== uid) Deno.chownSync(path, uid, gid);
 }
 
 function openTable(

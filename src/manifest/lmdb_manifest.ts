@@ -9,10 +9,10 @@
  * @module
  */
 
-import { statfsSync } from "node:fs";
+import { accessSync, constants, statfsSync } from "node:fs";
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import type { KeyValueReads, KeyValueStore } from "./key_value.ts";
-import { DATA_FILE, LmdbKeyValue } from "./lmdb_key_value.ts";
+import { DATA_FILE, LmdbKeyValue, LOCK_FILE } from "./lmdb_key_value.ts";
 import { type Manifest, ManifestError } from "./manifest.ts";
 import { ManifestStore } from "./manifest_store.ts";
 import { inspectPages } from "./page_check.ts";
@@ -52,6 +52,7 @@ export async function openManifest(
     refuseUnfinishedRebuild(directory);
     await makeManifest(directory);
   }
+  refuseFilesOfOthers(directory, readOnly);
   // A reader beside a daemon that writes would see pages change under its eyes.
   const schemaVersion = readOnly ? null : checkPages(directory, native ?? null);
   const isOlder = schemaVersion !== null && schemaVersion < SCHEMA_VERSION;
@@ -128,6 +129,29 @@ function checkPages(directory: string, native: NativePages | null): number | nul
   } finally {
     file.close();
   }
+}
+
+/** `lmdb` ends the process where it may not use the file of the locks. */
+function refuseFilesOfOthers(directory: string, readOnly: boolean): void {
+  const may = (file: string, mode: number): void => {
+    const path = `${directory}/${file}`;
+    try {
+      accessSync(path, mode);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+      throw new ManifestError(
+        "unavailable",
+        `Cannot use ${path} (${
+          error instanceof Error ? error.message : error
+        }): run this ` +
+          `as the user whose it is (UID ${Deno.statSync(path).uid}), or give it to UID ` +
+          `${Deno.uid()}`,
+        { cause: error },
+      );
+    }
+  };
+  may(DATA_FILE, readOnly ? constants.R_OK : constants.R_OK | constants.W_OK);
+  may(LOCK_FILE, constants.R_OK | constants.W_OK);
 }
 
 function namesIn(directory: string): string[] {
