@@ -38,6 +38,7 @@ import {
   withDaemonLock,
 } from "./manifest_arguments.ts";
 import { filesOf } from "./operator_command.ts";
+import { isToGoOn } from "./unfinished_rebuild.ts";
 import { makeStateDirectory, type RebuildPlace, settleDevice } from "./rebuild_device.ts";
 
 export const HELP = `\
@@ -48,7 +49,8 @@ Builds the manifest again: from the newest sound copy, be it beside the manifest
 store (or from --copy), what the store lists, and what the depot holds. Deletes nothing
 anywhere; the old manifest is kept beside the new one. A file on the disk that is longer and
 newer than what the store has of it is uploaded; one that differs otherwise is in conflict:
-both versions are kept until p4-cache conflicts decides. It may be stopped and run again.
+both versions are kept until p4-cache conflicts decides. It may be stopped and run again:
+it goes on, unless a copy was made since.
 The daemon must not run. After the loss of the whole disk leave the depot empty: do not
 restore a backup into it first.
 
@@ -128,11 +130,18 @@ async function rebuild(
   deps: RebuildManifestDeps,
 ): Promise<number> {
   const rebuilt = rebuiltDirectoryOf(directory);
-  const isGoingOn = exists(rebuilt);
+  let isGoingOn = true;
   const sides = await deps.openSides(options.config, deps.signal);
   let result: RebuildResult;
   try {
-    await startFromCopy({ directory, rebuilt, sides }, options, deps);
+    isGoingOn = await isToGoOn({
+      directory,
+      hasOwnStart: options.copy !== null || options.noCopy,
+      nowMs: deps.nowMs(),
+      storeCopies: () => sides.storeCopies(),
+      printError: (line) => deps.printError(line),
+    });
+    if (!isGoingOn) await startFromCopy({ directory, rebuilt, sides }, options, deps);
     const manifest = await deps.openManifest({ directory: rebuilt });
     try {
       const place = { directory, device: sides.device, isNewDisk: options.isNewDisk };
@@ -158,16 +167,11 @@ interface StartPlace {
   readonly sides: RebuildSides;
 }
 
-/** Nothing to do if a stopped rebuild is there. */
 async function startFromCopy(
   { directory, rebuilt, sides }: StartPlace,
   options: Options,
   deps: RebuildManifestDeps,
 ): Promise<void> {
-  if (exists(rebuilt)) {
-    deps.printError(`going on with ${rebuilt}`);
-    return;
-  }
   if (options.noCopy) return;
   if (options.copy !== null) {
     if (await takeLocalCopy(options.copy, rebuilt, deps)) return;

@@ -11,7 +11,7 @@ import { crashPoint } from "../core/crash_point.ts";
 import type { Config } from "../config/key_table.ts";
 import type { FailureLedger } from "../engine/engine_context.ts";
 import { recoverDirectories } from "../engine/recovery.ts";
-import { openManifest } from "../manifest/lmdb_manifest.ts";
+import { openManifest, rebuiltDirectoryOf } from "../manifest/lmdb_manifest.ts";
 import type { NativePages } from "../manifest/page_file.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import { type Ledger, openLedger } from "../obs/jsonl_ledger.ts";
@@ -74,12 +74,22 @@ async function openManifestOrExplain(
   };
   const onFault = (error: unknown): void =>
     log.error(`cannot look after the room for the manifest: ${messageOf(error)}`);
+  const rebuilt = rebuiltDirectoryOf(directory);
   try {
-    return await openManifest({
+    const manifest = await openManifest({
       directory,
       native,
       reserve: { sizeBytes: RESERVE_BYTES, onChange, onFault },
     });
+    if (await Deno.lstat(rebuilt).then(() => true, () => false)) {
+      log.warn(
+        "a rebuild of the manifest was stopped and is not finished; this is the manifest of " +
+          "before: stop and run p4-cache rebuild-manifest if it was damaged, or remove what " +
+          "was begun",
+        { begun: rebuilt },
+      );
+    }
+    return manifest;
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
     const advice = error.fault === "damaged"

@@ -28,10 +28,11 @@ export function copyNameOf(directory: string): string {
 
 /** Where a copy that is made now belongs, once it was checked. */
 export function copyDirectoryAt(manifestDirectory: string, nowMs: number): string {
-  return `${directoryOf(manifestDirectory)}/${nameAt(nowMs)}`;
+  return `${directoryOf(manifestDirectory)}/${copyNameAt(nowMs)}`;
 }
 
-function nameAt(nowMs: number): string {
+/** Of a copy that is made now. */
+export function copyNameAt(nowMs: number): string {
   return `${new Date(nowMs).toISOString().slice(0, 19).replaceAll(":", "-")}Z`;
 }
 
@@ -53,7 +54,7 @@ export async function removeUnchecked(manifestDirectory: string): Promise<void> 
  * it says nothing of the copy's age: it comes after all others.
  */
 export function newestFirst(names: readonly string[], nowMs: number): string[] {
-  const now = nameAt(nowMs);
+  const now = copyNameAt(nowMs);
   const sorted = names.toSorted().reverse();
   return [
     ...sorted.filter((name) => name <= now),
@@ -64,7 +65,7 @@ export function newestFirst(names: readonly string[], nowMs: number): string[] {
 /** The newest that a right clock has named; null if there is none. */
 export function newestOf(names: readonly string[], nowMs: number): string | null {
   const [newest] = newestFirst(names, nowMs);
-  return newest === undefined || newest > nameAt(nowMs) ? null : newest;
+  return newest === undefined || newest > copyNameAt(nowMs) ? null : newest;
 }
 
 /** Names of the whole, checked copies, in no order. */

@@ -306,3 +306,14 @@ Deno.test("copies in the store are pruned by age, never the newest, and nothing 
   deepStrictEqual(names.length, 4);
   ok(names.includes(old[2]!) && names.includes("notes.txt"));
 });
+
+Deno.test("a daemon that starts beside a rebuild that was stopped says so", async () => {
+  await using site = await Site.open();
+  const begun = `${site.depot}/.p4cache/manifest.rebuilt`;
+  await site.start();
+  strictEqual(await site.end("SIGTERM"), 0);
+  ok(!site.log.includes("a rebuild of the manifest was stopped"));
+  await Deno.mkdir(begun);
+  await site.start();
+  match(site.log, new RegExp(`a rebuild of the manifest was stopped .*${begun}`));
+});

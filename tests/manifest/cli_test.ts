@@ -376,6 +376,39 @@ Deno.test("rebuild-manifest without a copy finds every stored file again", () =>
     await rebuilt.close();
   }));
 
+Deno.test("rebuild-manifest starts from a copy that is newer than the rebuild that was stopped", () =>
+  inDirectory(async (root, output) => {
+    const directory = `${root}/manifest`;
+    const manifest = await openManifest({ directory });
+    await manifest.backup(`${directory}.rebuilt`);
+    const stoppedS = 1_000;
+    await Deno.utime(`${directory}.rebuilt/data.mdb`, stoppedS, stoppedS);
+    const deps = depsFor(output);
+    for (const start of [["--no-copy"], ["--copy", `${root}/copy`]]) {
+      strictEqual(await runRebuildManifest(["--manifest", directory, ...start], deps), 3);
+      match(output.errors.pop()!, /an unfinished rebuild/);
+    }
+    // The daemon went on with the manifest of before, and made its copy.
+    const { entry } = manifest.entries("", null, 100)
+      .find(({ entry }) => entry.state === "clean" && !entry.resident)!;
+    const path = "d/later,v" as DepotPath;
+    await manifest.apply(path, "absent", {
+      kind: "adopted",
+      stored: { ...entry.stored!, key: objectKeyOf(path) },
+      resident: false,
+      stat: entry.local,
+      flags: {},
+      nowS: 1,
+    });
+    await Deno.mkdir(`${root}/manifest-copies`);
+    await manifest.backup(copyDirectoryAt(directory, 90_000_000));
+    await manifest.close();
+    await runRebuildManifest(["--manifest", directory], deps);
+    match(output.errors.join("\n"), /is newer than the unfinished .*\nstarting from/);
+    ok((await allOf(directory)).some((row) => row.path === path));
+    ok(namesIn(root).some((name) => name.startsWith("manifest.unfinished-1970")));
+  }));
+
 Deno.test("rebuild-manifest makes no depot, and takes an empty one for a new disk only if it is told", () =>
   inDirectory(async (root, output) => {
     const deps = depsFor(output);
