@@ -12,6 +12,9 @@ import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
 import { expireBorrowed } from "./expire_borrowed.ts";
 import { observe, REPORTED } from "./observe.ts";
+import { RecallBudget } from "./recall_budget.ts";
+import { Restorer } from "./restore.ts";
+import { SpaceLedger } from "./space.ts";
 import { undeleteFile } from "./undelete.ts";
 import { upload } from "./upload.ts";
 
@@ -122,6 +125,26 @@ Deno.test("a resident borrowed archive expires, a pinned one, a written one and 
   strictEqual(await expireBorrowed(later), 1);
   const resident = names.filter((name) => manifest.get(fixture.path(name))!.resident);
   deepStrictEqual(resident, ["pinned,v", "mine,v", "b,d/1.1", "gone,v"]);
+});
+
+Deno.test("a borrowed archive of a clock that was wrong expires once the clock is right", async () => {
+  await using borrower = await openBorrower();
+  const { fixture, owner } = borrower;
+  const { context, manifest } = fixture;
+  const path = fixture.path("a,v");
+  await put(owner, "a,v", "1.1", 100);
+  const yearMs = 365 * 86_400_000;
+  const ahead = {
+    ...context,
+    clock: { ...context.clock, nowMs: () => Date.now() + yearMs },
+  };
+  const parts = { context: ahead, space: new SpaceLedger(ahead, () => {}) };
+  const restorer = new Restorer({ ...parts, recall: new RecallBudget(ahead) }, () => {});
+  await restorer.restore(path);
+  strictEqual(await expireBorrowed(ahead), 0);
+  strictEqual(manifest.get(path)!.resident, true);
+  strictEqual(await expireBorrowed(context), 1);
+  strictEqual(manifest.get(path)!.resident, false);
 });
 
 Deno.test("what is written over a borrowed file is ours, and its owner's object is left alone", async () => {

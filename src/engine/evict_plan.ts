@@ -78,17 +78,25 @@ function planOverLimit(
   };
 }
 
-/**
- * When the row may be evicted by its age, in seconds since the epoch; null if never now.
- * A time that lies far in the future is of a clock that was set back since: it says nothing
- * of the age, and may not keep the file until that clock's time comes.
- */
+/** When the row may be evicted by its age, in seconds since the epoch; null if never now. */
 export function evictableFromS(
   entry: FileEntry,
   { evictMinAgeSecs }: Pick<EvictLimits, "evictMinAgeSecs">,
   nowS: number,
 ): number | null {
-  if (!isEvictable(entry)) return null;
-  const isOfOtherClock = entry.settledAtS > nowS + evictMinAgeSecs;
-  return isOfOtherClock ? nowS : entry.settledAtS + evictMinAgeSecs;
+  return isEvictable(entry) ? agedAtS(entry, evictMinAgeSecs, nowS) : null;
+}
+
+/**
+ * When the file has been as it is for `ageSecs`. A time that lies far in the future is of a
+ * clock that was set back since: it says nothing of the age, and may not keep the file until
+ * that clock's time comes.
+ */
+export function agedAtS(
+  { settledAtS }: Pick<FileEntry, "settledAtS">,
+  ageSecs: number,
+  nowS: number,
+): number {
+  const isOfOtherClock = settledAtS > nowS + ageSecs;
+  return isOfOtherClock ? nowS : settledAtS + ageSecs;
 }

@@ -15,6 +15,7 @@ import {
   shown,
 } from "./engine_context.ts";
 import { putMarkerInPlace } from "./evict.ts";
+import { agedAtS } from "./evict_plan.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
 
@@ -33,7 +34,9 @@ export async function expireBorrowed(context: EngineContext): Promise<number> {
     after = batch.at(-1)!.path;
     for (const { path, entry } of batch) {
       signal.throwIfAborted();
-      if (!mayExpire(path, entry, nowSeconds(context) - borrowedTtlSecs)) continue;
+      if (!mayExpire(path, entry)) continue;
+      const nowS = nowSeconds(context);
+      if (agedAtS(entry, borrowedTtlSecs, nowS) > nowS) continue;
       if (await expire(context, path)) expired += 1;
     }
     await clock.sleep(0, signal);
@@ -41,9 +44,9 @@ export async function expireBorrowed(context: EngineContext): Promise<number> {
 }
 
 /** Only RCS archives change: a file of a `,d` directory is written once. */
-function mayExpire(path: DepotPath, entry: FileEntry, beforeS: number): boolean {
+function mayExpire(path: DepotPath, entry: FileEntry): boolean {
   return entry.flags.borrowed && !entry.flags.pinned && entry.resident &&
-    entry.state === "clean" && path.endsWith(",v") && entry.settledAtS <= beforeS;
+    entry.state === "clean" && path.endsWith(",v");
 }
 
 /** Not while the owner's prefix shows nothing: the local copy may be the last one. */
