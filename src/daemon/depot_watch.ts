@@ -8,9 +8,7 @@
 
 import { type BytePath, type DepotPath, depotPathOrNull } from "../core/names.ts";
 import type { Clock } from "../core/clock.ts";
-import { WakeUp } from "../core/wake_up.ts";
 import type { Engine } from "../engine/engine.ts";
-import { SCAN } from "../engine/observe.ts";
 import type { Rename } from "../engine/rename.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import type { Logger } from "../obs/logger.ts";
@@ -18,6 +16,7 @@ import type { Metrics } from "../obs/metrics.ts";
 import type { WatchEvent } from "../wire/watch_message.ts";
 import type { Watcher } from "../watch/watcher.ts";
 import { EventOrder } from "./event_order.ts";
+import { Rescans } from "./rescans.ts";
 import type { ScanRecord } from "./scan_record.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
@@ -25,7 +24,6 @@ import { messageOf } from "./state_directory.ts";
 const OWN = ".p4cache/";
 /** Without any event for so long nobody tells. */
 const SILENCE_MS_MAX = 10_000;
-const CATCH_UP_MS = 100;
 const MANIFEST_LOOK_MS = 5_000;
 /** Events taken in at a time. */
 const IN_FLIGHT_MAX = 512;
@@ -50,7 +48,7 @@ export interface DepotWatchDeps {
 
 export class DepotWatch {
   readonly #deps: DepotWatchDeps;
-  readonly #rescan: WakeUp;
+  readonly #rescans: Rescans;
   /** Files of our own whose event somebody waits for. */
   readonly #canaries = new Map<string, () => void>();
   /** It could not be written when it was last tried, which was told. */
@@ -58,16 +56,13 @@ export class DepotWatch {
   #barrier: Promise<boolean> | null = null;
   #nextBarrier: Promise<boolean> | null = null;
   #lastEventMs = 0;
-  #isRescanWanted = false;
-  #isRescanning = false;
-  #failedScans = 0;
   #restarts = 0;
   readonly #order = new EventOrder();
   #watcher: Watcher | null = null;
 
   constructor(deps: DepotWatchDeps) {
     this.#deps = deps;
-    this.#rescan = new WakeUp(deps.clock);
+    this.#rescans = new Rescans(deps);
   }
 
   /**
@@ -97,7 +92,7 @@ export class DepotWatch {
   /** Reports until the signal aborts. Call {@linkcode open} first. */
   async run(): Promise<void> {
     const { signal, clock, log, metrics } = this.#deps;
-    const rescans = this.#rescanLoop();
+    const rescans = this.#rescans.run();
     let delayMs = RESTART_MS_MIN;
     while (!signal.aborted) {
       try {
@@ -167,13 +162,9 @@ export class DepotWatch {
    * is to find what was missed fails.
    */
   async catchUp(signal: AbortSignal): Promise<boolean> {
-    const failedBefore = this.#failedScans;
-    if (!await this.eventsUntilNow()) return false;
-    while (this.#isRescanWanted || this.#isRescanning) {
-      if (this.#failedScans > failedBefore) return false;
-      await this.#deps.clock.sleep(CATCH_UP_MS, signal);
-    }
-    return true;
+    const failedBefore = this.#rescans.failedCount;
+    return await this.eventsUntilNow() &&
+      await this.#rescans.settled(failedBefore, signal);
   }
 
   /**
@@ -361,39 +352,7 @@ export class DepotWatch {
 
   requestRescan(reason: RescanReason): void {
     this.#deps.metrics.count("p4cache_rescans_total", { reason });
-    this.#isRescanWanted = true;
-    this.#rescan.wake();
-  }
-
-  /** One scan at a time; requests within the cooldown are one; one more if some come meanwhile. */
-  async #rescanLoop(): Promise<void> {
-    const { signal, clock, engine, record, log, rescanCooldownSecs } = this.#deps;
-    while (!signal.aborted) {
-      await this.#rescan.wait(3_600_000, signal);
-      if (!this.#isRescanWanted || signal.aborted) continue;
-      this.#isRescanWanted = false;
-      this.#isRescanning = true;
-      try {
-        const report = await engine.scan(SCAN);
-        const { stopped, failing } = report;
-        if (!await record.finished(report)) this.#failedScans += 1;
-        if (stopped !== null) log.error(`a scan stopped: ${stopped}`);
-        else if (failing > 0) {
-          log.error("a scan could not look at everything and is done again", { failing });
-          this.#isRescanWanted = true;
-        }
-      } catch (error) {
-        if (signal.aborted) return;
-        if (error instanceof Error && error.name === "InvariantError") throw error;
-        log.error(`a scan failed and is tried again: ${messageOf(error)}`);
-        this.#failedScans += 1;
-        this.#isRescanWanted = true;
-      } finally {
-        this.#isRescanning = false;
-      }
-      await clock.sleep(rescanCooldownSecs() * 1000, signal).catch(() => {});
-      if (this.#isRescanWanted) this.#rescan.wake();
-    }
+    this.#rescans.request();
   }
 }
 

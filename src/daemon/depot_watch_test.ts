@@ -298,6 +298,51 @@ Deno.test("a scan that could not look at everything is done again after the cool
   await stop();
 });
 
+Deno.test("a scan that fails again and again is done at growing distances, one that is asked for after the cooldown", async () => {
+  const statePath = await Deno.makeTempDir();
+  const { watch, watchers, clock, calls, endScan, stop } = await watched(statePath);
+  const pauseSecs = async (): Promise<number> => {
+    calls.length = 0;
+    endScan(1);
+    let secs = 0;
+    for (; calls.length === 0; secs += 30) await clock.advance(30_000);
+    return secs;
+  };
+  watch.requestRescan("lost");
+  await clock.advance(0);
+  const pauses: number[] = [];
+  for (let i = 0; i < 9; i++) pauses.push(await pauseSecs());
+  deepStrictEqual(pauses, [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
+
+  calls.length = 0;
+  endScan(1);
+  await clock.advance(0);
+  watch.requestRescan("overflow");
+  await clock.advance(COOLDOWN_SECS * 1_000);
+  deepStrictEqual(calls.splice(0), ["scan"]);
+
+  // Who waits for all writes does not wait for an hour.
+  endScan(1);
+  await clock.advance(COOLDOWN_SECS * 1_000);
+  deepStrictEqual(calls, []);
+  const caughtUp = watch.catchUp(new AbortController().signal);
+  await canaryIn(statePath);
+  watchers[0]!.tell(close(".p4cache/canary-id", BY_OTHER, "pidfd"));
+  while (calls.length === 0) await clock.advance(0);
+  calls.length = 0;
+  endScan();
+  await clock.advance(1_000);
+  strictEqual(await caughtUp, true);
+  await clock.advance(7_200_000);
+  deepStrictEqual(calls, []);
+
+  watch.requestRescan("lost");
+  await clock.advance(0);
+  strictEqual(await pauseSecs(), 30);
+  await stop();
+  await Deno.remove(statePath, { recursive: true });
+});
+
 Deno.test("who waits for all writes is told when a scan for the missed ones fails", async () => {
   const statePath = await Deno.makeTempDir();
   const { watch, watchers, clock, endScan, stop } = await watched(statePath);
