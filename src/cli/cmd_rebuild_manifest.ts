@@ -18,11 +18,8 @@ import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
 import { DATA_FILE } from "../manifest/lmdb_key_value.ts";
 import { rebuiltDirectoryOf } from "../manifest/lmdb_manifest.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
-import {
-  type RebuildFinding,
-  rebuildManifest,
-  type RebuildResult,
-} from "../manifest/rebuild.ts";
+import { rebuildManifest } from "../manifest/rebuild.ts";
+import type { RebuildFinding, RebuildResult } from "../manifest/rebuild_run.ts";
 import type {
   RebuildDepot,
   RebuildOwner,
@@ -354,8 +351,13 @@ function describe(finding: RebuildFinding): string {
   switch (finding.kind) {
     case "no-object":
       return `NO OBJECT  ${displayPath(finding.path)}: its marker stands for nothing`;
+    case "other-marker":
+      return `NOT ITS    ${
+        displayPath(finding.path)
+      }: its marker is not of the version ` +
+        "that is known, nor of any other";
     case "moved":
-      return `MOVED      ${displayPath(finding.path)}: its object is named after ` +
+      return `MOVED      ${displayPath(finding.path)}: it was ` +
         displayPath(finding.from);
     case "lost":
       return `LOST       ${displayPath(finding.path)}: it was never stored`;

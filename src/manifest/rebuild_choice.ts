@@ -66,6 +66,27 @@ export function isVersionOf(local: LocalThing | null, object: RebuildObject): bo
     local.stat.mtimeNs === object.metadata?.mtimeNs;
 }
 
+/**
+ * Whether an eviction of the row's file would have made the marker: with the time of the file, or
+ * where that was lost, of the version. Another one is of a file that was renamed to this name.
+ */
+export function isMarkerOfRow(
+  { stored, local }: FileEntry,
+  { sizeBytes, mtimeNs }: LocalStat,
+): boolean {
+  return stored !== null && sizeBytes === stored.sizeBytes &&
+    (mtimeNs === stored.mtimeNs || mtimeNs === local.mtimeNs);
+}
+
+/** Whether the marker is of the object, as far as its metadata say. */
+export function isMarkerOfObject(
+  { sizeBytes, mtimeNs }: LocalStat,
+  { sizeBytes: storedBytes, metadata }: RebuildObject,
+): boolean {
+  const time = metadata?.mtimeNs ?? null;
+  return sizeBytes === storedBytes && (time === null || time === mtimeNs);
+}
+
 export function storedVersionOf(object: RebuildObject): StoredVersion {
   return {
     key: object.key,

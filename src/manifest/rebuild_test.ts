@@ -1,4 +1,4 @@
-import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import {
   type DepotPath,
@@ -10,7 +10,8 @@ import {
 } from "../core/names.ts";
 import type { LocalStat, Manifest } from "./manifest.ts";
 import { openMemManifest } from "./mem_manifest.ts";
-import { rebuildManifest, type RebuildResult } from "./rebuild.ts";
+import { rebuildManifest } from "./rebuild.ts";
+import type { RebuildResult } from "./rebuild_run.ts";
 import { chooseVersion, planUnknownFile } from "./rebuild_choice.ts";
 import type { LocalThing, RebuildDepot, RebuildObject } from "./rebuild_sides.ts";
 
@@ -279,30 +280,6 @@ Deno.test("findings of one kind beyond 10,000 are counted and hide no other kind
   deepStrictEqual(counts, { conflict: 10_003, "no-object": 1 });
   strictEqual(findings.length, 10_001);
   deepStrictEqual(findings.at(-1), { kind: "no-object", path: last });
-});
-
-Deno.test("the first request that fails ends a rebuild, also while the store's next page is waited for", async () => {
-  const manifest = await openMemManifest();
-  let asked = 0;
-  const failing = rebuildManifest({
-    manifest,
-    depot: { look: () => Promise.resolve(null), async *walk(): AsyncGenerator<never> {} },
-    owner: { uid: 501, gid: 502 },
-    manage: "archives",
-    nowMs: () => 5_000_000,
-    store: {
-      async *list(): AsyncGenerator<RebuildObject> {
-        for (let i = 0; i < 100; i++) {
-          yield { ...objectOf(1, `d/${i},v`), metadata: null };
-          // The runtime tells of what nobody takes when all that can run has run.
-          await new Promise((resolve) => setTimeout(resolve, 0));
-        }
-      },
-      head: () => Promise.reject(new Error(`request ${++asked}`)),
-    },
-  });
-  await rejects(failing, { message: "request 1" });
-  strictEqual(asked < 3, true);
 });
 
 Deno.test("a file without metadata in the store belongs to whom the rebuild is told", async () => {

@@ -8,7 +8,7 @@
 
 import { strictEqual } from "node:assert/strict";
 import { type Clock, SYSTEM_CLOCK } from "../../src/core/clock.ts";
-import type { DepotPath } from "../../src/core/names.ts";
+import { type BytePath, bytePathOf, type DepotPath } from "../../src/core/names.ts";
 import { rebuildDepot } from "../../src/cli/sources.ts";
 import { adoptFromStore } from "../../src/engine/adopt.ts";
 import { deleteFile, TombstoneSweeper } from "../../src/engine/delete.ts";
@@ -23,7 +23,8 @@ import { undeleteFile } from "../../src/engine/undelete.ts";
 import { upload } from "../../src/engine/upload.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
 import type { FileEntry, Manifest } from "../../src/manifest/manifest.ts";
-import { rebuildManifest, type RebuildResult } from "../../src/manifest/rebuild.ts";
+import { rebuildManifest } from "../../src/manifest/rebuild.ts";
+import type { RebuildResult } from "../../src/manifest/rebuild_run.ts";
 import type { RebuildStore } from "../../src/manifest/rebuild_sides.ts";
 import {
   type EngineFixture,
@@ -56,6 +57,7 @@ export interface RebuildOptions {
   /** Default: from the copy, if there is one. */
   readonly fromNothing?: boolean;
   readonly store?: RebuildStore;
+  readonly signal?: AbortSignal;
 }
 
 export class LostManifest implements AsyncDisposable {
@@ -107,6 +109,10 @@ export class LostManifest implements AsyncDisposable {
 
   at(name: string): string {
     return `${this.fixture.root}/${name}`;
+  }
+
+  bytesAt(name: string): BytePath {
+    return bytePathOf(this.at(name));
   }
 
   /** `p4d` writes it, and the daemon uploads it. */
@@ -175,7 +181,7 @@ export class LostManifest implements AsyncDisposable {
   }
 
   /** On what is there: as after a rebuild that was stopped. */
-  async rebuildAgain({ store }: RebuildOptions = {}): Promise<RebuildResult> {
+  async rebuildAgain({ store, signal }: RebuildOptions = {}): Promise<RebuildResult> {
     const { posix, root, primary } = this.fixture.context;
     return await rebuildManifest({
       manifest: this.#manifest,
@@ -184,7 +190,7 @@ export class LostManifest implements AsyncDisposable {
       owner: { uid: Deno.uid() ?? 0, gid: Deno.gid() ?? 0 },
       manage: "archives",
       nowMs: () => this.clock.nowMs(),
-    });
+    }, signal);
   }
 
   scan(): Promise<ScanReport> {
