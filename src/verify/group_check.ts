@@ -28,6 +28,8 @@ export interface GroupCheckOptions {
   readonly passer: ArchiveChecker;
   /** Groups up to this key are done; "" for none. */
   readonly doneUpTo: string;
+  /** Groups up to there that are not done. */
+  readonly left: ReadonlySet<string>;
   readonly selection: Selection;
   readonly checksArchiveDepots: boolean;
   readonly onWarning: (why: string) => void;
@@ -38,6 +40,12 @@ export class GroupChecker {
 
   constructor(options: GroupCheckOptions) {
     this.#options = options;
+  }
+
+  /** By an earlier run. */
+  isDone(key: string): boolean {
+    const { doneUpTo, left } = this.#options;
+    return doneUpTo !== "" && key <= doneUpTo && !left.has(key);
   }
 
   async check(group: ArchiveGroup): Promise<GroupOutcome> {
@@ -84,8 +92,8 @@ export class GroupChecker {
   }
 
   async #checkFile(key: string, file: ArchiveFile): Promise<FileOutcome> {
-    const { doneUpTo, passer, checker, selection } = this.#options;
-    if (doneUpTo !== "" && key <= doneUpTo) return await passer.check(file, false);
+    const { passer, checker, selection } = this.#options;
+    if (this.isDone(key)) return await passer.check(file, false);
     return await checker.check(file, isSelected(key, selection));
   }
 

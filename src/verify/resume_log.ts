@@ -2,9 +2,12 @@
  * The file that lets a run of days go on after an interruption.
  *
  * One JSON object a line: first what the run is, then findings as they come, and now and then
- * a mark: every archive up to it is done, with the counts so far. A reader believes findings
+ * a mark: every archive up to it is done, with the counts so far. A reader believes what is
  * up to the last mark only; what is after it is found again. The order of archives is that of
  * their names, so a mark means the same in every run over the same inputs.
+ *
+ * What could not be looked at in full is left to the next run by its name: neither its counts
+ * nor its findings are in the file.
  *
  * @module
  */
@@ -17,12 +20,22 @@ export interface ResumePoint {
   readonly tallies: Readonly<Record<string, Tally>>;
   readonly reasons: Readonly<Record<string, number>>;
   readonly findings: readonly Finding[];
+  /** Archives up to `after` that are not done all the same. */
+  readonly left: ReadonlySet<string>;
 }
 
 interface Mark {
   readonly after: string;
   readonly tallies: Readonly<Record<string, Tally>>;
   readonly reasons: Readonly<Record<string, number>>;
+}
+
+interface Entry {
+  readonly run?: string;
+  readonly finding?: Finding;
+  readonly left?: string;
+  readonly isLeft?: boolean;
+  readonly mark?: Mark;
 }
 
 /** The resume file is of another run. */
@@ -66,6 +79,11 @@ export class ResumeLog {
     this.#write({ finding });
   }
 
+  /** An archive is left to the next run, or is done that was left by an earlier one. */
+  left(key: string, isLeft: boolean): void {
+    this.#write({ left: key, isLeft });
+  }
+
   /** Everything before is durable when this returns. */
   mark(mark: Mark): void {
     this.#write({ mark });
@@ -97,8 +115,15 @@ function parse(
   text: string,
   identity: string,
 ): { point: ResumePoint; goodBytes: number } {
-  let point: ResumePoint = { after: "", tallies: {}, reasons: {}, findings: [] };
+  let point: ResumePoint = {
+    after: "",
+    tallies: {},
+    reasons: {},
+    findings: [],
+    left: new Set(),
+  };
   let pending: Finding[] = [];
+  const left = new Set<string>();
   let goodBytes = 0;
   let at = 0;
   let bytes = 0;
@@ -108,7 +133,7 @@ function parse(
     at += line.length + 1;
     if (!isWhole) break;
     bytes += encoder.encode(line).length + 1;
-    let entry: { run?: string; finding?: Finding; mark?: Mark };
+    let entry: Entry;
     try {
       entry = JSON.parse(line);
     } catch {
@@ -124,8 +149,12 @@ function parse(
       goodBytes = bytes;
     } else if (entry.finding !== undefined) {
       pending.push(entry.finding);
+    } else if (entry.left !== undefined) {
+      if (entry.isLeft) left.add(entry.left);
+      else left.delete(entry.left);
     } else if (entry.mark !== undefined) {
-      point = { ...entry.mark, findings: [...point.findings, ...pending] };
+      const findings = [...point.findings, ...pending];
+      point = { ...entry.mark, findings, left: new Set(left) };
       pending = [];
       goodBytes = bytes;
     }

@@ -15,6 +15,8 @@ export class RunTotals {
   readonly reasons = new Map<string, number>();
   readonly incomplete: string[] = [];
   readonly warnings: string[] = [];
+  /** How often something made the run incomplete, also for a reason that is known. */
+  incompleteCount = 0;
   orphans = 0;
   strays = 0;
 
@@ -31,6 +33,7 @@ export class RunTotals {
   }
 
   addIncomplete(why: string): void {
+    this.incompleteCount++;
     if (this.incomplete.length < INCOMPLETE_MAX) addOnce(this.incomplete, why);
   }
 

@@ -9,7 +9,7 @@ import { objectFault } from "./copy_faults.ts";
 import type { CopyReader, CopyReport } from "./copy_reader.ts";
 import type { OutcomeDraft } from "./outcome_draft.ts";
 import type { Depth, Finding } from "./report_types.ts";
-import type { ArchiveStore, ManifestRow, ManifestView } from "./sources.ts";
+import type { ArchiveStore, ManifestRow, ManifestView, StoredObject } from "./sources.ts";
 
 export interface StoreCheckOptions {
   /** Null where only the disk is looked at. */
@@ -66,10 +66,7 @@ export class StoreChecker {
         row.stored!.sizeBytes
       } were stored`;
       draft.replace(path, ["store"], local, why);
-    } else if (
-      object.hash !== null && row.stored!.hash !== null &&
-      object.hash !== row.stored!.hash
-    ) {
+    } else if (isOtherContent(object, row)) {
       draft.replace(
         path,
         ["store"],
@@ -139,6 +136,10 @@ export class StoreChecker {
     ) {
       const why = `evicted, and the object has ${object.sizeBytes} bytes, ` +
         `${row.stored!.sizeBytes} were stored`;
+      draft.allBad(path, ["store"], [], why);
+    } else if (this.#options.depth !== "exists" && isOtherContent(object, row)) {
+      const why = `evicted, and the object says it is ${object.hash}, ` +
+        `${row.stored!.hash} was stored`;
       draft.allBad(path, ["store"], [], why);
     } else {
       draft.all("ok");
@@ -224,4 +225,10 @@ export class StoreChecker {
       ? [{ side: "store", isVerified: false }]
       : [];
   }
+}
+
+/** By the hash that the object carries, where both are known. */
+function isOtherContent({ hash }: StoredObject, row: ManifestRow): boolean {
+  const known = row.stored!.hash;
+  return hash !== null && known !== null && hash !== known;
 }

@@ -13,7 +13,7 @@ import { createContentHasher } from "../storage/hashing.ts";
 import { ArchiveChecker } from "./archive_check.ts";
 import { chooseSelection, RecallBudget, type Sampling, Throttle } from "./budget.ts";
 import { type Catalog, type CatalogStats, readCatalog } from "./catalog.ts";
-import { type Claim, groupClaims } from "./claims.ts";
+import { type ArchiveGroup, type Claim, groupClaims } from "./claims.ts";
 import { CopyReader } from "./copy_reader.ts";
 import { GroupChecker, type GroupOutcome } from "./group_check.ts";
 import { Inventory, type InventoryCounts } from "./inventory.ts";
@@ -92,6 +92,9 @@ const BUDGET_USED_UP =
   "the recall budget is used up: run again with the same resume file to go on";
 const MARK_EVERY_MS = 10_000;
 
+/** Archives that a resume file may leave to the next run; with more it is not gone on with. */
+const LEFT_MAX = 100_000;
+
 export async function verify(
   options: VerifyOptions,
   sources: VerifySources,
@@ -118,6 +121,12 @@ export async function verify(
   }
 }
 
+interface Checked {
+  readonly outcome: GroupOutcome;
+  /** Nothing made the run incomplete meanwhile. */
+  readonly isWhole: boolean;
+}
+
 class Run {
   readonly #options: VerifyOptions;
   readonly #sources: VerifySources;
@@ -133,7 +142,11 @@ class Run {
   readonly #resumeAfter: string = "";
   /** Archives that an earlier run has found something wrong with. */
   readonly #resumeFound = new Set<string>();
+  /** What an earlier run left, or this one leaves. */
+  readonly #left = new Set<string>();
   readonly #totals = new RunTotals();
+  /** Of what is left to the next run: counted in this one's result, and not in its marks. */
+  readonly #leftTotals = new RunTotals();
 
   constructor(
     options: VerifyOptions,
@@ -161,6 +174,7 @@ class Run {
       this.#resume = log;
       this.#resumeAfter = point.after;
       this.#totals.restore(point.tallies, point.reasons);
+      for (const key of point.left) this.#left.add(key);
       for (const finding of point.findings) {
         this.#resumeFound.add(finding.archive);
         observer.finding(finding);
@@ -184,6 +198,7 @@ class Run {
       checker: this.#makeChecker(options.depth),
       passer: this.#makeChecker("exists"),
       doneUpTo: this.#resumeAfter,
+      left: new Set(this.#left),
       selection: chooseSelection(options.sampling, catalog.asOfS),
       checksArchiveDepots: options.checksArchiveDepots,
       onWarning: (why) => this.#totals.addWarning(why),
@@ -228,6 +243,10 @@ class Run {
 
   async all(): Promise<VerifyResult> {
     const isDone = await this.#checkArchives();
+    this.#totals.restore(
+      Object.fromEntries(this.#leftTotals.tallies),
+      Object.fromEntries(this.#leftTotals.reasons),
+    );
     if (isDone) await this.#checkGraphDepots();
     const omitted = isDone
       ? await this.#lookFromOtherSide()
@@ -252,16 +271,16 @@ class Run {
 
   /** True if it came to the end. */
   async #checkArchives(): Promise<boolean> {
-    const underWay: Promise<GroupOutcome>[] = [];
+    const underWay: Promise<Checked>[] = [];
     const state = { claims: 0, last: this.#resumeAfter, markedMs: this.#nowMs() };
     let stopped: string | null = null;
     const settleOldest = async (): Promise<void> => {
-      const outcome = await underWay.shift()!;
+      const { outcome, isWhole } = await underWay.shift()!;
       // With a resume file what was not read is left, with all that follows, to the next run.
       if (this.#isForLater(outcome)) stopped ??= BUDGET_USED_UP;
       if (this.#sources.signal.aborted) stopped ??= INTERRUPTED;
       if (stopped !== null) return;
-      this.#settle(outcome, state);
+      this.#settle(outcome, isWhole, state);
       if (this.#nowMs() - state.markedMs > MARK_EVERY_MS) this.#mark(state);
     };
     const prefix = this.#options.depotPrefix;
@@ -271,7 +290,7 @@ class Run {
     for (const group of groupClaims(this.#catalog.claims.sorted(), isWanted)) {
       if (this.#sources.signal.aborted) stopped ??= INTERRUPTED;
       if (stopped !== null) break;
-      const checking = this.#groups.check(group);
+      const checking = this.#check(group);
       // A failure is thrown when its turn comes, also if the run ends before.
       checking.catch(() => {});
       underWay.push(checking);
@@ -283,6 +302,13 @@ class Run {
     return stopped === null;
   }
 
+  /** Neighbours that are under way at the same time may be taken for incomplete along with it. */
+  async #check(group: ArchiveGroup): Promise<Checked> {
+    const before = this.#totals.incompleteCount;
+    const outcome = await this.#groups.check(group);
+    return { outcome, isWhole: this.#totals.incompleteCount === before };
+  }
+
   #isForLater(outcome: GroupOutcome): boolean {
     return this.#resume !== null && this.#budget.isExhausted &&
       outcome.files.some((file) => file.tally.deferred > 0);
@@ -292,29 +318,41 @@ class Run {
     return this.#sources.clock.monotonicMs();
   }
 
-  #settle(outcome: GroupOutcome, state: { claims: number; last: string }): void {
+  #settle(
+    outcome: GroupOutcome,
+    isWhole: boolean,
+    state: { claims: number; last: string },
+  ): void {
     state.claims += outcome.claims;
-    const isNew = outcome.key > this.#resumeAfter || this.#resumeAfter === "";
     for (const file of outcome.files) {
       this.#inventory.addNames(file.names);
       if (file.expected === null || this.#resumeFound.has(file.expected.path)) continue;
       this.#inventory.addExpected(file.expected, outcome.depot);
     }
-    if (isNew) {
-      addTally(this.#totals.tallyOf(outcome.depot), outcome.tally);
-      for (const file of outcome.files) {
-        addTally(this.#totals.tallyOf(outcome.depot), file.tally);
-        for (const finding of file.findings) this.#report(finding);
-        this.#totals.addReasons(file.reasons);
-      }
-      this.#totals.addReasons(outcome.reasons);
-      state.last = outcome.key;
-    }
+    if (!this.#groups.isDone(outcome.key)) this.#count(outcome, isWhole, state);
     this.#observer.progress("archives", state.claims, this.#catalog.claims.count);
+  }
+
+  #count(outcome: GroupOutcome, isWhole: boolean, state: { last: string }): void {
+    const isLeft = !isWhole && this.#resume !== null;
+    if (isLeft) this.#left.add(outcome.key);
+    if (isLeft || this.#left.delete(outcome.key)) {
+      this.#resume?.left(outcome.key, isLeft);
+    }
+    const totals = isLeft ? this.#leftTotals : this.#totals;
+    addTally(totals.tallyOf(outcome.depot), outcome.tally);
+    for (const file of outcome.files) {
+      addTally(totals.tallyOf(outcome.depot), file.tally);
+      for (const finding of file.findings) this.#report(finding, isLeft);
+      totals.addReasons(file.reasons);
+    }
+    totals.addReasons(outcome.reasons);
+    if (outcome.key > state.last) state.last = outcome.key;
   }
 
   #mark(state: { last: string; markedMs: number }): void {
     state.markedMs = this.#nowMs();
+    if (this.#left.size > LEFT_MAX) return;
     this.#resume?.mark({
       after: state.last,
       tallies: Object.fromEntries(this.#totals.tallies),
@@ -322,8 +360,8 @@ class Run {
     });
   }
 
-  #report(finding: Finding): void {
-    this.#resume?.finding(finding);
+  #report(finding: Finding, isLeft: boolean): void {
+    if (!isLeft) this.#resume?.finding(finding);
     this.#observer.finding(finding);
   }
 
@@ -428,7 +466,7 @@ function depotRoots(catalog: Catalog, sources: VerifySources): string[] {
 function identityOf(options: VerifyOptions, catalog: Catalog): string {
   const { depth, sampling, depotPrefix, checkpoint, journals } = options;
   return JSON.stringify({
-    version: 1,
+    version: 2,
     depth,
     sampling,
     depotPrefix,

@@ -407,6 +407,20 @@ Deno.test("verify names a record that other rows contradict", async () => {
   deepStrictEqual(brief(findings), ["bad //depot/copy/b.c#1 wrong record good local!"]);
 });
 
+for (const isEvicted of [false, true]) {
+  Deno.test(`verify finds an object of the right size and another hash by its HEAD, of ${isEvicted ? "an evicted" : "a resident"} file`, async () => {
+    await using world = await World.make();
+    await world.store();
+    const { sizeBytes } = world.rows.get(GZ)!;
+    if (isEvicted) await world.evict(GZ);
+    await world.putObject(GZ, GZ, bytesOfText("x".repeat(sizeBytes)));
+    const { findings } = await world.verify({ depth: "hash", recallBytesMax: 0 });
+    deepStrictEqual(brief(findings), [
+      `bad ${X}#1 wrong store good ${isEvicted ? "-" : "local!"}`,
+    ]);
+  });
+}
+
 Deno.test("verify finds a marker without a row, and newest bytes that were never stored", async () => {
   await using world = await World.make();
   await world.store();
@@ -416,7 +430,7 @@ Deno.test("verify finds a marker without a row, and newest bytes that were never
   world.rows.set(RCS, { ...world.rows.get(RCS)!, isClean: false });
   const { findings } = await world.verify({ depth: "exists", findsOrphans: false });
   deepStrictEqual(brief(findings), [
-    ...[1, 2, 3].map((rev) => `bad ${A}#${rev} wrong local good store`),
+    ...[1, 2, 3].map((rev) => `bad ${A}#${rev} wrong local good -`),
     `missing ${X}#1 wrong manifest good store`,
   ]);
 });

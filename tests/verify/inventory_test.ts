@@ -5,7 +5,12 @@
 import { deepStrictEqual, match, rejects, strictEqual } from "node:assert/strict";
 import { firstKeyFor, parseDepotPath, versionKeyFor } from "../../src/core/names.ts";
 import type { Finding } from "../../src/verify/report_types.ts";
-import type { ReadableFile } from "../../src/verify/sources.ts";
+import { archiveStoreOf } from "../../src/verify/archive_store.ts";
+import {
+  type ArchiveStore,
+  type ReadableFile,
+  StoreReadError,
+} from "../../src/verify/sources.ts";
 import { ResumeError } from "../../src/verify/resume_log.ts";
 import {
   AS_OF_S,
@@ -150,6 +155,45 @@ Deno.test("a run with a resume file stops at its budget and goes on, until all i
     break;
   }
   strictEqual(runs > 1, true);
+});
+
+Deno.test("what a run could not read is read by the next one with its resume file, and nothing twice", async () => {
+  await using world = await World.make();
+  await world.store();
+  const paths = await world.paths();
+  for (const path of paths) await world.evict(path);
+  const plain = "depot/bin/plain,d/1.101";
+  const { sizeBytes } = world.rows.get(plain)!;
+  await world.putObject(plain, plain, bytesOfText("x".repeat(sizeBytes)));
+  const good = archiveStoreOf(world.backend);
+  const down: ArchiveStore = {
+    ...good,
+    fetch: () => Promise.reject(new StoreReadError("failed", "503 Slow Down")),
+  };
+  const resumePath = `${world.directory}/resume`;
+  for (let time = 1; time <= 2; time++) {
+    const { result, findings } = await world.verify({ resumePath }, { store: down });
+    deepStrictEqual([findings, result.incomplete], [[], ["503 Slow Down"]]);
+    const { checked, unverifiable } = result.total;
+    deepStrictEqual([checked, unverifiable], [STANDARD_REVISIONS, STANDARD_REVISIONS]);
+  }
+  let fetches = 0;
+  const counted: ArchiveStore = {
+    ...good,
+    fetch: (...args) => {
+      fetches++;
+      return good.fetch(...args);
+    },
+  };
+  for (let time = 1; time <= 2; time++) {
+    const { result, findings } = await world.verify({ resumePath }, { store: counted });
+    deepStrictEqual(result.incomplete, []);
+    deepStrictEqual(brief(findings), [`bad ${plain} store`]);
+    deepStrictEqual([...result.reasons], []);
+    const { checked, ok, bad, unverifiable } = result.total;
+    deepStrictEqual([checked, ok, bad, unverifiable], [6, 5, 1, 0]);
+    strictEqual(fetches, paths.length);
+  }
 });
 
 Deno.test("a resume file that a crash has torn is read up to its last mark", async () => {
