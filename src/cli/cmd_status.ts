@@ -127,6 +127,19 @@ function concernsOf(status: Members, nowMs: number): string[] {
   if (undecided > 0) {
     concerns.push(`${undecided} files wait for a decision: p4-cache conflicts list`);
   }
+  const lost = status.count("lostFiles");
+  if (lost > 0) {
+    concerns.push(
+      `${lost} files vanished before their upload since the start: p4-cache failed-ops list`,
+    );
+  }
+  const corrupt = status.count("corruptReads");
+  if (corrupt > 0) {
+    concerns.push(
+      `${corrupt} reads found no sound object in any store since the start: ` +
+        "p4-cache failed-ops list",
+    );
+  }
   if (status.count("retryingFiles") > 0) {
     concerns.push("uploads have failed: p4-cache failed-ops list");
   }

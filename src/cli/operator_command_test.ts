@@ -55,6 +55,8 @@ const CALM = {
   retryingFiles: 0,
   nextRetrySecs: null,
   undecidedFiles: 0,
+  lostFiles: 0,
+  corruptReads: 0,
   tombstones: 4,
   restoresWaiting: 0,
   scan: "scanned",
@@ -97,6 +99,14 @@ Deno.test("renderStatus() warns of credentials two weeks before their end", () =
     "ATTENTION the primary store's credentials end at 1970-01-14T00:01:05.000Z: replace them",
     "ATTENTION the secondary store's credentials ended at 1970-01-01T00:01:05.000Z: " +
     "replace them",
+  ]);
+});
+
+Deno.test("renderStatus() wants a person for what was lost, and for what cannot be read", () => {
+  deepStrictEqual(rendered({ lostFiles: 2, corruptReads: 3 }).slice(11), [
+    "ATTENTION 2 files vanished before their upload since the start: p4-cache failed-ops list",
+    "ATTENTION 3 reads found no sound object in any store since the start: p4-cache " +
+    "failed-ops list",
   ]);
 });
 

@@ -380,6 +380,7 @@ class Daemon {
       scan: this.#scan?.state ?? "unscanned",
       watcherRestarts: this.#watch?.restarts ?? 0,
       gateRestarts: this.#gate?.restarts ?? 0,
+      metrics: this.#metrics,
     });
   }
 

@@ -9,6 +9,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { EngineSettings } from "../engine/engine_context.ts";
 import type { Manifest } from "../manifest/manifest.ts";
+import type { Metrics } from "../obs/metrics.ts";
 import type { ControlAnswer } from "../wire/control.ts";
 import type { Stores } from "./stores.ts";
 
@@ -40,6 +41,7 @@ export interface StatusFacts {
   readonly scan: ScanState;
   readonly watcherRestarts: number;
   readonly gateRestarts: number;
+  readonly metrics: Metrics;
 }
 
 /** Flat, with the names that docs/cli.md promises. */
@@ -74,6 +76,11 @@ export function statusOf(facts: StatusFacts): ControlAnswer {
     retryingFiles: manifest.retries(RETRIES_COUNTED_MAX).length,
     nextRetrySecs: retryMs === null ? null : secondsOf(retryMs - nowMs),
     undecidedFiles: counters.conflicts,
+    lostFiles: facts.metrics.counted("p4cache_lost_files_total"),
+    corruptReads: facts.metrics.counted("p4cache_shim_requests_total", {
+      op: "FETCH",
+      code: "CORRUPT",
+    }),
     tombstones: counters.tombstones,
     restoresWaiting: engine.restoreWaitingCount,
     primaryCredentialsEndMs: facts.credentialEnds.primary,

@@ -35,6 +35,8 @@ export interface Metrics {
     value: number,
     ...labels: LabelArgument<N>
   ): void;
+  /** What was counted so far, since the start. */
+  counted<N extends CounterName>(name: N, ...labels: LabelArgument<N>): number;
   /** All of it in the Prometheus text format. */
   render(): Promise<string>;
 }
@@ -68,13 +70,23 @@ export function createMetrics(): Metrics {
       histograms.set(name, histogram);
     }
   }
+  const sums = new Map<string, number>();
   return {
-    count: (name, ...[labels, n = 1]) => counters.get(name)!.inc(labels ?? {}, n),
+    count: (name, ...[labels, n = 1]) => {
+      counters.get(name)!.inc(labels ?? {}, n);
+      const series = seriesOf(name, labels);
+      sums.set(series, (sums.get(series) ?? 0) + n);
+    },
+    counted: (name, ...[labels]) => sums.get(seriesOf(name, labels)) ?? 0,
     set: (name, value, ...[labels]) => gauges.get(name)!.set(labels ?? {}, value),
     observe: (name, value, ...[labels]) =>
       histograms.get(name)!.observe(labels ?? {}, value),
     render: () => registry.metrics(),
   };
+}
+
+function seriesOf(name: string, labels: Labels = {}): string {
+  return [name, ...Object.keys(labels).sort().map((label) => labels[label])].join(" ");
 }
 
 function combinationsOf(labels: Readonly<Record<string, readonly string[]>>): Labels[] {

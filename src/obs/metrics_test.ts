@@ -94,6 +94,9 @@ Deno.test("count(), set() and observe() change the series that they name, and no
     'p4cache_files{state="dirty"} 7',
     "p4cache_cache_bytes 9",
   ]);
+  strictEqual(metrics.counted("p4cache_uploads_total", { result: "failure" }), 3);
+  strictEqual(metrics.counted("p4cache_uploads_total", { result: "success" }), 0);
+  strictEqual(metrics.counted("p4cache_evicted_bytes_total"), 4_096);
 });
 
 Deno.test("createMetrics() shares nothing between two of them", async () => {

@@ -176,5 +176,6 @@ const NO_METRICS: Metrics = {
   count: () => {},
   set: () => {},
   observe: () => {},
+  counted: () => 0,
   render: () => Promise.resolve(""),
 };
