@@ -21,9 +21,11 @@ import {
 import { NotCaughtUpError } from "../engine/caught_up.ts";
 import { type EngineContext, shown } from "../engine/engine_context.ts";
 import { deleteFile, type DeleteOutcome, deleteRow } from "../engine/delete.ts";
-import { type Deleter, mayDelete, writersOf } from "../engine/may_delete.ts";
+import { type Deleter, mayDelete } from "../engine/may_delete.ts";
 import { type FileEntry, ManifestError } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
+import { messageOf } from "./state_directory.ts";
+import { type Line, linesOf } from "./failed_delete_lines.ts";
 import { type FailedDelete, isOlder, parseFailedDelete } from "./failed_delete_record.ts";
 
 const LOG_NAME = "shim-failed-deletes.log";
@@ -39,20 +41,11 @@ const LOOK_MS = 2_000;
 /** What became of a record, as the ledger tells it. */
 type Outcome = DeleteOutcome | "unmanaged" | "failed";
 
-/** Longest record: a path of PATH_MAX with every byte escaped, and the rest of the object. */
-const RECORD_BYTES_MAX = 32_768;
-const CHUNK_BYTES = 65_536;
+/** Of a record, in the ledger: its file's id, and where it begins in it. */
+const MARK = /"record":"([0-9A-Za-z]+)@(\d+)"/g;
 
 /** Taken over at a time: they share their waits, and one change of the manifest. */
 const LINES_AT_ONCE = 64;
-
-interface Line {
-  readonly line: string;
-  /** Who may have written it. */
-  readonly writers: readonly Deleter[];
-  readonly offset: number;
-  readonly end: number;
-}
 
 export interface FailedDeletesReport {
   /** Records that are in the ledger now and were not before. */
@@ -66,6 +59,8 @@ export class FailedDeletes {
   readonly #directory: string;
   /** Texts of the ledger's newest files, to know a record again. */
   readonly #readLedger: () => string[];
+  /** Of each file, where records begin that are in the ledger and past the position that is kept. */
+  readonly #known = new Map<string, Set<number>>();
   #recorded = 0;
   #applied = 0;
   /** Some of what is written down waits, for the watcher or for a manifest that can be written. */
@@ -103,8 +98,10 @@ export class FailedDeletes {
     }
     if (!this.#hasNew()) return true;
     // A name of its own for each: a position in one says nothing about the next.
-    const name = `${DRAINING}${newId()}`;
+    const id = newId();
+    const name = `${DRAINING}${id}`;
     posix.rename(`${this.#directory}/${LOG_NAME}`, `${this.#directory}/${name}`);
+    this.#known.set(id, new Set());
     await posix.fsyncPath(this.#directory);
     return await this.#takeOver(name) !== "late";
   }
@@ -121,6 +118,7 @@ export class FailedDeletes {
           if (taken === "late") this.#isLate = true;
           if (taken !== "whole") continue;
           this.#context.posix.unlink(`${this.#directory}/${name}`);
+          this.#known.delete(name.slice(DRAINING.length));
         }
       })
     );
@@ -216,6 +214,10 @@ export class FailedDeletes {
     return this.#context.posix.lstat(`${this.#directory}/${LOG_NAME}`)?.kind === "file";
   }
 
+  #linesOf(name: string, start: number): AsyncGenerator<Line> {
+    return linesOf(this.#context.posix, { directory: this.#directory, name }, start);
+  }
+
   #inTurn(work: () => Promise<void>): Promise<FailedDeletesReport> {
     const done = this.#turn.then(work);
     this.#turn = done.catch(() => {});
@@ -265,7 +267,7 @@ export class FailedDeletes {
   /** Together, because each waits for the watcher; into the ledger in their order. */
   async #takeOverSome(id: string, lines: readonly Line[]): Promise<void> {
     const { manifest, log } = this.#context;
-    const known = this.#knownMarks(id);
+    const known = this.#knownOf(id);
     const records = lines.map(({ line }) => parseFailedDelete(line));
     const outcomes = await Promise.all(
       records.map((record, i) =>
@@ -275,13 +277,14 @@ export class FailedDeletes {
     for (const [i, { offset }] of lines.entries()) {
       const record = records[i]!;
       const outcome = outcomes[i]!;
-      const mark = `${id}@${offset}`;
       if (record === null) log.warn(`a line of ${LOG_NAME} is no record`, { offset });
-      else if (!known.has(mark)) this.#append(record, mark, outcome!);
+      else if (!known.has(offset)) this.#append(record, `${id}@${offset}`, outcome!);
+      known.add(offset);
     }
     const positions = this.#positions().set(id, lines.at(-1)!.end);
     const pairs = [...positions].map(([name, end]) => `${name} ${end}`);
     await manifest.setMeta(POSITIONS, pairs.join(" "));
+    for (const { offset } of lines) known.delete(offset);
   }
 
   /** Where each file that is still there goes on. */
@@ -296,14 +299,24 @@ export class FailedDeletes {
     return positions;
   }
 
-  #knownMarks(id: string): Set<string> {
-    const marks = new Set<string>();
-    for (const text of this.#readLedger()) {
-      for (const [, mark] of text.matchAll(/"record":"([0-9A-Za-z]+@\d+)"/g)) {
-        if (mark!.startsWith(`${id}@`)) marks.add(mark!);
+  /** The ledger is read only for a file that a daemon before had begun, and once: it is large. */
+  #knownOf(id: string): Set<number> {
+    let known = this.#known.get(id);
+    if (known !== undefined) return known;
+    known = new Set();
+    try {
+      for (const text of this.#readLedger()) {
+        for (const [, file, offset] of text.matchAll(MARK)) {
+          if (file === id) known.add(Number(offset));
+        }
       }
+    } catch (error) {
+      this.#context.log.error(
+        `cannot read the ledger: ${messageOf(error)}; failed deletes may be in it twice`,
+      );
     }
-    return marks;
+    this.#known.set(id, known);
+    return known;
   }
 
   #append(record: FailedDelete, mark: string, outcome: Outcome): void {
@@ -362,51 +375,9 @@ export class FailedDeletes {
     );
     return isDeleted ? "deleted" : "unknown";
   }
-
-  /** Whole lines from `start`, with where each begins and ends; a torn last one is left. */
-  async *#linesOf(
-    name: string,
-    start: number,
-  ): AsyncGenerator<Line> {
-    const { posix } = this.#context;
-    const fd = posix.openRead(`${this.#directory}/${name}`);
-    try {
-      let held: Uint8Array = new Uint8Array(0);
-      let heldAt = start;
-      const writers = writersOf(posix.fstat(fd), posix.lstat(this.#directory)!);
-      const buffer = new Uint8Array(CHUNK_BYTES);
-      for (;;) {
-        const count = await posix.read(fd, buffer, heldAt + held.length);
-        if (count === 0) return;
-        held = concatenated(held, buffer.subarray(0, count));
-        let from = 0;
-        for (let lf = held.indexOf(10, from); lf >= 0; lf = held.indexOf(10, from)) {
-          const line = new TextDecoder("latin1").decode(held.subarray(from, lf));
-          yield { line, writers, offset: heldAt + from, end: heldAt + lf + 1 };
-          from = lf + 1;
-        }
-        held = held.slice(from);
-        heldAt += from;
-        // Not the shim's: nothing of it may fill our memory.
-        if (held.length > RECORD_BYTES_MAX) {
-          heldAt += held.length;
-          held = new Uint8Array(0);
-        }
-      }
-    } finally {
-      posix.close(fd);
-    }
-  }
 }
 
 /** Of the disk or the manifest: what was to be done is done at the next look. */
 function isRefusal(error: unknown): error is ManifestError | PosixError {
   return error instanceof ManifestError || error instanceof PosixError;
-}
-
-function concatenated(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
 }

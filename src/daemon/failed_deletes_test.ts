@@ -10,7 +10,7 @@ import { MET, observe, REPORTED } from "../engine/observe.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import type { Rename } from "../engine/rename.ts";
 import { upload } from "../engine/upload.ts";
-import type { Manifest } from "../manifest/manifest.ts";
+import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
 import { isOlder, parseFailedDelete } from "./failed_delete_record.ts";
 import { FailedDeletes } from "./failed_deletes.ts";
@@ -120,6 +120,62 @@ Deno.test("a drain that dies at any change of the manifest is gone on with, each
     for (const path of paths) strictEqual(fixture.manifest.get(fixture.path(path)), null);
     deepStrictEqual(leftovers(fixture), []);
   }
+});
+
+Deno.test("the ledger is read once for a file that a daemon before had begun, and never for another", async () => {
+  await using fixture = await openEngineFixture();
+  const names = Array.from({ length: 200 }, (_, i) => `d/f${i},v`);
+  const text = names.map((name) => record(name)).join("");
+  await Deno.writeTextFile(logOf(fixture), text);
+  let reads = 0;
+  const opened = (manifest = fixture.manifest): FailedDeletes =>
+    new FailedDeletes({ ...fixture.context, manifest, clock: WITHOUT_TIMERS }, () => {
+      reads += 1;
+      return [fixture.failures.map((it) => JSON.stringify(it)).join("\n")];
+    });
+  // The second position is not kept: 64 records of it are in the ledger already.
+  await rejects(opened(diesAfter(fixture.manifest, 1)).drain(), /power cut/);
+  strictEqual(reads, 0);
+  strictEqual(fixture.failures.length, 128);
+  const again = opened();
+  await again.drain();
+  await again.finish();
+  strictEqual(reads, 1);
+  deepStrictEqual(fixture.failures.map(({ path }) => path), names);
+});
+
+Deno.test("a position that is refused, and records in the ledger already: once each, also in one daemon", async () => {
+  await using fixture = await openEngineFixture();
+  await Deno.writeTextFile(logOf(fixture), record("a,v") + record("b,v"));
+  let left = 2;
+  const manifest: Manifest = new Proxy(fixture.manifest, {
+    get(target, name): unknown {
+      const value = Reflect.get(target, name, target);
+      if (name === "setMeta" && left-- > 0) {
+        return () => Promise.reject(new ManifestError("full", "no room"));
+      }
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const deletes = deletesOf(fixture, manifest);
+  await deletes.begin();
+  await deletes.begin();
+  strictEqual(leftovers(fixture).length, 1);
+  await deletes.finish();
+  deepStrictEqual(fixture.failures.map(({ path }) => path), ["a,v", "b,v"]);
+  deepStrictEqual(leftovers(fixture), []);
+});
+
+Deno.test("a ledger that cannot be read keeps no delete from being applied", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "d/a,v");
+  await Deno.remove(`${fixture.root}/d/a,v`);
+  await Deno.writeTextFile(`${logOf(fixture)}.draining-of1before`, record("d/a,v"));
+  const context = { ...fixture.context, clock: WITHOUT_TIMERS };
+  const deletes = new FailedDeletes(context, () => {
+    throw new Error("EIO");
+  });
+  deepStrictEqual(await deletes.drain(), { recorded: 1, applied: 1 });
 });
 
 Deno.test("a record that a slow shim adds after the rename, or behind a torn one, is taken over too", async () => {
