@@ -16,7 +16,10 @@
 
 #define SUFFIX ".new"
 
-/* Opens the directory and keeps the name: an address holds 107 bytes, a path any number. */
+/*
+ * Opens the directory and keeps the name: an address holds 107 bytes, a path any number. A link in
+ * the directory's place is somebody else's, who would have us bind elsewhere.
+ */
 static void open_directory(struct listener *listener, const char *path) {
     char directory[PATH_MAX];
     const size_t bytes = strlen(path);
@@ -27,8 +30,9 @@ static void open_directory(struct listener *listener, const char *path) {
     while (listener->name[-1] != '/') {
         listener->name--;
     }
-    snprintf(directory, sizeof directory, "%.*s", (int)(listener->name - path), path);
-    listener->directory_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const int slash = (int)(listener->name - path) - 1; /* with one at its end, a link is followed */
+    snprintf(directory, sizeof directory, "%.*s", slash == 0 ? 1 : slash, path);
+    listener->directory_fd = open(directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (listener->directory_fd < 0) {
         output_fatal(errno, "Cannot open directory \"%s\": %s", directory, strerror(errno));
     }

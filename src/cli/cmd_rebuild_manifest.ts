@@ -31,6 +31,7 @@ import {
   manifestDirectory,
   PLACE_HELP,
   PLACE_OPTIONS,
+  refuseForeignPlace,
   reporting,
   withDaemonLock,
 } from "./manifest_arguments.ts";
@@ -116,6 +117,7 @@ export function runRebuildManifest(
   };
   return reporting("rebuild-manifest", deps, async () => {
     const directory = manifestDirectory(values);
+    refuseForeignPlace(directory);
     await makeStateDirectory(directory);
     return await withDaemonLock(directory, () => rebuild(directory, options, deps));
   });

@@ -7,6 +7,7 @@
 import { parseArgs } from "node:util";
 import { loadConfig } from "../config/load_config.ts";
 import type { Config } from "../config/key_table.ts";
+import { refuseForeignState } from "../daemon/own_directories.ts";
 import { EXIT, StartError } from "../daemon/start_error.ts";
 import { useNativeDirectory } from "../posix/native_files.ts";
 import { BUILD } from "./build_info.ts";
@@ -66,15 +67,16 @@ export async function withNativeParts<T>(
       { cause: error },
     );
   }
-  useNativeDirectory(`${depotPath}/.p4cache/native`);
+  const statePath = `${depotPath.replace(/\/+$/, "")}/.p4cache`;
+  // What is loaded from there runs as we do.
+  refuseForeignState(statePath);
+  useNativeDirectory(`${statePath}/native`);
   try {
     return await load();
   } catch (error) {
     throw new StartError(
       EXIT.configuration,
-      `Cannot load the native parts: ${
-        messageOf(error)
-      }; ${depotPath}/.p4cache must be ` +
+      `Cannot load the native parts: ${messageOf(error)}; ${statePath} must be ` +
         `writable for UID ${Deno.uid()}, the one that p4d runs as, and not be mounted noexec`,
       { cause: error },
     );

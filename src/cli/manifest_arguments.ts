@@ -5,6 +5,7 @@
  */
 
 import { loadConfig } from "../config/load_config.ts";
+import { openLockFile, refuseForeignState } from "../daemon/own_directories.ts";
 import type { OpenManifestOptions } from "../manifest/lmdb_manifest.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import { type CommandOutput, DEFAULT_CONFIG_PATH, isDenied } from "./command.ts";
@@ -40,13 +41,15 @@ export function manifestDirectory({ config, manifest }: Place): string {
  * Runs `work` while no daemon has the manifest in `directory`.
  *
  * @throws {ManifestError} `unavailable` if one has.
+ * @throws {StartError} If somebody else could have us write elsewhere.
  */
 export async function withDaemonLock<T>(
   directory: string,
   work: () => Promise<T>,
 ): Promise<T> {
-  const path = `${directory.replace(/\/[^/]*$/, "") || "/"}/daemon.lock`;
-  const file = await Deno.open(path, { create: true, read: true, write: true });
+  refuseForeignPlace(directory);
+  const path = `${parentOf(directory)}/daemon.lock`;
+  const file = openLockFile(path);
   try {
     if (!await file.tryLock(true)) {
       throw new ManifestError(
@@ -59,6 +62,16 @@ export async function withDaemonLock<T>(
   } finally {
     file.close();
   }
+}
+
+/** Before anything is made there. What `--manifest` names elsewhere is the caller's own. */
+export function refuseForeignPlace(directory: string): void {
+  const place = parentOf(directory);
+  if (place.endsWith("/.p4cache")) refuseForeignState(place);
+}
+
+function parentOf(path: string): string {
+  return path.replace(/\/[^/]*$/, "") || "/";
 }
 
 /** 3: it cannot be looked at. 77: not by this user. 74: it is damaged, or too new for this build. */

@@ -234,7 +234,8 @@ export class DepotWatch {
   }
 
   async #writeCanary(name: string): Promise<void> {
-    await Deno.writeTextFile(`${this.#deps.statePath}/${name}`, "");
+    const path = `${this.#deps.statePath}/${name}`;
+    await Deno.writeTextFile(path, "", { createNew: true });
   }
 
   /** Whether the event is of a file that somebody waits for; tells him. */

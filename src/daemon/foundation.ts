@@ -8,19 +8,26 @@
 
 import { SYSTEM_CLOCK } from "../core/clock.ts";
 import { crashPoint } from "../core/crash_point.ts";
+import { OwnFileError } from "../core/own_file.ts";
 import type { Config } from "../config/key_table.ts";
 import type { FailureLedger } from "../engine/engine_context.ts";
 import { recoverDirectories } from "../engine/recovery.ts";
 import { openManifest, rebuiltDirectoryOf } from "../manifest/lmdb_manifest.ts";
 import type { NativePages } from "../manifest/page_file.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
-import { type Ledger, openLedger } from "../obs/jsonl_ledger.ts";
+import {
+  type Ledger,
+  LedgerError,
+  type LedgerOptions,
+  openLedger,
+} from "../obs/jsonl_ledger.ts";
 import type { Logger, OpenLogger, openLogger } from "../obs/logger.ts";
 import { MIB } from "../core/units.ts";
 import { nativeFile } from "../posix/native_files.ts";
 import type { LeafPages } from "../posix/leaf_pages.ts";
 import { openPosix, type Posix, PosixError } from "../posix/posix.ts";
 import { ScanRecord } from "./scan_record.ts";
+import { warningOfOwner } from "./own_directories.ts";
 import { settleInstance, type StoresOfInstance } from "./instance.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf, openStateDirectory, type StateDirectory } from "./state_directory.ts";
@@ -49,6 +56,8 @@ export async function openFoundation(
   posix.boundMemory();
   const state = await openStateDirectory(posix, config.depotPath, config.manage);
   cleanup.defer(() => state.close());
+  const warning = warningOfOwner(config.depotPath);
+  if (warning !== null) log.warn(warning);
   const manifest = await openManifestOrExplain(`${state.path}/manifest`, posix, log);
   cleanup.defer(() => manifest.close());
   return { log, posix, state, manifest, cleanup };
@@ -165,7 +174,7 @@ export function openFailureLedger(
   name: string,
   rotateMaxMb: number,
 ): FailureLedger {
-  const ledger: Ledger = openLedger({
+  const ledger = openLedgerOrExplain({
     path: `${state.path}/${name}`,
     rotateMaxMb,
     keep: LEDGERS_KEPT,
@@ -184,6 +193,16 @@ export function openFailureLedger(
       }
     },
   };
+}
+
+function openLedgerOrExplain(options: LedgerOptions): Ledger {
+  try {
+    return openLedger(options);
+  } catch (error) {
+    const cause = error instanceof LedgerError ? error.cause : null;
+    if (!(cause instanceof OwnFileError)) throw error;
+    throw new StartError(EXIT.configuration, cause.message, { cause: error });
+  }
 }
 
 export const FAILED_OPS = "p4-cache-failed-ops.log";

@@ -12,6 +12,13 @@ import { decodeMarkerAtimeNs } from "../core/marker.ts";
 import { evictingDirectory, temporaryDirectory } from "../engine/engine_context.ts";
 import type { Logger } from "../obs/logger.ts";
 import { type Posix, PosixError } from "../posix/posix.ts";
+import {
+  cannotUseState,
+  hasCode,
+  isOfDisk,
+  openLockFile,
+  refuseForeignState,
+} from "./own_directories.ts";
 import { EXIT, StartError } from "./start_error.ts";
 
 export interface StateDirectory {
@@ -41,6 +48,7 @@ export async function openStateDirectory(
   }
   refuseDatabases(depot, manage);
   const path = `${depot}/.p4cache`;
+  refuseForeignState(path);
   try {
     for (
       const directory of [
@@ -51,26 +59,12 @@ export async function openStateDirectory(
     ) {
       posix.makeDirs(directory, 0o700);
     }
+    // What took a name between the look and the making is not what was made.
+    refuseForeignState(path);
     probeFileSystem(posix, root);
   } catch (error) {
     if (error instanceof StartError) throw error;
-    if (isOfDisk(error)) {
-      throw new StartError(
-        EXIT.stateDamaged,
-        `Cannot use ${path}: ${
-          messageOf(error)
-        }; see to the depot's disk and start again`,
-        { cause: error },
-      );
-    }
-    throw new StartError(
-      EXIT.configuration,
-      `Cannot use ${path}: ${
-        messageOf(error)
-      }; it must be writable for UID ${Deno.uid()}, ` +
-        `the one that p4d runs as`,
-      { cause: error },
-    );
+    throw cannotUseState(path, error);
   }
   const lock = await takeLock(`${path}/daemon.lock`);
   return {
@@ -137,22 +131,8 @@ function probeFileSystem(posix: Posix, root: BytePath): void {
   }
 }
 
-/** The disk fails now, which says nothing of what its file system can do. */
-function isOfDisk(error: unknown): boolean {
-  return hasCode(error, ["EIO", "ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EROFS"]);
-}
-
-function hasCode(error: unknown, codes: readonly string[]): boolean {
-  return error instanceof PosixError && codes.includes(error.code);
-}
-
 async function takeLock(path: string): Promise<Deno.FsFile> {
-  const file = await Deno.open(path, {
-    create: true,
-    read: true,
-    write: true,
-    mode: 0o600,
-  });
+  const file = openLockFile(path);
   if (await file.tryLock(true)) {
     await file.truncate();
     await file.write(new TextEncoder().encode(`${Deno.pid}\n`));

@@ -12,7 +12,7 @@
  * @module
  */
 
-import { statfsSync, statSync } from "node:fs";
+import { lchownSync, lstatSync, statfsSync } from "node:fs";
 import {
   type Database,
   open,
@@ -43,6 +43,7 @@ const KEY_BYTES_MAX = 4_026;
 const READERS_MAX = 256;
 
 export const DATA_FILE = "data.mdb";
+/** Written by whoever opens the manifest, also if only to read. */
 export const LOCK_FILE = "lock.mdb";
 
 /** Keys are byte strings on our side, so that no buffer is made for each. */
@@ -77,6 +78,7 @@ export class LmdbKeyValue implements KeyValueStore {
 
   /** @throws {ManifestError} */
   static async open(directory: string, options: LmdbOptions): Promise<LmdbKeyValue> {
+    refuseLinks(directory);
     const open = (): LmdbKeyValue => new LmdbKeyValue(directory, options);
     try {
       return await DataFileLock.whileOpening(`${directory}/${DATA_FILE}`, open);
@@ -180,6 +182,28 @@ export class LmdbKeyValue implements KeyValueStore {
   }
 }
 
+/**
+ * LMDB follows a link, and makes the file that it leads to: a command that root gives would write
+ * wherever the manifest's owner likes.
+ */
+function refuseLinks(directory: string): void {
+  for (const name of [DATA_FILE, LOCK_FILE]) {
+    const path = `${directory}/${name}`;
+    if (!isLink(path)) continue;
+    const why = `${path} is a symbolic link, put the file itself there`;
+    throw new ManifestError("unavailable", `Cannot open the manifest: ${why}`);
+  }
+}
+
+/** What cannot be looked at, the opening tells. */
+function isLink(path: string): boolean {
+  try {
+    return Deno.lstatSync(path).isSymlink;
+  } catch {
+    return false;
+  }
+}
+
 function missing(directory: string, table: TableName): ManifestError {
   return damaged(`${directory}/${DATA_FILE}: its table ${table} is missing; it`);
 }
@@ -213,9 +237,10 @@ function openRoot(
 function leaveLocksTo(directory: string): void {
   if (Deno.uid() !== 0) return;
   const path = `${directory}/${LOCK_FILE}`;
-  const { uid, gid } = statSync(`${directory}/${DATA_FILE}`);
-  const locks = statSync(path, { throwIfNoEntry: false });
-  if (locks !== undefined && locks.uid !== uid) Deno.chownSync(path, uid, gid);
+  const { uid, gid } = lstatSync(`${directory}/${DATA_FILE}`);
+  const locks = lstatSync(path, { throwIfNoEntry: false });
+  // Nobody is given a file of root's by a link that he has put there.
+  if (locks?.nlink === 1 && locks.uid !== uid) lchownSync(path, uid, gid);
 }
 
 function openTable(

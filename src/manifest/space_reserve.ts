@@ -46,7 +46,10 @@ export class SpaceReserve {
   #fill(): void {
     const { path, sizeBytes, onChange } = this.#options;
     try {
-      if (!isOfSize(path, sizeBytes)) writeRandom(path, sizeBytes);
+      if (!isOfSize(path, sizeBytes)) {
+        this.#remove();
+        writeRandom(path, sizeBytes);
+      }
     } catch {
       this.#remove();
       onChange("missing");
@@ -103,7 +106,8 @@ export class SpaceReserve {
 
 function isOfSize(path: string, sizeBytes: number): boolean {
   try {
-    return Deno.statSync(path).size === sizeBytes;
+    const { isFile, size } = Deno.lstatSync(path);
+    return isFile && size === sizeBytes;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
@@ -112,7 +116,7 @@ function isOfSize(path: string, sizeBytes: number): boolean {
 
 function writeRandom(path: string, sizeBytes: number): void {
   const chunk = crypto.getRandomValues(new Uint8Array(CHUNK_BYTES));
-  const options = { write: true, create: true, truncate: true, mode: 0o600 };
+  const options = { write: true, createNew: true, mode: 0o600 };
   using file = Deno.openSync(path, options);
   for (let left = sizeBytes; left > 0;) {
     left -= file.writeSync(chunk.subarray(0, Math.min(left, chunk.length)));

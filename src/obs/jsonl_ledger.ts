@@ -11,6 +11,7 @@
 
 import { dirname } from "node:path";
 import type { Clock } from "../core/clock.ts";
+import { openOwnFile } from "../core/own_file.ts";
 import { MIB } from "../core/units.ts";
 
 export interface LedgerOptions {
@@ -120,12 +121,7 @@ class JsonlLedger implements Ledger {
 
 /** The name is on the disk too when this returns. */
 function openDurably(path: string): Deno.FsFile {
-  const file = Deno.openSync(path, {
-    read: true,
-    append: true,
-    create: true,
-    mode: 0o640,
-  });
+  const file = openOwnFile(path, { read: true, append: true, mode: 0o640 });
   using directory = Deno.openSync(dirname(path), { read: true });
   directory.syncSync();
   return file;

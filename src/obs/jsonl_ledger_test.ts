@@ -80,17 +80,33 @@ Deno.test("append() goes on in the file that it has when it cannot rotate", () =
     deepStrictEqual(numbers, [0, 1, 2]);
   }));
 
-Deno.test("openLedger() and append() say which file the disk refused", () =>
+Deno.test("openLedger() and append() say which file could not be written", () =>
   inDirectory((path, clock) => {
     throws(
       () => openLedger({ path: `${path}/x`, rotateMaxMb: 1, keep: 1, clock }),
       (error) => error instanceof LedgerError && error.message.includes(`${path}/x`),
     );
-    Deno.symlinkSync("/dev/full", path);
     const ledger = openLedger({ path, rotateMaxMb: 0, keep: 1, clock });
+    ledger.close();
     throws(
       () => ledger.append({ n: 1 }),
-      (error) => error instanceof LedgerError && error.message.includes("No space left"),
+      (error) => error instanceof LedgerError && error.message.includes(`to "${path}"`),
     );
+  }));
+
+Deno.test("openLedger() and a rotation write nothing where a link leads", () =>
+  inDirectory((path, clock) => {
+    const options = { path, rotateMaxMb: 1, keep: 1, clock };
+    const other = `${path}-other`;
+    Deno.writeTextFileSync(other, "other's");
+    Deno.symlinkSync(other, path);
+    throws(() => openLedger(options), LedgerError);
+    Deno.removeSync(path);
+    const ledger = openLedger(options);
+    ledger.append({ filler: "x".repeat(600_000) });
+    Deno.removeSync(path);
+    Deno.symlinkSync(other, path);
+    ledger.append({ filler: "x".repeat(600_000) }); // renames the link away
     ledger.close();
+    deepStrictEqual([Deno.readTextFileSync(other), linesOf(path).length], ["other's", 2]);
   }));

@@ -61,6 +61,11 @@ export class Site implements AsyncDisposable {
     return site;
   }
 
+  /** What {@linkcode cli} runs. */
+  get executable(): string {
+    return this.#executable;
+  }
+
   get depot(): string {
     return `${this.directory}/depot`;
   }

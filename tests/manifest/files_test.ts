@@ -202,6 +202,20 @@ async function fillAndRecover(root: string): Promise<void> {
   await again.close();
 }
 
+Deno.test("the room that is kept is a file of its own, and overwrites none where a link leads", () =>
+  inDirectory(async (root) => {
+    const directory = `${root}/manifest`;
+    await Deno.writeTextFile(`${root}/other`, "other's");
+    await Deno.symlink(`${root}/other`, `${directory}.reserve`);
+    const ignored = (): void => {};
+    const reserve = { sizeBytes: 1024 * 1024, onChange: ignored, onFault: ignored };
+    const manifest = await openManifest({ directory, reserve });
+    await manifest.close();
+    strictEqual(await Deno.readTextFile(`${root}/other`), "other's");
+    const { isFile, size } = await Deno.lstat(`${directory}.reserve`);
+    deepStrictEqual([isFile, size], [true, 1024 * 1024]);
+  }));
+
 Deno.test("on a full disk commits go on in the room that is kept, which comes back with the space", async (t) => {
   const root = await Deno.makeTempDir({ prefix: "p4-cache-manifest-reserve-" });
   if (!await mountTmpfs(root, 8 * 1024 * 1024)) {

@@ -711,6 +711,24 @@ rootTest(
 );
 
 rootTest(
+  "no socket is made where a link in the place of its directory leads",
+  () =>
+    withDirectory(async (directory) => {
+      await Deno.mkdir(`${directory}/other`);
+      await Deno.symlink(`${directory}/other`, `${directory}/state`);
+      const gate = new RawHelper("p4-cache-gate", [
+        ...["--shim-sock", `${directory}/state/shim.sock`],
+        ...["--access-sock", `${directory}/state/access.sock`],
+        ...["--socket-mode", "0660", "--max-requests", "4", "--allow-uid", "0"],
+      ]);
+      const fatal = await gate.take(({ t }) => t === "fatal" || t === "ready");
+      deepEqual([fatal.t, fatal.code], ["fatal", "ENOTDIR"]);
+      equal(await gate.status(), 1);
+      deepEqual(await Array.fromAsync(Deno.readDir(`${directory}/other`)), []);
+    }),
+);
+
+rootTest(
   "as many requests as the configuration allows the gate takes, and neither takes one more",
   () =>
     withDirectory(async (directory) => {
