@@ -23,7 +23,7 @@ import {
   FLAG,
   type OperatorDeps,
   PATH_HELP,
-  selectionOf,
+  selectionOfBytes,
   selectionsOf,
 } from "./operator_command.ts";
 import { linesOfFile } from "./path_list.ts";
@@ -146,7 +146,7 @@ async function* selectionsFrom(
   if (all) yield "";
   else if (list === undefined) yield* selectionsOf(positionals, depotPath);
   else {for await (const line of linesOfFile(list)) {
-      yield selectionOf(displayPath(line), depotPath);
+      yield selectionOfBytes(line, depotPath);
     }}
 }
 

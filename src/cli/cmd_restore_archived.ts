@@ -29,7 +29,7 @@ import {
   FLAG,
   type OperatorDeps,
   PATH_HELP,
-  selectionOf,
+  selectionOfBytes,
   selectionsOf,
 } from "./operator_command.ts";
 import { linesOfFile } from "./path_list.ts";
@@ -246,7 +246,7 @@ async function* selectionsOfWanted(
   else if (list === null) yield* selectionsOf(paths, depotPath);
   else {
     for await (const line of linesOfFile(list)) {
-      yield selectionOf(displayPath(line), depotPath);
+      yield selectionOfBytes(line, depotPath);
     }
   }
 }

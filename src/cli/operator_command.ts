@@ -6,7 +6,12 @@
  */
 
 import type { Clock } from "../core/clock.ts";
-import { bytePathOf, depotPathOrNull } from "../core/names.ts";
+import {
+  bytePathOf,
+  depotPathOrNull,
+  displayPath,
+  unescapeBytes,
+} from "../core/names.ts";
 import { type CommandOutput, DEFAULT_CONFIG_PATH, UsageError } from "./command.ts";
 
 export interface OperatorDeps extends CommandOutput {
@@ -29,7 +34,8 @@ export const CONFIG_HELP = `\
 
 export const PATH_HELP = `\
 A PATH is a file of the depot or a directory in it (every file below, as DIR or DIR/...),
-absolute or relative to the depot. \\xNN in it is the byte NN.`;
+absolute or relative to the depot. \\xNN in it is the byte NN, \\x5c a backslash: as names
+are shown.`;
 
 /**
  * One character per byte, relative to the depot.
@@ -37,16 +43,18 @@ absolute or relative to the depot. \\xNN in it is the byte NN.`;
  * @throws {UsageError} If it is nothing below the depot.
  */
 export function selectionOf(argument: string, depotPath: string): string {
+  return selectionOfBytes(bytePathOf(argument), depotPath);
+}
+
+/** The same of a line in a file. */
+export function selectionOfBytes(line: string, depotPath: string): string {
   const root = bytePathOf(depotPath.replace(/\/+$/, ""));
-  const bytes = bytePathOf(argument).replace(
-    /\\x([0-9a-fA-F]{2})/g,
-    (_, hex) => String.fromCharCode(parseInt(hex, 16)),
-  );
+  const bytes = unescapeBytes(line);
   const relative = bytes.startsWith(`${root}/`) ? bytes.slice(root.length + 1) : bytes;
   const selection = relative.replace(/\/(?:\.\.\.)?$/, "");
   // "..." alone is everything to whoever knows p4: that has an option of its own.
   if (selection === "..." || depotPathOrNull(selection) === null) {
-    throw new UsageError(`${argument} is no path below the depot ${depotPath}`);
+    throw new UsageError(`${displayPath(line)} is no path below the depot ${depotPath}`);
   }
   return selection;
 }

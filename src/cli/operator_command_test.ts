@@ -1,5 +1,6 @@
 import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import { StartError } from "../daemon/start_error.ts";
+import { displayPath } from "../core/names.ts";
 import { Members } from "../wire/json_lines.ts";
 import { renderRecord } from "./cmd_failed_ops.ts";
 import { renderStatus } from "./cmd_status.ts";
@@ -17,10 +18,39 @@ Deno.test("selectionOf() takes a path as it is typed, to the byte", () => {
     ["/depot/main/...", "main"],
     ["m\u00e9/a,v", "m\xc3\xa9/a,v"],
     ["m\\xe9/a,v", "m\xe9/a,v"],
+    ["back\\slash,v", "back\\slash,v"],
+    ["back\\x5cx41slash,v", "back\\x41slash,v"],
   ];
   for (const [argument, selection] of table) {
     strictEqual(selectionOf(argument, "/depot/"), selection, argument);
   }
+});
+
+Deno.test("selectionOf() of a name as it is shown is that name", () => {
+  const names = [
+    "d/backAslash,v",
+    "d/back\\x41slash,v",
+    "d/back\\x5cx41slash,v",
+    "d/ends in\\",
+    "d/m\xc3\xa9,v",
+    "d/m\xe9\\x41,v",
+    "d/\x1b[2K\rred,v",
+    "d/\xe2\x80\xaetxt,v",
+    "d/\xc2\x9b1m,v",
+  ];
+  const shown = names.map(displayPath);
+  deepStrictEqual(shown.map((it) => selectionOf(it, "/depot")), names);
+  deepStrictEqual(shown, [
+    "d/backAslash,v",
+    "d/back\\x5cx41slash,v",
+    "d/back\\x5cx5cx41slash,v",
+    "d/ends in\\x5c",
+    "d/m\u00e9,v",
+    "d/m\\xe9\\x5cx41,v",
+    "d/\\x1b[2K\\x0dred,v",
+    "d/\\xe2\\x80\\xaetxt,v",
+    "d/\\xc2\\x9b1m,v",
+  ]);
 });
 
 Deno.test("selectionOf() refuses what is not below the depot, and what would mean everything", () => {

@@ -171,10 +171,38 @@ export function bytePathOf(unicode: string): BytePath {
   return textOfBytes(new TextEncoder().encode(unicode));
 }
 
-/** For people: the path as UTF-8 where it is that, else with its odd bytes as `\xNN`. */
+/**
+ * For people and for JSON: the path as UTF-8 where it is that, with each byte as `\xNN` that is not,
+ * and those of a backslash and of what would steer a terminal. {@linkcode unescapeBytes} of
+ * its bytes is the path again: no two paths are shown alike.
+ */
 export function displayPath(path: string): string {
-  return decodeUtf8(path) ??
-    path.replace(/[^\x20-\x7e]/g, (c) => `\\x${hexByte(c.charCodeAt(0))}`);
+  const text = decodeUtf8(path);
+  if (text === null) return path.replace(/[^ -[\]-~]/g, escapedByte);
+  return text.replace(
+    STEERING,
+    (char) => bytePathOf(char).replace(/[^]/g, escapedByte),
+  );
+}
+
+/**
+ * A backslash, controls (C0 and C1), line separators, and what turns the direction of writing, so
+ * that another name would be read than the one that is there.
+ */
+const STEERING =
+  // deno-lint-ignore no-control-regex
+  /[\\\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+function escapedByte(byte: string): string {
+  return `\\x${hexByte(byte.charCodeAt(0))}`;
+}
+
+/** The path that somebody typed, in bytes, as {@linkcode displayPath} shows it or as it is. */
+export function unescapeBytes(bytes: string): BytePath {
+  return bytes.replace(
+    /\\x([0-9a-fA-F]{2})/g,
+    (_, hex) => String.fromCharCode(parseInt(hex, 16)),
+  );
 }
 
 /**

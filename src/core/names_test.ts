@@ -1,13 +1,16 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import {
+  bytePathOf,
   depotPathOrNull,
+  displayPath,
   firstKeyFor,
   isManaged,
   isPlainPath,
   parseDepotPath,
   PathError,
   pathOfKey,
+  unescapeBytes,
 } from "./names.ts";
 
 function faultOf(text: string): string | null {
@@ -109,4 +112,26 @@ Deno.test("isPlainPath() is true only of a path that is the key of its own first
     { numRuns: 5_000 },
   );
   strictEqual(plainCount > 100, true);
+});
+
+Deno.test("unescapeBytes() of what displayPath() shows is the path, whatever bytes it has", () => {
+  const part = fc.constantFrom(
+    "a",
+    "\\",
+    "x41",
+    "\\x41",
+    "\xc3\xa9",
+    "\xe9",
+    "\x1b",
+    "\xc2\x9b",
+  );
+  const path = fc.array(part, { maxLength: 8 }).map((parts) => parts.join(""));
+  fc.assert(
+    fc.property(path, (bytes) => {
+      const shown = displayPath(bytes);
+      strictEqual(unescapeBytes(bytePathOf(shown)), bytes);
+      strictEqual(shown.includes("\x1b") || shown.includes("\x9b"), false);
+    }),
+    { numRuns: 5_000 },
+  );
 });

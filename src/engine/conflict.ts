@@ -184,8 +184,13 @@ async function setAside(
   }
   for (const it of [kept, directory, parentOf(target)]) await posix.fsyncPath(it);
   const keptAs = `.p4cache/lost+found/${name}`;
-  const record = { op: "conflict", ...shown(path), keptAs, size: local.stat.sizeBytes };
-  context.failedOps.append({ ...record, error: "the stored version was restored" });
+  context.failedOps.append({
+    op: "conflict",
+    ...shown(path),
+    keptAs: displayPath(keptAs),
+    size: local.stat.sizeBytes,
+    error: "the stored version was restored",
+  });
   return keptAs;
 }
 
