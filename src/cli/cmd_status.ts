@@ -114,6 +114,8 @@ function scanText(status: Members, nowMs: number): string {
       return `under way, ${last}`;
     case "catching-up":
       return `unscanned since the start, a slow scan is under way, ${last}`;
+    case "incomplete":
+      return `could not look at everything and is done again, ${last}`;
     case "stopped":
       return `stopped, ${last}`;
     default:
@@ -145,6 +147,9 @@ function concernsOf(status: Members, nowMs: number): string[] {
   }
   if (status.text("scan") === "stopped") {
     concerns.push("the scan stopped: see the daemon's log");
+  }
+  if (status.text("scan") === "incomplete") {
+    concerns.push("a scan could not look at everything: see the daemon's log");
   }
   const missing = status.count("evictionMissingBytes");
   if (missing > 0) {

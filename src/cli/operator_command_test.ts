@@ -149,6 +149,17 @@ Deno.test("renderStatus() says that a start skipped its scan", () => {
   );
 });
 
+Deno.test("renderStatus() says that a scan could not look at everything", () => {
+  const lines = rendered({ scan: "incomplete" });
+  strictEqual(
+    lines.find((line) => line.startsWith("scan ")),
+    "scan      could not look at everything and is done again, last 1 min 0 s ago",
+  );
+  deepStrictEqual(lines.slice(11), [
+    "ATTENTION a scan could not look at everything: see the daemon's log",
+  ]);
+});
+
 Deno.test("renderStatus() ends with what a person has to do", () => {
   const lines = rendered({
     dirtyFiles: 2,

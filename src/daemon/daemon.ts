@@ -377,7 +377,7 @@ class Daemon {
       clock: SYSTEM_CLOCK,
       startedMs: this.#startedMs,
       freeBytes,
-      scan: this.#scan?.state ?? "unscanned",
+      scan: this.#watch?.isScanDueAgain ? "incomplete" : this.#scan?.state ?? "unscanned",
       watcherRestarts: this.#watch?.restarts ?? 0,
       gateRestarts: this.#gate?.restarts ?? 0,
       metrics: this.#metrics,

@@ -134,6 +134,11 @@ export class DepotWatch {
     return this.#restarts;
   }
 
+  /** The last scan that was asked for could not look at everything. */
+  get isScanDueAgain(): boolean {
+    return this.#rescans.isRetryDue;
+  }
+
   /** Sees an event of our own arrive. Needs {@linkcode run} to be going. */
   async proveEventsArrive(): Promise<void> {
     const { statePath, signal } = this.#deps;

@@ -311,7 +311,9 @@ Deno.test("a scan that fails again and again is done at growing distances, one t
   watch.requestRescan("lost");
   await clock.advance(0);
   const pauses: number[] = [];
+  strictEqual(watch.isScanDueAgain, false);
   for (let i = 0; i < 9; i++) pauses.push(await pauseSecs());
+  strictEqual(watch.isScanDueAgain, true);
   deepStrictEqual(pauses, [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
 
   calls.length = 0;
@@ -333,6 +335,7 @@ Deno.test("a scan that fails again and again is done at growing distances, one t
   endScan();
   await clock.advance(1_000);
   strictEqual(await caughtUp, true);
+  strictEqual(watch.isScanDueAgain, false);
   await clock.advance(7_200_000);
   deepStrictEqual(calls, []);
 

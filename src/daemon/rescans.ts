@@ -31,7 +31,6 @@ export class Rescans {
   readonly #wakeUp: WakeUp;
   #isWanted = false;
   #isRunning = false;
-  /** The last scan failed, and is done again some time. */
   #isRetryDue = false;
   #failedCount = 0;
 
@@ -43,6 +42,11 @@ export class Rescans {
   /** Of this session so far. */
   get failedCount(): number {
     return this.#failedCount;
+  }
+
+  /** The last one could not look at everything. */
+  get isRetryDue(): boolean {
+    return this.#isRetryDue;
   }
 
   request(): void {

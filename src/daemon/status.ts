@@ -15,7 +15,8 @@ import type { Stores } from "./stores.ts";
 
 /**
  * How much of the depot this daemon has compared with the manifest. unscanned: it does not,
- * or not yet. catching-up: the start skipped it, and a slow scan is under way. stopped: it
+ * or not yet. incomplete: the last scan could not look at everything, and is done again.
+ * catching-up: the start skipped it, and a slow scan is under way. stopped: it
  * met something odd, which the log names.
  */
 export type ScanState =
@@ -23,6 +24,7 @@ export type ScanState =
   | "catching-up"
   | "scanning"
   | "scanned"
+  | "incomplete"
   | "stopped";
 
 /** More retries are not counted one by one. */
