@@ -119,6 +119,9 @@ static void drain(struct gate *gate, uint32_t index) {
         let_go(&gate->buffers, index);
         return;
     }
+    if (!access_may_report(gate, buffer->sender.uid)) {
+        return; /* it stays where it is, for a later round */
+    }
     const bool is_sound = take_guarded(buffer->events, is_last, data, &bytes);
     if (bytes > 0) {
         access_report(gate, &buffer->sender, data, bytes);

@@ -45,13 +45,16 @@ int64_t gate_now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-bool gate_is_allowed(const struct gate *gate, uid_t uid) {
-    for (size_t i = 0; i < gate->allowed_count; i++) {
-        if (gate->allowed[i] == uid) {
-            return true;
-        }
+size_t gate_allowed_at(const struct gate *gate, uid_t uid) {
+    size_t at = 0;
+    while (at < gate->allowed_count && gate->allowed[at] != uid) {
+        at++;
     }
-    return false;
+    return at;
+}
+
+bool gate_is_allowed(const struct gate *gate, uid_t uid) {
+    return gate_allowed_at(gate, uid) < gate->allowed_count;
 }
 
 bool gate_is_paused(const struct gate *gate) {
@@ -80,6 +83,7 @@ static void obey(struct gate *gate, const char *line, size_t bytes) {
     if (command.kind == COMMAND_ALLOW) {
         memcpy(gate->allowed, command.uids, sizeof gate->allowed);
         gate->allowed_count = command.uid_count;
+        memset(gate->budgets, 0, sizeof gate->budgets); /* of others */
     } else {
         connections_reply(gate, &command);
     }

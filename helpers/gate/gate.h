@@ -70,6 +70,12 @@ struct refusal {
     size_t bytes;
 };
 
+/* What an allowed sender of access events may still send; below 0 nothing for now (access.c). */
+struct access_budget {
+    int64_t left;
+    int64_t at_ms;
+};
+
 struct connection {
     enum connection_state state;
     int fd; /* -1: GONE */
@@ -109,6 +115,7 @@ struct gate {
     int64_t line_timeout_ms;
     int64_t next_sweep_ms;
     uid_t allowed[COMMAND_UIDS_MAX];
+    struct access_budget budgets[COMMAND_UIDS_MAX]; /* of those who are allowed */
     size_t allowed_count;
     int64_t counters[COUNTERS];
 };
@@ -116,6 +123,8 @@ struct gate {
 /* gate.c */
 int64_t gate_now_ms(void);
 bool gate_is_allowed(const struct gate *gate, uid_t uid);
+/* Where the user stands among those who are allowed; allowed_count: nowhere. */
+size_t gate_allowed_at(const struct gate *gate, uid_t uid);
 bool gate_is_paused(const struct gate *gate);
 
 /* connections.c: everything about peers of shim.sock. */
@@ -128,6 +137,8 @@ void connections_dispatch(struct gate *gate);
 
 /* access.c: datagrams of access.sock, as many as wait, to a bound. */
 void access_receive(struct gate *gate);
+/* Whether an allowed sender may have the daemon read more of him just now. */
+bool access_may_report(struct gate *gate, uid_t uid);
 /* Hands the daemon what an allowed sender sent, or left in a buffer. */
 void access_report(struct gate *gate, const struct ucred *sender, const char *data, size_t bytes);
 

@@ -5,10 +5,11 @@
  * @module
  */
 
-import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
+import { type DepotPath, isManaged } from "../core/names.ts";
 import { ManifestError } from "../manifest/manifest.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { LocalStat } from "../manifest/manifest.ts";
+import { AccessTimes } from "./access_times.ts";
 import { NotCaughtUpError } from "./caught_up.ts";
 import { acceptLocal, restoreStored, type RestoreVerdict } from "./conflict.ts";
 import { VANISH_GRACE_MS } from "./departures.ts";
@@ -61,7 +62,7 @@ export class Engine {
   readonly #coordinator: UploadCoordinator;
   readonly #sweeper: TombstoneSweeper;
   readonly #evictWakeUp: WakeUp;
-  #accessed = new Map<DepotPath, number>();
+  readonly #accessTimes: AccessTimes;
   /** Names that went away, by when they are looked at again; oldest first. */
   readonly #vanishing = new Map<DepotPath, number>();
   #movedDirectories = 0;
@@ -75,6 +76,7 @@ export class Engine {
     this.#evictWakeUp = new WakeUp(context.clock);
     const wakeEviction = (): void => this.#evictWakeUp.wake();
     this.#space = new SpaceLedger(context, wakeEviction);
+    this.#accessTimes = new AccessTimes(context);
     this.#evictor = new Evictor(context, this.#space);
     this.#recall = new RecallBudget(context);
     this.#restorer = new Restorer(
@@ -248,15 +250,9 @@ export class Engine {
     }
   }
 
-  /**
-   * `p4d` opened the file, by the opener's clock. Feeds the order of eviction. A time that is
-   * still to come is taken for now: it would keep the file from being evicted until then.
-   */
+  /** `p4d` opened the file, by the opener's clock. Feeds the order of eviction. */
   accessed(text: string, atMs: number): void {
-    const path = depotPathOrNull(text);
-    if (path === null) return;
-    const atS = Math.floor(Math.min(atMs, this.#context.clock.nowMs()) / 1000);
-    this.#accessed.set(path, Math.max(atS, this.#accessed.get(path) ?? 0));
+    this.#accessTimes.note(text, atMs);
   }
 
   /** A directory that was renamed meanwhile may have taken files past it: then it has failed. */
@@ -408,13 +404,11 @@ export class Engine {
   }
 
   async #feedAccessTimes(): Promise<void> {
-    const { signal, clock, manifest, log } = this.#context;
+    const { signal, clock, log } = this.#context;
     while (!signal.aborted) {
       await clock.sleep(ACCESS_FLUSH_MS, signal).catch(() => {});
-      const batch = this.#accessed;
-      this.#accessed = new Map();
       try {
-        if (batch.size > 0) await manifest.accessed(batch);
+        await this.#accessTimes.write();
         await this.#recall.save();
       } catch (error) {
         // Only the order of eviction and the count of the day suffer.

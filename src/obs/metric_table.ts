@@ -292,7 +292,7 @@ export const METRICS = {
   p4cache_access_log_dgram_dropped_total: {
     kind: "counter",
     help:
-      "Access events dropped before the spool: access_max_pending_entries is too small.",
+      "Datagrams of access events, or events, dropped: too long, more of a user than is taken in a second, of more files than are kept, or access_max_pending_entries is too small.",
   },
   p4cache_access_log_peer_rejected_total: {
     kind: "counter",

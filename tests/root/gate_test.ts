@@ -668,6 +668,31 @@ s.sendto(b"read a\\xff\\nread b\\n", sys.argv[1] + "/access.sock")
 );
 
 rootTest(
+  "of one who floods the access socket only so much is taken, and another is heard",
+  () =>
+    withGate({ allowUids: [0, NOBODY_UID] }, async (gate, directory) => {
+      const send = `python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(sys.argv[1] + "/access.sock")
+for i in range(int(sys.argv[2])):
+    s.send(sys.argv[3].encode() * int(sys.argv[4]))
+' "$@"`;
+      // Each is more than a second's worth.
+      await runAs(NOBODY_UID, send, directory, "20", "\n", "60000");
+      await sh(send, directory, "1", "read a", "1");
+      equal((await gate.take(({ uid }) => uid === 0)).data, "read a");
+      let [taken, dropped] = [0, 0];
+      while (taken + dropped < 20) {
+        const message = await gate.take(() => true);
+        if (message.t === "access") taken += 1;
+        else if (isCount("access_dropped")(message)) dropped += message.n as number;
+      }
+      ok(taken > 0 && dropped > 0, `taken ${taken}, dropped ${dropped}`);
+    }),
+);
+
+rootTest(
   "end of file ends the gate and takes its sockets away",
   () =>
     withDirectory(async (directory) => {
