@@ -18,7 +18,7 @@ export const HELP = `\
 Usage: p4-cache run [--config FILE]
 
 Runs the daemon in the foreground until SIGTERM or SIGINT. SIGHUP reads the configuration
-again. systemd keeps it running; see docs/operations.md.
+again, and opens the log file anew. systemd keeps it running; see docs/operations.md.
 
   --config FILE   default ${DEFAULT_CONFIG_PATH}
 

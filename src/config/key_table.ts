@@ -209,7 +209,10 @@ const LOG_KEYS = {
   }),
   verbose: live(boolean(), false, { help: "The same as `log_level` `debug`." }),
   log_rotate_max_mb: live(integer(0, 1_048_576), 100, { help: "0: by day only." }),
-  log_retention_days: live(integer(0, 36_500), 14, { help: "0: keep all." }),
+  log_retention_days: live(integer(0, 36_500), 14, {
+    help:
+      "Rotated files that are older are removed, if as many later days have any. 0: keep all.",
+  }),
   failed_log_rotate_max_mb: restart(integer(0, 1_048_576), 50, {
     help: "For `p4-cache-failed-ops.log` and `p4-cache-failed-uploads.log`. 0: never.",
   }),

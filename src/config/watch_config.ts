@@ -2,7 +2,8 @@
  * Keeps a running configuration in step with its file.
  *
  * The path is polled, not the file: editors replace a file by renaming another over it. A
- * file that cannot be used changes nothing, and is complained of once.
+ * file that cannot be used changes nothing, and is complained of once. Until it can be used it is
+ * read at each look: what was wrong may be mended elsewhere, such as in a file with a secret.
  *
  * @module
  */
@@ -42,11 +43,18 @@ export function watchConfig(options: WatchConfigOptions): ConfigWatch {
   const { path, onReload, onWarning } = options;
   let running = options.running;
   let seen = identityOf(path);
+  /** Why the file cannot be used, as it was said; null if it can. */
+  let complaint: string | null = null;
 
   const read = (): void => {
     seen = identityOf(path);
-    const wanted = loadOrWarn(path, onWarning);
-    if (wanted === null) return;
+    const wanted = loadOrComplaint(path);
+    if (typeof wanted === "string") {
+      if (wanted !== complaint) onWarning(wanted);
+      complaint = wanted;
+      return;
+    }
+    complaint = null;
     const plan = planReload(running, wanted);
     running = plan.config;
     if (plan.applied.length > 0) onReload(plan);
@@ -54,11 +62,17 @@ export function watchConfig(options: WatchConfigOptions): ConfigWatch {
       onWarning(`Changed, but not before a restart: ${plan.needRestart.join(", ")}`);
     }
   };
+  /** Somebody did something: he is told what is wrong, also if it is the same as before. */
+  const readAnew = (): void => {
+    complaint = null;
+    read();
+  };
   const poll = async (): Promise<void> => {
     // What was loaded may be older than `seen`: the first look reads in any case.
     let isFirst = true;
     while (await slept(options)) {
-      if (isFirst || identityOf(path) !== seen) read();
+      if (isFirst || identityOf(path) !== seen) readAnew();
+      else if (complaint !== null) read();
       isFirst = false;
     }
   };
@@ -66,18 +80,17 @@ export function watchConfig(options: WatchConfigOptions): ConfigWatch {
     get config(): Config {
       return running;
     },
-    check: read,
+    check: readAnew,
     done: poll(),
   };
 }
 
-function loadOrWarn(path: string, onWarning: (message: string) => void): Config | null {
+function loadOrComplaint(path: string): Config | string {
   try {
     return loadConfig(path);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    onWarning(`${error.message}\nThe configuration that was in use stays in use`);
-    return null;
+    return `${error.message}\nThe configuration that was in use stays in use`;
   }
 }
 

@@ -119,6 +119,28 @@ Deno.test("watchConfig() names what waits for a restart and goes on with the old
     deepStrictEqual([plans.length, watch.config.uploadThreads], [0, 4]);
   }));
 
+Deno.test("watchConfig() takes a refused file once the secret is there that it lacks, and warns once", () =>
+  watching(async ({ path, clock, watch, plans, warnings, write }) => {
+    const file = `${path}.key`;
+    const primary = {
+      type: "azure",
+      "account_name": "a",
+      container: "c",
+      "account_key": { file },
+    };
+    Deno.writeTextFileSync(path, textWith());
+    write(textWith({ secondary: primary, "retry_max_attempts": 7 }));
+    await clock.advance(5 * POLL_MS);
+    strictEqual(warnings.length, 1);
+    match(warnings[0]!, /secret[^]*stays in use/);
+    watch.check();
+    strictEqual(warnings.length, 2);
+    Deno.writeTextFileSync(file, "c2VjcmV0\n");
+    await clock.advance(POLL_MS);
+    strictEqual(watch.config.retryMaxAttempts, 7);
+    strictEqual(plans.length, 1);
+  }));
+
 Deno.test("check() looks at once", () =>
   watching(async ({ watch, plans, write }) => {
     write(textWith({ "retry_max_attempts": 7 }));

@@ -414,7 +414,11 @@ class Daemon {
       },
       onWarning: (message) => log.warn(message),
     });
-    const check = (): void => watch.check();
+    const check = (): void => {
+      // Whoever has moved the log away says so by this, with nothing else changed.
+      log.reconfigure(logOptionsOf(this.#config));
+      watch.check();
+    };
     Deno.addSignalListener("SIGHUP", check);
     try {
       await watch.done;

@@ -1,7 +1,8 @@
 /**
  * Where log lines go: standard output, or a file that is begun anew each day (UTC) and
  * beyond a size. A rotated file is the name with its last day and a number,
- * `p4-cache.log.2026-11-23.1`, and is removed when that day is old enough.
+ * `p4-cache.log.2026-11-23.1`, and is removed when that day is old enough and enough later
+ * days have files of theirs.
  *
  * Lines are written with one write(2) each, at once, to a descriptor opened for appending.
  *
@@ -25,7 +26,7 @@ export interface LogSinkOptions {
   readonly file: string | null;
   /** Begin a new file beyond this size; 0 for days only. */
   readonly rotateMaxMb: number;
-  /** Rotated files older than this are removed; 0 keeps them all. */
+  /** Rotated files older than this are removed, if as many later days have any; 0 keeps all. */
   readonly retentionDays: number;
 }
 
@@ -149,8 +150,12 @@ class RotatingFile {
   #removeOld(): void {
     if (this.#retentionDays === 0) return;
     const oldestDay = dayOf(this.#clock.nowMs() - this.#retentionDays * DAY_MS);
-    for (const { name, day } of this.#rotated()) {
-      if (day >= oldestDay) continue;
+    const rotated = [...this.#rotated()];
+    // By the clock alone one that is set a year ahead, for one line, would leave nothing.
+    const days = [...new Set(rotated.map(({ day }) => day))].sort().reverse();
+    const kept = new Set(days.slice(0, this.#retentionDays));
+    for (const { name, day } of rotated) {
+      if (day >= oldestDay || kept.has(day)) continue;
       try {
         Deno.removeSync(join(dirname(this.#path), name));
       } catch {

@@ -72,17 +72,36 @@ Deno.test("openLogger() begins a new file each day and removes those that are to
     });
   }));
 
+Deno.test("openLogger() removes no more for a clock that leaps a year ahead than for one day", () =>
+  inDirectory(async ({ options, clock, files }) => {
+    const days = ["2026-02-26", "2026-02-27", "2026-02-28"];
+    for (const day of days) Deno.writeTextFileSync(`${options.file}.${day}.1`, day);
+    const logger = openLogger({ ...options, retentionDays: 3 });
+    logger.info("today");
+    await clock.advance(365 * 86_400_000);
+    logger.info("in a year");
+    logger.close();
+    deepStrictEqual(Object.keys(files()), [
+      "p4-cache.log",
+      "p4-cache.log.2026-02-27.1",
+      "p4-cache.log.2026-02-28.1",
+      "p4-cache.log.2026-03-01.1",
+    ]);
+  }));
+
 Deno.test("openLogger() keeps files that are not its own, and all with a retention of 0", () =>
   inDirectory(({ options, directory, files }) => {
     const others = ["p4-cache.log.bak", "p4-cache.log.2020-01-01", "x.log.2020-01-01.1"];
     const rotated = "p4-cache.log.2020-01-01.1";
-    for (const name of [...others, rotated]) {
+    const later = ["p4-cache.log.2020-01-02.1", "p4-cache.log.2020-01-03.1"];
+    for (const name of [...others, rotated, ...later]) {
       Deno.writeTextFileSync(`${directory}/${name}`, "");
     }
     openLogger({ ...options, retentionDays: 0 }).close();
     strictEqual(rotated in files(), true);
     openLogger(options).close();
-    deepStrictEqual(Object.keys(files()), ["p4-cache.log", ...others].sort());
+    const kept = ["p4-cache.log", ...others, ...later];
+    deepStrictEqual(Object.keys(files()), kept.sort());
   }));
 
 Deno.test("openLogger() begins a new file beyond the size, and never loses a line to it", () =>

@@ -122,7 +122,7 @@ export class Site implements AsyncDisposable {
   }
 
   /** Sends a signal to the daemon and leaves it at that. */
-  signal(name: "SIGSTOP" | "SIGCONT"): void {
+  signal(name: "SIGSTOP" | "SIGCONT" | "SIGHUP"): void {
     this.#daemon!.kill(name);
   }
 
