@@ -5,9 +5,11 @@
  */
 
 import { parseArgs } from "node:util";
-import { ImportError, importLines } from "../manifest/exchange.ts";
+import { ImportError } from "../manifest/import_line.ts";
+import { importLines, type ImportOptions } from "../manifest/import_lines.ts";
 import { UsageError } from "./command.ts";
 import {
+  manageOf,
   type ManifestCommandDeps,
   manifestDirectory,
   PLACE_HELP,
@@ -21,12 +23,14 @@ Usage: p4-cache import-manifest [--config FILE | --manifest DIR] [--dry-run] FIL
 
 Adds the rows of FILE (JSON lines, docs/formats.md) to the manifest, which is made if
 there is none. A path that has a row keeps it, so a stopped import is simply run again.
-The daemon must not run.
+A line whose name is not managed is left out and counted; with --manifest, where no
+configuration says what is managed, only the server's own files are. The daemon must not
+run.
 
 ${PLACE_HELP}
   --dry-run         check every line, change nothing
 
-Exit status: 0 done, 1 a line cannot be imported (those before it are), 2 usage,
+Exit status: 0 done, 1 a line cannot be imported (those before it are) or was left out, 2 usage,
 3 the daemon runs or FILE cannot be read, 74 the manifest is damaged, 78 configuration.
 `;
 
@@ -52,25 +56,34 @@ export function runImportManifest(
     const directory = manifestDirectory(values);
     return withDaemonLock(
       directory,
-      () => importInto(directory, file, values["dry-run"], deps),
+      () =>
+        importInto({ directory, file }, {
+          dryRun: values["dry-run"],
+          manage: manageOf(values),
+        }, deps),
     );
   });
 }
 
 async function importInto(
-  directory: string,
-  file: string,
-  dryRun: boolean,
+  { directory, file }: { readonly directory: string; readonly file: string },
+  { dryRun, manage }: Pick<ImportOptions, "dryRun" | "manage">,
   deps: ImportManifestDeps,
 ): Promise<number> {
   const manifest = await deps.openManifest({ directory, readOnly: false });
   try {
     const nowS = Math.floor(deps.nowMs() / 1000);
     const lines = deps.readLines(file);
-    const { imported, kept } = await importLines(manifest, lines, { dryRun, nowS });
+    const result = await importLines(manifest, lines, { dryRun, nowS, manage });
+    const { imported, kept, unmanaged, firstUnmanagedLine } = result;
     const verb = dryRun ? "would be imported" : "imported";
     deps.print(`${file}: ${imported} rows ${verb}, ${kept} paths have a row already`);
-    return 0;
+    if (unmanaged === 0) return 0;
+    deps.printError(
+      `p4-cache import-manifest: ${file}: ${unmanaged} lines left out, the first is ` +
+        `${firstUnmanagedLine}: their names are not managed`,
+    );
+    return 1;
   } catch (error) {
     const isFile = error instanceof Deno.errors.NotFound ||
       error instanceof Deno.errors.PermissionDenied;

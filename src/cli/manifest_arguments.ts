@@ -6,6 +6,7 @@
 
 import { loadConfig } from "../config/load_config.ts";
 import { openLockFile, refuseForeignState } from "../daemon/own_directories.ts";
+import type { ManagePolicy } from "../core/names.ts";
 import type { OpenManifestOptions } from "../manifest/lmdb_manifest.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import { type CommandOutput, DEFAULT_CONFIG_PATH, isDenied } from "./command.ts";
@@ -35,6 +36,11 @@ export interface Place {
 export function manifestDirectory({ config, manifest }: Place): string {
   if (manifest !== undefined) return manifest.replace(/\/+$/, "") || "/";
   return `${loadConfig(config).depotPath.replace(/\/+$/, "")}/.p4cache/manifest`;
+}
+
+/** What is managed there; with `--manifest` no configuration says. */
+export function manageOf({ config, manifest }: Place): ManagePolicy {
+  return manifest === undefined ? loadConfig(config).manage : "all";
 }
 
 /**

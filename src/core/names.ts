@@ -32,7 +32,7 @@ export const RESERVED_DIRECTORY = ".p4cache";
 export const PATH_BYTES_MAX = 3_900;
 
 /** Longest key that every backend takes with room for a prefix (S3 and GCS: 1,024 bytes). */
-const KEY_BYTES_MAX = 900;
+export const KEY_BYTES_MAX = 900;
 
 /** Keys under these prefixes are made from a path in another way than by copying it. */
 const BYTES_PREFIX = ".p4cache-bytes/";

@@ -17,6 +17,25 @@ export type MetadataSeparator = "-" | "_";
 
 const PREFIX = "p4cache";
 
+/** Bounds of what is believed: somebody else may have written it, and no row could hold more. */
+export const MODE_MAX = 0o7777;
+export const ID_MAX = 2 ** 32 - 1;
+/** Uploads to come are numbered above it. */
+export const GENERATION_MAX = 1e15 - 1;
+
+export function countOrNull(value: unknown, max: number): number | null {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= max
+    ? value as number
+    : null;
+}
+
+/** Of a time in nanoseconds as text: what 64 bits hold. */
+export function timeOrNull(text: unknown): bigint | null {
+  if (typeof text !== "string" || !/^-?\d{1,19}$/.test(text)) return null;
+  const time = BigInt(text);
+  return BigInt.asIntN(64, time) === time ? time : null;
+}
+
 /** Pairs in ASCII. The path is left out if it does not fit; `extra` is a watermark's. */
 export function encodeMetadata(
   metadata: ObjectMetadata,
@@ -55,18 +74,17 @@ export function decodeMetadata(
     const text = lower.get([PREFIX, ...name.split("-")].join(separator));
     return text !== undefined && pattern.test(text) ? text : null;
   };
-  const number = (name: string, pattern: RegExp, radix: number): number | null => {
-    const text = value(name, pattern);
-    return text === null ? null : parseInt(text, radix);
+  const number = (name: string, radix: 8 | 10, max: number): number | null => {
+    const text = value(name, radix === 8 ? /^[0-7]{1,4}$/ : /^\d{1,15}$/);
+    return text === null ? null : countOrNull(parseInt(text, radix), max);
   };
-  const mtimeNs = value("mtime-ns", /^-?\d{1,19}$/);
-  const generation = number("generation", /^\d{1,15}$/, 10);
+  const generation = number("generation", 10, GENERATION_MAX);
   return {
     hash: value("hash", /^[0-9a-f]{64}$/),
-    mtimeNs: mtimeNs === null ? null : BigInt(mtimeNs),
-    mode: number("mode", /^[0-7]{1,4}$/, 8),
-    uid: number("uid", /^\d{1,10}$/, 10),
-    gid: number("gid", /^\d{1,10}$/, 10),
+    mtimeNs: timeOrNull(value("mtime-ns", /./)),
+    mode: number("mode", 8, MODE_MAX),
+    uid: number("uid", 10, ID_MAX),
+    gid: number("gid", 10, ID_MAX),
     path: value("path", /^[\x20-\x7e]+$/),
     ...generation !== null && { generation },
   };

@@ -57,6 +57,16 @@ Deno.test("what is not ours, or damaged, is unknown", () => {
   deepStrictEqual(Object.values(decodeMetadata(pairs, "-")), Array(6).fill(null));
 });
 
+Deno.test("a number that no row can hold is unknown", () => {
+  const pairs = {
+    "p4cache-mtime-ns": "9223372036854775808",
+    "p4cache-uid": "4294967296",
+    "p4cache-gid": "9999999999",
+    "p4cache-generation": "1000000000000000",
+  };
+  deepStrictEqual(Object.values(decodeMetadata(pairs, "-")), Array(6).fill(null));
+});
+
 Deno.test("a watermark stays, and the path makes room for what must fit", () => {
   const watermark = { "p4cache-mark": "x".repeat(500) };
   const long = { ...METADATA, path: "p".repeat(1_500) };

@@ -273,7 +273,15 @@ Deno.test("import-manifest names the line that it cannot take, and changes nothi
       ['{"path":"../x","size":1}', /line 2: field "path"/],
       ['{"path":"b,v","size":-1}', /line 2: field "size"/],
       ['{"path":"b,v","size":1}', /line 2: field "storage_key"/],
+      [
+        '{"path":"b,v","size":1,"storage_key":"k","generation":9007199254740991}',
+        /line 2: .*"generation"/,
+      ],
       ['{"type":"end","files":3}', /says 3 files, there were 1/],
+      [
+        '{"path":"d/db.rev","size":1,"storage_key":"k"}',
+        /1 lines left out, the first is 2:/,
+      ],
     ];
     for (const [line, complaint] of bad) {
       await Deno.writeTextFile(`${root}/rows`, `${good}\n${line}\n`);

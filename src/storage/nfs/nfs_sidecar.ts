@@ -14,6 +14,13 @@
  */
 
 import type { ObjectMetadata } from "../backend.ts";
+import {
+  countOrNull,
+  GENERATION_MAX,
+  ID_MAX,
+  MODE_MAX,
+  timeOrNull,
+} from "../object_metadata.ts";
 
 /** The object's own file, as far as a sidecar names it. */
 export interface StoredFile {
@@ -49,13 +56,13 @@ export function decodeSidecar(text: string, file: StoredFile): ObjectMetadata | 
   if (typeof fields !== "object" || fields === null) return null;
   if (fields.version !== FORMAT_VERSION || fields.size !== file.sizeBytes) return null;
   if (fields.stored_at !== Math.floor(file.storedAtMs / 1_000)) return null;
-  const generation = countOrNull(fields.generation);
+  const generation = countOrNull(fields.generation, GENERATION_MAX);
   return {
     hash: hexOrNull(fields.hash),
-    mtimeNs: integerOrNull(fields.mtime_ns),
-    mode: countOrNull(fields.mode),
-    uid: countOrNull(fields.uid),
-    gid: countOrNull(fields.gid),
+    mtimeNs: timeOrNull(fields.mtime_ns),
+    mode: countOrNull(fields.mode, MODE_MAX),
+    uid: countOrNull(fields.uid, ID_MAX),
+    gid: countOrNull(fields.gid, ID_MAX),
     path: typeof fields.path === "string" ? fields.path : null,
     ...generation !== null && { generation },
   };
@@ -63,12 +70,4 @@ export function decodeSidecar(text: string, file: StoredFile): ObjectMetadata | 
 
 function hexOrNull(value: unknown): string | null {
   return typeof value === "string" && /^[0-9a-f]{64}$/.test(value) ? value : null;
-}
-
-function integerOrNull(value: unknown): bigint | null {
-  return typeof value === "string" && /^-?\d{1,19}$/.test(value) ? BigInt(value) : null;
-}
-
-function countOrNull(value: unknown): number | null {
-  return Number.isSafeInteger(value) && (value as number) >= 0 ? value as number : null;
 }
