@@ -26,12 +26,12 @@ const OWN_PREFIX = ".p4cache-meta/";
 
 export class RebuildObjects {
   /**
-   * Objects that the copy knows as replaced or deleted, by what their marker would
+   * Objects that are not the version of the path that they are named after, by what their marker would
    * say. Null: two say the same, so that no marker can tell them apart.
    */
   readonly others = new Map<string, RebuildObject | null>();
   /**
-   * Of them, by the path that they are named after, the
+   * Of those that the copy knows as replaced or deleted, by that path, the
    * newest that is as large as the marker there, be its time another: an upload that finds its
    * bytes stored leaves the object the time of before.
    */
@@ -110,7 +110,9 @@ export class RebuildObjects {
     if (isOld && !isVersionOf(local, object)) return this.#bury(path, object, local);
     if (entry !== null && entry.state !== "clean") {
       // Its upload settles what the store has, if it is the file that was to be uploaded.
-      if (local?.kind === "file" && isSameFile(entry.local, local.stat)) return;
+      if (local?.kind === "file" && isSameFile(entry.local, local.stat)) {
+        return this.#putAside(object);
+      }
       entry = await vanish(this.#deps, this.#tally, path, entry);
     }
     // A file in the place of a newer version may be from a backup.
@@ -123,7 +125,8 @@ export class RebuildObjects {
       if (choice.isGuess) {
         this.#tally.find({ kind: "chosen", path, key: choice.object.key });
       }
-      if (choice.object !== object) return;
+      if (choice.object !== object) return this.#putAside(object);
+      if (current !== null) this.#putAside(current);
     }
     // What becomes of a marker of another one is seen when all rows are known.
     const isItsMarker = local?.kind === "marker" && isMarkerOfObject(local.stat, object);
@@ -133,11 +136,18 @@ export class RebuildObjects {
 
   /** The copy knows it as replaced or deleted. A marker may say that it came back since. */
   #bury(path: DepotPath, object: RebuildObject, local: LocalThing | null): void {
-    const said = markerText(object.sizeBytes, storedVersionOf(object).mtimeNs);
-    this.others.set(said, this.others.has(said) ? null : object);
+    this.#putAside(object);
     if (local?.kind !== "marker" || local.stat.sizeBytes !== object.sizeBytes) return;
     const other = this.maybeBack.get(path) ?? null;
     this.maybeBack.set(path, chooseVersion(local, other, object).object);
+  }
+
+  /** A marker may say that it is the version of a file that was renamed. */
+  #putAside(object: RebuildObject): void {
+    const said = markerText(object.sizeBytes, storedVersionOf(object).mtimeNs);
+    const known = this.others.get(said);
+    if (known?.key === object.key) return;
+    this.others.set(said, known === undefined ? object : null);
   }
 
   async adopt(

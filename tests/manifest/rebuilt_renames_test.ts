@@ -215,3 +215,12 @@ Deno.test("a file that may be under an unknown marker is not taken for replaced"
   deepStrictEqual(await lost.keys(), [A, B]);
   await rejects(lost.read(A), /the marker at this name is another file's/);
 });
+
+Deno.test("a version that another one has followed under its first name is found under its new one", async () => {
+  await using lost = await open({ [A]: "aa", [B]: "bb" }, false);
+  await lost.renameTold(A, B);
+  await lost.storeAndEvict(A, "a", LATER);
+  const { findings } = await lost.rebuild();
+  deepStrictEqual(findings, [{ kind: "moved", path: B, from: A }]);
+  await reads(lost, { [A]: "a", [B]: "aa" });
+});

@@ -16,6 +16,7 @@ import type { EngineContext } from "../../src/engine/engine_context.ts";
 import { evict } from "../../src/engine/evict.ts";
 import { observe, REPORTED_APART, SCAN } from "../../src/engine/observe.ts";
 import { RecallBudget } from "../../src/engine/recall_budget.ts";
+import { moveRow } from "../../src/engine/rename.ts";
 import { Restorer } from "../../src/engine/restore.ts";
 import { scanDepot, type ScanReport } from "../../src/engine/scan.ts";
 import { SpaceLedger } from "../../src/engine/space.ts";
@@ -155,6 +156,14 @@ export class LostManifest implements AsyncDisposable {
 
   rename(from: string, to: string): Promise<void> {
     return Deno.rename(this.at(from), this.at(to));
+  }
+
+  /** The daemon is told of it. */
+  async renameTold(from: string, to: string): Promise<void> {
+    const { ino } = this.fixture.posix.lstat(this.bytesAt(from))!;
+    await this.rename(from, to);
+    const rename = { from: this.#path(from), to: this.#path(to), what: "file" } as const;
+    await moveRow(this.context, { ...rename, ino, writerUid: null });
   }
 
   /** The daily one. */
