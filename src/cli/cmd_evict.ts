@@ -45,6 +45,7 @@ const KEPT = [
   ["keptUndecided", "in conflict or foreign"],
   ["keptPinned", "pinned"],
   ["keptUnmanaged", "of a name that is not managed"],
+  ["keptFarTime", "of a time that a restore could not give back"],
   ["keptYoung", "younger than 5 s"],
   ["keptBusy", "open for writing"],
   ["keptChanged", "changed just now"],

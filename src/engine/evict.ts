@@ -31,13 +31,14 @@ import { settleAside } from "./recovery.ts";
 import type { ObjectInfo, StorageBackend } from "../storage/backend.ts";
 
 /**
- * evicted, or why not. unmanaged: nobody would bring it back. unconfirmed: the store does not
- * show the object as it should be.
+ * evicted, or why not. unmanaged: nobody would bring it back. far-time: its mtime would be another
+ * once it is back. unconfirmed: the store does not show the object as it should be.
  */
 export type EvictOutcome =
   | "evicted"
   | "not-evictable"
   | "unmanaged"
+  | "far-time"
   | "young"
   | "busy"
   | "changed"
@@ -55,6 +56,7 @@ export function evict(
     if (entry === null || !isEvictable(entry) || entry.stored === null) {
       return "not-evictable";
     }
+    if (isFarTime(entry)) return "far-time";
     const nowS = nowSeconds(context);
     const fromS = evictableFromS(entry, limits, nowS);
     if (fromS === null || fromS > nowS) return "young";
@@ -68,6 +70,15 @@ export function evict(
     crashPoint("evict/confirmed");
     return await putMarkerInPlace(context, path, entry);
   });
+}
+
+/** The ends of what nanoseconds in 64 bits hold, which stand for all times beyond (posix.h). */
+const TIME_NS_MIN = -(2n ** 63n) + 1n;
+const TIME_NS_MAX = 2n ** 63n - 1n;
+
+/** Whether the mtime is none that can be kept: before 1677-09-22 or after 2262-04-11. Pure. */
+export function isFarTime({ local: { mtimeNs } }: FileEntry): boolean {
+  return mtimeNs <= TIME_NS_MIN || mtimeNs >= TIME_NS_MAX;
 }
 
 /**

@@ -10,7 +10,7 @@ import type { FileEntry, PathAndEntry } from "../manifest/manifest.ts";
 import { isEvictable } from "../manifest/transitions.ts";
 import { isParked } from "../manifest/row.ts";
 import { type EngineContext, isManagedHere, nowSeconds } from "./engine_context.ts";
-import { evictOrLog, type EvictOutcome } from "./evict.ts";
+import { evictOrLog, type EvictOutcome, isFarTime } from "./evict.ts";
 import { evictableFromS } from "./evict_plan.ts";
 import { selectRows } from "./selection.ts";
 
@@ -28,6 +28,7 @@ export type KeptReason =
   | "undecided"
   | "pinned"
   | "unmanaged"
+  | "farTime"
   | "young"
   | "busy"
   | "changed"
@@ -65,6 +66,7 @@ export async function evictSelected(
       undecided: 0,
       pinned: 0,
       unmanaged: 0,
+      farTime: 0,
       young: 0,
       busy: 0,
       changed: 0,
@@ -112,10 +114,12 @@ export function reasonToKeep(entry: FileEntry, nowS: number): KeptReason | null 
   if (entry.state !== "clean") return "dirty";
   if (entry.flags.pinned) return "pinned";
   if (!isEvictable(entry)) return "unconfirmed";
+  if (isFarTime(entry)) return "farTime";
   return evictableFromS(entry, FLOOR, nowS)! > nowS ? "young" : null;
 }
 
 function reasonOf(outcome: EvictOutcome): KeptReason | null {
   if (outcome === "evicted") return null;
+  if (outcome === "far-time") return "farTime";
   return outcome === "not-evictable" ? "changed" : outcome;
 }
