@@ -89,7 +89,7 @@ export function renderStatus(status: Members, nowMs: number): string[] {
     (oldest === null ? "" : `, the oldest for ${duration(oldest)}`),
     `uploads   ${n("uploadingFiles")} under way, ${n("retryingFiles")} wait for a retry` +
     (retry === null ? "" : ` (the next in ${duration(retry)})`),
-    `restores  ${n("restoresWaiting")} wait`,
+    `restores  ${n("restoresWaiting")} queued or under way`,
     `deleted   ${n("tombstones")} versions are kept for now`,
     `scan      ${scanText(status, nowMs)}`,
     `helpers   watcher started again ${n("watcherRestarts")} times, gate ${

@@ -111,7 +111,7 @@ Deno.test("renderStatus() shows a calm daemon in a screen", () => {
     "evicted   2 files",
     "dirty     0 files, 0 B",
     "uploads   0 under way, 0 wait for a retry",
-    "restores  0 wait",
+    "restores  0 queued or under way",
     "deleted   4 versions are kept for now",
     "scan      done, last 1 min 0 s ago",
     "helpers   watcher started again 0 times, gate 1 times",

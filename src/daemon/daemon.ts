@@ -390,6 +390,7 @@ class Daemon {
       manifest: this.#parts.manifest,
       engine,
       credentialEnds: this.#credentialEnds,
+      license: this.#license,
       metrics: this.#metrics,
       log: this.#parts.log,
       clock: SYSTEM_CLOCK,

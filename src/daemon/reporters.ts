@@ -7,6 +7,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Config } from "../config/key_table.ts";
 import type { Engine } from "../engine/engine.ts";
+import type { LicensePolicy } from "../license/policy.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
@@ -19,6 +20,7 @@ export interface ReporterDeps {
   readonly manifest: Manifest;
   readonly engine: Engine;
   readonly credentialEnds: Stores["credentialEnds"];
+  readonly license: LicensePolicy;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly clock: Clock;
@@ -40,7 +42,7 @@ export async function reportMetrics(deps: ReporterDeps): Promise<void> {
 }
 
 function setGauges(deps: ReporterDeps): void {
-  const { manifest, engine, metrics, config, clock, credentialEnds } = deps;
+  const { manifest, engine, metrics, config, clock, credentialEnds, license } = deps;
   for (const store of ["primary", "secondary"] as const) {
     const endMs = credentialEnds[store];
     if (endMs === null) continue;
@@ -68,6 +70,9 @@ function setGauges(deps: ReporterDeps): void {
   const oldestMs = manifest.oldestDirtyAtMs();
   const ageSecs = oldestMs === null ? 0 : Math.max(0, (clock.nowMs() - oldestMs) / 1000);
   metrics.set("p4cache_oldest_dirty_seconds", ageSecs);
+  metrics.set("p4cache_license_managed_bytes", counters.totalBytes);
+  metrics.set("p4cache_license_soft_ceiling_bytes", license.softCeilingBytes);
+  metrics.set("p4cache_license_hard_ceiling_bytes", license.hardCeilingBytes);
 }
 
 /** Until the signal aborts. */

@@ -929,3 +929,23 @@ Deno.test("a file system that is mounted in the depot is left alone, and what it
   deepStrictEqual([report.stopped, report.actions], [null, {}]);
   deepStrictEqual(manifest.entries("", null, 10), rows);
 });
+
+Deno.test("a restore counts as waited for while its download hangs, and no longer than it does", async () => {
+  await using fixture = await openEngineFixture();
+  const { primary, restorer } = fixture;
+  await evicted(fixture, "a,v", "content");
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  const download = primary.download.bind(primary);
+  primary.download = async (request) => {
+    asked.resolve();
+    await answer.promise;
+    return await download(request);
+  };
+  const restores = [1, 2].map(() => restorer.restore(fixture.path("a,v")));
+  await asked.promise;
+  strictEqual(restorer.waitingCount, 1);
+  answer.resolve();
+  await Promise.all(restores);
+  strictEqual(restorer.waitingCount, 0);
+});

@@ -78,8 +78,9 @@ export class Restorer {
     this.#onRestored = onRestored;
   }
 
+  /** Restores that somebody waits for: for a place, for room, or for the store. */
   get waitingCount(): number {
-    return this.#shares.places.waitingCount;
+    return this.#flights.size;
   }
 
   /**

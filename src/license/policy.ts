@@ -15,6 +15,9 @@ export interface LicensePolicy {
   banner(): string;
   /** Whether an upload may begin while `managedBytes` are under management. */
   mayUpload(managedBytes: number): LicenseAnswer;
+  /** Managed bytes from which on it warns, and refuses uploads; Infinity for no ceiling. */
+  readonly softCeilingBytes: number;
+  readonly hardCeilingBytes: number;
   /** Metadata for every object of a cloud store; empty for none. */
   readonly watermark: Readonly<Record<string, string>>;
 }
@@ -24,6 +27,8 @@ export function developmentLicense(): LicensePolicy {
   return {
     banner: () => "Development licence: no ceiling, no watermark, not for production",
     mayUpload: () => ({ allowed: true }),
+    softCeilingBytes: Infinity,
+    hardCeilingBytes: Infinity,
     watermark: {},
   };
 }

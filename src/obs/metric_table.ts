@@ -22,6 +22,8 @@ interface CounterSpec extends CommonSpec {
 
 interface GaugeSpec extends CommonSpec {
   readonly kind: "gauge";
+  /** It has no series until it is set, where 0 would be a statement. */
+  readonly isOptional?: boolean;
 }
 
 interface HistogramSpec extends CommonSpec {
@@ -191,7 +193,9 @@ export const METRICS = {
   },
   p4cache_shim_requests_total: {
     kind: "counter",
-    help: "Requests of the shim by the code of their answer; GONE: p4d did not wait.",
+    help:
+      "Requests of the shim by the code of the daemon's answer. Those that the gate answers by " +
+      "itself are in p4cache_shim_turned_away_total and p4cache_shim_bad_request_total.",
     labels: {
       op: ["FETCH", "STAT", "DELETE"],
       code: [
@@ -202,17 +206,14 @@ export const METRICS = {
         "UNAVAILABLE",
         "FULL",
         "QUOTA",
-        "BUSY",
-        "BADREQ",
-        "RESERVED",
-        "GONE",
       ],
     },
   },
   p4cache_shim_bad_request_total: {
     kind: "counter",
     help:
-      "Requests on the shim's socket that are no requests, or were not finished in time.",
+      "Requests on the shim's socket that are no requests (BADREQ), name the daemon's own " +
+      "directory (RESERVED), or were not finished in time.",
   },
   p4cache_shim_rejected_peer_total: {
     kind: "counter",
@@ -281,6 +282,7 @@ export const METRICS = {
   },
   p4cache_credentials_left_seconds: {
     kind: "gauge",
+    isOptional: true,
     help: "Time until the credentials of a store end (a SAS), below 0 once they have; " +
       "absent if they do not end, or renew themselves.",
     labels: { store: ["primary", "secondary"] },
@@ -298,21 +300,18 @@ export const METRICS = {
     kind: "counter",
     help: "Datagrams on the access socket from a UID that is not allowed.",
   },
-  p4cache_access_log_spool_dropped_total: {
-    kind: "counter",
-    help: "Access events dropped because the spool is at access_spool_max_bytes.",
-  },
   p4cache_license_managed_bytes: {
     kind: "gauge",
-    help: "Sampled capacity under management, as the licence counts it.",
+    help: "Bytes of all files in the manifest, which is what the licence counts.",
   },
   p4cache_license_soft_ceiling_bytes: {
     kind: "gauge",
-    help: "Managed capacity from which on the licence warns.",
+    help: "Managed capacity from which on the licence warns; +Inf is no ceiling.",
   },
   p4cache_license_hard_ceiling_bytes: {
     kind: "gauge",
-    help: "Managed capacity from which on the licence refuses uploads.",
+    help:
+      "Managed capacity from which on the licence refuses uploads; +Inf is no ceiling.",
   },
   p4cache_unhandled_errors_total: {
     kind: "counter",

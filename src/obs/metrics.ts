@@ -45,7 +45,8 @@ type Labels = Readonly<Record<string, string>>;
 
 /**
  * Each call makes a registry of its own. Every combination of labels exists from the
- * start, so that a rate over the first failure ever is not missing.
+ * start, so that a rate over the first failure ever is not missing; but those of gauges that
+ * are optional.
  */
 export function createMetrics(): Metrics {
   const registry = new Registry();
@@ -62,7 +63,7 @@ export function createMetrics(): Metrics {
       counters.set(name, counter);
     } else if (spec.kind === "gauge") {
       const gauge = new Gauge(options);
-      for (const labels of combinations) gauge.set(labels, 0);
+      if (!spec.isOptional) { for (const labels of combinations) gauge.set(labels, 0); }
       gauges.set(name, gauge);
     } else {
       const histogram = new Histogram({ ...options, buckets: [...spec.buckets] });
