@@ -15,6 +15,7 @@ import { runOnFiles, type Selected } from "./file_commands.ts";
 import {
   CONFIG_HELP,
   CONFIG_OPTION,
+  filesOf,
   FLAG,
   type OperatorDeps,
   selectionsOf,
@@ -36,15 +37,17 @@ decided:
                     stored version is read whole before, also with --dry-run
 
 A PATH is a file of the depot, or DIR/ or DIR/... for every file below that is listed,
-absolute or relative to the depot. \\xNN in it is the byte NN.
+absolute or relative to the depot. \\xNN in it is the byte NN, \\x5c a backslash: as names
+are shown.
 
   --all             every file that is in conflict; none that is foreign
 ${CONFIG_HELP}
   --dry-run         say whether it could be done
   --json            objects, as docs/cli.md describes them
 
-Exit status: 0 done (list: there are none), 1 some could not be (list: there are some),
-2 usage, 3 could not complete, 69 store unavailable, 77 permission, 78 configuration.
+Exit status: 0 done (list: there are none), 1 some could not be, --all left what is
+foreign, or nothing is listed below a DIR (list: there are some), 2 usage, 3 could not
+complete, 69 store unavailable, 77 permission, 78 configuration.
 `;
 
 export async function runConflicts(
@@ -114,15 +117,24 @@ async function undecided(
     : [];
   const problems: string[] = [];
   if (named !== "all" && prefixes.length === 0) return { paths, problems };
+  const empty = new Set(prefixes);
+  let foreignFiles = 0;
   for await (const item of listed(client)) {
     const path = item.text("path");
-    const isWanted = named === "all"
-      // What a user did who may not is looked at file by file, or directory by directory.
-      ? item.text("kind") === "conflict"
-      : prefixes.some((prefix) => path.startsWith(prefix));
-    if (!isWanted) continue;
+    const above = prefixes.filter((prefix) => path.startsWith(prefix));
+    for (const prefix of above) empty.delete(prefix);
+    // What a user did who may not is looked at file by file, or directory by directory.
+    const isForeign = named === "all" && item.text("kind") !== "conflict";
+    if (isForeign) foreignFiles += 1;
+    if (isForeign || (named !== "all" && above.length === 0)) continue;
     if (item.flag("isCut")) problems.push(`${pathOf(item)}: too long: name it whole`);
     else paths.push(path);
+  }
+  for (const prefix of empty) {
+    problems.push(`${displayPath(prefix)}: nothing below it is listed`);
+  }
+  if (foreignFiles > 0) {
+    problems.push(`left, being foreign: ${filesOf(foreignFiles)}; name them to decide`);
   }
   return { paths: [...new Set(paths)], problems };
 }

@@ -41,7 +41,8 @@ build does not wait for each of them. Files that are here already are left alone
   --quiet                no progress
   --scratch DIR          where to sort (default $TMPDIR or /tmp)
 
-Exit status: 0 all is here, 1 some could not be restored, 2 usage, 3 could not complete
+Exit status: 0 all is here, 1 some could not be restored, or these records have nothing of
+it, 2 usage, 3 could not complete
 `;
 
 /** What the command is given by the composition root. */
@@ -134,10 +135,30 @@ async function runParsed(args: Arguments, deps: PrefetchDeps): Promise<number> {
     progress.clear();
     report(plan, outcome, args, deps);
     if (plan.incomplete.length > 0 || deps.signal.aborted) return 3;
+    if (plan.isNothing && plan.unknown.length === 0) {
+      deps.stderr(`p4-cache prefetch: ${whatIsMissing(wanted)}\n`);
+      return 1;
+    }
     return outcome.failed.length + plan.unknown.length > 0 ? 1 : 0;
   } finally {
     progress.clear();
     scratch.close();
+  }
+}
+
+/** As likely an older checkpoint, or a slip, as a wish for nothing. */
+function whatIsMissing(wanted: Wanted): string {
+  switch (wanted.kind) {
+    case "change":
+      return `these records have no revision of change ${wanted.change}`;
+    case "revisions":
+      return "the label file names no revision";
+    case "path": {
+      const limit = wanted.changeMax === Infinity
+        ? ""
+        : ` up to change ${wanted.changeMax}`;
+      return `these records have no revision of ${displayPath(wanted.path)}${limit}`;
+    }
   }
 }
 

@@ -10,7 +10,12 @@
 
 import { parseArgs } from "node:util";
 import type { Config } from "../config/key_table.ts";
-import { bytePathOf, type DepotPath, displayPath } from "../core/names.ts";
+import {
+  bytePathOf,
+  type DepotPath,
+  depotPathOrNull,
+  displayPath,
+} from "../core/names.ts";
 import { formatBytes } from "../core/units.ts";
 import { engineSettingsOf } from "../daemon/settings.ts";
 import { EXIT, StartError } from "../daemon/start_error.ts";
@@ -51,8 +56,8 @@ ${CONFIG_HELP}
   --json            one object, as docs/cli.md describes it
   --quiet           no progress
 
-Exit status: 0 all are back, 1 some could not be restored, 2 usage, 3 it does not fit or
-no daemon answers, 74 the manifest is damaged, 77 permission, 78 configuration.
+Exit status: 0 all are back, 1 some could not be restored, or nothing has that PATH, 2
+usage, 3 it does not fit or no daemon answers, 74 the manifest is damaged, 77 permission, 78 configuration.
 `;
 
 const JOBS_MAX = 256;
@@ -113,10 +118,19 @@ export async function runRehydrate(
         });
     }
     report({ dryRun, json: values.json, evicted, outcome }, deps);
-    return outcome.failedFiles === 0 ? 0 : 1;
+    if (isKnown(manifest, selection)) return outcome.failedFiles === 0 ? 0 : 1;
+    deps.printError(`${displayPath(selection)}: no such file`);
+    return 1;
   } finally {
     await manifest.close();
   }
+}
+
+/** Whether the manifest has the file, or any below the directory; of everything, nothing is asked. */
+function isKnown(manifest: Manifest, selection: string): boolean {
+  const path = depotPathOrNull(selection);
+  return path === null || manifest.get(path) !== null ||
+    manifest.entries(`${selection}/`, null, 1).length > 0;
 }
 
 /** A file that was moved away a moment ago has no marker yet, and its row is not evicted. */

@@ -44,6 +44,8 @@ export interface PrefetchPlan {
   readonly archives: readonly (readonly string[])[];
   /** Revisions that were asked for. */
   readonly revisions: number;
+  /** The records have nothing of what was asked for, not even a deleted revision. */
+  readonly isNothing: boolean;
   /** Of revisions that were asked for and are not in the records. */
   readonly unknown: readonly string[];
   readonly incomplete: readonly string[];
@@ -141,6 +143,7 @@ function choose(
   return {
     archives: [...archives.values()],
     revisions,
+    isNothing: lastFile === null,
     unknown: [...unknown].map(([path, rev]) => `${path}#${rev}`),
     incomplete,
   };

@@ -98,6 +98,10 @@ Deno.test("drain, evict, pin, rehydrate and status do and say what they promise"
     '{"dryRun":false,"evictedFiles":1,"evictedBytes":4,"restoredFiles":1,' +
     '"restoredBytes":4,"failedFiles":0}\n',
   ]);
+  deepStrictEqual(await type("rehydrate", "--prefix", "dd"), [
+    1,
+    "restored 0 files, 0 B\ndd: no such file\n",
+  ]);
   strictEqual(site.residents(), 3);
   strictEqual(Deno.readTextFileSync(`${site.depot}/e/c\xe9,v`), "cccc");
   deepStrictEqual(await type("unpin", "d"), [0, "2 files, 8 B unpinned (1 changed)\n"]);
@@ -236,6 +240,10 @@ Deno.test("conflicts are listed, and either version is made the file with the ot
   strictEqual((await readAs(site, "d/b,v")).stdout, "stored");
   deepStrictEqual(await type("drain", "--wait"), [0, "drained\n"]);
   deepStrictEqual(await type("conflicts", "list", "--json"), [0, ""]);
+  deepStrictEqual(await type("conflicts", "accept", "nosuch/..."), [
+    1,
+    "nosuch/: nothing below it is listed\n",
+  ]);
   const versions = [...Deno.readDirSync(`${site.store}/d`)].map(({ name }) => name);
   strictEqual(versions.filter((name) => name.startsWith("a,v")).length, 2);
 });

@@ -244,7 +244,8 @@ for (const copy of ["with the daily copy", "without a copy"]) {
     strictEqual(listed.stdout.match(/^conflict {2}local /gm)!.length, 3);
     // What one directory has, and what there is else.
     const none = await site.cli("conflicts", "restore", "elsewhere/", ...config);
-    deepStrictEqual([none.code, none.stdout], [0, ""]);
+    deepStrictEqual([none.code, none.stdout], [1, ""]);
+    match(none.stderr, /^elsewhere\/: nothing below it is listed$/m);
     const settled = await site.cli("conflicts", "restore", "d/...", ...config);
     deepStrictEqual([settled.code, settled.stderr], [0, ""]);
     strictEqual(settled.stdout.match(/the stored version is back, evicted/g)!.length, 3);

@@ -101,6 +101,10 @@ Deno.test("a file of a user who is not allowed stays local and is not uploaded",
   );
   strictEqual(site.metric('p4cache_files{state="dirty"}'), 1);
   strictEqual(site.metric("p4cache_conflicts"), 1);
+  const config = `${site.directory}/config.json`;
+  const all = await site.cli("conflicts", "accept", "--all", "--config", config);
+  strictEqual(all.code, 1);
+  match(all.stderr, /^left, being foreign: 1 file; name them to decide$/m);
   const stored = await run(["find", site.store, "-name", "a,v*"]);
   strictEqual(stored.stdout, "");
 });

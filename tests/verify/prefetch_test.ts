@@ -109,7 +109,13 @@ Deno.test("prefetch --path keeps to its directory, file and change", async () =>
   deepStrictEqual((await run(world, ["--path=//depot/bin/x.dat"])).asked, [GZ]);
   deepStrictEqual((await run(world, ["--path=//depot/src/...@100"])).asked, []);
   // A file whose newest revision is deleted needs nothing.
-  deepStrictEqual((await run(world, ["--path=//depot/src/gone.c"])).asked, []);
+  const gone = await run(world, ["--path=//depot/src/gone.c"]);
+  deepStrictEqual([gone.status, gone.asked], [0, []]);
+  const slip = await run(world, ["--path=//depot/srx/...@900"]);
+  deepStrictEqual([slip.status, slip.stderr], [
+    1,
+    "p4-cache prefetch: these records have no revision of //depot/srx/ up to change 900\n",
+  ]);
 });
 
 Deno.test("prefetch leaves alone what is here, and asks for what has no marker", async () => {
@@ -127,7 +133,11 @@ Deno.test("prefetch --change restores what that change submitted", async () => {
   await using world = await evictedWorld();
   deepStrictEqual((await run(world, ["--change=103"])).asked, [RCS]);
   const none = await run(world, ["--change=9"]);
-  deepStrictEqual([none.status, none.asked], [0, []]);
+  deepStrictEqual([none.status, none.asked, none.stderr], [
+    1,
+    [],
+    "p4-cache prefetch: these records have no revision of change 9\n",
+  ]);
 });
 
 Deno.test("prefetch --label-file restores what a label lists, and names what is unknown", async () => {
@@ -144,6 +154,12 @@ Deno.test("prefetch --label-file restores what a label lists, and names what is 
   const bad = await run(world, ["--label-file", file]);
   strictEqual(bad.status, 2);
   match(bad.stderr, /line 1 is not/);
+  await Deno.writeTextFile(file, "\n");
+  const empty = await run(world, ["--label-file", file]);
+  deepStrictEqual([empty.status, empty.stderr], [
+    1,
+    "p4-cache prefetch: the label file names no revision\n",
+  ]);
 });
 
 Deno.test("prefetch asks again while the daemon is busy, and reports what fails", async () => {
