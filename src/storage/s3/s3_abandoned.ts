@@ -9,6 +9,7 @@
  * @module
  */
 
+import { StorageError } from "../storage_error.ts";
 import type { PartsUpload } from "./s3_requests.ts";
 
 export const ABANDONED_AFTER_MS = 86_400_000;
@@ -27,6 +28,28 @@ export interface BegunPage {
   readonly next: { readonly key: string; readonly uploadId: string } | null;
   /** The store's clock. */
   readonly nowMs: number | null;
+}
+
+/**
+ * What a page says of the one after it.
+ *
+ * @throws {StorageError} Who is told that there is more, and nowhere new to ask for it, has not
+ * seen all: what a crash left would be billed on, and nobody would know.
+ */
+export function nextBegunOf(
+  output: {
+    IsTruncated?: boolean | undefined;
+    NextKeyMarker?: string | undefined;
+    NextUploadIdMarker?: string | undefined;
+  },
+  from: BegunPage["next"],
+): BegunPage["next"] {
+  if (output.IsTruncated !== true) return null;
+  const { NextKeyMarker: key = "", NextUploadIdMarker: uploadId = "" } = output;
+  const isSame = key === from?.key && uploadId === from.uploadId;
+  if (key !== "" && !isSame) return { key, uploadId };
+  const detail = "the service says that there are more uploads, and not where";
+  throw new StorageError("invalid", { operation: "list", key, detail });
 }
 
 /** The requests that it takes. */

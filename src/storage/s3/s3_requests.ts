@@ -32,7 +32,7 @@ import type {
 import type { S3Options } from "../backend_options.ts";
 import { type Body, type Exchange, takeBody } from "../http/body.ts";
 import { dateMsOf } from "../http/http_fault.ts";
-import type { BegunPage } from "./s3_abandoned.ts";
+import { type BegunPage, nextBegunOf } from "./s3_abandoned.ts";
 import { archiveStateOf, isUnderWay, restoreRequestOf } from "./s3_archive.ts";
 import { decodeMetadata, encodeMetadata } from "../object_metadata.ts";
 import type { ByteRange } from "../plan_ranges.ts";
@@ -162,10 +162,7 @@ export class S3Requests {
       key: Key.slice(this.#prefix.length),
       begunAtMs: Initiated?.getTime() ?? null,
     }));
-    const { NextKeyMarker: key, NextUploadIdMarker: uploadId } = output;
-    const isMore = output.IsTruncated === true && key !== undefined;
-    const next = isMore ? { key, uploadId: uploadId ?? "" } : null;
-    return { uploads, next, nowMs: output.dateMs };
+    return { uploads, next: nextBegunOf(output, from), nowMs: output.dateMs };
   }
 
   async head(key: ObjectKey, signal: AbortSignal | undefined): Promise<ObjectInfo> {
