@@ -123,8 +123,15 @@ export interface UploadRequest {
   /** Fail with `precondition` if the key exists. Default true. */
   readonly ifAbsent?: boolean;
   readonly storageClass?: string | null;
+  /**
+   * Waited for before bytes that were read from the source already are sent once more: a part
+   * that failed. Whoever limits the reading limits that here.
+   */
+  readonly onResend?: OnResend;
   readonly signal?: AbortSignal;
 }
+
+export type OnResend = (sizeBytes: number, signal?: AbortSignal) => Promise<void>;
 
 export interface DownloadRequest {
   readonly key: ObjectKey;

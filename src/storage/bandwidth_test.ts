@@ -12,6 +12,7 @@ import {
   TokenBucket,
   weekMinuteOf,
 } from "./bandwidth.ts";
+import type { StorageBackend } from "./backend.ts";
 import { openMemBackend } from "./mem/mem_backend.ts";
 import { withBandwidth } from "./throttling_backend.ts";
 
@@ -75,6 +76,31 @@ Deno.test("a transfer is as slow as its window says, and fast again when it is o
   const seconds = (clock.monotonicMs() - startMs) / 1_000;
   ok(seconds > 100 && seconds < 190, `${seconds} s for 8 MiB`);
   strictEqual((await inner.head(objectKeyOf("a,v")))?.sizeBytes, bytes.length);
+});
+
+Deno.test("what is sent again is held to the same rate", async () => {
+  const clock = new FakeClock();
+  const inner = openMemBackend();
+  const resent = 4 * 1_048_576;
+  const told: number[] = [];
+  const upload = inner.upload.bind(inner);
+  inner.upload = async (request): ReturnType<StorageBackend["upload"]> => {
+    await request.onResend!(resent);
+    return await upload(request);
+  };
+  const backend = withBandwidth(inner, () => both(100_000), clock);
+  const bytes = patternBytes(1_048_576, 1);
+  const startMs = clock.monotonicMs();
+  await backend.upload({
+    key: objectKeyOf("a,v"),
+    source: sourceOf(bytes),
+    metadata: metadataOf(bytes),
+    onResend: (sizeBytes) => Promise.resolve(void told.push(sizeBytes)),
+  });
+  // The last piece may be taken on credit.
+  const seconds = (clock.monotonicMs() - startMs) / 1_000;
+  ok(seconds > resent / 100_000 - 1, `${seconds} s`);
+  deepStrictEqual(told, [resent]);
 });
 
 Deno.test("a bucket lets through what its rate allows, over any time", async () => {

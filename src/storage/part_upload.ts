@@ -7,6 +7,7 @@
  * @module
  */
 
+import type { OnResend } from "./backend.ts";
 import { Places } from "./limiting_backend.ts";
 import { planRanges } from "./plan_ranges.ts";
 import { retryPart, type RetryTools } from "./retrying_backend.ts";
@@ -22,6 +23,8 @@ export interface PartUpload {
   readonly memory: Places;
   /** A part that fails is sent again from memory; the others are not. */
   readonly retry: RetryTools;
+  /** Waited for before that. */
+  readonly onResend: OnResend | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -49,11 +52,10 @@ export async function sendParts<T>(
       const bytes = new Uint8Array(range.end - range.start);
       await upload.reader.fill(bytes);
       onRead();
-      results[index] = await retryPart(
-        upload.retry,
-        () => send(bytes, index),
-        pauses.signal,
-      );
+      results[index] = await retryPart(upload.retry, async (failureCount) => {
+        if (failureCount > 0) await upload.onResend?.(bytes.length, pauses.signal);
+        return await send(bytes, index);
+      }, pauses.signal);
     };
     const part = own.run(
       () => upload.memory.run(sendOne, upload.signal),

@@ -26,6 +26,7 @@ function uploadOf(bytes: Uint8Array, more: Partial<PartUpload> = {}): PartUpload
     threads: 3,
     memory: new Places(100),
     retry: { policy: DEFAULT_RETRY_POLICY, clock: new FakeClock(), random: () => 1 },
+    onResend: undefined,
     signal: undefined,
     ...more,
   };
@@ -42,6 +43,32 @@ Deno.test("sendParts() sends every byte once, and keeps the order of the answers
   });
   deepStrictEqual(answers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   deepStrictEqual(sent, bytes);
+});
+
+Deno.test("sendParts() tells of each part that it is about to send again, and waits", async () => {
+  const told: number[] = [];
+  const events: string[] = [];
+  const attempts = new Map<number, number>();
+  const onResend = async (sizeBytes: number): Promise<void> => {
+    await Promise.resolve();
+    told.push(sizeBytes);
+    events.push("told");
+  };
+  await sendParts(
+    uploadOf(patternBytes(2_500, 3), { onResend, threads: 1 }),
+    (_, index) => {
+      const attempt = (attempts.get(index) ?? 0) + 1;
+      attempts.set(index, attempt);
+      events.push(`${index}`);
+      // The second is refused twice, the last once.
+      if (attempt > [0, 2, 1][index]!) return Promise.resolve(index);
+      const detail = "later";
+      const options = { operation: "upload", key: KEY, detail } as const;
+      return Promise.reject(new StorageError("throttled", options));
+    },
+  );
+  deepStrictEqual(told, [1_000, 1_000, 500]);
+  deepStrictEqual(events, ["0", "1", "told", "1", "told", "1", "2", "told", "2"]);
 });
 
 Deno.test("sendParts() keeps to its threads and to the memory of all uploads", async () => {

@@ -12,6 +12,7 @@ import type {
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
+  OnResend,
   RetrieveRequest,
   RetrieveState,
   StorageBackend,
@@ -58,7 +59,11 @@ class ThrottlingBackend implements StorageBackend {
       return count;
     };
     const slow = { sizeBytes: source.sizeBytes, read };
-    return this.#inner.upload({ ...request, source: slow });
+    const onResend: OnResend = async (sizeBytes, signal) => {
+      await this.#up.take(sizeBytes, signal);
+      await request.onResend?.(sizeBytes, signal);
+    };
+    return this.#inner.upload({ ...request, source: slow, onResend });
   }
 
   download(request: DownloadRequest): Promise<DownloadResult> {

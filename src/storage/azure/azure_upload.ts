@@ -79,6 +79,7 @@ export class AzureUpload {
       threads: this.#parts.settings.partThreads,
       memory: this.#memory,
       retry: this.#parts.retry,
+      onResend: request.onResend,
       signal,
     }, async (bytes, index) => {
       const name = btoa(`${upload}-${String(index).padStart(6, "0")}`);

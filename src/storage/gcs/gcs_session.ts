@@ -9,6 +9,7 @@
  */
 
 import type { ObjectKey } from "../../core/names.ts";
+import type { OnResend } from "../backend.ts";
 import { retryPart, type RetryTools } from "../retrying_backend.ts";
 import { StorageError } from "../storage_error.ts";
 import { gcsError, isSessionGone } from "./gcs_errors.ts";
@@ -20,6 +21,8 @@ type Progress = Answered<GcsObject | { readonly receivedBytes: number }>;
 export interface GcsSessionParts {
   readonly requests: GcsRequests;
   readonly retry: RetryTools;
+  /** Waited for before bytes of a chunk are sent once more. */
+  readonly onResend: OnResend | undefined;
   /** The session's URL. */
   readonly url: string;
   readonly key: ObjectKey;
@@ -53,7 +56,7 @@ export class GcsSession {
 
   /** The first answer by which the session is not at `from` any more. */
   #advance(chunk: GcsChunk, from: number): Promise<Progress> {
-    const { key, signal, retry } = this.#parts;
+    const { key, signal, retry, onResend } = this.#parts;
     const rest = {
       ...chunk,
       offset: from,
@@ -68,6 +71,8 @@ export class GcsSession {
           if (!isAt(asked)) return asked;
         }
         if (rest.bytes.length > 0) {
+          const isSentAgain = failureCount > 0 || from > chunk.offset;
+          if (isSentAgain) await onResend?.(rest.bytes.length, signal);
           const sent = await this.#put(rest);
           if (!isAt(sent)) return sent;
         }

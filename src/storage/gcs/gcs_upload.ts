@@ -112,9 +112,12 @@ export class GcsUpload {
     request: UploadRequest,
     reader: SourceReader,
   ): Promise<Answered<GcsObject>> {
-    const { key, signal, source: { sizeBytes: totalBytes } } = request;
+    const { key, signal, source: { sizeBytes: totalBytes }, onResend } = request;
     const { requests, retry, settings } = this.#parts;
-    const session = new GcsSession({ requests, retry, url, key, totalBytes, signal });
+    const session = new GcsSession({
+      ...{ requests, retry, onResend },
+      ...{ url, key, totalBytes, signal },
+    });
     const md5 = createHash("md5");
     const buffer = new Uint8Array(settings.partBytes);
     let md5Hash: string | null = null;

@@ -114,6 +114,7 @@ export class S3Upload {
         threads: this.#settings.partThreads,
         memory: this.#memory,
         retry: this.#retry,
+        onResend: request.onResend,
         signal,
       }, (bytes, index) => this.#sendPart(upload, request, bytes, index));
       reader.finish();

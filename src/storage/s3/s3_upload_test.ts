@@ -9,7 +9,7 @@ import { FakeClock } from "../../../tests/conformance/fake_clock.ts";
 import { NO_METADATA } from "../../../tests/conformance/test_bytes.ts";
 import { s3ErrorAnswer, startS3StandIn } from "../../../tests/support/s3_stand_in.ts";
 import { objectKeyOf } from "../../core/names.ts";
-import type { ObjectInfo } from "../backend.ts";
+import type { ObjectInfo, OnResend } from "../backend.ts";
 import { DEFAULT_RETRY_POLICY, withRetry } from "../retrying_backend.ts";
 import { openS3Backend } from "./s3_backend.ts";
 
@@ -26,6 +26,7 @@ interface Counts {
 /** Uploads 20 parts; `fault` may answer the n-th request with one of them, from 1. */
 async function uploadInParts(
   fault: (sentCount: number) => Response | null,
+  onResend: OnResend = (): Promise<void> => Promise.resolve(),
 ): Promise<{ counts: Counts; outcome: Promise<ObjectInfo> }> {
   await using server = startS3StandIn("b");
   const counts = { begun: 0, sent: 0, aborted: 0 };
@@ -74,7 +75,7 @@ async function uploadInParts(
     read: (buffer: Uint8Array): Promise<number> => Promise.resolve(buffer.length),
   };
   const key = objectKeyOf("x,v");
-  const outcome = backend.upload({ key, source, metadata: NO_METADATA });
+  const outcome = backend.upload({ key, source, metadata: NO_METADATA, onResend });
   await outcome.catch(() => {});
   await backend.close();
   return { counts, outcome };
@@ -90,6 +91,17 @@ Deno.test("an upload in parts outlives a store that refuses one request of 17", 
   );
   strictEqual((await outcome).etag, '"z-20"');
   deepStrictEqual(counts, { begun: 1, sent: PARTS + 1, aborted: 0 });
+});
+
+Deno.test("a limit of bandwidth is told of each part that is sent again", async () => {
+  const told: number[] = [];
+  const { counts, outcome } = await uploadInParts(
+    (n) => n % 7 === 0 ? slowDown() : null,
+    (sizeBytes) => Promise.resolve(void told.push(sizeBytes)),
+  );
+  await outcome;
+  ok(told.length >= 2, `${told.length} told`);
+  deepStrictEqual(told, Array(counts.sent - PARTS).fill(PART_BYTES));
 });
 
 Deno.test("a store that refuses every part is asked for four parts, and aborted once", async () => {
