@@ -5,8 +5,10 @@
  */
 
 import { parseArgs } from "node:util";
+import type { DepotPath } from "../core/names.ts";
 import { ImportError } from "../manifest/import_line.ts";
 import { importLines, type ImportOptions } from "../manifest/import_lines.ts";
+import type { LocalThing } from "../manifest/rebuild_sides.ts";
 import { UsageError } from "./command.ts";
 import {
   manageOf,
@@ -23,6 +25,8 @@ Usage: p4-cache import-manifest [--config FILE | --manifest DIR] [--dry-run] FIL
 
 Adds the rows of FILE (JSON lines, docs/formats.md) to the manifest, which is made if
 there is none. A path that has a row keeps it, so a stopped import is simply run again.
+A file or marker that lies in the depot as its row says is known by it; what does not, or
+where the manifest is not at DEPOT/.p4cache/manifest, the first scan compares.
 A line whose name is not managed is left out and counted; with --manifest, where no
 configuration says what is managed, only the server's own files are. The daemon must not
 run.
@@ -37,6 +41,8 @@ Exit status: 0 done, 1 a line cannot be imported (those before it are) or was le
 export interface ImportManifestDeps extends ManifestCommandDeps {
   /** The lines of a file. @throws {Deno.errors.NotFound | Deno.errors.PermissionDenied} */
   readLines(path: string): AsyncIterable<string>;
+  /** Looks into the depot that a manifest is in. */
+  depotAround(manifestDirectory: string): (path: DepotPath) => LocalThing | null;
 }
 
 export function runImportManifest(
@@ -74,7 +80,8 @@ async function importInto(
   try {
     const nowS = Math.floor(deps.nowMs() / 1000);
     const lines = deps.readLines(file);
-    const result = await importLines(manifest, lines, { dryRun, nowS, manage });
+    const look = deps.depotAround(directory);
+    const result = await importLines(manifest, lines, { dryRun, nowS, manage, look });
     const { imported, kept, unmanaged, firstUnmanagedLine } = result;
     const verb = dryRun ? "would be imported" : "imported";
     deps.print(`${file}: ${imported} rows ${verb}, ${kept} paths have a row already`);

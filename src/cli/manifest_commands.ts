@@ -9,7 +9,7 @@ import { openManifest } from "../manifest/lmdb_manifest.ts";
 import type { CommandOutput } from "./command.ts";
 import { type ImportManifestDeps } from "./cmd_import_manifest.ts";
 import { type RebuildManifestDeps } from "./cmd_rebuild_manifest.ts";
-import { openRebuildSides } from "./sources.ts";
+import { depotAround, openRebuildSides } from "./sources.ts";
 
 export type AllManifestDeps = RebuildManifestDeps & ImportManifestDeps;
 
@@ -21,6 +21,7 @@ export function manifestDeps(output: CommandOutput): AllManifestDeps {
     checkManifest,
     openSides: openRebuildSides,
     readLines,
+    depotAround,
     signal: abortOnInterrupt(),
   };
 }

@@ -96,6 +96,16 @@ export function openPrefetchTarget(path: string): Promise<PrefetchTarget> {
   });
 }
 
+/** For `import-manifest`: the depot in whose state directory a manifest is. */
+export function depotAround(
+  manifestDirectory: string,
+): (path: DepotPath) => LocalThing | null {
+  const root = /^(.+)\/\.p4cache\/[^/]+$/.exec(manifestDirectory)?.[1];
+  if (root === undefined) return () => null;
+  const posix = openLocalPosix();
+  return (path) => thingOf(posix.lstat(`${bytePathOf(root)}/${path}`));
+}
+
 /** For `rebuild-manifest`. */
 export async function openRebuildSides(
   path: string,

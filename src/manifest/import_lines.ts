@@ -2,14 +2,16 @@
  * Import takes the lines of an export, and lines that have only what older systems kept
  * (path, size, storage_key, content_hash, state, last_access, created_at). It adds rows and
  * changes none. A file whose content is not known to be the store's becomes dirty or
- * evicted, never resident and clean on an outsider's word.
+ * evicted, never resident and clean on an outsider's word: local_here.ts.
  *
  * @module
  */
 
 import { type DepotPath, isManaged, type ManagePolicy } from "../core/names.ts";
 import { type ImportedRow, ImportError, parseLine } from "./import_line.ts";
+import { localHere } from "./local_here.ts";
 import type { Manifest } from "./manifest.ts";
+import type { LocalThing } from "./rebuild_sides.ts";
 
 /** Rows imported at once: they share the manifest's commits. */
 const CONCURRENCY = 256;
@@ -28,6 +30,8 @@ export interface ImportOptions {
   readonly dryRun: boolean;
   readonly nowS: number;
   readonly manage: ManagePolicy;
+  /** What lies at a path of the depot that the rows are for. Null: nothing, or nobody knows. */
+  readonly look: (path: DepotPath) => LocalThing | null;
 }
 
 /** @throws {ImportError} Rows before the line are imported. */
@@ -36,7 +40,7 @@ export async function importLines(
   lines: AsyncIterable<string>,
   options: ImportOptions,
 ): Promise<ImportResult> {
-  const rows = new RowImport(manifest, options.dryRun);
+  const rows = new RowImport(manifest, options);
   try {
     await takeLines(rows, lines, options);
   } catch (error) {
@@ -86,14 +90,16 @@ class RowImport implements ImportResult {
   firstUnmanagedLine: number | null = null;
   readonly #manifest: Manifest;
   readonly #dryRun: boolean;
+  readonly #look: ImportOptions["look"];
   readonly #running = new Set<Promise<void>>();
   readonly #accessed = new Map<DepotPath, number>();
   #totalBytes: number;
   #failed: { readonly error: unknown } | null = null;
 
-  constructor(manifest: Manifest, dryRun: boolean) {
+  constructor(manifest: Manifest, { dryRun, look }: ImportOptions) {
     this.#manifest = manifest;
     this.#dryRun = dryRun;
+    this.#look = look;
     this.#totalBytes = manifest.counters().totalBytes;
   }
 
@@ -116,7 +122,8 @@ class RowImport implements ImportResult {
       return;
     }
     this.#accessed.set(row.path, row.lastAccessS);
-    const one: Promise<void> = importRow(this.#manifest, row)
+    const here = localHere(row, this.#look(row.path));
+    const one: Promise<void> = importRow(this.#manifest, here)
       .then((isNew) => void this[isNew ? "imported" : "kept"]++)
       .catch((error) => void (this.#failed ??= { error }))
       .finally(() => this.#running.delete(one));

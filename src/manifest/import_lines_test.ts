@@ -19,7 +19,12 @@ function take(
   lines: AsyncIterable<string>,
   dryRun = false,
 ): Promise<ImportResult> {
-  return importLines(manifest, lines, { dryRun, nowS: NOW_S, manage: "all" });
+  return importLines(manifest, lines, {
+    dryRun,
+    nowS: NOW_S,
+    manage: "all",
+    look: () => null,
+  });
 }
 
 /** Of each field the greatest that a row can hold, and one that it cannot. */
@@ -86,12 +91,14 @@ Deno.test("a line of a name that is not managed is left out and counted", async 
   const lines = paths.map((path) => lineOf({ path, storage_key: path }));
   lines.push(JSON.stringify({ type: "end", files: 4 }));
   const result = await importLines(manifest, linesOf(...lines), {
+    look: () => null,
     ...options,
     manage: "archives",
   });
   deepStrictEqual(manifest.paths(null, 10), ["a,v"]);
   deepStrictEqual([result.unmanaged, result.firstUnmanagedLine], [3, 2]);
   const all = await importLines(manifest, linesOf(...lines), {
+    look: () => null,
     ...options,
     manage: "all",
   });

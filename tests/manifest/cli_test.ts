@@ -8,7 +8,10 @@ import {
 } from "node:assert/strict";
 import { runCheckManifest } from "../../src/cli/cmd_check_manifest.ts";
 import { runExportManifest } from "../../src/cli/cmd_export_manifest.ts";
-import { runImportManifest } from "../../src/cli/cmd_import_manifest.ts";
+import {
+  type ImportManifestDeps,
+  runImportManifest,
+} from "../../src/cli/cmd_import_manifest.ts";
 import { runManifestBackup } from "../../src/cli/cmd_manifest_backup.ts";
 import { runManifestSummary } from "../../src/cli/cmd_manifest_summary.ts";
 import {
@@ -16,6 +19,7 @@ import {
   runRebuildManifest,
 } from "../../src/cli/cmd_rebuild_manifest.ts";
 import { UsageError } from "../../src/cli/command.ts";
+import { depotAround } from "../../src/cli/sources.ts";
 import { checkManifest } from "../../src/manifest/check_manifest.ts";
 import { copyDirectoryAt } from "../../src/manifest/copies.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
@@ -41,7 +45,7 @@ function depsFor(
   { printed, errors }: Output,
   things: ReadonlyMap<string, LocalThing> = new Map(),
   objects: readonly FileEntry[] = [],
-): RebuildManifestDeps & { readLines(path: string): AsyncIterable<string> } {
+): RebuildManifestDeps & ImportManifestDeps {
   return {
     print: (line) => void printed.push(line),
     printError: (line) => void errors.push(line),
@@ -52,6 +56,7 @@ function depsFor(
     async *readLines(path): AsyncGenerator<string> {
       yield* (await Deno.readTextFile(path)).split("\n");
     },
+    depotAround: () => (path) => things.get(path) ?? null,
     openSides: () =>
       Promise.resolve({
         owner: { uid: 1, gid: 1 },
@@ -219,7 +224,13 @@ Deno.test("manifest-backup copies beside a writer, and the copy is sound", () =>
 
 Deno.test("what export-manifest prints, import-manifest takes", () =>
   inDirectory(async (root, output) => {
-    const deps = depsFor(output);
+    // The same machine: everything lies where it lay.
+    const rows = await allOf(`${root}/manifest`);
+    const things = new Map<string, LocalThing>(rows.map(({ path, entry }) => {
+      const isFile = entry.resident || entry.state !== "clean";
+      return [path, { kind: isFile ? "file" : "marker", stat: entry.local }];
+    }));
+    const deps = depsFor(output, things);
     strictEqual(await runExportManifest(["--manifest", `${root}/manifest`], deps), 0);
     const lines = output.printed.join("\n");
     // deno-lint-ignore no-control-regex -- the lines are ASCII
@@ -243,6 +254,35 @@ Deno.test("what export-manifest prints, import-manifest takes", () =>
     );
     strictEqual(await runImportManifest(args, deps), 0);
     match(output.printed.at(-1)!, /0 rows imported, 35 paths have a row already/);
+  }));
+
+Deno.test("import-manifest on another machine takes no inode for one of its own", () =>
+  inDirectory(async (root, output) => {
+    const before = await allOf(`${root}/manifest`);
+    const [first, second] = before.filter(({ entry }) =>
+      entry.state === "clean" && !entry.resident
+    );
+    // One marker came along, under another number; one number is another file's here.
+    const marker = { ...first!.entry.local, ino: 4_711n, dev: 9n, ctimeNs: 5n };
+    const other = { ...second!.entry.local, sizeBytes: 1, dev: 9n };
+    const deps = depsFor(
+      output,
+      new Map<string, LocalThing>([
+        [first!.path, { kind: "marker", stat: marker }],
+        [second!.path, { kind: "file", stat: other }],
+      ]),
+    );
+    strictEqual(await runExportManifest(["--manifest", `${root}/manifest`], deps), 0);
+    await Deno.writeTextFile(`${root}/rows`, output.printed.join("\n"));
+    const args = ["--manifest", `${root}/other`, `${root}/rows`];
+    strictEqual(await runImportManifest(args, deps), 0);
+    const after = await allOf(`${root}/other`);
+    strictEqual(after.length, before.length);
+    for (const { path, entry } of after) {
+      if (path === first!.path) deepStrictEqual(entry.local, marker);
+      else strictEqual(entry.local.ino, 0n, path);
+      ok(!entry.resident || entry.state === "dirty", path);
+    }
   }));
 
 Deno.test("import-manifest takes the fields of older systems, and evicts what it cannot know", () =>
@@ -497,4 +537,20 @@ Deno.test("an unfinished rebuild is not covered by an empty manifest", () =>
       fault: "unavailable",
       message: /rebuild-manifest/,
     });
+  }));
+
+Deno.test("depotAround() looks into the depot whose manifest it is, and nowhere else", () =>
+  inDirectory(async (root) => {
+    await Deno.mkdir(`${root}/.p4cache/manifest`, { recursive: true });
+    await Deno.writeTextFile(`${root}/a,v`, "1.1");
+    const look = depotAround(`${root}/.p4cache/manifest`);
+    const { ino } = await Deno.lstat(`${root}/a,v`);
+    const thing = look(parseDepotPath("a,v"))!;
+    deepStrictEqual([thing.kind, thing.stat.ino, thing.stat.sizeBytes], [
+      "file",
+      BigInt(ino!),
+      3,
+    ]);
+    strictEqual(look(parseDepotPath("b,v")), null);
+    strictEqual(depotAround(`${root}/manifest`)(parseDepotPath("a,v")), null);
   }));
