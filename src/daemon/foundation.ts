@@ -27,7 +27,7 @@ import { nativeFile } from "../posix/native_files.ts";
 import type { LeafPages } from "../posix/leaf_pages.ts";
 import { openPosix, type Posix, PosixError } from "../posix/posix.ts";
 import { ScanRecord } from "./scan_record.ts";
-import { warningOfOwner } from "./own_directories.ts";
+import { refuseUnwatchedOwner, warningOfOwner } from "./own_directories.ts";
 import { settleInstance, type StoresOfInstance } from "./instance.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf, openStateDirectory, type StateDirectory } from "./state_directory.ts";
@@ -54,6 +54,9 @@ export async function openFoundation(
   cleanup.use(posix);
   posix.prctlNotDumpable();
   posix.boundMemory();
+  if (!config.readOnly) {
+    refuseUnwatchedOwner(config.depotPath, config.watcherAllowedUids);
+  }
   const state = await openStateDirectory(posix, config.depotPath, config.manage);
   cleanup.defer(() => state.close());
   const warning = warningOfOwner(config.depotPath);

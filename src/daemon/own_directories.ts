@@ -147,6 +147,26 @@ export function openLockFile(path: string): Deno.FsFile {
 }
 
 /**
+ * To root everything that the depot's owner writes would be foreign, and stay on this disk only,
+ * unless he is one of `watchedUids`.
+ *
+ * @throws {StartError} `configuration`
+ */
+export function refuseUnwatchedOwner(
+  depotPath: string,
+  watchedUids: readonly number[],
+  uid = Deno.uid() ?? 0,
+): void {
+  const owner = Deno.statSync(depotPath).uid ?? 0;
+  if (uid !== 0 || owner === 0 || watchedUids.includes(owner)) return;
+  throw refusal(
+    depotPath,
+    `it belongs to UID ${owner}, and nothing that this user writes would be uploaded by root; ` +
+      `run p4-cache as UID ${owner} (\`sudo -u\`), or put ${owner} in watcher_allowed_uids`,
+  );
+}
+
+/**
  * What to tell where root works in a depot that another user may change: he can put another
  * `.p4cache` in the place of ours while we run, or a link in the place of any directory into
  * which a file is restored. Null if there is nothing to tell.

@@ -142,9 +142,13 @@ Deno.test("a .p4cache that others may write is refused", async () => {
   await refused(site, ["run"], /\.p4cache: its mode is 777.*chmod go-w/);
 });
 
-Deno.test("root is warned of a depot that belongs to another user", async () => {
+Deno.test("root is warned of a depot that belongs to another user, and needs to be told of him", async () => {
   await using site = await Site.open();
   await Deno.chown(site.depot, P4D_UID, P4D_UID);
+  const unwatched = /depot: it belongs to UID 12345, and nothing that this user writes/;
+  await refused(site, ["run"], unwatched);
+  await refused(site, ["prestage"], unwatched);
+  await site.configure({ watcher_allowed_uids: [P4D_UID] });
   await site.start();
   match(site.log, /WARN .*runs as root in the depot .*UID 12345, who owns it/);
 });
