@@ -11,7 +11,7 @@
  */
 
 import type { Clock } from "../core/clock.ts";
-import type { DepotPath } from "../core/names.ts";
+import { type DepotPath, depotPathOrNull } from "../core/names.ts";
 
 /**
  * A file that disappeared gets this long to turn up again, or for its DELETE to arrive: longer
@@ -100,11 +100,14 @@ export class Departures {
    */
   moved(from: DepotPath, to: DepotPath, hasRow: (path: DepotPath) => boolean): void {
     for (const [told, row] of [...this.#rowOf]) {
-      if (row.startsWith(`${to}/`) && hasRow(within(from, to, row))) this.#drop(told);
+      if (!row.startsWith(`${to}/`)) continue;
+      const path = within(from, to, row);
+      if (path !== null && hasRow(path)) this.#drop(told);
     }
     const below = [...this.#rowOf].filter(([, row]) => row.startsWith(`${from}/`));
     for (const [told] of below) this.#drop(told);
-    for (const [told, row] of below) this.#put(told, within(to, from, row));
+    // One that would be too long stays where it is.
+    for (const [told, row] of below) this.#put(told, within(to, from, row) ?? row);
   }
 
   #put(told: DepotPath, row: DepotPath): void {
@@ -125,7 +128,7 @@ export class Departures {
   }
 }
 
-/** The path below `to` that is `path` below `from`. */
-function within(to: DepotPath, from: DepotPath, path: DepotPath): DepotPath {
-  return `${to}${path.slice(from.length)}` as DepotPath;
+/** The path below `to` that is `path` below `from`; null if it is too long for one. */
+function within(to: DepotPath, from: DepotPath, path: DepotPath): DepotPath | null {
+  return depotPathOrNull(`${to}${path.slice(from.length)}`);
 }

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { DepotPath } from "../core/names.ts";
+import { type DepotPath, PATH_BYTES_MAX } from "../core/names.ts";
 import { NO_INODE } from "../manifest/transitions.ts";
 import { type EngineContext, hasOtherStores, hasSameContent } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
@@ -26,20 +26,22 @@ export class DirectoryExchanges {
     this.#context = context;
   }
 
-  /** Whether the rows are where they belong: the rows of both directories traded places. */
-  async take(moved: Moved): Promise<boolean> {
+  /**
+   * The rows that stay, because their files have names that are too long, once the rows of both
+   * directories traded places; null if they have not: it is no exchange.
+   */
+  async take(moved: Moved): Promise<readonly DepotPath[] | null> {
     const { from, to, ino } = moved;
     const half = this.#otherHalf;
     const names = [half?.from, half?.to];
     if (names.includes(from) || names.includes(to)) this.#otherHalf = null;
-    if (half?.from === from && half.to === to && half.ino === ino) return true;
+    if (half?.from === from && half.to === to && half.ino === ino) return [];
     const other = this.#otherAt(moved);
-    if (other === null) return false;
+    if (other === null) return null;
     // Made since, unless a rename from there is what is told next.
     this.#otherHalf = { ...moved, from: to, to: from, ino: other };
-    if (!this.#hasComeFrom(to, from)) return false;
-    await this.#trade(moved);
-    return true;
+    if (!this.#hasComeFrom(to, from)) return null;
+    return await this.#trade(moved);
   }
 
   /** The directory that now has the name of the one that was renamed. */
@@ -63,6 +65,7 @@ export class DirectoryExchanges {
   }
 
   #isOfRow(path: DepotPath, of: DepotPath): boolean {
+    if (path.length > PATH_BYTES_MAX) return false;
     const row = this.#context.manifest.get(of);
     const look = lookAt(this.#context, path);
     if (row === null) return false;
@@ -75,19 +78,27 @@ export class DirectoryExchanges {
   }
 
   /** A death on the way leaves the rest as a rename that nobody saw. */
-  async #trade({ from, to, toldMs }: Moved): Promise<void> {
+  async #trade({ from, to, toldMs }: Moved): Promise<readonly DepotPath[]> {
     const { evictions, applyDeletesBelow, clock } = this.#context;
     const nowMs = toldMs ?? clock.nowMs();
     await evictions.settled(`${to}/`);
     await applyDeletesBelow(to);
+    const left: DepotPath[] = [];
     for (let after = "";;) {
       const lists = [this.#namesBelow(from, after), this.#namesBelow(to, after)];
       const lasts = lists.filter((it) => it.length === BATCH).map((it) => it.at(-1)!);
       const names = [...new Set(lists.flat())].sort()
         .filter((name) => lasts.every((last) => name <= last));
-      if (names.length === 0) return;
+      if (names.length === 0) return left;
       await Promise.all(
-        names.map((name) => this.#tradeRows(join(from, name), join(to, name), nowMs)),
+        names.map((name) => {
+          const [a, b] = [join(from, name), join(to, name)];
+          if (Math.max(a.length, b.length) <= PATH_BYTES_MAX) {
+            return this.#tradeRows(a, b, nowMs);
+          }
+          // The shorter one has the row.
+          left.push(a.length < b.length ? a : b);
+        }),
       );
       after = names.at(-1)!;
     }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type DepotPath, isManaged } from "../core/names.ts";
+import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
 import { ManifestError } from "../manifest/manifest.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { LocalStat } from "../manifest/manifest.ts";
@@ -195,21 +195,39 @@ export class Engine {
     await this.#context.evictions.settled(`${from}/`);
     // Their rows would move along, and nobody find them by the names that were written down.
     await this.#context.applyDeletesBelow(from);
-    if (!await this.#exchanges.take(rename)) await this.#moveRowsBelow(rename);
+    const exchanged = await this.#exchanges.take(rename);
+    const left = exchanged ?? await this.#moveRowsBelow(rename);
     // Written a moment before, and not there any more when that was told.
     for (const path of [...this.#vanishing.keys()]) {
       if (!path.startsWith(`${from}/`)) continue;
       this.#vanishing.delete(path);
-      await this.wrote(`${to}${path.slice(from.length)}` as DepotPath, null);
+      const now = depotPathOrNull(`${to}${path.slice(from.length)}`);
+      if (now !== null) await this.wrote(now, null);
     }
+    this.#tooLong(rename, left);
   }
 
-  async #moveRowsBelow({ from, to, toldMs }: Rename): Promise<void> {
+  /** Their files have names that no row may have: as those that were renamed to an unmanaged one. */
+  #tooLong({ from }: Rename, left: readonly DepotPath[]): void {
+    if (left.length === 0) return;
+    const { metrics, log } = this.#context;
+    metrics.count("p4cache_unmanaged_long_paths_total", {}, left.length);
+    log.warn(
+      "a directory was renamed so that paths in it are too long to be managed; what the " +
+        "store has of them stays under the names of before",
+      { ...shown(from), files: left.length },
+    );
+    for (const path of left) this.gone(path);
+  }
+
+  async #moveRowsBelow({ from, to, toldMs }: Rename): Promise<readonly DepotPath[]> {
     const { manifest, clock, departures, putBack } = this.#context;
     departures.moved(from, to, (path) => manifest.get(path) !== null);
     const whiteout = hasOtherStores(this.#context);
-    await manifest.moveTree(from, to, toldMs ?? clock.nowMs(), whiteout);
-    for (const left of putBack.moved(from, to)) removeStrayMarker(this.#context, left);
+    const at = toldMs ?? clock.nowMs();
+    const { left } = await manifest.moveTree(from, to, at, whiteout);
+    for (const path of putBack.moved(from, to)) removeStrayMarker(this.#context, path);
+    return left;
   }
 
   /**

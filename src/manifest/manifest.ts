@@ -226,6 +226,13 @@ export interface ManifestTrouble {
   readonly sinceMs: number;
 }
 
+/** What became of the rows below a directory that was renamed. */
+export interface MovedTree {
+  readonly movedCount: number;
+  /** Rows that stay, whose files have names that are too long for one. */
+  readonly left: readonly DepotPath[];
+}
+
 export interface Manifest {
   /** The row, or null. @throws {ManifestError} `damaged` if its checksum fails. */
   get(path: DepotPath): FileEntry | null;
@@ -252,13 +259,16 @@ export interface Manifest {
   /** The rows of `a` and `b` trade places, and leave nothing. Without one of them: nothing. */
   exchange(a: DepotPath, b: DepotPath): Promise<ApplyOutcome>;
 
-  /** As `move`, of each row below the directory `from`. Resolves with the number of rows. */
+  /**
+   * As `move`, of each row below the directory `from`; but a row whose new path would be longer
+   * than any may be stays where it is.
+   */
   moveTree(
     from: DepotPath,
     to: DepotPath,
     nowMs: number,
     whiteout?: boolean,
-  ): Promise<number>;
+  ): Promise<MovedTree>;
 
   /**
    * Latest access per path, in seconds. Paths without a row are skipped. One that comes well

@@ -9,7 +9,7 @@
 
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
-import type { DepotPath, ObjectKey } from "../core/names.ts";
+import { type DepotPath, depotPathOrNull, type ObjectKey } from "../core/names.ts";
 import { recount } from "./check.ts";
 import { GroupCommit } from "./group_commit.ts";
 import type { KeyValueStore } from "./key_value.ts";
@@ -25,6 +25,7 @@ import {
   type ManifestEvent,
   type ManifestTrouble,
   type MetaName,
+  type MovedTree,
   type PathAndEntry,
   type StoredVersion,
   type Tombstone,
@@ -155,27 +156,38 @@ export class ManifestStore implements Manifest {
     to: DepotPath,
     nowMs: number,
     whiteout = false,
-  ): Promise<number> {
+  ): Promise<MovedTree> {
     assert(
       from !== to && !to.startsWith(`${from}/`) && !from.startsWith(`${to}/`),
       "A directory does not move into itself",
     );
     let movedCount = 0;
+    const left = new Set<DepotPath>();
+    let range = rangeOfPrefix(`${from}/`, ROWS_PER_STEP);
     // What the first step's own group has added before it is not committed yet.
     for (let isFirst = true;; isFirst = false) {
       const step = await this.#change((group) => {
-        const rows = this.#reader.rows(rangeOfPrefix(`${from}/`, ROWS_PER_STEP));
+        const rows = this.#reader.rows(range);
         let count = 0;
+        let lastLeft: DepotPath | null = null;
         for (const { path } of rows) {
           if (group.row(path) === null) continue;
-          const target = `${to}${path.slice(from.length)}` as DepotPath;
+          const target = depotPathOrNull(`${to}${path.slice(from.length)}`);
+          if (target === null) {
+            left.add(path);
+            lastLeft = path;
+            continue;
+          }
           moveRow(group, { from: path, to: target }, nowMs, whiteout);
           count++;
         }
-        return { count, seen: rows.length };
+        return { count, seen: rows.length, lastLeft };
       });
       movedCount += step.count;
-      if (!isFirst && step.seen < ROWS_PER_STEP) return movedCount;
+      if (isFirst) continue;
+      if (step.seen < ROWS_PER_STEP) return { movedCount, left: [...left] };
+      // Those that stay are not to be read for ever.
+      if (step.lastLeft !== null) range = { ...range, from: `${step.lastLeft}\0` };
     }
   }
 

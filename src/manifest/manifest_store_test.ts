@@ -1,6 +1,11 @@
 import { deepStrictEqual, rejects, strictEqual, throws } from "node:assert/strict";
 import { InvariantError } from "../core/assert.ts";
-import { type DepotPath, objectKeyOf, parseDepotPath } from "../core/names.ts";
+import {
+  type DepotPath,
+  objectKeyOf,
+  parseDepotPath,
+  PATH_BYTES_MAX,
+} from "../core/names.ts";
 import type { LocalStat, Manifest, StoredVersion } from "./manifest.ts";
 import { ManifestStore } from "./manifest_store.ts";
 import { MemKeyValue } from "./mem_key_value.ts";
@@ -274,7 +279,7 @@ Deno.test("moveTree() moves what was changed just before, in the same commit", a
   });
   const moved = manifest.moveTree(parseDepotPath("d"), parseDepotPath("e"), 1);
   await written;
-  strictEqual(await moved, 1);
+  strictEqual((await moved).movedCount, 1);
   strictEqual(manifest.get(parseDepotPath("d/a")), null);
   strictEqual(manifest.get(parseDepotPath("e/a"))?.state, "dirty");
   await manifest.close();
@@ -288,10 +293,32 @@ Deno.test("moveTree() moves each row below the directory, and no other", async (
     [...names.map(parseDepotPath), ...others].map((path) => write(manifest, path)),
   );
   const from = parseDepotPath("d/sub");
-  strictEqual(await manifest.moveTree(from, parseDepotPath("e/new"), 1), 600);
+  const moved = await manifest.moveTree(from, parseDepotPath("e/new"), 1);
+  deepStrictEqual(moved, { movedCount: 600, left: [] });
   strictEqual(manifest.entries("d/sub/", null, 10).length, 0);
   strictEqual(manifest.entries("e/new/", null, 1000).length, 600);
   for (const path of others) strictEqual(manifest.get(path)!.state, "dirty");
+  deepStrictEqual(manifest.counters(), (await manifest.recount()).counted);
+});
+
+Deno.test("moveTree() leaves the rows whose paths would be too long, and moves all others", async () => {
+  const manifest = await openMemManifest();
+  const long = `d/${"x".repeat(PATH_BYTES_MAX - 100)}`;
+  // More than one step has, first, last and in between.
+  const stay = Array.from({ length: 300 }, (_, i) => parseDepotPath(`${long}${i},v`));
+  const move = Array.from({ length: 300 }, (_, i) => `d/${"axz"[i % 3]}${i},v`)
+    .map(parseDepotPath);
+  await Promise.all([...stay, ...move].map((path) => write(manifest, path)));
+  const to = parseDepotPath("e".repeat(100));
+  const moved = await manifest.moveTree(parseDepotPath("d"), to, 1);
+  deepStrictEqual(moved, { movedCount: 300, left: stay.toSorted() });
+  deepStrictEqual(
+    manifest.paths(null, 1_000),
+    [
+      ...stay,
+      ...move.map((path) => parseDepotPath(`${to}${path.slice(1)}`)),
+    ].sort(),
+  );
   deepStrictEqual(manifest.counters(), (await manifest.recount()).counted);
 });
 

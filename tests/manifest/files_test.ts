@@ -1,10 +1,10 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
-import { parseDepotPath } from "../../src/core/names.ts";
+import { type DepotPath, parseDepotPath } from "../../src/core/names.ts";
 import { checkManifest } from "../../src/manifest/check_manifest.ts";
 import { LmdbKeyValue } from "../../src/manifest/lmdb_key_value.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
-import { ManifestError } from "../../src/manifest/manifest.ts";
+import { type ApplyOutcome, ManifestError } from "../../src/manifest/manifest.ts";
 import { metaWrite } from "../../src/manifest/schema.ts";
 import { pathOf, statOf, writeFile } from "./sample_manifest.ts";
 
@@ -127,6 +127,27 @@ Deno.test("a path of 3,900 bytes and its tombstone are kept on disk", () =>
     const again = await openManifest({ directory, readOnly: true });
     deepStrictEqual(again.get(path)!.local, statOf(9));
     await again.close();
+  }));
+
+Deno.test("a directory whose rows would be too long by its rename takes no other write along", () =>
+  inDirectory(async (root) => {
+    const manifest = await openManifest({ directory: `${root}/manifest` });
+    const write = (path: DepotPath): Promise<ApplyOutcome> =>
+      manifest.apply(path, "absent", { kind: "written", stat: statOf(9), nowS: 1 });
+    const long = parseDepotPath(`d/${"x".repeat(3_893)}`);
+    const [first, last, other] = ["d/a,v", "d/z,v", "o,v"].map(parseDepotPath);
+    await Promise.all([long, first!, last!].map(write));
+    for (const length of [100, 200]) {
+      const to = parseDepotPath("e".repeat(length));
+      const moving = manifest.moveTree(parseDepotPath("d"), to, 1);
+      const writing = write(parseDepotPath(`${other}${length}`));
+      deepStrictEqual((await moving).left, [long]);
+      strictEqual((await writing).outcome, "applied");
+      strictEqual(manifest.get(long)!.state, "dirty");
+    }
+    strictEqual(manifest.get(parseDepotPath(`${"e".repeat(100)}/z,v`))!.state, "dirty");
+    await manifest.close();
+    deepStrictEqual(await faultsOf(`${root}/manifest`), []);
   }));
 
 Deno.test("a manifest of a newer schema is refused by its number", () =>
