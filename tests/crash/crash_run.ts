@@ -218,8 +218,9 @@ class CrashRun {
     await rig.wipeDepot();
     if (this.#options.rebuilds) {
       await Deno.remove(`${rig.depot}/.p4cache/manifest`, { recursive: true });
-      // From the copy of the first start, or from nothing.
-      const how = this.#options.random.next() < 0.5 ? [] : ["--no-copy"];
+      // From the copy of the first start, or from nothing, as on a new disk.
+      const copy = this.#options.random.next() < 0.5 ? [] : ["--no-copy"];
+      const how = [...copy, "--new-disk"];
       this.#options.log(`rebuild-manifest ${how.join(" ")}`);
       const { code, output } = await rig.cli("rebuild-manifest", ...how);
       ok(code === 0 || code === 1, `rebuild-manifest ended with ${code}:\n${output}`);
