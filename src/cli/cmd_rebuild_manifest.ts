@@ -10,24 +10,14 @@
  */
 
 import { parseArgs } from "node:util";
-import { displayPath, type ManagePolicy } from "../core/names.ts";
-import { StartError } from "../daemon/start_error.ts";
-import type { Fault } from "../manifest/check.ts";
-import { copyDirectoryOf, copyNamesOf, newestFirst } from "../manifest/copies.ts";
+import { displayPath } from "../core/names.ts";
+import { EXIT, StartError } from "../daemon/start_error.ts";
 import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
-import { DATA_FILE } from "../manifest/lmdb_key_value.ts";
 import { rebuiltDirectoryOf } from "../manifest/lmdb_manifest.ts";
-import { type Manifest, ManifestError } from "../manifest/manifest.ts";
+import type { Manifest } from "../manifest/manifest.ts";
 import { rebuildManifest } from "../manifest/rebuild.ts";
 import type { RebuildFinding, RebuildResult } from "../manifest/rebuild_run.ts";
-import type {
-  RebuildDepot,
-  RebuildOwner,
-  RebuildStore,
-} from "../manifest/rebuild_sides.ts";
-import { StorageError } from "../storage/storage_error.ts";
 import {
-  type ManifestCommandDeps,
   manifestDirectory,
   PLACE_HELP,
   PLACE_OPTIONS,
@@ -36,16 +26,19 @@ import {
   withDaemonLock,
 } from "./manifest_arguments.ts";
 import { filesOf } from "./operator_command.ts";
-import { isToGoOn } from "./unfinished_rebuild.ts";
+import { type CopyDeps, startFromCopy } from "./rebuild_copy.ts";
 import { makeStateDirectory, type RebuildPlace, settleDevice } from "./rebuild_device.ts";
+import type { RebuildSides, RebuildSidesOptions } from "./rebuild_stores.ts";
+import { isToGoOn } from "./unfinished_rebuild.ts";
 
 export const HELP = `\
 Usage: p4-cache rebuild-manifest [--config FILE] [--manifest DIR] [--copy DIR]
-                                 [--no-copy] [--new-disk] [--json]
+                                 [--no-copy] [--no-secondary] [--new-disk]
+                                 [--json]
 
 Builds the manifest again: from the newest sound copy, be it beside the manifest or in the
-store (or from --copy), what the store lists, and what the depot holds. Deletes nothing
-anywhere; the old manifest is kept beside the new one. A file on the disk that is longer and
+store (or from --copy), what the store lists, then what the secondary store lists, if there
+is one, and what the depot holds. Deletes nothing anywhere; the old manifest is kept beside the new one. A file on the disk that is longer and
 newer than what the store has of it is uploaded; one that differs otherwise is in conflict:
 both versions are kept until p4-cache conflicts decides. It may be stopped and run again:
 it goes on, unless a copy was made since.
@@ -55,34 +48,17 @@ restore a backup into it first.
 ${PLACE_HELP}
   --copy DIR        start from this copy
   --no-copy         start from nothing: one request to the store for each object
+  --no-secondary    leave the secondary store out: where it cannot be read
   --new-disk        the depot is on another disk than before; without it that is refused,
                     as an empty mount point looks the same
   --json            the result as one object
 
 Exit status: 0 done, 1 done with findings, 2 usage, 3 the daemon runs or the copy cannot
-be used, 69 the store cannot be reached, 78 configuration.
+be used, 69 a store cannot be reached, 78 configuration.
 `;
 
-/** The two sides that a rebuild reads. */
-export interface RebuildSides {
-  readonly store: RebuildStore;
-  readonly depot: RebuildDepot;
-  readonly owner: RebuildOwner;
-  readonly manage: ManagePolicy;
-  /** Whose prefix of the store it is, or null. */
-  instanceId(): Promise<string | null>;
-  /** st_dev of the depot root. */
-  readonly device: string;
-  /** Names of the copies of the manifest in the store. */
-  storeCopies(): Promise<string[]>;
-  /** Fetches one of them as the new file `target`, durably. */
-  fetchCopy(name: string, target: string): Promise<void>;
-  close(): Promise<void>;
-}
-
-export interface RebuildManifestDeps extends ManifestCommandDeps {
-  openSides(configPath: string, signal: AbortSignal): Promise<RebuildSides>;
-  checkManifest(directory: string): AsyncIterable<Fault>;
+export interface RebuildManifestDeps extends CopyDeps {
+  openSides(configPath: string, options: RebuildSidesOptions): Promise<RebuildSides>;
   readonly signal: AbortSignal;
 }
 
@@ -90,6 +66,7 @@ interface Options {
   readonly config: string;
   readonly copy: string | null;
   readonly noCopy: boolean;
+  readonly noSecondary: boolean;
   readonly isNewDisk: boolean;
   readonly json: boolean;
 }
@@ -104,6 +81,7 @@ export function runRebuildManifest(
       ...PLACE_OPTIONS,
       copy: { type: "string" },
       "no-copy": { type: "boolean", default: false },
+      "no-secondary": { type: "boolean", default: false },
       "new-disk": { type: "boolean", default: false },
       json: { type: "boolean", default: false },
     },
@@ -112,6 +90,7 @@ export function runRebuildManifest(
     config: values.config,
     copy: values.copy ?? null,
     noCopy: values["no-copy"],
+    noSecondary: values["no-secondary"],
     isNewDisk: values["new-disk"],
     json: values.json,
   };
@@ -130,14 +109,16 @@ async function rebuild(
 ): Promise<number> {
   const rebuilt = rebuiltDirectoryOf(directory);
   let isGoingOn = true;
-  const sides = await deps.openSides(options.config, deps.signal);
+  const { noSecondary } = options;
+  const { signal } = deps;
+  const sides = await deps.openSides(options.config, { noSecondary, signal });
   let result: RebuildResult;
   try {
     isGoingOn = await isToGoOn({
       directory,
       hasOwnStart: options.copy !== null || options.noCopy,
       nowMs: deps.nowMs(),
-      storeCopies: () => sides.storeCopies(),
+      storeCopies: () => sides.primary.storeCopies(),
       printError: (line) => deps.printError(line),
     });
     if (!isGoingOn) await startFromCopy({ directory, rebuilt, sides }, options, deps);
@@ -150,7 +131,8 @@ async function rebuild(
     }
   } catch (error) {
     // Refused: nothing is left that a later run, on another disk perhaps, would go on with.
-    if (error instanceof StartError && !isGoingOn) await removeIfThere(rebuilt);
+    const isRefused = error instanceof StartError && error.status === EXIT.configuration;
+    if (isRefused && !isGoingOn) await removeIfThere(rebuilt);
     throw error;
   } finally {
     await sides.close();
@@ -160,109 +142,47 @@ async function rebuild(
   return result.findings.length === 0 ? 0 : 1;
 }
 
-interface StartPlace {
-  readonly directory: string;
-  readonly rebuilt: string;
-  readonly sides: RebuildSides;
-}
-
-async function startFromCopy(
-  { directory, rebuilt, sides }: StartPlace,
-  options: Options,
-  deps: RebuildManifestDeps,
-): Promise<void> {
-  if (options.noCopy) return;
-  if (options.copy !== null) {
-    if (await takeLocalCopy(options.copy, rebuilt, deps)) return;
-    throw new ManifestError("unavailable", `Cannot start from the copy ${options.copy}`);
-  }
-  // Copies of one name are one copy, in two places.
-  const locals = copyNamesOf(directory);
-  const inStore = await sides.storeCopies();
-  for (const name of newestFirst([...new Set([...locals, ...inStore])], deps.nowMs())) {
-    const local = copyDirectoryOf(directory, name);
-    if (locals.includes(name) && await takeLocalCopy(local, rebuilt, deps)) return;
-    if (inStore.includes(name) && await takeStoreCopy(name, rebuilt, sides, deps)) return;
-  }
-  deps.printError("there is no copy: every object is asked for by itself");
-}
-
-async function takeLocalCopy(
-  copy: string,
-  rebuilt: string,
-  deps: RebuildManifestDeps,
-): Promise<boolean> {
-  if (!await isSound(copy, deps)) {
-    deps.printError(`the copy ${copy} is damaged, too`);
-    return false;
-  }
-  deps.printError(`starting from the copy ${copy}`);
-  const manifest = await deps.openManifest({ directory: copy, readOnly: true });
-  try {
-    await manifest.backup(rebuilt);
-  } finally {
-    await manifest.close();
-  }
-  return true;
-}
-
-async function takeStoreCopy(
-  name: string,
-  rebuilt: string,
-  sides: RebuildSides,
-  deps: RebuildManifestDeps,
-): Promise<boolean> {
-  const fetched = `${rebuilt}.fetched`;
-  await removeIfThere(fetched);
-  await Deno.mkdir(fetched, { mode: 0o700 });
-  deps.printError(`fetching the copy ${name} from the store`);
-  try {
-    await sides.fetchCopy(name, `${fetched}/${DATA_FILE}`);
-  } catch (error) {
-    // Older ones may be whole; anything but damage is for the operator to see.
-    if (!(error instanceof StorageError) || error.fault !== "corrupt") throw error;
-    deps.printError(`the copy ${name} in the store is damaged: ${error.message}`);
-    return false;
-  }
-  if (!await isSound(fetched, deps)) {
-    deps.printError(`the copy ${name} in the store is damaged`);
-    return false;
-  }
-  deps.printError(`starting from the copy ${name} of the store`);
-  // Looking at it made a lock file of readers: the data alone is the copy.
-  await removeIfThere(`${fetched}/lock.mdb`);
-  await syncDirectory(fetched);
-  await Deno.rename(fetched, rebuilt);
-  await syncDirectory(parentOf(rebuilt));
-  return true;
-}
-
-async function isSound(copy: string, deps: RebuildManifestDeps): Promise<boolean> {
-  for await (const _ of deps.checkManifest(copy)) return false;
-  return true;
-}
-
 async function run(
   manifest: Manifest,
   { sides, place }: { readonly sides: RebuildSides; readonly place: RebuildPlace },
   deps: RebuildManifestDeps,
 ): Promise<RebuildResult> {
-  const { store, depot, owner, manage, instanceId } = sides;
-  // The daemon starts on a manifest with rows only if it knows whose and where they are.
-  const known = manifest.meta("instance_id") ?? await instanceId();
-  if (known !== null) await manifest.setMeta("instance_id", known);
+  await settleInstance(manifest, sides, deps);
   await settleDevice(manifest, place, deps);
   return await rebuildManifest({
     manifest,
-    store,
-    depot,
-    owner,
-    manage,
+    store: sides.primary.store,
+    secondary: sides.secondary?.store ?? null,
+    depot: sides.depot,
+    owner: sides.owner,
+    manage: sides.manage,
     nowMs: () => deps.nowMs(),
     onProgress: (step, done) => {
       if (done % 100_000 === 0) deps.printError(`${step}: ${done}`);
     },
   }, deps.signal);
+}
+
+/**
+ * The daemon starts on a manifest with rows only if it knows whose and where they are. An empty
+ * primary, in place of one that was lost, has no mark: the daemon puts it there, if the
+ * secondary has the same.
+ */
+async function settleInstance(
+  manifest: Manifest,
+  { primary, secondary }: RebuildSides,
+  { printError }: RebuildManifestDeps,
+): Promise<void> {
+  const inSecondary = await secondary?.instanceId() ?? null;
+  const known = manifest.meta("instance_id") ?? await primary.instanceId() ?? inSecondary;
+  if (known === null) return;
+  await manifest.setMeta("instance_id", known);
+  if (inSecondary === null || inSecondary === known) return;
+  printError(
+    `the secondary store belongs to instance ${inSecondary}, this depot to ${known}: files ` +
+      "that only the secondary has become files of this depot, unless you stop this, remove " +
+      "manifest.rebuilt beside the manifest, and give --no-secondary",
+  );
 }
 
 /** Where the old manifest is now; null if there was none. */
@@ -300,7 +220,7 @@ function report(
   { json }: Options,
   deps: RebuildManifestDeps,
 ): void {
-  const { objects, rows, files, changed, findings, counts } = result;
+  const { objects, secondaryObjects, rows, files, changed, findings, counts } = result;
   if (json) {
     deps.print(JSON.stringify({ directory, kept, ...result }));
     return;
@@ -308,13 +228,21 @@ function report(
   for (const line of linesOf(findings, counts)) deps.print(line);
   const found = Object.values(counts).reduce((sum, count) => sum + count, 0);
   deps.print(
-    `${directory}: ${objects} objects, ${rows} rows, ${files} files looked at; ` +
+    `${directory}: ${objects} objects, ${
+      secondaryObjects === 0 ? "" : `${secondaryObjects} of the secondary store, `
+    }${rows} rows, ${files} files looked at; ` +
       `${changed} rows made or changed, ${found} findings`,
   );
   if (counts.conflict !== undefined) deps.print(afterConflicts(counts.conflict));
   if (result.absent > 0) {
     deps.print(
       `${result.absent} files are in the store only: deleted before, or the disk is new`,
+    );
+  }
+  if (result.secondaryOnly > 0) {
+    deps.print(
+      `The version of ${filesOf(result.secondaryOnly)} is in the secondary store only: ` +
+        "keep it configured. p4-cache migrate --all copies what the primary does not have",
     );
   }
   if (kept !== null) deps.print(`the old manifest is ${kept}`);

@@ -17,7 +17,13 @@ import {
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
 import { readInstance } from "../daemon/instance.ts";
 import { fetchStoreCopy, storeCopiesOf } from "../daemon/store_copies.ts";
-import { openStores, type Stores } from "../daemon/stores.ts";
+import { StartError } from "../daemon/start_error.ts";
+import {
+  openOneStore,
+  openStores,
+  type Stores,
+  type StoreTools,
+} from "../daemon/stores.ts";
 import { openManifest } from "../manifest/lmdb_manifest.ts";
 import type {
   LocalThing,
@@ -33,19 +39,24 @@ import type { StorageBackend } from "../storage/backend.ts";
 import { archiveStoreOf, manifestViewOf } from "../verify/archive_store.ts";
 import { posixFiles } from "../verify/posix_files.ts";
 import { BUILD } from "./build_info.ts";
-import type { RebuildSides } from "./cmd_rebuild_manifest.ts";
 import type { PrefetchTarget } from "./cmd_prefetch.ts";
 import type { ConfiguredSources } from "./cmd_verify.ts";
 import { requireDepot } from "./rebuild_device.ts";
+import {
+  type RebuildSides,
+  type RebuildSidesOptions,
+  type RebuildStoreSide,
+  sayingWhichStore,
+  withoutSecondaryHelp,
+} from "./rebuild_stores.ts";
 import { restorerAt } from "./restore_client.ts";
 
 export function openLocalPosix(): Posix {
   return openPosix(nativeFile("libp4posix.so"));
 }
 
-/** The stores of a configuration, with their retries, for a command. */
-export function openConfiguredStores(config: Config): Promise<Stores> {
-  return openStores({
+function storeTools(config: Config): StoreTools {
+  return {
     config: () => config,
     clock: SYSTEM_CLOCK,
     posix: openLocalPosix(),
@@ -53,14 +64,17 @@ export function openConfiguredStores(config: Config): Promise<Stores> {
     metrics: createMetrics(),
     watermark: {},
     userAgent: `p4-cache/${BUILD.version}`,
-  });
+  };
+}
+
+/** The stores of a configuration, with their retries, for a command. */
+export function openConfiguredStores(config: Config): Promise<Stores> {
+  return openStores(storeTools(config));
 }
 
 /** The primary alone. */
 export async function openPrimary(config: Config): Promise<StorageBackend> {
-  const { primary, secondary } = await openConfiguredStores(config);
-  await secondary?.close();
-  return primary;
+  return (await openOneStore(storeTools(config), "primary"))!;
 }
 
 /** For `verify --config`. */
@@ -109,25 +123,44 @@ export function depotAround(
 /** For `rebuild-manifest`. */
 export async function openRebuildSides(
   path: string,
-  signal: AbortSignal,
+  { noSecondary, signal }: RebuildSidesOptions,
 ): Promise<RebuildSides> {
   const config = loadConfig(path);
   await requireDepot(config.depotPath);
-  const store = await openPrimary(config);
   const posix = openLocalPosix();
   const root = bytePathOf(await Deno.realPath(config.depotPath));
   const rootStat = posix.lstat(root);
-  return {
-    store,
+  await using opened = new AsyncDisposableStack();
+  const sideOf = (store: StorageBackend): RebuildStoreSide => {
+    opened.defer(() => store.close());
+    return {
+      store,
+      instanceId: () => readInstance(store),
+      storeCopies: () => storeCopiesOf(store, signal),
+      fetchCopy: (name, target) => fetchStoreCopy({ store, posix, signal }, name, target),
+    };
+  };
+  const primary = sideOf(await openPrimary(config));
+  const secondary = noSecondary ? null : await openSecondary(config);
+  const sides = {
+    primary,
+    secondary: secondary === null ? null : sayingWhichStore(sideOf(secondary)),
     depot: rebuildDepot(posix, root, config.manage),
     owner: ownerBeside(rootStat),
     manage: config.manage,
-    instanceId: () => readInstance(store),
     device: String(rootStat?.dev ?? 0n),
-    storeCopies: () => storeCopiesOf(store, signal),
-    fetchCopy: (name, target) => fetchStoreCopy({ store, posix, signal }, name, target),
-    close: () => store.close(),
   };
+  const closing = opened.move();
+  return { ...sides, close: () => closing.disposeAsync() };
+}
+
+async function openSecondary(config: Config): Promise<StorageBackend | null> {
+  try {
+    return await openOneStore(storeTools(config), "secondary");
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    throw withoutSecondaryHelp(error.status, error);
+  }
 }
 
 /** Who runs this is the daemon's user, or root in its place: then the depot says who that is. */

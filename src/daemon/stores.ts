@@ -80,6 +80,23 @@ export async function openStores(tools: StoreTools): Promise<Stores> {
   return { ...stores, readStores };
 }
 
+/** One of the two alone. Null: it is not configured. @throws {StartError} as `openStores` */
+export async function openOneStore(
+  tools: StoreTools,
+  role: StoreRole,
+): Promise<StorageBackend | null> {
+  const config = tools.config();
+  const options = config[role];
+  if (options === null) return null;
+  const store = await openStore(tools, { primary: null, secondary: null }, role, options);
+  // The other one is not looked at: it may hang.
+  const alone = role === "primary" ? { ...config, secondary: null } : config;
+  const why = (await nestedStores(alone)).find(([nested]) => nested === role)?.[1];
+  if (why === undefined) return store;
+  await store.close();
+  throw new StartError(EXIT.configuration, why);
+}
+
 /** Another text whenever a secret is another; null if the store has none of ours. */
 function fingerprintOf(options: Config["primary"]): string | null {
   const secrets = Object.values(options).filter((it) => it instanceof Secret);

@@ -7,10 +7,12 @@
 
 import { type DepotPath, firstVersionOf, type ObjectKey } from "../core/names.ts";
 import type { FileEntry, ManifestEvent } from "../manifest/manifest.ts";
+import { isOfLaterVersion } from "../manifest/rebuild_choice.ts";
 import type { ObjectInfo, StorageBackend } from "../storage/backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { lookUpBorrowed } from "./borrowed.ts";
 import { type EngineContext, firstKey, nowSeconds, shown } from "./engine_context.ts";
+import { lookAt } from "./local_file.ts";
 
 /** Owner-read-only, as `p4d` leaves an archive, where the object does not say. */
 const DEFAULT_MODE = 0o444;
@@ -22,7 +24,8 @@ const DEFAULT_MODE = 0o444;
  *
  * Nothing is kept of an absence: what somebody stages is found from then on.
  *
- * @throws {StorageError} `corrupt` if the primary or the secondary has later versions.
+ * @throws {StorageError} `corrupt` if the primary or the secondary has later versions, or the
+ * path a marker of one.
  */
 export async function adoptFromStore(
   context: EngineContext,
@@ -46,6 +49,7 @@ async function adoptLocked(
   if (manifest.hasVersionOf(key)) return null;
   const found = await findObject(context, path, key);
   if (found === null) return null;
+  refuseBelowLaterMarker(context, path, found);
   // What will be uploaded over it is newer, whoever numbered this one.
   await manifest.raiseGenerations(found.info.metadata?.generation ?? 0);
   const { outcome, entry } = await manifest.apply(
@@ -57,6 +61,26 @@ async function adoptLocked(
     context.log.info("adopted from the store", { ...shown(path), from: found.from });
   }
   return entry;
+}
+
+/** A marker says that a later version was in a store: one that is not configured, or lost it. */
+function refuseBelowLaterMarker(
+  context: EngineContext,
+  path: DepotPath,
+  { info, from }: Found,
+): void {
+  const { sizeBytes, metadata } = info;
+  const mtimeNs = metadata?.mtimeNs ?? null;
+  const look = lookAt(context, path);
+  if (from === "read prefix" || mtimeNs === null || look.kind !== "marker") return;
+  if (!isOfLaterVersion(look.stat, { sizeBytes, mtimeNs })) return;
+  throw new StorageError("corrupt", {
+    operation: "head",
+    key: info.key,
+    detail:
+      `its marker stands for a later version than the ${from} store has; bring the ` +
+      "store back that has it, and run p4-cache rebuild-manifest",
+  });
 }
 
 interface Found {

@@ -164,6 +164,32 @@ for (
   });
 }
 
+for (const from of ["primary", "secondary"] as const) {
+  Deno.test(`an earlier version in the ${from} does not take the place of a marker that no row knows`, async () => {
+    const stores = { primary: openMemBackend(), secondary: openMemBackend() };
+    await using fixture = await openEngineFixture({
+      ...stores,
+      settings: { storeLookupOnMiss: true },
+    });
+    await evicted(fixture, "a,v", "1.1, 1.2, 1.3");
+    // A marker of a later version than the store has of that name.
+    await Deno.rename(`${fixture.root}/a,v`, `${fixture.root}/b,v`);
+    const path = fixture.path("b,v");
+    const bytes = new TextEncoder().encode("1.1");
+    await stores[from].upload({
+      key: objectKeyOf("b,v"),
+      source: sourceOf(bytes),
+      metadata: { ...metadataOf(bytes), mtimeNs: 1_000n },
+    });
+    await rejects(fixture.restorer.restore(path), {
+      fault: "CORRUPT",
+      message: new RegExp(`a later version than the ${from} store has.*rebuild-manifest`),
+    });
+    strictEqual(fixture.manifest.get(path), null);
+    strictEqual(fixture.posix.lstat(`${fixture.root}/b,v`)!.kind, "socket");
+  });
+}
+
 Deno.test("a lookup of an absent name is two requests per store, each time, and none of a deleted one", async () => {
   const requests: string[] = [];
   const counted = (name: string): StorageBackend => {

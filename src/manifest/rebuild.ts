@@ -3,8 +3,8 @@
  * copy if there is one. Deletes nothing, in the store or on the disk, and may be stopped
  * and run again: what is known already is passed over.
  *
- * 1. Each object becomes the stored version of its path, if it is newer than the row's:
- *    rebuild_objects.ts.
+ * 1. Each object of the primary, then of the secondary, becomes the stored version of its path,
+ *    if it is newer than the row's: rebuild_objects.ts.
  * 2. Each row is compared with the disk. A file of the stored version's size is left to the
  *    daemon's first scan, which hashes it. One that is newer is dirty. Any other is in
  *    conflict: it may come from a backup that is older than what the store has, so nothing
@@ -38,23 +38,36 @@ export async function rebuildManifest(
   const tally = new Tally();
   const taken = new RebuildObjects(deps, tally);
   const markers = new LooseMarkers(deps, taken, tally);
-  const rebuild = new Rebuild(deps, markers, tally);
+  const rebuild = new Rebuild(deps, { taken, markers, tally });
   await deps.manifest.postponeTombstones(deps.nowMs());
-  const objects = await taken.take(signal);
+  const objects = await taken.take("primary", signal);
+  const secondaryObjects = await taken.take("secondary", signal);
   const rows = await rebuild.compareRows(signal);
   const files = await rebuild.takeFiles(signal);
   await markers.settle(signal);
-  const { changed, absent, findings, counts } = tally;
-  return { objects, rows, files, changed, absent, findings, counts };
+  const { changed, absent, secondaryOnly, findings, counts } = tally;
+  return {
+    ...{ objects, secondaryObjects, rows, files },
+    ...{ changed, absent, secondaryOnly, findings, counts },
+  };
 }
 
 class Rebuild {
   readonly #deps: RebuildDeps;
+  readonly #taken: RebuildObjects;
   readonly #markers: LooseMarkers;
   readonly #tally: Tally;
 
-  constructor(deps: RebuildDeps, markers: LooseMarkers, tally: Tally) {
+  constructor(
+    deps: RebuildDeps,
+    { taken, markers, tally }: {
+      readonly taken: RebuildObjects;
+      readonly markers: LooseMarkers;
+      readonly tally: Tally;
+    },
+  ) {
     this.#deps = deps;
+    this.#taken = taken;
     this.#markers = markers;
     this.#tally = tally;
   }
@@ -62,7 +75,10 @@ class Rebuild {
   // ---- rows ----
 
   compareRows(signal?: AbortSignal): Promise<number> {
-    return this.#each("rows", rowsOf(this.#deps, signal), async ({ path, entry }) => {
+    return this.#each("rows", rowsOf(this.#deps, signal), async (row) => {
+      const { path } = row;
+      const entry = await this.#flagged(path, row.entry);
+      if (entry.flags.secondaryOnly) this.#tally.secondaryOnly++;
       const { depot, manage } = this.#deps;
       const local = await depot.look(path);
       // What has a name that is not managed is nobody's to compare, upload or miss.
@@ -70,6 +86,20 @@ class Rebuild {
       if (local?.kind === "file") await this.#compareFile(path, entry, local.stat);
       else await this.#compareMarker(path, entry, local?.stat ?? null);
     });
+  }
+
+  /** Rows of the copy, too, whose object only the secondary has by now. */
+  async #flagged(path: DepotPath, entry: FileEntry): Promise<FileEntry> {
+    if (entry.flags.secondaryOnly || !this.#taken.isInSecondaryOnly(entry)) {
+      return entry;
+    }
+    const { outcome, entry: flagged } = await this.#deps.manifest.apply(
+      path,
+      entry.generation,
+      { kind: "flagged", flags: { secondaryOnly: true } },
+    );
+    if (outcome === "applied") this.#tally.changed++;
+    return flagged ?? entry;
   }
 
   async #compareFile(path: DepotPath, entry: FileEntry, stat: LocalStat): Promise<void> {

@@ -17,13 +17,15 @@ export function markerText(sizeBytes: number, mtimeNs: bigint): string {
 /**
  * Which of two versions a path has. A marker decides: the daemon made it of the version that
  * was current. A file does not: one that comes from a backup looks just like the old version
- * that it is. Else what the versions say themselves; else the time at which the store took
- * them, which is a guess.
+ * that it is. Else what the versions say themselves; else, as a guess, the time at which the
+ * store took them. Of two stores (`inTwoStores`) the times at which the file was written: one
+ * may be a copy of the other, made whenever.
  */
 export function chooseVersion(
   local: LocalThing | null,
   current: RebuildObject | null,
   other: RebuildObject,
+  inTwoStores = false,
 ): { readonly object: RebuildObject; readonly isGuess: boolean } {
   if (current === null) return { object: other, isGuess: false };
   const isOther = isVersionOf(local, other);
@@ -35,8 +37,9 @@ export function chooseVersion(
   if (mine !== undefined && others !== undefined && mine !== others) {
     return { object: others > mine ? other : current, isGuess: false };
   }
-  const isLater = (other.storedAtMs ?? 0) > (current.storedAtMs ?? 0);
-  const object = isLater ? other : current;
+  const timeOf = (object: RebuildObject): bigint =>
+    inTwoStores ? storedVersionOf(object).mtimeNs : BigInt(object.storedAtMs ?? 0);
+  const object = timeOf(other) > timeOf(current) ? other : current;
   const isConfirmed = local?.kind === "file" && isVersionOf(local, object);
   return { object, isGuess: !isConfirmed };
 }
@@ -85,6 +88,29 @@ export function isMarkerOfObject(
 ): boolean {
   const time = metadata?.mtimeNs ?? null;
   return sizeBytes === storedBytes && (time === null || time === mtimeNs);
+}
+
+/**
+ * A marker says the size of the version that was evicted, and the time of the file; that may be
+ * set anew, its size not. One of another size that is later than `stored` is of a later version,
+ * which was in a store when the marker was made.
+ */
+export function isOfLaterVersion(
+  marker: LocalStat,
+  stored: Pick<StoredVersion, "sizeBytes" | "mtimeNs">,
+): boolean {
+  return marker.sizeBytes !== stored.sizeBytes && marker.mtimeNs > stored.mtimeNs;
+}
+
+/**
+ * What a row that only the secondary can confirm says of its object. Its generation is above
+ * that of its upload, and of all uploads before: only what was stored since is newer.
+ */
+export function objectOfRow({ stored, local, generation }: FileEntry): RebuildObject {
+  const { key, hash, sizeBytes, mtimeNs, versionId } = stored!;
+  const { mode, uid, gid } = local;
+  const metadata = { hash, mtimeNs, mode, uid, gid, path: null, generation };
+  return { key, sizeBytes, storedAtMs: null, versionId, metadata };
 }
 
 export function storedVersionOf(object: RebuildObject): StoredVersion {

@@ -198,12 +198,12 @@ export class LooseMarkers {
     const said = markerText(stat.sizeBytes, stat.mtimeNs);
     const entry = manifest.get(path);
     if (this.#objects.others.has(said)) {
-      const object = this.#objects.others.get(said) ?? null;
-      if (object === null || manifest.isNamed(object.key)) {
+      const listed = this.#objects.others.get(said) ?? null;
+      if (listed === null || manifest.isNamed(listed.object.key)) {
         return await this.#report(marker);
       }
-      await this.#objects.adopt(path, object, { entry, stat });
-      const from = await this.#objects.pathOf(object) ?? path;
+      await this.#objects.adopt(path, listed, { entry, stat });
+      const from = await this.#objects.pathOf(listed) ?? path;
       return this.#tally.find({ kind: "moved", path, from });
     }
     if (entry !== null) {
@@ -212,7 +212,7 @@ export class LooseMarkers {
         : await this.#report(marker);
     }
     const back = this.#objects.maybeBack.get(path) ?? null;
-    if (back === null || manifest.isNamed(back.key)) {
+    if (back === null || manifest.isNamed(back.object.key)) {
       return await this.#report(marker);
     }
     await this.#objects.adopt(path, back, { entry, stat });

@@ -12,6 +12,8 @@ import type { RebuildDepot, RebuildOwner, RebuildStore } from "./rebuild_sides.t
 export interface RebuildDeps {
   readonly manifest: Manifest;
   readonly store: RebuildStore;
+  /** Null: there is none, or it is left out. */
+  readonly secondary: RebuildStore | null;
   readonly depot: RebuildDepot;
   readonly owner: RebuildOwner;
   readonly manage: ManagePolicy;
@@ -20,7 +22,7 @@ export interface RebuildDeps {
   onProgress?(step: RebuildStep, done: number): void;
 }
 
-export type RebuildStep = "objects" | "rows" | "files";
+export type RebuildStep = "objects" | "secondary objects" | "rows" | "files";
 
 export type RebuildFinding =
   /** A marker is there, and no object that it could stand for. */
@@ -40,12 +42,16 @@ export type RebuildFinding =
 
 export interface RebuildResult {
   readonly objects: number;
+  /** Listed by the secondary, be they in the primary too or not. */
+  readonly secondaryObjects: number;
   readonly rows: number;
   readonly files: number;
   /** Rows that were made or changed. */
   readonly changed: number;
   /** Evicted files of which nothing is on the disk: deleted, or the disk is new. */
   readonly absent: number;
+  /** Rows whose version only the secondary has. */
+  readonly secondaryOnly: number;
   /** At most 10,000 of each kind. */
   readonly findings: readonly RebuildFinding[];
   /** How many there are of each kind. */
@@ -63,6 +69,7 @@ export class Tally {
   readonly counts: Partial<Record<RebuildFinding["kind"], number>> = {};
   changed = 0;
   absent = 0;
+  secondaryOnly = 0;
 
   find(finding: RebuildFinding): void {
     const count = (this.counts[finding.kind] ?? 0) + 1;

@@ -1,4 +1,4 @@
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
 import {
   type DepotPath,
@@ -13,7 +13,12 @@ import { openMemManifest } from "./mem_manifest.ts";
 import { rebuildManifest } from "./rebuild.ts";
 import type { RebuildResult } from "./rebuild_run.ts";
 import { chooseVersion, planUnknownFile } from "./rebuild_choice.ts";
-import type { LocalThing, RebuildDepot, RebuildObject } from "./rebuild_sides.ts";
+import type {
+  LocalThing,
+  RebuildDepot,
+  RebuildObject,
+  RebuildStore,
+} from "./rebuild_sides.ts";
 
 const A = parseDepotPath("d/a,v");
 const KEY = firstKeyFor(A, () => "");
@@ -77,10 +82,24 @@ async function store(manifest: Manifest, n: number, key: string): Promise<void> 
 interface World {
   readonly objects: readonly RebuildObject[];
   readonly things: ReadonlyMap<DepotPath, LocalThing>;
+  /** Absent: there is none, or it is left out. */
+  readonly secondary?: readonly RebuildObject[];
 }
 
-function rebuild(manifest: Manifest, { objects, things }: World): Promise<RebuildResult> {
-  const depot: RebuildDepot = {
+function storeOf(objects: readonly RebuildObject[]): RebuildStore {
+  return {
+    async *list(): AsyncGenerator<RebuildObject> {
+      // As most stores do: without metadata.
+      for (const object of objects) {
+        yield await Promise.resolve({ ...object, metadata: null });
+      }
+    },
+    head: (key) => Promise.resolve(objects.find((one) => one.key === key) ?? null),
+  };
+}
+
+function depotOf(things: ReadonlyMap<DepotPath, LocalThing>): RebuildDepot {
+  return {
     look: (path) => Promise.resolve(things.get(path) ?? null),
     async *walk(): AsyncGenerator<{ path: DepotPath; thing: LocalThing }> {
       for (const [path, thing] of things) {
@@ -88,21 +107,20 @@ function rebuild(manifest: Manifest, { objects, things }: World): Promise<Rebuil
       }
     },
   };
+}
+
+function rebuild(
+  manifest: Manifest,
+  { objects, things, secondary }: World,
+): Promise<RebuildResult> {
   return rebuildManifest({
     manifest,
-    depot,
+    depot: depotOf(things),
     owner: { uid: 501, gid: 502 },
     manage: "archives",
     nowMs: () => 5_000_000,
-    store: {
-      async *list(): AsyncGenerator<RebuildObject> {
-        // As most stores do: without metadata.
-        for (const object of objects) {
-          yield await Promise.resolve({ ...object, metadata: null });
-        }
-      },
-      head: (key) => Promise.resolve(objects.find((one) => one.key === key) ?? null),
-    },
+    store: storeOf(objects),
+    secondary: secondary === undefined ? null : storeOf(secondary),
   });
 }
 
@@ -508,6 +526,136 @@ function withGeneration(object: RebuildObject, generation: number): RebuildObjec
   return { ...object, metadata: { ...object.metadata!, generation } };
 }
 
+Deno.test("a later version that only the secondary has is the row's, and says so", async () => {
+  for (const local of [marker(2), file(2), null]) {
+    const manifest = await openMemManifest();
+    const [first, later] = [objectOf(1, KEY), objectOf(2, LATER_KEY)]
+      .map((object, index) => withGeneration(object, index));
+    const things = new Map(local === null ? [] : [[A, local]]);
+    const result = await rebuild(manifest, {
+      objects: [first!],
+      secondary: [first!, later!],
+      things,
+    });
+    const { stored, flags, state } = manifest.get(A)!;
+    deepStrictEqual([stored!.hash, flags.secondaryOnly, state], [
+      hashOf(2),
+      true,
+      "clean",
+    ]);
+    deepStrictEqual([result.secondaryObjects, result.secondaryOnly], [2, 1]);
+    deepStrictEqual(result.findings, []);
+  }
+});
+
+Deno.test("a marker whose object only the secondary has is an evicted row of it", async () => {
+  const manifest = await openMemManifest();
+  const things = new Map([[A, marker(1)]]);
+  const world = { objects: [], secondary: [objectOf(1, KEY)], things };
+  for (let run = 0; run < 2; run++) {
+    const { findings, secondaryOnly } = await rebuild(manifest, world);
+    deepStrictEqual([findings, secondaryOnly], [[], 1]);
+  }
+  const { resident, stored, flags } = manifest.get(A)!;
+  deepStrictEqual([resident, stored!.key, flags.secondaryOnly], [false, KEY, true]);
+});
+
+Deno.test("what both stores have is the primary's", async () => {
+  const manifest = await openMemManifest();
+  const objects = [withGeneration(objectOf(1, KEY), 1)];
+  const world = { objects, secondary: objects, things: new Map([[A, marker(1)]]) };
+  const { findings, secondaryOnly } = await rebuild(manifest, world);
+  deepStrictEqual([findings, secondaryOnly], [[], 0]);
+  strictEqual(manifest.get(A)!.flags.secondaryOnly, false);
+});
+
+Deno.test("a row whose object only the secondary has keeps it, whatever the primary has", async () => {
+  for (const numbered of [true, false]) {
+    const manifest = await openMemManifest();
+    await store(manifest, 2, LATER_KEY);
+    const [first, later] = [objectOf(1, KEY, 900), objectOf(2, LATER_KEY, 5)]
+      .map((object, index) => numbered ? withGeneration(object, index) : object);
+    const things = new Map<DepotPath, LocalThing>();
+    const objects = [first!];
+    await rebuild(manifest, { objects, secondary: [later!], things });
+    deepStrictEqual(
+      [manifest.get(A)!.stored!.hash, manifest.get(A)!.flags.secondaryOnly],
+      [hashOf(2), true],
+    );
+    // The flag is from now on what a rebuild goes by that leaves the secondary out.
+    const left = await rebuild(manifest, { objects, things });
+    deepStrictEqual([manifest.get(A)!.stored!.hash, left.secondaryOnly], [hashOf(2), 1]);
+    // But not where the primary has what was stored after the copy.
+    const newest = withGeneration(objectOf(3, versionKeyFor(KEY, "c".repeat(64))), 9_000);
+    await rebuild(manifest, { objects: [newest], things });
+    deepStrictEqual(
+      [manifest.get(A)!.stored!.hash, manifest.get(A)!.flags.secondaryOnly],
+      [hashOf(3), false],
+    );
+  }
+});
+
+Deno.test("what was deleted does not come back from a secondary that keeps everything", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, 2, LATER_KEY);
+  await manifest.apply(A, "any", { kind: "deleted", nowMs: 2_000, whiteout: true });
+  const things = new Map<DepotPath, LocalThing>();
+  // The first version's tombstone is gone with its object.
+  const secondary = [objectOf(1, KEY), objectOf(2, LATER_KEY)];
+  const result = await rebuild(manifest, { objects: [], secondary, things });
+  deepStrictEqual([manifest.get(A), result.findings, result.absent], [null, [], 0]);
+  // One that was written after that is another file.
+  const later = objectOf(9, versionKeyFor(KEY, "9".repeat(64)));
+  await rebuild(manifest, { objects: [], secondary: [...secondary, later], things });
+  strictEqual(manifest.get(A)!.stored!.hash, hashOf(9));
+});
+
+Deno.test("a secondary that was filled later makes no older version the newest", async () => {
+  const manifest = await openMemManifest();
+  const objects = [objectOf(2, LATER_KEY, 100)];
+  const secondary = [objectOf(1, KEY, 900)];
+  const { findings } = await rebuild(manifest, { objects, secondary, things: new Map() });
+  strictEqual(manifest.get(A)!.stored!.hash, hashOf(2));
+  deepStrictEqual(findings, [{ kind: "chosen", path: A, key: LATER_KEY }]);
+});
+
+Deno.test("a moved file is found by its marker also where only the secondary has its object", async () => {
+  const manifest = await openMemManifest();
+  const moved = parseDepotPath("d/moved,v");
+  const things = new Map([[moved, marker(1)]]);
+  const secondary = [objectOf(1, KEY)];
+  const { findings } = await rebuild(manifest, { objects: [], secondary, things });
+  deepStrictEqual(findings, [{ kind: "moved", path: moved, from: A }]);
+  const { stored, flags } = manifest.get(moved)!;
+  deepStrictEqual([stored!.key, flags.secondaryOnly], [KEY, true]);
+});
+
+Deno.test("a store that fails at one object, or within its list, fails the rebuild", async () => {
+  const object = objectOf(1, KEY);
+  const failing: RebuildStore[] = [
+    { ...storeOf([object]), head: () => Promise.reject(new Error("no head")) },
+    {
+      ...storeOf([]),
+      // deno-lint-ignore require-yield
+      async *list(): AsyncGenerator<RebuildObject> {
+        throw await Promise.resolve(new Error("no list"));
+      },
+    },
+  ];
+  for (const secondary of failing) {
+    const work = rebuildManifest({
+      manifest: await openMemManifest(),
+      depot: depotOf(new Map()),
+      owner: { uid: 1, gid: 1 },
+      manage: "archives",
+      nowMs: () => 1,
+      store: storeOf([]),
+      secondary,
+    });
+    await rejects(work, { message: /^no (head|list)$/ });
+  }
+});
+
 /** What happened to one file before the manifest was lost. */
 const HISTORY = fc.record({
   /** Versions in the store, in the order of their upload; the last is current. */
@@ -518,6 +666,11 @@ const HISTORY = fc.record({
   /** What the store's clock said, in any order. */
   storedAtMs: fc.array(fc.nat(), { minLength: 4, maxLength: 4 }),
   disk: fc.constantFrom("marker", "file", "newer file", "nothing"),
+  /** Who has each version. */
+  places: fc.array(fc.constantFrom("primary", "secondary", "both"), {
+    minLength: 4,
+    maxLength: 4,
+  }),
 });
 
 Deno.test("after a rebuild every file leads to its newest content, however often it runs", async () => {
@@ -527,17 +680,20 @@ Deno.test("after a rebuild every file leads to its newest content, however often
       fc.integer({ min: 1, max: 3 }),
       async (histories, runs) => {
         const manifest = await openMemManifest();
-        const objects: RebuildObject[] = [];
+        const [objects, secondary]: RebuildObject[][] = [[], []];
         const things = new Map<DepotPath, LocalThing>();
-        const truth = histories.map(({ versions, storedAtMs, disk }, index) => {
+        const truth = histories.map((history, index) => {
+          const { versions, storedAtMs, disk, places } = history;
           const path = parseDepotPath(`d/${index},v`);
           const first = firstKeyFor(path, () => "");
           for (const [order, version] of versions.entries()) {
             const key = order === 0
               ? first
               : versionKeyFor(first, `${version}`.repeat(64));
-            const object = objectOf(version, key, storedAtMs[order]);
-            objects.push(withGeneration(object, order));
+            const listed = objectOf(version, key, storedAtMs[order]);
+            const object = withGeneration(listed, order);
+            if (places[order] !== "secondary") objects!.push(object);
+            if (places[order] !== "primary") secondary!.push(object);
           }
           const current = versions.at(-1)!;
           const thing = {
@@ -547,13 +703,21 @@ Deno.test("after a rebuild every file leads to its newest content, however often
             nothing: null,
           }[disk];
           if (thing !== null) things.set(path, thing);
-          return { path, current, isNewer: disk === "newer file" };
+          const isSecondarys = places[versions.length - 1] === "secondary";
+          return { path, current, isNewer: disk === "newer file", isSecondarys };
         });
         for (let run = 0; run < runs; run++) {
-          deepStrictEqual((await rebuild(manifest, { objects, things })).findings, []);
+          const world = { objects: objects!, secondary: secondary!, things };
+          const result = await rebuild(manifest, world);
+          deepStrictEqual(result.findings, []);
+          strictEqual(
+            result.secondaryOnly,
+            truth.filter(({ isSecondarys }) => isSecondarys).length,
+          );
         }
-        for (const { path, current, isNewer } of truth) {
+        for (const { path, current, isNewer, isSecondarys } of truth) {
           const entry = manifest.get(path)!;
+          strictEqual(entry.flags.secondaryOnly, isSecondarys);
           // Whether the file is the stored one is for a scan to say, which hashes it.
           strictEqual(entry.resident, isNewer);
           strictEqual(entry.state, isNewer ? "dirty" : "clean");

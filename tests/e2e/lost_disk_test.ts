@@ -164,6 +164,90 @@ Deno.test("without any copy each file still has the content that was uploaded la
   deepStrictEqual(await contents(site), Object.fromEntries([...files].sort()));
 });
 
+/** Every object of a store, by path, without the instance's own. */
+function objectsIn(store: string, below = ""): string[] {
+  return [...Deno.readDirSync(`${store}/${below}`)].flatMap(({ name, isDirectory }) => {
+    if (name.startsWith(".p4cache")) return [];
+    return isDirectory ? objectsIn(store, `${below}${name}/`) : [`${below}${name}`];
+  }).sort();
+}
+
+for (const primary of ["is an empty one", "lacks the newest versions"]) {
+  Deno.test(`a manifest that is lost comes back from the secondary where the primary ${primary}`, async () => {
+    await using site = await Site.open();
+    const config = ["--config", configOf(site)];
+    const files = new Map<string, string>();
+    await site.start();
+    const names = Array.from({ length: 6 }, (_, i) => `d/${i}.c,v`);
+    await changeAndUpload(
+      site,
+      files,
+      Object.fromEntries(names.map((name) => [name, `1.1 of ${name}\n`])),
+    );
+    await site.evictAll();
+    const old = `${site.directory}/before`;
+    strictEqual(
+      (await site.program(["cp", "-a", site.store, old], { shim: false })).code,
+      0,
+    );
+    const grown = names.slice(0, 3);
+    await changeAndUpload(
+      site,
+      files,
+      Object.fromEntries(grown.map((name) => [name, `1.1 of ${name}\n1.2\n`])),
+    );
+    await changeAndUpload(site, files, { "d/new,v": "1.1\n" });
+    const evicted = (): Promise<void> =>
+      until("all is evicted again", () => site.residents() === 0);
+    await evicted();
+    strictEqual(await site.end("SIGTERM"), 0);
+
+    // What was written last is in the other store alone.
+    const other = `${site.directory}/other`;
+    await Deno.rename(site.store, other);
+    if (primary === "is an empty one") await Deno.mkdir(site.store);
+    else await Deno.rename(old, site.store);
+    await Deno.remove(`${site.depot}/.p4cache`, { recursive: true });
+    await site.configure({ secondary: { type: "nfs", path: other } });
+    const kept = objectsIn(other);
+
+    // Alone, the primary has nothing for a marker, or something too old: neither is served.
+    // Its state directory went, too: nothing else tells that it is no empty mount point.
+    const rebuild = (...more: string[]): ReturnType<Site["cli"]> =>
+      site.cli("rebuild-manifest", "--no-copy", "--new-disk", ...more, ...config);
+    const alone = await rebuild("--no-secondary");
+    strictEqual(alone.code, 1, alone.stderr);
+    const found = (kind: string): number =>
+      alone.stdout.split("\n").filter((line) => line.startsWith(kind)).length;
+    deepStrictEqual(
+      [found("NO OBJECT "), found("NOT ITS ")],
+      primary === "is an empty one" ? [7, 0] : [1, 3],
+    );
+
+    const rebuilt = await rebuild();
+    deepStrictEqual([rebuilt.code, rebuilt.stderr], [0, ""], rebuilt.stdout);
+    const inSecondaryOnly = primary === "is an empty one" ? 7 : 4;
+    match(
+      rebuilt.stdout,
+      new RegExp(`version of ${inSecondaryOnly} files is in the secondary store only`),
+    );
+
+    await site.start();
+    await until("the scan is done", () => site.log.includes("scanned the depot"));
+    deepStrictEqual(await contents(site), Object.fromEntries([...files].sort()));
+    const { code, stdout } = await site.cli("drain", "--wait", ...config);
+    strictEqual(code, 0, stdout);
+    // Each has a copy in the primary now, without which nothing may be evicted again.
+    await evicted();
+    deepStrictEqual(objectsIn(other), kept);
+    strictEqual(await site.end("SIGTERM"), 0);
+    await site.configure({ secondary: null });
+    await Deno.remove(other, { recursive: true });
+    await site.start();
+    deepStrictEqual(await contents(site), Object.fromEntries([...files].sort()));
+  });
+}
+
 /** What a backup tool keeps of each file, and puts back. */
 type Backup = Map<string, { readonly content: string; readonly mtime: Date }>;
 

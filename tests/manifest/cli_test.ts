@@ -30,7 +30,9 @@ import {
   objectKeyOf,
   parseDepotPath,
 } from "../../src/core/names.ts";
+import { type RebuildStoreSide, sayingWhichStore } from "../../src/cli/rebuild_stores.ts";
 import type { LocalThing, RebuildObject } from "../../src/manifest/rebuild_sides.ts";
+import { StorageError } from "../../src/storage/storage_error.ts";
 import { makeSample, pathOf } from "./sample_manifest.ts";
 
 const FILES = 40;
@@ -41,10 +43,40 @@ interface Output {
   readonly errors: string[];
 }
 
+function sideOf(
+  objects: readonly FileEntry[],
+  instanceId: string | null,
+): RebuildStoreSide {
+  return {
+    store: {
+      async *list(): AsyncGenerator<RebuildObject> {
+        for (const { stored } of objects) {
+          yield await Promise.resolve({ ...stored!, storedAtMs: 1, metadata: null });
+        }
+      },
+      head: (key) => {
+        const found = objects.find(({ stored }) => stored!.key === key);
+        if (found === undefined) return Promise.resolve(null);
+        const { stored, local } = found;
+        const { mode, uid, gid } = local;
+        const metadata = { ...stored!, mode, uid, gid, path: null };
+        return Promise.resolve({ ...stored!, storedAtMs: 1, metadata });
+      },
+    },
+    instanceId: () => Promise.resolve(instanceId),
+    storeCopies: () => Promise.resolve([]),
+    fetchCopy: () => Promise.reject(new Error("the store has no copies")),
+  };
+}
+
 function depsFor(
   { printed, errors }: Output,
   things: ReadonlyMap<string, LocalThing> = new Map(),
   objects: readonly FileEntry[] = [],
+  sides: {
+    readonly primary?: RebuildStoreSide;
+    readonly secondary?: RebuildStoreSide;
+  } = {},
 ): RebuildManifestDeps & ImportManifestDeps {
   return {
     print: (line) => void printed.push(line),
@@ -57,29 +89,12 @@ function depsFor(
       yield* (await Deno.readTextFile(path)).split("\n");
     },
     depotAround: () => (path) => things.get(path) ?? null,
-    openSides: () =>
+    openSides: (_, { noSecondary }) =>
       Promise.resolve({
         owner: { uid: 1, gid: 1 },
         manage: "all",
-        store: {
-          async *list(): AsyncGenerator<RebuildObject> {
-            for (const { stored } of objects) {
-              yield await Promise.resolve({
-                ...stored!,
-                storedAtMs: 1,
-                metadata: null,
-              });
-            }
-          },
-          head: (key) => {
-            const found = objects.find(({ stored }) => stored!.key === key);
-            if (found === undefined) return Promise.resolve(null);
-            const { stored, local } = found;
-            const { mode, uid, gid } = local;
-            const metadata = { ...stored!, mode, uid, gid, path: null };
-            return Promise.resolve({ ...stored!, storedAtMs: 1, metadata });
-          },
-        },
+        primary: sides.primary ?? sideOf(objects, "instance of the store"),
+        secondary: noSecondary ? null : sides.secondary ?? null,
         depot: {
           look: (path) => Promise.resolve(things.get(path) ?? null),
           async *walk(): AsyncGenerator<{ path: DepotPath; thing: LocalThing }> {
@@ -88,10 +103,7 @@ function depsFor(
             }
           },
         },
-        instanceId: () => Promise.resolve("instance of the store"),
         device: "2049",
-        storeCopies: () => Promise.resolve([]),
-        fetchCopy: () => Promise.reject(new Error("the store has no copies")),
         close: () => Promise.resolve(),
       }),
   };
@@ -492,6 +504,137 @@ Deno.test("rebuild-manifest makes no depot, and takes an empty one for a new dis
 
 function namesIn(directory: string): string[] {
   return [...Deno.readDirSync(directory)].map(({ name }) => name).sort();
+}
+
+/** Each stored row of the sample, evicted, and the objects of them. */
+async function evictedSample(directory: string): Promise<{
+  readonly stored: readonly FileEntry[];
+  readonly things: Map<string, LocalThing>;
+}> {
+  const rows = (await allOf(directory)).filter(({ path, entry }) =>
+    entry.stored !== null && entry.stored.key === objectKeyOf(path)
+  );
+  return {
+    stored: rows.map(({ entry }) => entry),
+    things: new Map(rows.map(({ path, entry }) => {
+      const { sizeBytes, mtimeNs } = entry.stored!;
+      const stat = { ...entry.local, sizeBytes, mtimeNs };
+      return [path, { kind: "marker", stat }];
+    })),
+  };
+}
+
+Deno.test("rebuild-manifest with an empty primary finds all in the secondary, and says so", () =>
+  inDirectory(async (root, output) => {
+    const directory = `${root}/manifest`;
+    const { stored, things } = await evictedSample(directory);
+    ok(stored.length > 5);
+    await damageFile(directory);
+    const deps = depsFor(output, things, [], {
+      primary: sideOf([], null),
+      secondary: sideOf(stored, "of the one before"),
+    });
+    strictEqual(await runRebuildManifest(["--manifest", directory], deps), 0);
+    match(
+      output.printed.join("\n"),
+      new RegExp(
+        `: 0 objects, ${stored.length} of the secondary store, ${stored.length} rows, .*` +
+          `, 0 findings\nThe version of ${stored.length} files is in the secondary store only`,
+      ),
+    );
+    const after = await allOf(directory);
+    deepStrictEqual(
+      after.map((
+        { entry: { stored, flags, resident } },
+      ) => [stored!.key, flags.secondaryOnly, resident]),
+      stored.map(({ stored }) => [stored!.key, true, false]),
+    );
+    const rebuilt = await openManifest({ directory, readOnly: true });
+    // So the daemon puts this instance's mark into the empty primary.
+    strictEqual(rebuilt.meta("instance_id"), "of the one before");
+    await rebuilt.close();
+  }));
+
+Deno.test("rebuild-manifest whose secondary fails says how to go on, changes nothing, and goes on", () =>
+  inDirectory(async (root, output) => {
+    const directory = `${root}/manifest`;
+    const { stored, things } = await evictedSample(directory);
+    const before = await allOf(directory);
+    const [first, ...others] = stored;
+    const whole = sideOf(others, "instance of the store");
+    const secondary = sayingWhichStore({
+      ...whole,
+      store: {
+        ...whole.store,
+        async *list(): AsyncGenerator<RebuildObject> {
+          yield* whole.store.list("");
+          const detail = "no answer within 30 s";
+          throw new StorageError("unavailable", { operation: "list", key: "", detail });
+        },
+      },
+    });
+    const deps = depsFor(output, things, [first!], { secondary });
+    const args = ["--manifest", directory];
+    await rejects(runRebuildManifest(args, deps), {
+      name: "StartError",
+      status: 69,
+      message:
+        /^The secondary store cannot be read: .*no answer within 30 s.*--no-secondary/,
+    });
+    deepStrictEqual(await allOf(directory), before);
+
+    const mended = depsFor(output, things, [first!], { secondary: whole });
+    strictEqual(await runRebuildManifest(args, mended), 0);
+    match(output.errors.join("\n"), /going on with .*manifest\.rebuilt/);
+    const after = await allOf(directory);
+    deepStrictEqual(
+      after.map(({ entry }) => [entry.stored!.key, entry.flags.secondaryOnly]),
+      stored.map((entry) => [entry.stored!.key, entry !== first]),
+    );
+  }));
+
+Deno.test("rebuild-manifest --no-secondary reports what only the secondary has", () =>
+  inDirectory(async (root, output) => {
+    const directory = `${root}/manifest`;
+    const { stored, things } = await evictedSample(directory);
+    await damageFile(directory);
+    const [first, ...others] = stored;
+    const secondary = sideOf(others, "instance of the store");
+    const deps = depsFor(output, things, [first!], { secondary });
+    const args = ["--manifest", directory, "--no-secondary"];
+    strictEqual(await runRebuildManifest(args, deps), 1);
+    strictEqual(
+      output.printed.filter((line) => line.startsWith("NO OBJECT")).length,
+      others.length,
+    );
+    strictEqual((await allOf(directory)).length, 1);
+  }));
+
+for (const [of, status] of [["instance of the store", "sound"], ["another", "left"]]) {
+  Deno.test(`rebuild-manifest with no copy in the primary: that in the secondary of ${of} is ${status}`, () =>
+    inDirectory(async (root, output) => {
+      const directory = `${root}/manifest`;
+      const manifest = await openManifest({ directory });
+      await manifest.backup(`${root}/kept`);
+      await manifest.close();
+      await damageFile(directory);
+      const fetched: string[] = [];
+      const secondary: RebuildStoreSide = {
+        ...sideOf([], of!),
+        storeCopies: () => Promise.resolve(["2033-01-01T00-00-00Z"]),
+        fetchCopy: async (name, target) => {
+          fetched.push(name);
+          await Deno.copyFile(`${root}/kept/data.mdb`, target);
+        },
+      };
+      const deps = depsFor(output, new Map(), [], { secondary });
+      await runRebuildManifest(["--manifest", directory], deps);
+      const isTaken = status === "sound";
+      deepStrictEqual(fetched, isTaken ? ["2033-01-01T00-00-00Z"] : []);
+      const said = output.errors.join("\n");
+      strictEqual(/starting from the copy .* of the secondary store/.test(said), isTaken);
+      strictEqual(/belongs to instance another, this depot to/.test(said), !isTaken);
+    }));
 }
 
 Deno.test("rebuild-manifest shows the first conflicts, counts all, and says what to do", () =>

@@ -195,6 +195,7 @@ export class LostManifest implements AsyncDisposable {
     return await rebuildManifest({
       manifest: this.#manifest,
       store: store ?? primary,
+      secondary: null,
       depot: rebuildDepot(posix, root, "archives"),
       owner: { uid: Deno.uid() ?? 0, gid: Deno.gid() ?? 0 },
       manage: "archives",

@@ -1,0 +1,144 @@
+/**
+ * Where a rebuild of the manifest starts: the newest sound copy that there is.
+ *
+ * @module
+ */
+
+import type { Fault } from "../manifest/check.ts";
+import { copyDirectoryOf, copyNamesOf, newestFirst } from "../manifest/copies.ts";
+import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
+import { DATA_FILE } from "../manifest/lmdb_key_value.ts";
+import { ManifestError } from "../manifest/manifest.ts";
+import { StorageError } from "../storage/storage_error.ts";
+import type { ManifestCommandDeps } from "./manifest_arguments.ts";
+import type { RebuildSides, RebuildStoreSide } from "./rebuild_stores.ts";
+
+export interface CopyDeps extends ManifestCommandDeps {
+  checkManifest(directory: string): AsyncIterable<Fault>;
+}
+
+export interface StartPlace {
+  readonly directory: string;
+  readonly rebuilt: string;
+  readonly sides: RebuildSides;
+}
+
+export interface StartOptions {
+  /** This one, and no other. */
+  readonly copy: string | null;
+  readonly noCopy: boolean;
+}
+
+/** Makes the manifest `rebuilt`, or leaves it to be made anew. */
+export async function startFromCopy(
+  { directory, rebuilt, sides }: StartPlace,
+  { copy, noCopy }: StartOptions,
+  deps: CopyDeps,
+): Promise<void> {
+  if (noCopy) return;
+  if (copy !== null) {
+    if (await takeLocalCopy(copy, rebuilt, deps)) return;
+    throw new ManifestError("unavailable", `Cannot start from the copy ${copy}`);
+  }
+  const primary = { ...sides.primary, called: "the store" };
+  if (await takeNewest(primary, { rebuilt, directory }, deps)) return;
+  const { secondary } = sides;
+  if (secondary !== null && await isOfSameInstance(sides.primary, secondary)) {
+    const side = { ...secondary, called: "the secondary store" };
+    if (await takeNewest(side, { rebuilt, directory: null }, deps)) return;
+  }
+  deps.printError("there is no copy: every object is asked for by itself");
+}
+
+/** The primary before, or a replica; and not the store of another depot. */
+async function isOfSameInstance(
+  primary: RebuildStoreSide,
+  secondary: RebuildStoreSide,
+): Promise<boolean> {
+  const theirs = await secondary.instanceId();
+  const ours = await primary.instanceId();
+  return theirs !== null && (ours === null || ours === theirs);
+}
+
+interface NamedSide extends RebuildStoreSide {
+  readonly called: string;
+}
+
+/** Copies of one name are one copy, in two places. */
+async function takeNewest(
+  side: NamedSide,
+  { rebuilt, directory }: {
+    readonly rebuilt: string;
+    /** Of the manifest whose local copies count, too. */
+    readonly directory: string | null;
+  },
+  deps: CopyDeps,
+): Promise<boolean> {
+  const locals = directory === null ? [] : copyNamesOf(directory);
+  const inStore = await side.storeCopies();
+  for (const name of newestFirst([...new Set([...locals, ...inStore])], deps.nowMs())) {
+    if (directory !== null && locals.includes(name)) {
+      const local = copyDirectoryOf(directory, name);
+      if (await takeLocalCopy(local, rebuilt, deps)) return true;
+    }
+    if (inStore.includes(name) && await takeStoreCopy(name, rebuilt, side, deps)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+async function takeLocalCopy(
+  copy: string,
+  rebuilt: string,
+  deps: CopyDeps,
+): Promise<boolean> {
+  if (!await isSound(copy, deps)) {
+    deps.printError(`the copy ${copy} is damaged, too`);
+    return false;
+  }
+  deps.printError(`starting from the copy ${copy}`);
+  const manifest = await deps.openManifest({ directory: copy, readOnly: true });
+  try {
+    await manifest.backup(rebuilt);
+  } finally {
+    await manifest.close();
+  }
+  return true;
+}
+
+async function takeStoreCopy(
+  name: string,
+  rebuilt: string,
+  side: NamedSide,
+  deps: CopyDeps,
+): Promise<boolean> {
+  const fetched = `${rebuilt}.fetched`;
+  await removeIfThere(fetched);
+  await Deno.mkdir(fetched, { mode: 0o700 });
+  deps.printError(`fetching the copy ${name} from ${side.called}`);
+  try {
+    await side.fetchCopy(name, `${fetched}/${DATA_FILE}`);
+  } catch (error) {
+    // Older ones may be whole; anything but damage is for the operator to see.
+    if (!(error instanceof StorageError) || error.fault !== "corrupt") throw error;
+    deps.printError(`the copy ${name} in ${side.called} is damaged: ${error.message}`);
+    return false;
+  }
+  if (!await isSound(fetched, deps)) {
+    deps.printError(`the copy ${name} in ${side.called} is damaged`);
+    return false;
+  }
+  deps.printError(`starting from the copy ${name} of ${side.called}`);
+  // Looking at it made a lock file of readers: the data alone is the copy.
+  await removeIfThere(`${fetched}/lock.mdb`);
+  await syncDirectory(fetched);
+  await Deno.rename(fetched, rebuilt);
+  await syncDirectory(rebuilt.replace(/\/[^/]*$/, "") || "/");
+  return true;
+}
+
+async function isSound(copy: string, deps: CopyDeps): Promise<boolean> {
+  for await (const _ of deps.checkManifest(copy)) return false;
+  return true;
+}
