@@ -402,3 +402,33 @@ Deno.test("a daemon that starts beside a rebuild that was stopped says so", asyn
   await site.start();
   match(site.log, new RegExp(`a rebuild of the manifest was stopped .*${begun}`));
 });
+
+Deno.test("what a copy of the whole server root left in the store becomes no file, and db.* stays", async () => {
+  await using site = await Site.open();
+  await site.start();
+  await changeAndUpload(site, new Map(), { "d/a,v": "1.1\n" });
+  strictEqual(await site.end("SIGTERM"), 0);
+  const foreign = ["checkpoint.7", "db.config", "journal"];
+  for (const name of foreign) {
+    await Deno.writeTextFile(`${site.store}/${name}${OBJECT_FILE}`, "old");
+  }
+  await Deno.writeTextFile(`${site.depot}/db.config`, "live");
+  const rebuild = ["rebuild-manifest", "--no-copy", "--config", configOf(site)];
+  const { code, stdout } = await site.cli(...rebuild);
+  strictEqual(code, 1);
+  deepStrictEqual(
+    stdout.split("\n").filter((line) => line.startsWith("STRAY")).sort(),
+    foreign.map((key) => `STRAY      ${key}: belongs to no file that is managed`),
+  );
+  await site.configure({ max_cache_bytes: 1, low_watermark_bytes: 0 });
+  await site.start();
+  await until(
+    "the archive is evicted",
+    () => Deno.lstatSync(`${site.depot}/d/a,v`).isSocket === true,
+  );
+  await until("the scan is done", () => site.log.includes("scanned the depot"));
+  for (const name of ["checkpoint.7", "journal"]) {
+    strictEqual(await Deno.lstat(`${site.depot}/${name}`).catch(() => null), null);
+  }
+  strictEqual(await Deno.readTextFile(`${site.depot}/db.config`), "live");
+});
