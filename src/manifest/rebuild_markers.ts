@@ -4,8 +4,9 @@
  *
  * A marker says the size and the time of its file, to the nanosecond. The one row of an evicted
  * file that says the same, and whose own name has no marker of it, moves to the marker's name; or
- * the one version that no row has. Where none says the same, or two do, the marker is reported
- * and what is known of its name stays: a restore refuses a marker of another size or time.
+ * the one version that no row has. Where none says the same, the size alone may do, if nothing else
+ * has it. Any other marker is reported, and what is known of its name stays: a restore refuses a
+ * marker of another size or time.
  *
  * What is kept here is as much as there are such markers: the rows are gone through once more,
  * whose own markers may be missing by the million.
@@ -13,7 +14,13 @@
  * @module
  */
 
-import { type DepotPath, isManaged, type ManagePolicy } from "../core/names.ts";
+import {
+  type DepotPath,
+  firstVersionOf,
+  isManaged,
+  type ManagePolicy,
+  pathOfKey,
+} from "../core/names.ts";
 import type {
   FileEntry,
   FileFlags,
@@ -39,6 +46,8 @@ interface Match {
   /** The row's name has nothing, or another's marker: it moves. Else the name has a file again. */
   readonly isLeft: boolean;
   readonly isAbsent: boolean;
+  /** Nothing as large is at its name. */
+  readonly isMissing: boolean;
   readonly stored: StoredVersion;
   readonly flags: Pick<FileFlags, "borrowed" | "secondaryOnly">;
 }
@@ -58,6 +67,9 @@ export class LooseMarkers {
   readonly #tally: Tally;
   /** By what they say. */
   readonly #markers = new Map<string, Marker[]>();
+  /** By the size of a loose marker, how many evicted files of it have no marker of that size. */
+  readonly #missing = new Map<number, number>();
+  #otherNames: Map<number, DepotPath | null> | null = null;
 
   constructor(deps: RebuildDeps, objects: RebuildObjects, tally: Tally) {
     this.#deps = deps;
@@ -71,6 +83,7 @@ export class LooseMarkers {
     const same = this.#markers.get(said);
     if (same === undefined) this.#markers.set(said, [{ path, stat }]);
     else same.push({ path, stat });
+    this.#missing.set(stat.sizeBytes, 0);
   }
 
   /** Once all of them are known. */
@@ -79,18 +92,24 @@ export class LooseMarkers {
     const matches = await this.#matches(signal);
     const moves = new Map<DepotPath, Move>();
     const versions: Move[] = [];
+    const ofObjects: Marker[] = [];
     const unmatched: Marker[] = [];
     const unsure: Marker[] = [];
     for (const [said, [marker, ...others]] of this.#markers) {
       const [match, second] = matches.get(said) ?? [];
       if (others.length > 0 || second !== undefined) unsure.push(marker!, ...others);
-      else if (match === undefined) unmatched.push(marker!);
-      else if (match.isLeft) moves.set(match.path, { marker: marker!, match });
+      else if (match === undefined) {
+        (this.#objects.others.has(said) ? ofObjects : unmatched).push(marker!);
+      } else if (match.isLeft) moves.set(match.path, { marker: marker!, match });
       else versions.push({ marker: marker!, match });
     }
     const sizes = new Set([...unmatched, ...unsure].map(({ stat }) => stat.sizeBytes));
     await forEachSome(chainsOf(moves, signal), (chain) => this.#moveChain(chain, sizes));
     await forEachSome(oneByOne(versions, signal), (move) => this.#takeVersion(move));
+    await forEachSome(
+      oneByOne(ofObjects, signal),
+      (marker) => this.#takeObject(marker, sizes),
+    );
     await forEachSome(oneByOne(unmatched, signal), (marker) => this.#takeOther(marker));
     await forEachSome(oneByOne(unsure, signal), (marker) => this.#report(marker));
   }
@@ -98,16 +117,56 @@ export class LooseMarkers {
   /** Rows that some of the markers may be of, by what those say. */
   async #matches(signal?: AbortSignal): Promise<Map<string, Match[]>> {
     const matches = new Map<string, Match[]>();
+    const { depot, manage } = this.#deps;
     for await (const { path, entry } of rowsOf(this.#deps, signal)) {
-      const said = this.#wantedBy(entry);
-      if (said === null) continue;
-      const known = matches.get(said) ?? [];
-      if (known.length === MATCHES_MAX) continue;
-      const { depot, manage } = this.#deps;
+      if (entry.stored === null || !this.#missing.has(entry.stored.sizeBytes)) continue;
       const match = matchOf({ path, entry }, await depot.look(path), manage);
-      if (match !== null) matches.set(said, [...known, match]);
+      if (match === null) continue;
+      if (match.isMissing) this.#countMissing(match.stored.sizeBytes, 1);
+      const said = this.#wantedBy(entry);
+      const known = matches.get(said ?? "") ?? [];
+      if (said !== null && known.length < MATCHES_MAX) {
+        matches.set(said, [...known, match]);
+      }
     }
     return matches;
+  }
+
+  #countMissing(sizeBytes: number, by: 1 | -1): void {
+    this.#missing.set(sizeBytes, (this.#missing.get(sizeBytes) ?? 0) + by);
+  }
+
+  /** The file of the row was replaced by that of the marker at its name. */
+  #forget(replaced: FileEntry | null, { stat }: Marker): void {
+    const sizeBytes = replaced?.stored?.sizeBytes ?? stat.sizeBytes;
+    if (sizeBytes !== stat.sizeBytes) this.#countMissing(sizeBytes, -1);
+  }
+
+  /**
+   * Whether no other file than that of the name, and no other object that is not known as replaced
+   * or deleted, is as large as the marker and has none: it might be of that one, touched.
+   */
+  #isAloneWithSize({ path, stat: { sizeBytes } }: Marker): boolean {
+    if ((this.#missing.get(sizeBytes) ?? 0) > 0) return false;
+    this.#otherNames ??= this.#namesOfOthers();
+    const other = this.#otherNames.get(sizeBytes);
+    return other === undefined || other === path;
+  }
+
+  /** By their size, the name of the objects that no row has; null: it is not one, or not known. */
+  #namesOfOthers(): Map<number, DepotPath | null> {
+    const names = new Map<number, DepotPath | null>();
+    for (const [said, listed] of this.#objects.others) {
+      const sizeBytes = listed?.object.sizeBytes ?? Number(said.split(" ", 1)[0]);
+      if (!this.#missing.has(sizeBytes)) continue;
+      const { manifest } = this.#deps;
+      const key = listed?.object.key ?? null;
+      if (key !== null && (manifest.isBuried(key) || manifest.isNamed(key))) continue;
+      const name = key === null ? null : pathOfKey(firstVersionOf(key));
+      const isSame = !names.has(sizeBytes) || names.get(sizeBytes) === name;
+      names.set(sizeBytes, isSame ? name : null);
+    }
+    return names;
   }
 
   /** What the marker of the row's version says, if there is such a loose one. */
@@ -144,6 +203,7 @@ export class LooseMarkers {
       for (const { marker } of chain) await this.#report(marker);
       return;
     }
+    this.#forget(replaced, last.marker);
     for (const move of chain.toReversed()) {
       await manifest.move(move.match.path, move.marker.path, nowMs());
       await this.#moved(move);
@@ -153,6 +213,7 @@ export class LooseMarkers {
   async #moved({ marker, match }: Move): Promise<void> {
     this.#tally.changed++;
     if (match.isAbsent) this.#tally.absent--;
+    if (match.isMissing) this.#countMissing(match.stored.sizeBytes, -1);
     this.#tally.find({ kind: "moved", path: marker.path, from: match.path });
     await this.#know(marker);
   }
@@ -188,31 +249,48 @@ export class LooseMarkers {
     this.#tally.find({ kind: "moved", path, from: match.path });
   }
 
+  /** No row says the same, but objects that no row has, under whatever name. */
+  async #takeObject(marker: Marker, sizes: ReadonlySet<number>): Promise<void> {
+    const { manifest } = this.#deps;
+    const { path, stat } = marker;
+    const listed = this.#objects.others.get(markerText(stat.sizeBytes, stat.mtimeNs));
+    if (!listed || manifest.isNamed(listed.object.key)) return await this.#report(marker);
+    const entry = manifest.get(path);
+    this.#forget(entry, marker);
+    await this.#objects.adopt(path, listed, { entry, stat });
+    const from = await this.#objects.pathOf(listed) ?? path;
+    this.#tally.find({ kind: "moved", path, from });
+    if (entry !== null && from !== path) await this.#bury(path, entry, sizes);
+  }
+
   /**
-   * No row says the same: an object that no row has, under whatever name; or failing that the
-   * version of its own name, of which only the size is as it was.
+   * Replaced by a rename, as in {@linkcode #moveChain}: nothing else would tell a later rebuild
+   * that it is not the newest under this name.
    */
+  async #bury(
+    path: DepotPath,
+    { stored, local, flags }: FileEntry,
+    sizes: ReadonlySet<number>,
+  ): Promise<void> {
+    if (stored === null || flags.borrowed || flags.secondaryOnly) return;
+    if (sizes.has(stored.sizeBytes)) return;
+    await this.#deps.manifest.orphaned(path, stored, local);
+  }
+
+  /** Nothing says the same: the version of its own name, of which only the size is as it was. */
   async #takeOther(marker: Marker): Promise<void> {
     const { manifest } = this.#deps;
     const { path, stat } = marker;
-    const said = markerText(stat.sizeBytes, stat.mtimeNs);
     const entry = manifest.get(path);
-    if (this.#objects.others.has(said)) {
-      const listed = this.#objects.others.get(said) ?? null;
-      if (listed === null || manifest.isNamed(listed.object.key)) {
-        return await this.#report(marker);
-      }
-      await this.#objects.adopt(path, listed, { entry, stat });
-      const from = await this.#objects.pathOf(listed) ?? path;
-      return this.#tally.find({ kind: "moved", path, from });
-    }
     if (entry !== null) {
-      return mayBeMarkerOf(entry, stat)
+      return mayBeMarkerOf(entry, stat, this.#isAloneWithSize(marker))
         ? await this.#know(marker)
         : await this.#report(marker);
     }
     const back = this.#objects.maybeBack.get(path) ?? null;
-    if (back === null || manifest.isNamed(back.object.key)) {
+    if (
+      back === null || manifest.isNamed(back.object.key) || !this.#isAloneWithSize(marker)
+    ) {
       return await this.#report(marker);
     }
     await this.#objects.adopt(path, back, { entry, stat });
@@ -273,20 +351,29 @@ function matchOf(
     if (state === "clean" && resident && isSameFile(entry.local, local.stat)) return null;
     // It is the version itself, as far as that can be seen.
     if (isMarkerOfRow(entry, local.stat)) return null;
-    return { ...match, isLeft: false, isAbsent: false };
+    return { ...match, isLeft: false, isAbsent: false, isMissing: false };
   }
   if (state !== "clean" || resident) return null;
   if (local !== null && isMarkerOfRow(entry, local.stat)) return null;
-  return { ...match, isLeft: true, isAbsent: local === null && isManaged(path, manage) };
+  return {
+    ...match,
+    isLeft: true,
+    isAbsent: local === null && isManaged(path, manage),
+    isMissing: local?.stat.sizeBytes !== stored!.sizeBytes,
+  };
 }
 
 /**
  * Where nothing else is known that the marker could be of: the row never knew one; or this very
  * one, touched; or the file is another instance's, which may have written it since.
  */
-function mayBeMarkerOf({ stored, local, flags }: FileEntry, marker: LocalStat): boolean {
+function mayBeMarkerOf(
+  { stored, local, flags }: FileEntry,
+  marker: LocalStat,
+  isAlone: boolean,
+): boolean {
   if (flags.borrowed) return true;
   const wasUnknown = local.ino === NO_INODE && local.ctimeNs === 0n;
   return stored?.sizeBytes === marker.sizeBytes &&
-    (wasUnknown || local.ino === marker.ino);
+    ((wasUnknown && isAlone) || local.ino === marker.ino);
 }

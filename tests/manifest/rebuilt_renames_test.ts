@@ -222,5 +222,30 @@ Deno.test("a version that another one has followed under its first name is found
   await lost.storeAndEvict(A, "a", LATER);
   const { findings } = await lost.rebuild();
   deepStrictEqual(findings, [{ kind: "moved", path: B, from: A }]);
+  // Also once the disk is lost, too: what it has replaced does not come back.
+  await lost.copy();
+  await Deno.remove(lost.at("d"), { recursive: true });
+  deepStrictEqual((await lost.rebuild()).findings, []);
+  await lost.scan();
   await reads(lost, { [A]: "a", [B]: "aa" });
+});
+
+Deno.test("a marker of a size that two files have is given to neither of them for its size alone", async () => {
+  // Renamed over another one that is as large, and written again with the same bytes.
+  for (const isDeleted of [false, true]) {
+    await using lost = await open({ [A]: "a", [B]: "b" }, false);
+    if (isDeleted) {
+      await lost.delete(B);
+      await lost.copy();
+    }
+    await lost.renameTold(A, B);
+    await lost.fixture.write(B, "a");
+    await Deno.utime(lost.at(B), LATER, LATER);
+    await lost.uploadAgain(B);
+    await lost.evict(B);
+    const { counts } = await lost.rebuild();
+    deepStrictEqual(counts, isDeleted ? { "no-object": 1 } : { "other-marker": 1 });
+    await rejects(lost.read(B));
+    strictEqual(await lost.sweepFor(2.5 * GRACE_HOURS), 0);
+  }
 });
