@@ -240,6 +240,10 @@ export class DepotWatch {
 
   async #writeCanary(name: string): Promise<void> {
     const path = `${this.#deps.statePath}/${name}`;
+    // Written for a watcher before, it is there: a new file all the same, and no link's.
+    await Deno.remove(path).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
     await Deno.writeTextFile(path, "", { createNew: true });
   }
 

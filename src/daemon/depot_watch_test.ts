@@ -264,6 +264,31 @@ Deno.test("eventsUntilNow() waits as long as events come, and says so when none 
   await Deno.remove(statePath);
 });
 
+Deno.test("who waits for the events until now is told by the watcher that is started meanwhile", async () => {
+  const statePath = await Deno.makeTempDir();
+  const { watch, clock, log, watchers, stop } = await watched(statePath);
+  const waiting = watch.eventsUntilNow();
+  await canaryIn(statePath);
+  const path = `${statePath}/canary-id`;
+  await Deno.writeTextFile(path, "of before");
+  watchers[0]!.die();
+  await clock.advance(200);
+  const isRefused = (): boolean =>
+    log.records.some(({ message }) => message.includes("cannot be started again"));
+  const isAnew = async (): Promise<boolean> => {
+    const now = await Deno.stat(path).catch(() => null);
+    return now !== null && now.size === 0;
+  };
+  // The new watcher has heard of no file that was written before.
+  while (!await isAnew() && !isRefused());
+  strictEqual(isRefused(), false);
+  watchers[1]!.tell(close(".p4cache/canary-id", BY_OTHER, "pidfd"));
+  await clock.advance(0);
+  strictEqual(await waiting, true);
+  await stop();
+  await Deno.remove(statePath);
+});
+
 Deno.test("where no canary can be written, nobody can tell whether every event came: told once", async () => {
   const statePath = await Deno.makeTempDir();
   await Deno.remove(statePath);
