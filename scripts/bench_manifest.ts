@@ -104,8 +104,8 @@ async function rateOf(
  * What LMDB writes for 64 changes of neighbours, counted: each table that they touch, from
  * its leaf to its root. In a small manifest they are near each other.
  */
-const SMALL_COMMIT: BareCommit = { pages: 15, rangePages: 150 };
-const LARGE_COMMIT: BareCommit = { pages: 19, rangePages: 16_384 };
+const SMALL_COMMIT: BareCommit = { pages: 14, rangePages: 150 };
+const LARGE_COMMIT: BareCommit = { pages: 16, rangePages: 16_384 };
 
 function sayBare(rows: number, { pages }: BareCommit, rate: number): void {
   say(

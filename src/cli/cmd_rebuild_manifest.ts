@@ -122,7 +122,10 @@ async function rebuild(
       printError: (line) => deps.printError(line),
     });
     if (!isGoingOn) await startFromCopy({ directory, rebuilt, sides }, options, deps);
-    const manifest = await deps.openManifest({ directory: rebuilt });
+    const manifest = await deps.openManifest({
+      directory: rebuilt,
+      onMigrated: (rows) => deps.printError(`rows brought to a new schema: ${rows}`),
+    });
     try {
       const place = { directory, device: sides.device, isNewDisk: options.isNewDisk };
       result = await run(manifest, { sides, place }, deps);

@@ -5,16 +5,17 @@
  */
 
 import type { Fault } from "../manifest/check.ts";
+import type { CheckOptions } from "../manifest/check_manifest.ts";
 import { copyDirectoryOf, copyNamesOf, newestFirst } from "../manifest/copies.ts";
 import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
-import { DATA_FILE } from "../manifest/lmdb_key_value.ts";
+import { DATA_FILE, LOCK_FILE } from "../manifest/lmdb_key_value.ts";
 import { ManifestError } from "../manifest/manifest.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import type { ManifestCommandDeps } from "./manifest_arguments.ts";
 import type { RebuildSides, RebuildStoreSide } from "./rebuild_stores.ts";
 
 export interface CopyDeps extends ManifestCommandDeps {
-  checkManifest(directory: string): AsyncIterable<Fault>;
+  checkManifest(directory: string, options?: CheckOptions): AsyncIterable<Fault>;
 }
 
 export interface StartPlace {
@@ -98,13 +99,29 @@ async function takeLocalCopy(
     return false;
   }
   deps.printError(`starting from the copy ${copy}`);
-  const manifest = await deps.openManifest({ directory: copy, readOnly: true });
-  try {
-    await manifest.backup(rebuilt);
-  } finally {
-    await manifest.close();
-  }
+  const fetched = await emptyBeside(rebuilt);
+  await Deno.copyFile(`${copy}/${DATA_FILE}`, `${fetched}/${DATA_FILE}`);
+  await takeFetched(fetched, rebuilt);
   return true;
+}
+
+/** Where a copy stays until all of it is there. */
+async function emptyBeside(rebuilt: string): Promise<string> {
+  const fetched = `${rebuilt}.fetched`;
+  await removeIfThere(fetched);
+  await Deno.mkdir(fetched, { mode: 0o700 });
+  return fetched;
+}
+
+/** Makes what was fetched the manifest that is worked on: durably all of it, or nothing. */
+async function takeFetched(fetched: string, rebuilt: string): Promise<void> {
+  // Looking at it made a lock file of readers: the data alone is the copy.
+  await removeIfThere(`${fetched}/${LOCK_FILE}`);
+  using file = await Deno.open(`${fetched}/${DATA_FILE}`);
+  await file.sync();
+  await syncDirectory(fetched);
+  await Deno.rename(fetched, rebuilt);
+  await syncDirectory(rebuilt.replace(/\/[^/]*$/, "") || "/");
 }
 
 async function takeStoreCopy(
@@ -113,9 +130,7 @@ async function takeStoreCopy(
   side: NamedSide,
   deps: CopyDeps,
 ): Promise<boolean> {
-  const fetched = `${rebuilt}.fetched`;
-  await removeIfThere(fetched);
-  await Deno.mkdir(fetched, { mode: 0o700 });
+  const fetched = await emptyBeside(rebuilt);
   deps.printError(`fetching the copy ${name} from ${side.called}`);
   try {
     await side.fetchCopy(name, `${fetched}/${DATA_FILE}`);
@@ -130,15 +145,12 @@ async function takeStoreCopy(
     return false;
   }
   deps.printError(`starting from the copy ${name} of ${side.called}`);
-  // Looking at it made a lock file of readers: the data alone is the copy.
-  await removeIfThere(`${fetched}/lock.mdb`);
-  await syncDirectory(fetched);
-  await Deno.rename(fetched, rebuilt);
-  await syncDirectory(rebuilt.replace(/\/[^/]*$/, "") || "/");
+  await takeFetched(fetched, rebuilt);
   return true;
 }
 
+/** Copies of before an upgrade are of an older schema; the rebuild brings what it works on to this one. */
 async function isSound(copy: string, deps: CopyDeps): Promise<boolean> {
-  for await (const _ of deps.checkManifest(copy)) return false;
+  for await (const _ of deps.checkManifest(copy, { takesOlder: true })) return false;
   return true;
 }

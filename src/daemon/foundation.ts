@@ -92,6 +92,7 @@ async function openManifestOrExplain(
       directory,
       native,
       reserve: { sizeBytes: RESERVE_BYTES, onChange, onFault },
+      onMigrated: (rows) => log.info("the manifest is brought to a new schema", { rows }),
     });
     if (await Deno.lstat(rebuilt).then(() => true, () => false)) {
       log.warn(

@@ -10,7 +10,7 @@
 
 import { bytesOf, type DepotPath, displayPath, textOfBytes } from "../core/names.ts";
 import { nextTurn } from "../core/turns.ts";
-import { u64At } from "./byte_keys.ts";
+import { u64At, u64Key } from "./byte_keys.ts";
 import { entryCrc32 } from "./crc32c.ts";
 import { decodeRow } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
@@ -23,7 +23,7 @@ import {
   replaceInSum,
 } from "./ledger.ts";
 import { type ManifestCounters, ManifestError } from "./manifest.ts";
-import { decoded, ManifestReader, tombstoneKey } from "./reader.ts";
+import { damaged, decoded, ManifestReader, tombstoneKey } from "./reader.ts";
 import type { Row } from "./row.ts";
 import { addRow, INDEX_TABLES, indexKeyOf, indexValueOf } from "./row_index.ts";
 import { decodeTombstone } from "./tombstone_codec.ts";
@@ -62,8 +62,10 @@ export async function recount(
   signal?: AbortSignal,
 ): Promise<ManifestCounters> {
   const tally = new Tally();
-  for await (const { key, value } of entriesOf(reads, "files_by_path", signal)) {
-    const path = key as DepotPath;
+  const reader = new ManifestReader(reads);
+  for await (const { key, value } of entriesOf(reads, "rows_by_id", signal)) {
+    const path = reader.pathOf(key);
+    if (path === null) throw damaged("The manifest's table paths_by_id");
     tally.addRow(decoded(
       () => `The manifest's row of ${JSON.stringify(path)}`,
       () => decodeRow(path, value),
@@ -121,21 +123,28 @@ async function* rowFaults(
   tally: Tally,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Fault> {
-  for await (const { key, value } of entriesOf(reads, "files_by_path", signal)) {
+  const reader = new ManifestReader(reads);
+  for await (const { key, value } of entriesOf(reads, "rows_by_id", signal)) {
     tally.addSum({ key, value });
-    const path = key as DepotPath;
+    const fault = (what: string): Fault => ({ where: "rows_by_id", what });
+    const path = reader.pathOf(key);
+    if (path === null) {
+      yield fault(`row ${u64At(key, 0)}: its path is missing`);
+      continue;
+    }
     const name = displayPath(path);
     // The cursor came along the leaves; a lookup comes down from the root.
-    if (!isSame(reads.get("files_by_path", key), value)) {
-      yield { where: "files_by_path", what: `${name}: a lookup does not find the row` };
+    if (!isSame(reads.get("rows_by_id", key), value)) {
+      yield fault(`${name}: a lookup does not find the row`);
     }
     try {
       const row = decodeRow(path, value);
+      if (u64Key(row.id) !== key) yield fault(`${name}: it stands under another id`);
       tally.addRow(row);
       yield* missingEntries(reads, path, row);
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
-      yield { where: "files_by_path", what: `${name}: ${error.message}` };
+      yield fault(`${name}: ${error.message}`);
     }
   }
 }

@@ -9,7 +9,7 @@ import { nextTurn } from "../core/turns.ts";
 import { type Fault, tableFaults } from "./check.ts";
 import { DATA_FILE, LmdbKeyValue } from "./lmdb_key_value.ts";
 import { ManifestError } from "./manifest.ts";
-import { checkSchema, hasManifest } from "./lmdb_manifest.ts";
+import { checkSchema, hasManifest, schemaVersionOf } from "./lmdb_manifest.ts";
 import { inspectInSteps } from "./page_check.ts";
 import {
   type Meta,
@@ -18,6 +18,7 @@ import {
   type PageFile,
   readMetas,
 } from "./page_file.ts";
+import { SCHEMA_VERSION } from "./schema.ts";
 
 export interface CheckOptions {
   readonly native?: NativePages;
@@ -26,6 +27,11 @@ export interface CheckOptions {
    * all entries: a second for a million rows, where the tables' agreement takes a minute.
    */
   readonly pagesOnly?: boolean;
+  /**
+   * Also of an older schema, which only the daemon's start brings to this one: of that, the pages
+   * and the sum of all entries are all that is looked at. Otherwise it is refused.
+   */
+  readonly takesOlder?: boolean;
   /** Ends the check between two steps. */
   readonly signal?: AbortSignal;
 }
@@ -52,7 +58,7 @@ export async function* checkManifest(
   for (const what of pages) yield { where: "pages", what };
   // LMDB trusts its pages: on damaged ones it may end the process.
   if (pages.length > 0 || options.pagesOnly) return;
-  yield* faultsOfTables(directory, options.signal);
+  yield* faultsOfTables(directory, options);
 }
 
 /** So long other work waits for a step of the check, about. */
@@ -144,7 +150,7 @@ async function heldPageFaults(
 
 async function* faultsOfTables(
   directory: string,
-  signal: AbortSignal | undefined,
+  { takesOlder = false, signal }: CheckOptions,
 ): AsyncGenerator<Fault> {
   let store: LmdbKeyValue;
   try {
@@ -155,6 +161,7 @@ async function* faultsOfTables(
   }
   const snapshot = store.snapshot();
   try {
+    if (takesOlder && schemaVersionOf(snapshot, directory) < SCHEMA_VERSION) return;
     checkSchema(snapshot, directory);
     yield* tableFaults(snapshot, signal);
   } catch (error) {

@@ -9,14 +9,17 @@
  */
 
 /** Steps of a CRC: entry 256 k + b is byte b, followed by k zero bytes. k is at most 7. */
-type Steps = Uint32Array<ArrayBuffer>;
+type Steps = Int32Array<ArrayBuffer>;
+
+/** Before the first byte. Signed, as all that is computed here: such numbers need no memory. */
+const START = -1;
 
 const CASTAGNOLI = stepsOf(0x82f63b78);
 const IEEE = stepsOf(0xedb88320);
 
 /** `polynomial` with its lowest power in the highest bit. */
 function stepsOf(polynomial: number): Steps {
-  const steps = new Uint32Array(8 * 256);
+  const steps = new Int32Array(8 * 256);
   for (let byte = 0; byte < 256; byte++) {
     let crc = byte;
     for (let bit = 0; bit < 8; bit++) {
@@ -36,7 +39,7 @@ function stepsOf(polynomial: number): Steps {
  * a value to its key, so that one which turns up under another key is not taken for its own.
  */
 export function crc32cOf(label: string, bytes: Uint8Array, end: number): number {
-  const crc = extendedByText(CASTAGNOLI, 0xffffffff, label);
+  const crc = extendedByText(CASTAGNOLI, START, label);
   return ~extended(CASTAGNOLI, crc, { bytes, at: 0, end }) >>> 0;
 }
 
@@ -49,28 +52,30 @@ export function entryCrc32(
   bytes: Uint8Array,
   end: number = bytes.length,
 ): number {
-  const crc = extendedByText(IEEE, 0xffffffff, key);
+  const crc = extendedByText(IEEE, START, key);
   return ~extended(IEEE, crc, { bytes, at: 0, end }) >>> 0;
 }
 
-/** Where both checksums are after the bytes of a label. */
+/** Where both checksums of a value are before its first byte. */
 export interface LabelSums {
+  /** After the label that the seal binds it to. */
   readonly castagnoli: number;
+  /** After the key that it stands under. */
   readonly ieee: number;
 }
 
-/** Of a label with one character per byte. */
-export function labelSumsOf(label: string): LabelSums {
-  both.castagnoli = both.ieee = 0xffffffff;
-  const end = placeLabel(label);
-  extendBoth({ bytes: labelBytes, at: 0, end });
-  return { castagnoli: both.castagnoli, ieee: both.ieee };
+/** Both with one character per byte. */
+export function labelSumsOf(label: string, key: string): LabelSums {
+  return {
+    castagnoli: extendedByText(CASTAGNOLI, START, label),
+    ieee: extendedByText(IEEE, START, key),
+  };
 }
 
 export interface SealedSums {
   /** CRC-32C of the label and the content. */
   readonly seal: number;
-  /** CRC-32 of the entry with the label as its key, and content and seal as its value. */
+  /** CRC-32 of the entry: its key, and content and seal as its value. */
   readonly entry: number;
 }
 
@@ -92,15 +97,6 @@ export function sealedSumsOf(
     entry = IEEE[(entry ^ seal >>> shift) & 0xff]! ^ (entry >>> 8);
   }
   return { seal, entry: ~entry >>> 0 };
-}
-
-let labelBytes = new Uint8Array(4_096);
-
-/** Reading a string byte by byte takes longer than its checksum: once is enough. */
-function placeLabel(label: string): number {
-  if (label.length > labelBytes.length) labelBytes = new Uint8Array(2 * label.length);
-  for (let i = 0; i < label.length; i++) labelBytes[i] = label.charCodeAt(i);
-  return label.length;
 }
 
 /** Between two calls of {@linkcode extendBoth}. */
@@ -137,11 +133,11 @@ function extendBoth({ bytes, at, end }: Span): void {
 
 /** The CRC-32 of an entry whose key and value are `bytes[at, end)`. */
 export function entryCrc32Within(bytes: Uint8Array, at: number, end: number): number {
-  return ~extended(IEEE, 0xffffffff, { bytes, at, end }) >>> 0;
+  return ~extended(IEEE, START, { bytes, at, end }) >>> 0;
 }
 
 function extendedByText(steps: Steps, start: number, text: string): number {
-  let crc = start;
+  let crc = start | 0;
   let i = 0;
   for (; i + 8 <= text.length; i += 8) {
     crc ^= text.charCodeAt(i) | text.charCodeAt(i + 1) << 8 |
@@ -165,7 +161,7 @@ interface Span {
 
 /** Eight bytes a step; the rest one by one. */
 function extended(steps: Steps, start: number, { bytes, at, end }: Span): number {
-  let crc = start;
+  let crc = start | 0;
   let i = at;
   for (; i + 8 <= end; i += 8) {
     crc ^= bytes[i]! | bytes[i + 1]! << 8 | bytes[i + 2]! << 16 | bytes[i + 3]! << 24;

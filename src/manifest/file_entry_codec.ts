@@ -45,13 +45,9 @@
 import { assert } from "../core/assert.ts";
 import type { DepotPath } from "../core/names.ts";
 import { ByteReader, ByteWriter } from "./byte_cursor.ts";
-import {
-  crc32cOf,
-  entryCrc32,
-  type LabelSums,
-  labelSumsOf,
-  sealedSumsOf,
-} from "./crc32c.ts";
+import { u64Key } from "./byte_keys.ts";
+import type { ByteKey } from "./key_value.ts";
+import { crc32cOf, type LabelSums, labelSumsOf, sealedSumsOf } from "./crc32c.ts";
 import { FormatError } from "./format_error.ts";
 import {
   fitsLegacy,
@@ -98,23 +94,26 @@ const scratch = new ByteWriter(ROW_BYTES_MAX);
 
 /** The bytes of `row` under `path`, in the lowest version that holds it. */
 export function encodeRow(path: DepotPath, row: Row): Uint8Array<ArrayBuffer> {
-  return encodeRowAndSum(path, row).bytes;
+  if (!isLegacyShaped(row)) {
+    return encodeRowAndSum(path, row, rowLabelOf(path, row)).bytes;
+  }
+  scratch.position = 0;
+  writeLegacy(scratch, row);
+  return scratch.finish();
 }
 
-/** The same, and the checksum of the entry. `label` are the sums of `path`. */
+/** Where the checksums of a row's value begin: its path seals it, its id is its key. */
+export function rowLabelOf(path: DepotPath, { id }: Pick<Row, "id">): LabelSums {
+  return labelSumsOf(path, u64Key(id));
+}
+
+/** The bytes of a row that has an id, and the checksum of its entry. */
 export function encodeRowAndSum(
   path: DepotPath,
   row: Row,
-  label: LabelSums = labelSumsOf(path),
+  label: LabelSums,
 ): { bytes: Uint8Array<ArrayBuffer>; sum: number } {
   scratch.position = 0;
-  if (isLegacyShaped(row)) {
-    writeLegacy(scratch, row);
-    return {
-      bytes: scratch.finish(),
-      sum: entryCrc32(path, scratch.bytes, scratch.position),
-    };
-  }
   writeV2(path, row);
   const { seal, entry } = sealedSumsOf(label, scratch.bytes, scratch.position);
   scratch.u32(seal);
@@ -128,16 +127,20 @@ export function encodeRowAndSum(
  * @throws {FormatError} If they are of a newer version, or not a row of this path.
  */
 export function decodeRowAndSum(
-  path: DepotPath,
+  { path, key }: { readonly path: DepotPath; readonly key: ByteKey },
   bytes: Uint8Array,
   length: number,
 ): KnownRow {
-  const label = labelSumsOf(path);
+  const label = labelSumsOf(path, key);
+  const end = Math.max(0, length - 4);
+  const { seal, entry } = sealedSumsOf(label, bytes, end);
   if (length < FIXED_BYTES + 4 || !isV2(bytes)) {
-    const all = bytes.subarray(0, length);
-    return { row: decodeRow(path, all, "v2"), sum: entryCrc32(path, all), label };
+    return {
+      row: decodeRow(path, bytes.subarray(0, length), "v2"),
+      sum: entry,
+      label,
+    };
   }
-  const { seal, entry } = sealedSumsOf(label, bytes, length - 4);
   return { row: readV2(path, bytes, { length, seal }), sum: entry, label };
 }
 

@@ -7,7 +7,8 @@
 
 /** Each table, with its key and its value. `id` is a row's. Numbers are u64, big-endian. */
 export const TABLES = [
-  "files_by_path", //      path: row (file_entry_codec.ts)
+  "files_by_path", //      path: id
+  "rows_by_id", //         id: row (file_entry_codec.ts)
   "paths_by_id", //        id: path
   "dirty_queue", //        sequence: id, of dirty rows that are due
   "dirty_since", //        ms, id: of every row that is not clean
@@ -21,10 +22,22 @@ export const TABLES = [
   "meta", //               name: value, CRC-32C
 ] as const;
 
-/** Not there in a manifest of an older schema. */
-export const TABLES_OF_SCHEMA_3: readonly TableName[] = ["tombstones_by_key"];
-
 export type TableName = typeof TABLES[number];
+
+/** The first schema (schema.ts) whose manifests have `table`. */
+export function schemaOf(table: TableName): number {
+  switch (table) {
+    case "files_by_path":
+    case "meta":
+      return 1;
+    case "tombstones_by_key":
+      return 3;
+    case "rows_by_id":
+      return 4;
+    default:
+      return 2;
+  }
+}
 
 /** One character per byte; compares as its bytes do. */
 export type ByteKey = string;

@@ -28,9 +28,9 @@ import {
   type KeyRange,
   type KeyValueSnapshot,
   type KeyValueStore,
+  schemaOf,
   type TableName,
   TABLES,
-  TABLES_OF_SCHEMA_3,
   type Write,
 } from "./key_value.ts";
 import { ManifestError } from "./manifest.ts";
@@ -97,7 +97,7 @@ export class LmdbKeyValue implements KeyValueStore {
     for (const name of TABLES) {
       const table = openTable(this.#root, name, create);
       if (table !== null) this.#tables.set(name, table);
-      else if (!TABLES_OF_SCHEMA_3.includes(name)) {
+      else if (schemaOf(name) <= 2) {
         void this.#root.close();
         throw missing(directory, name);
       }

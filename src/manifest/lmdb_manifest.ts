@@ -32,6 +32,8 @@ export interface OpenManifestOptions {
   readonly native?: NativePages;
   /** Room that is kept on the disk for its commits. Default: none. */
   readonly reserve?: Omit<ReserveOptions, "path" | "clock">;
+  /** So many rows of an older schema were brought to this one, so far. */
+  readonly onMigrated?: (rows: number) => void;
 }
 
 /**
@@ -42,9 +44,9 @@ export interface OpenManifestOptions {
  * and `readOnly`). Nothing was changed.
  */
 export async function openManifest(
-  { directory, clock = SYSTEM_CLOCK, readOnly = false, native, reserve }:
-    OpenManifestOptions,
+  options: OpenManifestOptions,
 ): Promise<Manifest> {
+  const { directory, clock = SYSTEM_CLOCK, readOnly = false, native, reserve } = options;
   if (!hasManifest(directory)) {
     if (readOnly) {
       throw new ManifestError("unavailable", `There is no manifest in ${directory}`);
@@ -58,7 +60,7 @@ export async function openManifest(
   const isOlder = schemaVersion !== null && schemaVersion < SCHEMA_VERSION;
   const store = await LmdbKeyValue.open(directory, { readOnly, create: isOlder });
   try {
-    if (isOlder) await migrate(store, schemaVersion);
+    if (isOlder) await migrate(store, schemaVersion, options.onMigrated);
     checkSchema(store, directory);
     const manifest = new ManifestStore({
       store: reserve === undefined ? store : reserved(store, directory, reserve, clock),
@@ -199,13 +201,19 @@ async function makeManifest(directory: string): Promise<void> {
   await syncDirectory(directory.replace(/\/[^/]*$/, "") || "/");
 }
 
-/** @throws {ManifestError} `damaged`, `newer` */
-export function checkSchema(store: KeyValueReads, directory: string): void {
+/** @throws {ManifestError} `damaged` */
+export function schemaVersionOf(store: KeyValueReads, directory: string): number {
   const text = new ManifestReader(store).meta("schema_version");
   const version = Number(text);
   if (text === null || !Number.isSafeInteger(version) || version < 1) {
     throw damaged(`The manifest in ${directory} (schema version ${text})`);
   }
+  return version;
+}
+
+/** @throws {ManifestError} `damaged`, `newer`; `unavailable` if it is older. */
+export function checkSchema(store: KeyValueReads, directory: string): void {
+  const version = schemaVersionOf(store, directory);
   if (version < SCHEMA_VERSION) {
     throw new ManifestError(
       "unavailable",

@@ -226,7 +226,7 @@ Deno.test("a long list of accesses is held back: no commit has all of it", async
       snapshot: () => tables.snapshot(),
       close: () => tables.close(),
       commit: (writes) => {
-        const rows = writes.filter(({ table }) => table === "files_by_path").length;
+        const rows = writes.filter(({ table }) => table === "rows_by_id").length;
         largest = Math.max(largest, rows);
         return tables.commit(writes);
       },

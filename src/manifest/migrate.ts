@@ -3,14 +3,17 @@
  *
  * From schema 1: rows of the systems before this one get an id and their place in the
  * indexes. A step is one commit, and says how far it came, so that a migration that was
- * stopped goes on there. From schema 2: entries that rows and tombstones lack are added. What
- * is there is passed over, so that one that was stopped begins again.
+ * stopped goes on there. From schema 2 and 3: rows move out of `files_by_path`; from schema 2,
+ * entries that rows and tombstones lack are added. What is there is passed over, so that a
+ * migration that was stopped begins again.
  *
  * @module
  */
 
-import { bytesOf, type DepotPath, isPlainPath } from "../core/names.ts";
+import { bytesOf, type DepotPath, isPlainPath, textOfBytes } from "../core/names.ts";
 import { nextTurn } from "../core/turns.ts";
+import { u64Key } from "./byte_keys.ts";
+import { entryCrc32 } from "./crc32c.ts";
 import { decodeRow, encodeRow } from "./file_entry_codec.ts";
 import type { ByteKey, KeyValueStore, TableName, Write } from "./key_value.ts";
 import {
@@ -28,6 +31,9 @@ import { metaWrite, SCHEMA_VERSION } from "./schema.ts";
 import { WriteList } from "./write_list.ts";
 
 const ROWS_PER_STEP = 256;
+const ROWS_PER_PROGRESS = 100_000;
+/** Nothing is read of them but their length. */
+const MOVED_PER_STEP = 1_024;
 
 /** In `meta` while a migration is under way: the last path that was brought over. */
 const PROGRESS = "migration_after";
@@ -37,13 +43,43 @@ type Numbers = { -readonly [K in keyof Ledger]: number };
 /** Keys alone are read: most of them need no more. */
 const KEYS_PER_STEP = 1_024;
 
-/** @throws {ManifestError} `damaged` for a row that no version can read; nothing is lost. */
-export async function migrate(store: KeyValueStore, from: number): Promise<void> {
-  if (from < 2) await migrateFromSchema1(store);
-  await migrateFromSchema2(store);
+type Progress = (rows: number) => void;
+
+/**
+ * `onProgress` is told now and then how many rows were brought over.
+ *
+ * @throws {ManifestError} `damaged` for a row that no version can read; nothing is lost.
+ */
+export async function migrate(
+  store: KeyValueStore,
+  from: number,
+  onProgress: Progress = () => {},
+): Promise<void> {
+  const counted = everyStep(onProgress);
+  if (from < 2) return await migrateFromSchema1(store, counted);
+  await moveRowsById(store, counted);
+  if (from < 3) {
+    await addRowsElsewhere(store);
+    await addTombstonesByKey(store);
+  }
+  await store.commit([metaWrite("schema_version", String(SCHEMA_VERSION))]);
 }
 
-async function migrateFromSchema1(store: KeyValueStore): Promise<void> {
+/** Told of every commit, tells of some. */
+function everyStep(onProgress: Progress): Progress {
+  let done = 0;
+  return (rows) => {
+    const before = done;
+    done += rows;
+    const told = Math.floor(done / ROWS_PER_PROGRESS) * ROWS_PER_PROGRESS;
+    if (told > before) onProgress(told);
+  };
+}
+
+async function migrateFromSchema1(
+  store: KeyValueStore,
+  counted: Progress,
+): Promise<void> {
   let after = textOf(store, PROGRESS) ?? "";
   for (;;) {
     const from = after === "" ? "" : `${after}\0`;
@@ -66,6 +102,7 @@ async function migrateFromSchema1(store: KeyValueStore): Promise<void> {
       metaWrite("counters", encodeLedger(numbers)),
       ...progressWrites(after, isLast),
     ]);
+    counted(rows.length);
     if (isLast) return;
   }
 }
@@ -79,7 +116,7 @@ function textOf(store: KeyValueStore, name: string): string | null {
 function progressWrites(after: string, isLast: boolean): Write[] {
   if (!isLast) return [metaWrite(PROGRESS, after)];
   return [
-    metaWrite("schema_version", "2"),
+    metaWrite("schema_version", String(SCHEMA_VERSION)),
     { table: "meta", key: PROGRESS, value: null },
   ];
 }
@@ -96,7 +133,7 @@ function takeRow(
     () => decodeRow(path, value, "any"),
   );
   const row = migrated(old, numbers);
-  writes.put("files_by_path", path, encodeRow(path, row));
+  writes.put("rows_by_id", u64Key(row.id), encodeRow(path, row));
   planIndexWrites(path, { before: null, now: row }, writes);
   addRow(numbers, row, 1);
 }
@@ -118,10 +155,38 @@ function migrated(old: Row, numbers: Numbers): Row {
   };
 }
 
-async function migrateFromSchema2(store: KeyValueStore): Promise<void> {
-  await addRowsElsewhere(store);
-  await addTombstonesByKey(store);
-  await store.commit([metaWrite("schema_version", String(SCHEMA_VERSION))]);
+/**
+ * In the order of their ids: those that came together are together in either table. The
+ * bytes of a row stay what they are.
+ */
+async function moveRowsById(store: KeyValueStore, counted: Progress): Promise<void> {
+  for (let from = "";;) {
+    const range = { from, before: null, limit: MOVED_PER_STEP };
+    const rows = store.range("paths_by_id", range);
+    await commitSummed(store, (writes) => {
+      for (const { key, value } of rows) moveRow(store, key, textOfBytes(value), writes);
+    });
+    counted(rows.length);
+    if (rows.length < MOVED_PER_STEP) return;
+    from = `${rows.at(-1)!.key}\0`;
+    await nextTurn();
+  }
+}
+
+function moveRow(
+  store: KeyValueStore,
+  id: ByteKey,
+  path: string,
+  writes: WriteList,
+): void {
+  const value = store.get("files_by_path", path);
+  if (value === null) throw damaged("The manifest's table paths_by_id");
+  const idBytes = bytesOf(id);
+  if (value.length === idBytes.length) return;
+  const before = entryCrc32(path, value);
+  const now = { bytes: idBytes, sum: entryCrc32(path, idBytes) };
+  writes.replace("files_by_path", path, { before, now });
+  writes.put("rows_by_id", id, value);
 }
 
 async function addRowsElsewhere(store: KeyValueStore): Promise<void> {
@@ -167,18 +232,28 @@ interface Addition {
   readonly value: Uint8Array;
 }
 
-/** Those of `additions` that are not there, and what they add to the sum, in one commit. */
+/** Those of `additions` that are not there. */
 async function addMissing(
   store: KeyValueStore,
   additions: readonly Addition[],
 ): Promise<void> {
   const missing = additions.filter(({ table, key }) => store.get(table, key) === null);
-  if (missing.length === 0) return;
+  await commitSummed(store, (writes) => {
+    for (const { table, key, value } of missing) writes.put(table, key, value);
+  });
+}
+
+/** What `plan` writes, and what it does to the sum of all contents, in one commit. */
+async function commitSummed(
+  store: KeyValueStore,
+  plan: (writes: WriteList) => void,
+): Promise<void> {
   const ledgerText = textOf(store, "counters");
   if (ledgerText === null) throw damaged("The manifest's table meta");
   const ledger = decoded(() => "The manifest's counters", () => decodeLedger(ledgerText));
   const writes = new WriteList(ledger.contentSum);
-  for (const { table, key, value } of missing) writes.put(table, key, value);
+  plan(writes);
+  if (writes.all().length === 0) return;
   const counters = encodeLedger({ ...ledger, contentSum: writes.contentSum });
   await store.commit([...writes.all(), metaWrite("counters", counters)]);
 }

@@ -10,7 +10,7 @@
 import { textOfBytes } from "../core/names.ts";
 import type { LeafAnswer } from "../posix/leaf_pages.ts";
 import { entryCrc32 } from "./crc32c.ts";
-import { type TableName, TABLES, TABLES_OF_SCHEMA_3 } from "./key_value.ts";
+import { schemaOf, type TableName, TABLES } from "./key_value.ts";
 import { decodeLedger, decodeMeta, replaceInSum } from "./ledger.ts";
 import { SCHEMA_VERSION } from "./schema.ts";
 import {
@@ -121,16 +121,13 @@ class PageCheck {
       },
     });
     yield* this.#walkTable("meta", named.get("meta"), true);
-    const isMigrated = this.schemaVersion !== 1;
-    const isOlder = (this.schemaVersion ?? SCHEMA_VERSION) < SCHEMA_VERSION;
+    const schema = this.schemaVersion ?? SCHEMA_VERSION;
     for (const name of TABLES) {
       const tree = named.get(name);
-      // Older schemas had fewer tables.
-      const isNeeded = tree !== undefined || name === "files_by_path" ||
-        (isMigrated && !(isOlder && TABLES_OF_SCHEMA_3.includes(name)));
+      const isNeeded = tree !== undefined || schema >= schemaOf(name);
       if (name !== "meta" && isNeeded) yield* this.#walkTable(name, tree, leaves);
     }
-    const isSummed = leaves && isMigrated && this.faults.length === 0;
+    const isSummed = leaves && schema > 1 && this.faults.length === 0;
     if (isSummed && this.#contentSum !== this.#contentSumKept) {
       this.#fault("the entries are not those that were written last: their sum differs");
     }

@@ -17,7 +17,13 @@ import { textOf } from "./codec_text.ts";
 import { decodeRowAndSum, decodeRowWithin } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
 import { saysEvicted, saysLocal } from "./row_glance.ts";
-import { hasValues, indexKeyOf, type IndexTable, PRESENT } from "./row_index.ts";
+import {
+  hasValues,
+  indexKeyOf,
+  type IndexTable,
+  namesRowInValue,
+  PRESENT,
+} from "./row_index.ts";
 import type { ByteKey, KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
 import { decodeMeta } from "./ledger.ts";
 import { type LocalStat, ManifestError, type Tombstone } from "./manifest.ts";
@@ -80,32 +86,53 @@ export class ManifestReader {
   }
 
   row(path: DepotPath): Row | null {
-    return this.#store.read("files_by_path", path, (bytes, length) => {
+    const key = this.#rowKeyOf(path);
+    return key === null ? null : this.#rowAt(path, key);
+  }
+
+  /** What `path` has for its row's key; null: there is none. */
+  #rowKeyOf(path: DepotPath): ByteKey | null {
+    return this.#store.read("files_by_path", path, keyWithin);
+  }
+
+  #rowAt(path: DepotPath, key: ByteKey): Row {
+    const row = this.#store.read("rows_by_id", key, (bytes, length) => {
       return this.#decodeRow(path, bytes, length);
     });
+    if (row === null) throw lostRow(path);
+    return row;
   }
 
   /** The row, with its checksums. */
   knownRow(path: DepotPath): KnownRow | null {
-    return this.#store.read("files_by_path", path, (bytes, length) => {
+    const key = this.#rowKeyOf(path);
+    return key === null ? null : this.#knownRowAt(path, key);
+  }
+
+  #knownRowAt(path: DepotPath, key: ByteKey): KnownRow {
+    const known = this.#store.read("rows_by_id", key, (bytes, length) => {
       try {
-        return decodeRowAndSum(path, bytes, length);
+        return decodeRowAndSum({ path, key }, bytes, length);
       } catch (error) {
         throw rowFault(path, error);
       }
     });
+    if (known === null) throw lostRow(path);
+    return known;
   }
 
   rows(range: KeyRange): PathAndRow[] {
     return this.#store.range("files_by_path", range).map(({ key, value }) => {
       const path = key as DepotPath;
-      return { path, row: this.#decodeRow(path, value, value.length) };
+      return { path, row: this.#rowAt(path, keyWithin(value, value.length)) };
     });
   }
 
   /** See {@linkcode Manifest.isLocal}. */
   isLocal(path: DepotPath, file: LocalStat | null): boolean {
-    return this.#store.read("files_by_path", path, (bytes) => {
+    const key = this.#rowKeyOf(path);
+    if (key === null) return false;
+    return this.#store.read("rows_by_id", key, (bytes) => {
       return file === null ? saysEvicted(bytes) : saysLocal(bytes, file);
     }) ?? false;
   }
@@ -128,22 +155,21 @@ export class ManifestReader {
    * @throws {ManifestError} `damaged` if the row is not there or says otherwise.
    */
   indexed(table: IndexTable, entry: KeyAndValue): PathAndRow & KnownRow {
-    const id = table === "dirty_queue"
-      ? u64At(textOfBytes(entry.value), 0)
-      : u64At(entry.key, entry.key.length - 8);
-    const path = Number.isSafeInteger(id) ? this.#pathOf(id) : null;
-    const known = path === null ? null : this.knownRow(path);
+    const key = namesRowInValue(table) ? textOfBytes(entry.value) : entry.key.slice(-8);
+    const path = key.length === 8 ? this.pathOf(key) : null;
+    const known = path === null ? null : this.#knownRowAt(path, key);
     if (
       path === null || known === null ||
       indexKeyOf(table, path, known.row) !== entry.key
     ) {
-      throw damaged(`The manifest's table ${table} (row ${id})`);
+      throw damaged(`The manifest's table ${table} (row ${u64At(key, 0)})`);
     }
     return { path, ...known };
   }
 
-  #pathOf(id: number): DepotPath | null {
-    return this.#store.read("paths_by_id", u64Key(id), (bytes, length) => {
+  /** The path of the row with that key; null: there is none. */
+  pathOf(key: ByteKey): DepotPath | null {
+    return this.#store.read("paths_by_id", key, (bytes, length) => {
       return textWithin(bytes, 0, length) as DepotPath;
     });
   }
@@ -212,6 +238,19 @@ export class ManifestReader {
     if (value === null) return null;
     return decoded(() => `The manifest's ${name}`, () => decodeMeta(name, value));
   }
+}
+
+/** A value that is a row's id, as the key that it is in other tables. */
+function keyWithin(bytes: Uint8Array, length: number): ByteKey {
+  if (length !== 8) throw damaged("The manifest's table files_by_path");
+  // deno-fmt-ignore
+  return String.fromCharCode(
+    bytes[0]!, bytes[1]!, bytes[2]!, bytes[3]!, bytes[4]!, bytes[5]!, bytes[6]!, bytes[7]!,
+  );
+}
+
+function lostRow(path: DepotPath): ManifestError {
+  return damaged(`The manifest's table rows_by_id (row of ${JSON.stringify(path)})`);
 }
 
 /** Sorts by path, then age: tombstones of a path stand together, oldest first. */

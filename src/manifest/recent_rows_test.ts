@@ -1,7 +1,7 @@
 import { ok, rejects, strictEqual } from "node:assert/strict";
 import { SYSTEM_CLOCK } from "../core/clock.ts";
 import { type DepotPath, parseDepotPath } from "../core/names.ts";
-import { labelSumsOf } from "./crc32c.ts";
+import { rowLabelOf } from "./file_entry_codec.ts";
 import { type LocalStat, ManifestError } from "./manifest.ts";
 import { ManifestStore } from "./manifest_store.ts";
 import { MemKeyValue } from "./mem_key_value.ts";
@@ -37,7 +37,7 @@ function knownRow(path: DepotPath, id: number): KnownRow {
     queue: { sequence: id, dirtySinceMs: 1, queuedAtMs: 1, retryAtMs: null },
     tombstoned: false,
   } as const;
-  return { row, sum: id, label: labelSumsOf(path) };
+  return { row, sum: id, label: rowLabelOf(path, row) };
 }
 
 Deno.test("RecentRows keeps what was set last, and not without bound", () => {

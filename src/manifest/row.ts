@@ -32,9 +32,9 @@ export interface Row extends FileEntry {
 /** A row as it is committed, with the checksums that its next change is made from. */
 export interface KnownRow {
   readonly row: Row;
-  /** Of its entry in the table of rows. */
+  /** Of its entry in `rows_by_id`. */
   readonly sum: number;
-  /** Of its path. */
+  /** Of its path, and of its key there. */
   readonly label: LabelSums;
 }
 

@@ -14,8 +14,9 @@ import type { ManifestCounters } from "./manifest.ts";
 import { isParked, type Row } from "./row.ts";
 import type { WriteList } from "./write_list.ts";
 
-/** Tables that list rows under another key than their path. */
+/** Tables that list the rows of `rows_by_id`. */
 export const INDEX_TABLES = [
+  "files_by_path",
   "paths_by_id",
   "dirty_queue",
   "dirty_since",
@@ -32,7 +33,12 @@ export const PRESENT = Uint8Array.of(1);
 
 /** Whether the entries of `table` have other values than {@linkcode PRESENT}. */
 export function hasValues(table: IndexTable): boolean {
-  return table === "paths_by_id" || table === "dirty_queue";
+  return table === "paths_by_id" || namesRowInValue(table);
+}
+
+/** Whether the entries of `table` have the row's id as their value, and not at their key's end. */
+export function namesRowInValue(table: IndexTable): boolean {
+  return table === "files_by_path" || table === "dirty_queue";
 }
 
 /** The key of the row in `table`, or null if it does not stand there. */
@@ -43,6 +49,8 @@ export function indexKeyOf(
 ): ByteKey | null {
   const { queue } = row;
   switch (table) {
+    case "files_by_path":
+      return path;
     case "paths_by_id":
       return u64Key(row.id);
     case "dirty_queue":
@@ -106,10 +114,10 @@ export function planIndexWrites(
   writes: WriteList,
 ): void {
   const isSameRow = before !== null && before.id === now?.id;
+  // Whose key it is takes longer to tell than all else here.
+  const isSameKey = isSameRow && before.stored?.key === now?.stored?.key;
   for (const table of INDEX_TABLES) {
-    if (isSameRow && table === "paths_by_id") continue;
-    // Whose key it is takes longer to tell than all else here.
-    const isSameKey = isSameRow && before.stored?.key === now?.stored?.key;
+    if (isSameRow && (table === "files_by_path" || table === "paths_by_id")) continue;
     if (isSameKey && table === "keys_elsewhere") continue;
     const oldKey = before === null ? null : indexKeyOf(table, path, before);
     const newKey = now === null ? null : indexKeyOf(table, path, now);

@@ -9,11 +9,12 @@ import { EMPTY_LEDGER, encodeLedger, encodeMeta } from "./ledger.ts";
 
 /**
  * 1: rows of the systems before this one, in `files_by_path` alone, rows of versions
- * before 2. 2: all tables, rows of version 2; but a row whose path has the same bytes as its
- * key has characters was not in `keys_elsewhere`, also where the two name different files.
- * 3: it is, and there is `tombstones_by_key`.
+ * before 2. 2: all tables but two, rows of version 2; but a row whose path has the same bytes as
+ * its key has characters was not in `keys_elsewhere`, also where the two name different files.
+ * 3: it is, and there is `tombstones_by_key`. 4: rows are in `rows_by_id`, where those that
+ * came together lie together, and `files_by_path` leads to them.
  */
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;
 
 /** What a new manifest holds. */
 export function firstWrites(): Write[] {

@@ -9,9 +9,9 @@
 import type { DepotPath } from "../core/names.ts";
 import { bytesOf } from "../core/names.ts";
 import { u64Key, u64PairKey } from "./byte_keys.ts";
-import { entryCrc32, labelSumsOf } from "./crc32c.ts";
+import { entryCrc32 } from "./crc32c.ts";
 import type { Write } from "./key_value.ts";
-import { encodeRowAndSum } from "./file_entry_codec.ts";
+import { encodeRowAndSum, rowLabelOf } from "./file_entry_codec.ts";
 import { encodeLedger, encodeMeta, type Ledger } from "./ledger.ts";
 import type { FileEntry, ManifestCounters, Tombstone } from "./manifest.ts";
 import { type ManifestReader, rangeOfPrefix, tombstoneKey } from "./reader.ts";
@@ -317,16 +317,26 @@ function planRowWrites(path: DepotPath, touched: TouchedRow, writes: WriteList):
   const { before, now } = touched;
   const rowBefore = before?.row ?? null;
   if (rowBefore === now) return;
-  if (now === null) {
-    touched.after = null;
-    writes.replace("files_by_path", path, { before: before!.sum, now: null });
-  } else {
-    const label = before?.label ?? labelSumsOf(path);
-    const encoded = encodeRowAndSum(path, now, label);
-    touched.after = { row: now, sum: encoded.sum, label };
-    writes.replace("files_by_path", path, { before: before?.sum ?? null, now: encoded });
+  const replaced = before !== null && before.row.id === now?.id ? before : null;
+  if (before !== null && replaced === null) {
+    const key = u64Key(before.row.id);
+    writes.replace("rows_by_id", key, { before: before.sum, now: null });
   }
+  touched.after = now === null ? null : planRow(path, { replaced, now }, writes);
   planIndexWrites(path, { before: rowBefore, now }, writes);
+}
+
+/** Writes the row in the place of the one with its id, if there is one. */
+function planRow(
+  path: DepotPath,
+  { replaced, now }: { readonly replaced: KnownRow | null; readonly now: Row },
+  writes: WriteList,
+): KnownRow {
+  const label = replaced?.label ?? rowLabelOf(path, now);
+  const encoded = encodeRowAndSum(path, now, label);
+  const before = replaced?.sum ?? null;
+  writes.replace("rows_by_id", u64Key(now.id), { before, now: encoded });
+  return { row: now, sum: encoded.sum, label };
 }
 
 /** The entry of `tombstones_by_time`. */

@@ -33,6 +33,7 @@ import {
 import { type RebuildStoreSide, sayingWhichStore } from "../../src/cli/rebuild_stores.ts";
 import type { LocalThing, RebuildObject } from "../../src/manifest/rebuild_sides.ts";
 import { StorageError } from "../../src/storage/storage_error.ts";
+import { asSchema3 } from "./older_manifests.ts";
 import { makeSample, pathOf } from "./sample_manifest.ts";
 
 const FILES = 40;
@@ -143,7 +144,7 @@ Deno.test("manifest-summary counts what is there, as text and as JSON", () =>
     const summary = JSON.parse(output.printed[0]!);
     deepStrictEqual(
       [summary.format, summary.version, summary.schemaVersion, summary.rowVersion],
-      ["p4-cache-manifest-summary", 1, 3, "v2"],
+      ["p4-cache-manifest-summary", 1, 4, "v2"],
     );
     strictEqual(summary.instanceId, "sample");
     strictEqual(summary.total.files, FILES - 5);
@@ -161,7 +162,7 @@ Deno.test("manifest-summary counts what is there, as text and as JSON", () =>
       0,
     );
     const text = output.printed.join("\n");
-    match(text, /^Manifest: schema 3, rows v2, instance sample$/m);
+    match(text, /^Manifest: schema 4, rows v2, instance sample$/m);
     match(text, /^total +35 /m);
     match(text, /^ {2}depot\/main\/[0-6] +\d+ /m);
     strictEqual(text.match(/^ {2}depot/gm)!.length, 2);
@@ -401,6 +402,36 @@ Deno.test("rebuild-manifest starts from the newest sound copy and keeps the old 
       clean.length,
     );
     strictEqual(await runCheckManifest(["--manifest", directory], deps), 0);
+  }));
+
+Deno.test("rebuild-manifest starts from a copy of before the upgrade, of an older schema", () =>
+  inDirectory(async (root, output) => {
+    const directory = `${root}/manifest`;
+    const before = await allOf(directory);
+    const clean = before.filter(({ entry }) => entry.state === "clean");
+    const copy = copyDirectoryAt(directory, 1_000);
+    const manifest = await openManifest({ directory });
+    await Deno.mkdir(`${root}/manifest-copies`);
+    await manifest.backup(copy);
+    await manifest.close();
+    await asSchema3(copy);
+    await damageFile(directory);
+    const things = new Map<string, LocalThing>(before.map(({ path, entry }) => [path, {
+      kind: entry.resident ? "file" : "marker",
+      stat: entry.local,
+    }]));
+    const deps = depsFor(output, things, clean.map(({ entry }) => entry));
+    strictEqual(await runRebuildManifest(["--manifest", directory], deps), 1);
+    match(output.errors[0]!, /^starting from the copy /);
+    const after = await allOf(directory);
+    deepStrictEqual(
+      after.map(({ path, entry }) => [path, entry.stored]),
+      before.map(({ path, entry }) => [path, entry.stored]),
+    );
+    strictEqual(await runCheckManifest(["--manifest", directory], deps), 0);
+    // The copy is as it was.
+    strictEqual(await runCheckManifest(["--manifest", copy], deps), 3);
+    match(output.errors.at(-1)!, /its schema is 3, .*start it first/);
   }));
 
 Deno.test("rebuild-manifest without a copy finds every stored file again", () =>

@@ -1,5 +1,4 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
-import { open } from "lmdb";
 import {
   type DepotPath,
   type ObjectKey,
@@ -14,11 +13,11 @@ import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
 import { decodeLedger, decodeMeta, encodeLedger } from "../../src/manifest/ledger.ts";
 import type { FileState, Manifest } from "../../src/manifest/manifest.ts";
 import { migrate } from "../../src/manifest/migrate.ts";
-import { PAGE_BYTES } from "../../src/manifest/page_file.ts";
 import { rangeOfPrefix } from "../../src/manifest/reader.ts";
 import { NO_FLAGS, type Row } from "../../src/manifest/row.ts";
 import { metaWrite } from "../../src/manifest/schema.ts";
 import { WriteList } from "../../src/manifest/write_list.ts";
+import { ALL_ENTRIES, asSchema3, dropTable } from "./older_manifests.ts";
 
 const COUNT = 700;
 const UNKNOWN = { mtimeNs: 0n, ctimeNs: 0n, mode: 0, uid: 0, gid: 0, ino: 0n, dev: 0n };
@@ -112,10 +111,9 @@ Deno.test("a manifest of schema 1, with rows of every older version, is brought 
 
 Deno.test("a migration that stops after any step goes on where it was", () =>
   inDirectory(async (directory) => {
-    for (let commits = 1; commits <= 2; commits++) {
+    for (let step = 1; step <= 2; step++) {
       const store = await LmdbKeyValue.open(directory, { readOnly: false, create: true });
-      // The second time it comes as far as schema 2.
-      await rejects(migrate(stoppingAfter(store, commits), 1), /stopped/);
+      await rejects(migrate(stoppingAfter(store, 1), 1), /stopped/);
       await store.close();
     }
     await checkMigrated(directory);
@@ -174,7 +172,7 @@ Deno.test("of schema 2, rows whose path only looks like their key get their entr
       await store.close();
     }
     const again = await openManifest({ directory });
-    deepStrictEqual([again.isNamed(key), again.format().schemaVersion], [true, 3]);
+    deepStrictEqual([again.isNamed(key), again.format().schemaVersion], [true, 4]);
     for (let index = 0; index < COUNT; index++) {
       strictEqual(again.isBuried(objectKeyOf(`e/${index}é,v`)), true);
     }
@@ -198,37 +196,66 @@ function adopt(manifest: Manifest, path: DepotPath, key: ObjectKey): Promise<unk
 
 /** As schema 2 left it: without these entries, and without the table. */
 async function asSchema2(directory: string, prefix: string): Promise<void> {
-  await removeEntries(directory, prefix, metaWrite("schema_version", "2"));
-  const root = open({
-    path: directory,
-    noSubdir: false,
-    pageSize: PAGE_BYTES,
-    maxDbs: 20,
-  });
-  await root.openDB("tombstones_by_key", { encoding: "binary" }).drop();
-  await root.close();
+  await removeEntries(directory, prefix);
+  await asSchema3(directory, "2");
+  await dropTable(directory, "tombstones_by_key");
 }
 
+Deno.test("rows of schema 3 are brought to a table of their own, in steps", async () => {
+  const root = await Deno.makeTempDir({ prefix: "p4-cache-manifest-migrate-" });
+  const directory = `${root}/manifest`;
+  const indexes = Array.from({ length: 2_500 }, (_, index) => index);
+  try {
+    const manifest = await openManifest({ directory });
+    await Promise.all(indexes.map((index) => {
+      return adopt(manifest, pathAt(index), objectKeyOf(pathAt(index)));
+    }));
+    const stat = { ...UNKNOWN, sizeBytes: 7 };
+    await manifest.apply(pathAt(5), 1, { kind: "written", stat, nowS: 9 });
+    const expected = manifest.entries("", null, 10_000).map(({ entry }) => entry);
+    await manifest.close();
+    await asSchema3(directory);
+    await rejects(openManifest({ directory, readOnly: true }), {
+      fault: "unavailable",
+      message: /its schema is 3, .*start it first/,
+    });
+
+    // One step further each time; the third has moved all and not yet said so.
+    for (let commits = 1; commits <= 3; commits++) {
+      const store = await LmdbKeyValue.open(directory, { readOnly: false, create: true });
+      await rejects(migrate(stoppingAfter(store, 1), 3), /stopped/);
+      const moved = store.keys("rows_by_id", ALL_ENTRIES).length;
+      strictEqual(moved, Math.min(commits * 1_024, indexes.length));
+      await store.close();
+    }
+    const again = await openManifest({ directory });
+    strictEqual(again.format().schemaVersion, 4);
+    const entries = again.entries("", null, 10_000);
+    deepStrictEqual(entries.map(({ path }) => path), indexes.map(pathAt));
+    deepStrictEqual(entries.map(({ entry }) => entry), expected);
+    const { kept, counted } = await again.recount();
+    deepStrictEqual(kept, counted);
+    await again.close();
+    await expectNoFaults(directory);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
+
 /** Takes away the entry of `keys_elsewhere` with the prefix, and all of `tombstones_by_key`. */
-async function removeEntries(
-  directory: string,
-  prefix: string,
-  ...also: Write[]
-): Promise<void> {
+async function removeEntries(directory: string, prefix: string): Promise<void> {
   const store = await LmdbKeyValue.open(directory, { readOnly: false, create: false });
   const ledger = decodeLedger(decodeMeta("counters", store.get("meta", "counters")!));
   const writes = new WriteList(ledger.contentSum);
   const elsewhere = store.range("keys_elsewhere", rangeOfPrefix(prefix, 10));
   strictEqual(elsewhere.length, 1);
   for (const { key, value } of elsewhere) writes.remove("keys_elsewhere", key, value);
-  const all = { from: "", before: null, limit: 10_000 };
-  for (const { key, value } of store.range("tombstones_by_key", all)) {
+  for (const { key, value } of store.range("tombstones_by_key", ALL_ENTRIES)) {
     writes.remove("tombstones_by_key", key, value);
   }
   await store.commit([
     ...writes.all(),
     metaWrite("counters", encodeLedger({ ...ledger, contentSum: writes.contentSum })),
-    ...also,
   ]);
   await store.close();
 }
