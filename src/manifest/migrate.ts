@@ -3,9 +3,9 @@
  *
  * From schema 1: rows of the systems before this one get an id and their place in the
  * indexes. A step is one commit, and says how far it came, so that a migration that was
- * stopped goes on there. From schema 2 and 3: rows move out of `files_by_path`; from schema 2,
- * entries that rows and tombstones lack are added. What is there is passed over, so that a
- * migration that was stopped begins again.
+ * stopped goes on there, also if a build that kept rows in `files_by_path` began it. Up to
+ * schema 3: rows move out of `files_by_path`; up to schema 2: entries that rows and tombstones
+ * lack are added. What is there is passed over, so that a migration that was stopped begins again.
  *
  * @module
  */
@@ -56,7 +56,7 @@ export async function migrate(
   onProgress: Progress = () => {},
 ): Promise<void> {
   const counted = everyStep(onProgress);
-  if (from < 2) return await migrateFromSchema1(store, counted);
+  if (from < 2) await migrateFromSchema1(store, counted);
   await moveRowsById(store, counted);
   if (from < 3) {
     await addRowsElsewhere(store);
@@ -116,7 +116,7 @@ function textOf(store: KeyValueStore, name: string): string | null {
 function progressWrites(after: string, isLast: boolean): Write[] {
   if (!isLast) return [metaWrite(PROGRESS, after)];
   return [
-    metaWrite("schema_version", String(SCHEMA_VERSION)),
+    metaWrite("schema_version", "2"),
     { table: "meta", key: PROGRESS, value: null },
   ];
 }
