@@ -1,7 +1,8 @@
 /*
  * names.c - which names are managed, and paths as text. Pure: no system call, no state.
  *
- * The rules are those of isManaged() in src/core/names.ts; tests/shim/units.c holds the cases.
+ * The rules are those of isManaged() in src/core/names.ts; tests/shim/units.c holds the cases, and
+ * tests/differential/names_test.ts compares the two.
  */
 #define _GNU_SOURCE
 #include <string.h>
@@ -40,7 +41,12 @@ static bool has_server_suffix(struct word w) {
     return false;
 }
 
-/* Databases, journals, checkpoints, locks and temporary files of p4d. */
+/* `x,v`, whatever x is: clients choose it, and no file of the server's own ends so. */
+static bool is_history(struct word name) {
+    return ends(name, ",v") && name.bytes > 2;
+}
+
+/* Databases, journals, checkpoints, locks and temporary files of p4d; of a name that is no history. */
 static bool is_server_file(struct word name) {
     return starts(name, "db.") || starts(name, "tmp.") || ends(name, ".lck") ||
            equals(name, "journal") || starts(name, "journal.") ||
@@ -61,19 +67,19 @@ bool p4shim_is_managed(const char *rel, size_t bytes, bool manage_all) {
         has_parent = at != rel;
         name = (struct word){at, n};
         const bool is_first = at == rel;
-        if (n == 0 || equals(name, "server.locks") || (is_first && equals(name, ".p4cache"))) {
-            return false;
+        if (n == 0 ||
+            (is_first && (equals(name, ".p4cache") || equals(name, "server.locks")))) {
+            return false; /* further down, server.locks is a client's directory */
         }
         if (slash == NULL) {
             break;
         }
         at = slash + 1;
     }
-    if (is_server_file(name)) {
-        return false;
+    if (is_history(name)) {
+        return true;
     }
-    return manage_all || (ends(name, ",v") && name.bytes > 2) ||
-           (has_parent && ends(parent, ",d"));
+    return !is_server_file(name) && (manage_all || (has_parent && ends(parent, ",d")));
 }
 
 bool p4shim_may_be_managed(const char *path, bool manage_all) {

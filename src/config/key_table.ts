@@ -33,7 +33,12 @@ const DEPOT_KEYS = {
   }),
   manage: restart(oneOf("archives", "all"), "archives", {
     help: "Which files are tiered: `archives` takes `*,v` and `*,d/*`, as `p4d` names " +
-      "archives; `all` takes everything, for trees that are no Perforce depots.",
+      "archives; `all` takes everything, for trees that are no Perforce depots. Under both, a " +
+      "name `x,v` is an archive whatever `x` is, because clients choose it (`db.sql,v`, " +
+      "`journal.c,v`). What is left out under both is the server's own: `db.*`, `journal`, " +
+      "`journal.*`, `checkpoint.*`, `*.jnl`, `*.jnl.*`, `*.ckp`, `*.ckp.*`, `*.lck`, `tmp.*`, " +
+      "and the directory `server.locks` in `depot_path` itself (further down it is a " +
+      "directory like any other: let no `P4ROOT` lie below `depot_path`).",
   }),
   read_only: restart(boolean(), false, {
     help: "Restore only: no watcher, no upload, no eviction.",

@@ -115,26 +115,48 @@ function isReserved(text: string): boolean {
 /**
  * Whether `path` is tiered. `archives` takes what `p4d` names an archive: `x,v`, and each
  * file in a directory `x,d`. Databases, journals, checkpoints, locks and temporary
- * files are never tiered, under either policy.
+ * files are never tiered, under either policy. Clients choose what stands before `,v`: `db.sql,v`
+ * and `journal.c,v` are the histories of `db.sql` and `journal.c`, and no file of the server's own
+ * ends so. `server.locks` is the server's in its root; below that, a client's directory.
  */
 export function isManaged(path: DepotPath, policy: ManagePolicy): boolean {
+  if (path === LOCKS || path.startsWith(`${LOCKS}/`)) return false;
   const slash = path.lastIndexOf("/");
   const name = path.slice(slash + 1);
-  if (isServerFile(name) || isInLocks(path)) return false;
-  if (policy === "all") return true;
-  return (name.endsWith(",v") && name.length > 2) ||
-    (slash > 0 && path.endsWith(",d", slash));
+  if (isHistory(name)) return true;
+  if (isServerFile(name)) return false;
+  return policy === "all" || (slash > 0 && path.endsWith(",d", slash));
 }
 
-function isInLocks(path: DepotPath): boolean {
-  return path.includes("server.locks") && path.split("/").includes("server.locks");
+/** The directory of the server's locks, in its root. */
+export const LOCKS = "server.locks";
+
+/** Whether `p4d` names the history of a file so: `x,v`. */
+export function isHistory(name: string): boolean {
+  return name.endsWith(",v") && name.length > 2;
 }
 
+/** Of a name that is no history. */
 function isServerFile(name: string): boolean {
   return name.startsWith("db.") || name.startsWith("tmp.") || name.endsWith(".lck") ||
     name === "journal" || name.startsWith("journal.") || name.includes(".jnl.") ||
     name.endsWith(".jnl") || name.startsWith("checkpoint.") || name.includes(".ckp.") ||
     name.endsWith(".ckp");
+}
+
+/**
+ * Whether nothing but its length, or a line feed in it, keeps a file of that name from being
+ * managed: it has no row, and so no copy in the store.
+ */
+export function isUnmanageable(text: string, policy: ManagePolicy): boolean {
+  try {
+    parseDepotPath(text);
+    return false;
+  } catch (error) {
+    if (!(error instanceof PathError)) throw error;
+    return (error.fault === "long" || error.fault === "newline") &&
+      !isReserved(text) && isManaged(text as DepotPath, policy);
+  }
 }
 
 /** The bytes of a path, as the kernel and the manifest hold it. */

@@ -7,6 +7,7 @@ import {
   firstKeyFor,
   isManaged,
   isPlainPath,
+  isUnmanageable,
   parseDepotPath,
   PathError,
   pathOfKey,
@@ -63,9 +64,28 @@ Deno.test("isManaged() takes archives, and never what is the server's own", () =
     ["a,d", false, true],
     ["readme", false, true],
     ["server.locks/a,v", false, false],
-    ["d/server.locks/a,d/1", false, false],
+    ["server.locks", false, false],
+    ["server.locks/clients/88,d/c", false, false],
     ["server.locks2/a,v", true, true],
-    ["d/tmp.1,v", false, false],
+    // Clients name files and directories as they like.
+    ["d/server.locks/a,v", true, true],
+    ["d/server.locks/a,d/1", true, true],
+    ["d/server.locks", false, true],
+    ["d/tmp.1,v", true, true],
+    ["d/tmp.txt,v", true, true],
+    ["db.sql,v", true, true],
+    ["d/journal,v", true, true],
+    ["d/journal.c,v", true, true],
+    ["d/checkpoint.py,v", true, true],
+    ["d/x.jnl.y,v", true, true],
+    ["d/x.ckp.y,v", true, true],
+    ["d/yarn.lck,v", true, true],
+    ["d/checkpoint.pt,d/1.3.gz", true, true],
+    // No history: nothing stands before the comma, or something behind the v.
+    ["d/db.sql,v.lck", false, false],
+    ["d/tmp.a,v.p4cache-bad", false, false],
+    ["d/a,d/tmp.12.3", false, false],
+    ["d/tmp.12.3", false, false],
     ["db.rev", false, false],
     ["d/a.lck", false, false],
     ["checkpoint.1", false, false],
@@ -77,6 +97,32 @@ Deno.test("isManaged() takes archives, and never what is the server's own", () =
     return [text, isManaged(path, "archives"), isManaged(path, "all")];
   });
   deepStrictEqual(found, cases);
+});
+
+Deno.test("isUnmanageable() names what only its length or a line feed keeps from a row", () => {
+  const long = "x".repeat(3_901);
+  const cases: [string, boolean, boolean][] = [
+    // path, "archives", "all"
+    [`${long},v`, true, true],
+    [`${long},d/1.1`, true, true],
+    [long, false, true],
+    [`server.locks/${long},v`, false, false],
+    [`.p4cache/${long},v`, false, false],
+    [`tmp.${long}`, false, false],
+    ["d/a\nb,v", true, true],
+    ["d\n/a", false, true],
+    ["d/a,v", false, false],
+    ["d/../a,v", false, false],
+    ["", false, false],
+  ];
+  deepStrictEqual(
+    cases.map(([text]) => [
+      text,
+      isUnmanageable(text, "archives"),
+      isUnmanageable(text, "all"),
+    ]),
+    cases,
+  );
 });
 
 Deno.test("isPlainPath() is true only of a path that is the key of its own first version", () => {

@@ -35,7 +35,10 @@ export interface DepotWatchDeps {
   readonly root: BytePath;
   /** `<depot>/.p4cache`. */
   readonly statePath: string;
-  readonly engine: Pick<Engine, "wrote" | "renamed" | "gone" | "scan">;
+  readonly engine: Pick<
+    Engine,
+    "wrote" | "wroteUnmanageable" | "renamed" | "gone" | "scan"
+  >;
   readonly record: Pick<ScanRecord, "finished">;
   readonly open: () => Promise<Watcher>;
   readonly clock: Clock;
@@ -295,6 +298,7 @@ export class DepotWatch {
   async #wrote(text: string, uid: number | null): Promise<void> {
     const path = depotPathOrNull(text);
     if (path !== null) await this.#deps.engine.wrote(path, uid);
+    else this.#deps.engine.wroteUnmanageable(text);
   }
 
   /** What is below a directory that moves is told under either of its names. */
@@ -312,6 +316,11 @@ export class DepotWatch {
     const { engine } = this.#deps;
     const from = event.from === null ? null : depotPathOrNull(event.from);
     const to = event.to === null ? null : depotPathOrNull(event.to);
+    if (to === null && event.to !== null && !event.dir) {
+      engine.wroteUnmanageable(event.to);
+      if (from !== null) engine.gone(from);
+      return;
+    }
     if (from !== null && to !== null) {
       // A directory above was renamed since: one of the names is of then, the other of now.
       if (isWithin(from, to) || isWithin(to, from)) return this.requestRescan("lost");

@@ -82,6 +82,7 @@ async function watched(statePath = "/depot/.p4cache"): Promise<Watched> {
     statePath,
     engine: {
       wrote: (path, uid) => note(`wrote ${path} by ${uid}`),
+      wroteUnmanageable: (text) => void note(`unmanageable ${text.length} bytes`),
       renamed: async ({ from, to }) => void await note(`renamed ${from} ${to}`),
       gone: (path) => void note(`gone ${path}`),
       scan: () => {
@@ -166,6 +167,24 @@ Deno.test("events of the daemon's own process are not taken in, those of others 
   );
   await clock.advance(0);
   deepStrictEqual(calls, ["wrote e,v by 7", "gone f,v", "renamed g,v h,v"]);
+  await stop();
+});
+
+Deno.test("a file whose name no row can have is told, by each way to a name", async () => {
+  const { clock, watchers, calls, stop } = await watched();
+  const long = `${"x".repeat(4_000)},v`;
+  watchers[0]!.tell(
+    close(long, BY_OTHER, "pidfd"),
+    move("tmp.1", "a\nb,v", BY_OTHER),
+    { ...move("", "c\n,v", BY_OTHER), from: null } as WatchEvent,
+  );
+  await clock.advance(0);
+  deepStrictEqual(calls, [
+    "unmanageable 4002 bytes",
+    "unmanageable 5 bytes",
+    "gone tmp.1",
+    "unmanageable 4 bytes",
+  ]);
   await stop();
 });
 

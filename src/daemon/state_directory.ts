@@ -7,7 +7,7 @@
 
 import { crashPoint } from "../core/crash_point.ts";
 import type { BytePath, ManagePolicy } from "../core/names.ts";
-import { bytePathOf } from "../core/names.ts";
+import { bytePathOf, isHistory } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
 import { evictingDirectory, temporaryDirectory } from "../engine/engine_context.ts";
 import type { Logger } from "../obs/logger.ts";
@@ -87,7 +87,7 @@ function realPathOf(path: string): string {
 function refuseDatabases(depot: string, manage: ManagePolicy): void {
   if (manage === "archives") return;
   for (const { name } of Deno.readDirSync(depot)) {
-    if (!name.startsWith("db.")) continue;
+    if (!name.startsWith("db.") || isHistory(name)) continue;
     throw new StartError(
       EXIT.configuration,
       `${depot} holds ${name}: it is a server root; set manage to "archives"`,

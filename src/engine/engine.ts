@@ -5,7 +5,14 @@
  * @module
  */
 
-import { type DepotPath, depotPathOrNull, isManaged } from "../core/names.ts";
+import {
+  type BytePath,
+  type DepotPath,
+  depotPathOrNull,
+  displayPath,
+  isManaged,
+  isUnmanageable,
+} from "../core/names.ts";
 import { ManifestError } from "../manifest/manifest.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { LocalStat } from "../manifest/manifest.ts";
@@ -44,7 +51,7 @@ import { SpaceLedger } from "./space.ts";
 import { type StatAnswer, statFile } from "./stat.ts";
 import { undeleteFile } from "./undelete.ts";
 import { UploadCoordinator } from "./upload_coordinator.ts";
-import type { Verdict } from "./verdict.ts";
+import { NO_ROW, type Verdict } from "./verdict.ts";
 
 const EVICT_IDLE_MS = 10_000;
 const PRESSURE_MS = 5_000;
@@ -160,6 +167,14 @@ export class Engine {
     }
     if (observed === "written") this.#coordinator.wake();
     return observed;
+  }
+
+  /** `text` was written, or got its name, and is no depot path. */
+  wroteUnmanageable(text: BytePath): void {
+    const { settings, metrics, log } = this.#context;
+    if (!isUnmanageable(text, settings().manage)) return;
+    metrics.count("p4cache_unmanaged_long_paths_total");
+    log.warn(NO_ROW, { path: displayPath(text) });
   }
 
   /** Once everything until now is told: who reports may not wait for it. */

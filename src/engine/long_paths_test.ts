@@ -51,6 +51,17 @@ for (const isEvicted of [true, false]) {
   });
 }
 
+Deno.test("an archive that can have no row is told, also where it is only written", async () => {
+  await using sim = await openSimEngine();
+  const { context, engine } = sim;
+  const long = `d/${DEEP}/${"y".repeat(200)},v`;
+  context.posix.makeDirs(`/depot/d/${DEEP}`, 0o755);
+  engine.wroteUnmanageable(long);
+  engine.wroteUnmanageable("d/a\nb,v");
+  engine.wroteUnmanageable("d/a\nb,v.lck"); // a lock's
+  match(await context.metrics.render(), /p4cache_unmanaged_long_paths_total 2\n/);
+});
+
 Deno.test("two directories that trade places leave the row whose path gets too long", async () => {
   await using sim = await openSimEngine();
   const { posix } = sim.context;

@@ -12,13 +12,16 @@
 import { crashPoint } from "../core/crash_point.ts";
 import { Places } from "../core/limits.ts";
 import {
+  type BytePath,
   type DepotPath,
   depotPathOrNull,
   displayPath,
   isManaged,
+  isUnmanageable,
 } from "../core/names.ts";
 import { PosixError, type WalkedFile, type WalkEntry } from "../posix/posix.ts";
 import { NotCaughtUpError } from "./caught_up.ts";
+import { NO_ROW } from "./verdict.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
 import { lookAt, lookOf } from "./local_file.ts";
 import type { LookReason } from "./observe_plan.ts";
@@ -41,7 +44,7 @@ export interface ScanReport {
   readonly filesSeen: number;
   readonly actions: Readonly<Partial<Record<Observed, number>>>;
   /**
-   * Paths over the length limit, or with a line feed: not managed. A directory that is too deep
+   * Paths that nothing keeps from being managed but their length, or a line feed. A directory that is too deep
    * for the kernel to open counts as one: all below it is longer.
    */
   readonly unmanageable: number;
@@ -88,6 +91,7 @@ class ScanPass implements ScanReport {
   readonly #places = new Places(CHANGES_AT_ONCE);
   /** The watcher does not tell. */
   #isBlind = false;
+  #firstUnmanageable: BytePath | null = null;
   readonly #seen = new SeenPaths(Math.random() * 2 ** 32);
 
   constructor(context: EngineContext, reason: LookReason, pace: ScanPace) {
@@ -117,7 +121,7 @@ class ScanPass implements ScanReport {
         signal.throwIfAborted();
         if (this.#hasLeft() || this.#isBlind) return;
         const batch = await walk.nextBatch();
-        if (batch.length === 0) return;
+        if (batch.length === 0) return this.#tellUnmanageable();
         await Promise.all(this.#changesOf(batch));
         await this.#rest(batch.length);
       }
@@ -140,6 +144,7 @@ class ScanPass implements ScanReport {
     const changes: Promise<void>[] = [];
     for (const found of batch) {
       if (found.kind === "unreadable") {
+        if (found.code === "ENAMETOOLONG") this.#firstUnmanageable ??= found.path;
         this.#count(found.code);
         continue;
       }
@@ -150,7 +155,7 @@ class ScanPass implements ScanReport {
       if (found.kind === "directory") continue;
       const path = depotPathOrNull(found.path);
       if (path === null) {
-        this.unmanageable += 1;
+        this.#leaveAlone(found.path);
         continue;
       }
       if (!isManaged(path, this.#context.settings().manage)) continue;
@@ -159,6 +164,23 @@ class ScanPass implements ScanReport {
       if (!this.#isAsKnown(path, found)) changes.push(this.#look(path));
     }
     return changes;
+  }
+
+  #leaveAlone(text: BytePath): void {
+    if (!isUnmanageable(text, this.#context.settings().manage)) return;
+    this.unmanageable += 1;
+    this.#firstUnmanageable ??= text;
+  }
+
+  /** Nobody else does: they have no row, and all that has one is stored and drained without them. */
+  #tellUnmanageable(): void {
+    if (this.unmanageable === 0) return;
+    this.#context.log.warn(NO_ROW, {
+      files: this.unmanageable,
+      ...this.#firstUnmanageable === null
+        ? {}
+        : { first: displayPath(this.#firstUnmanageable) },
+    });
   }
 
   /** Evicted files must lie on one file system with .p4cache: other mounts are left alone. */

@@ -5,12 +5,13 @@
  * @module
  */
 
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
 import type { DepotPath } from "../core/names.ts";
+import { createMemoryLogger } from "../obs/logger.ts";
 import { PosixError } from "../posix/posix.ts";
 import { drain } from "./drain.ts";
 import { Engine } from "./engine.ts";
@@ -19,6 +20,7 @@ import { evict } from "./evict.ts";
 import { MET, observe, REPORTED, REPORTED_APART, SCAN } from "./observe.ts";
 import { scanDepot } from "./scan.ts";
 import { upload } from "./upload.ts";
+import { NO_ROW } from "./verdict.ts";
 
 const EPERM = 1;
 const EIO = 5;
@@ -147,6 +149,20 @@ open("file,v", "w").close()
     stopped: null,
   });
   strictEqual(fixture.manifest.get(fixture.path("new,v"))?.state, "dirty");
+});
+
+Deno.test("a scan tells of the archives that can have no row, and of no other file", async () => {
+  await using fixture = await openEngineFixture();
+  for (const name of ["a\nb,v", "c\nd,v", "e\nf,v.lck"]) {
+    await Deno.writeTextFile(`${fixture.root}/${name}`, "text");
+  }
+  const log = createMemoryLogger();
+  const { unmanageable, filesSeen } = await scanDepot({ ...fixture.context, log }, SCAN);
+  deepStrictEqual([unmanageable, filesSeen], [2, 0]);
+  const told = log.records.filter(({ message }) => message === NO_ROW);
+  strictEqual(told.length, 1);
+  deepStrictEqual(told[0]!.fields, { files: 2, first: told[0]!.fields.first });
+  match(String(told[0]!.fields.first), /^[ac]\\x0a[bd],v$/);
 });
 
 Deno.test("a marker that may not be given to the file's owner is put back all the same", async () => {

@@ -256,7 +256,7 @@ export const METRICS = {
   p4cache_unmanaged_long_paths_total: {
     kind: "counter",
     help:
-      "Files, and directories too deep to be opened, left alone because their path is longer than the manifest's keys, or has a line feed in it.",
+      "Archives, and directories too deep to be opened, that stay on the disk without a copy in the store because their path is longer than the manifest's keys, or has a line feed in it. The log names them.",
   },
   p4cache_requests_total: {
     kind: "counter",

@@ -15,6 +15,8 @@ import {
   bytesOf,
   type DepotPath,
   depotPathOrNull,
+  isHistory,
+  LOCKS,
   pathOfKey,
   RESERVED_DIRECTORY,
 } from "../core/names.ts";
@@ -215,12 +217,13 @@ export class Inventory {
   async walkFiles(onFile: (count: number) => void): Promise<void> {
     const { files, skippedDirectories } = this.#options;
     let count = 0;
-    const skip = [RESERVED_DIRECTORY, "server.locks", ...skippedDirectories];
+    const skip = [RESERVED_DIRECTORY, LOCKS, ...skippedDirectories];
     for await (const path of files.walk(skip)) {
       const name = path.slice(path.lastIndexOf("/") + 1);
       // Each device below the root has a directory of ours.
       const isOurs = path.includes(`/${RESERVED_DIRECTORY}/`);
-      if (isOurs || parseArchiveName(path) === null || name.startsWith("tmp.")) continue;
+      if (isOurs || parseArchiveName(path) === null) continue;
+      if (name.startsWith("tmp.") && !isHistory(name)) continue;
       this.#addFound(path, "file");
       onFile(++count);
     }

@@ -79,6 +79,19 @@ async function changeAndUpload(
   deepStrictEqual([code, stderr], [0, ""]);
 }
 
+/** Archives of files that clients gave names like those of the server's own files. */
+const LIKE_THE_SERVERS = [
+  "db.sql,v",
+  "d/journal,v",
+  "d/journal.c,v",
+  "d/checkpoint.py,v",
+  "d/tmp.txt,v",
+  "d/x.jnl.y,v",
+  "d/x.ckp.y,v",
+  "d/server.locks/a.c,v",
+  "d/server.locks/b.bin,d/1.2.gz",
+];
+
 function configOf(site: Site): string {
   return `${site.directory}/config.json`;
 }
@@ -90,6 +103,7 @@ Deno.test("a depot whose whole disk is lost comes back from the store alone", as
   const first = Object.fromEntries(
     Array.from({ length: 40 }, (_, i) => [`d/${i}.c,v`, `first of ${i}\n`]),
   );
+  for (const name of LIKE_THE_SERVERS) first[name] = `history of ${name}\n`;
   await changeAndUpload(site, files, first);
   await changeAndUpload(site, files, {
     "d/1.c,v": "second\n",

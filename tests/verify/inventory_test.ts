@@ -33,7 +33,7 @@ Deno.test("a file that no record names is an orphan, unless it is young or no ar
   await using world = await World.make();
   await world.write(ORPHAN, bytesOfText("x"));
   await world.write("depot/src/readme", bytesOfText("no archive"));
-  await world.write("depot/src/tmp.12,v", bytesOfText("left by a server that died"));
+  await world.write("depot/src/b,d/tmp.12.3", bytesOfText("left by a server that died"));
   await world.write(".p4cache/tmp/x,v", bytesOfText("our own"));
   await world.write("server.locks/clients/88,d/c", bytesOfText("a lock"));
   await world.write("depot/src/young.c,v", bytesOfText("x"));
