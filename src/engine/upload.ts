@@ -39,7 +39,7 @@ import {
 } from "./engine_context.ts";
 import { unlessBehind } from "./caught_up.ts";
 import { VANISH_GRACE_MS } from "./departures.ts";
-import { hashOpenFile, isAbsent } from "./local_file.ts";
+import { hashOpenFile, isAbsent, lookAt } from "./local_file.ts";
 import { buryLostUpload } from "./lost_upload.ts";
 import { newestVersion } from "./newest_version.ts";
 import { MET, observe, REPORTED_APART } from "./observe.ts";
@@ -144,6 +144,13 @@ async function attempt(
     throw new Error(
       "its name is not managed; the file stays as it is, and its row waits until `manage` " +
         "takes such names again",
+    );
+  }
+  // Nothing would change by looking again, and what is mounted there is not the row's file.
+  if (lookAt(context, path).kind === "elsewhere") {
+    throw new Error(
+      "its directory is on another file system than the depot's root now: is something " +
+        "mounted over it?",
     );
   }
   let fd: number;

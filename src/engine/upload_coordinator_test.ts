@@ -1,8 +1,9 @@
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { openEngineFixture } from "../../tests/support/engine_fixture.ts";
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import { MIB } from "../core/units.ts";
 import { StorageError } from "../storage/storage_error.ts";
+import { drain } from "./drain.ts";
 import { observe, REPORTED } from "./observe.ts";
 import { upload } from "./upload.ts";
 import { UploadCoordinator } from "./upload_coordinator.ts";
@@ -45,6 +46,28 @@ Deno.test("a retry that is due and waits behind another operation does not keep 
   stop.abort();
   restored.resolve();
   await Promise.all([run, held]);
+});
+
+Deno.test("a dirty file over which another file system is mounted waits as a failed upload, and drain() says so", async () => {
+  for (const isThere of [true, false]) {
+    await using fixture = await openEngineFixture();
+    const path = fixture.path("d/a,v");
+    await fixture.write("d/a,v", "dirty");
+    await observe(fixture.context, path, REPORTED);
+    if (isThere) await fixture.write("d/a,v", "of the other file system");
+    else await Deno.remove(`${fixture.root}/d/a,v`);
+    const context = { ...fixture.context, device: fixture.context.device + 1n };
+    strictEqual(await upload(context, path), "failed");
+    const { state, local } = fixture.manifest.get(path)!;
+    deepStrictEqual([state, local.sizeBytes], ["dirty", 5]);
+    match(String(fixture.failures[0]!.error), /mounted over it/);
+    const drained = await drain(context, {
+      wait: true,
+      onProgress: () => {},
+      signal: new AbortController().signal,
+    });
+    deepStrictEqual([drained.isDrained, drained.retryingFiles], [false, 1]);
+  }
 });
 
 Deno.test("big files leave a thread to small ones, also to those behind hundreds of big ones", async () => {
