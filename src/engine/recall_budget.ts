@@ -4,8 +4,10 @@
  * unless `recall_max_bytes_per_day` is set.
  *
  * A `p4d` runs as one user, and to it the bound is a wall for everybody. So it is loud: a
- * warning at 80 %, an error for each refusal, metrics, and a reply of its own (QUOTA) that
- * programs see as EDQUOT. What was counted is kept in the manifest: a restart is no new day.
+ * warning at 80 %, an error a minute while it refuses, a record a day and user among the
+ * failed operations, metrics, and a reply of its own (QUOTA) that programs see as EDQUOT. Not
+ * each refusal is told: a scan of millions of files would push the records of what is lost
+ * out of the ledger. What was counted is kept in the manifest: a restart is no new day.
  *
  * @module
  */
@@ -19,11 +21,21 @@ const WARN_SHARE = 0.8;
 /** What a crash may forget of the count. */
 const SAVE_MS = 60_000;
 
+/** Between two lines about refusals of one user. */
+const TOLD_AGAIN_MS = 60_000;
+
+interface Refusals {
+  toldAtMs: number;
+  sinceTold: number;
+}
+
 export class RecallBudget {
   readonly #context: EngineContext;
   #day: number;
   #bytesByUid: Map<number, number>;
   #hasWarned = false;
+  /** Of today. */
+  readonly #refusalsByUid = new Map<number, Refusals>();
   #savedAtMs: number;
   #isSaved = true;
 
@@ -77,6 +89,7 @@ export class RecallBudget {
     this.#day = day;
     this.#bytesByUid = new Map();
     this.#hasWarned = false;
+    this.#refusalsByUid.clear();
     this.#isSaved = false;
   }
 
@@ -86,7 +99,7 @@ export class RecallBudget {
   }
 
   #refuseOver(uid: number, sizeBytes: number): void {
-    const { settings, metrics, log } = this.#context;
+    const { settings, metrics } = this.#context;
     const { recallMaxBytesPerDay: max, recallUidSharePercent: share } = settings();
     if (max === 0) return;
     const usedBytes = this.usedBytes;
@@ -102,12 +115,28 @@ export class RecallBudget {
     metrics.count("p4cache_recall_refused_total");
     const message =
       `no file of ${sizeBytes} bytes is brought back before 00:00 UTC: ${bound}`;
+    this.#tellRefusal(uid, message);
+    throw new RestoreError("QUOTA", message);
+  }
+
+  #tellRefusal(uid: number, message: string): void {
+    const { settings, clock, log, failedOps } = this.#context;
+    const nowMs = clock.monotonicMs();
+    const before = this.#refusalsByUid.get(uid);
+    if (before !== undefined && nowMs - before.toldAtMs < TOLD_AGAIN_MS) {
+      before.sinceTold += 1;
+      return;
+    }
+    this.#refusalsByUid.set(uid, { toldAtMs: nowMs, sinceTold: 0 });
+    const { recallMaxBytesPerDay, recallUidSharePercent } = settings();
     log.error("restores are refused: a recall limit is reached; raise it to go on now", {
       uid,
-      recallMaxBytesPerDay: max,
-      recallUidSharePercent: share,
+      refused: 1 + (before?.sinceTold ?? 0),
+      recallMaxBytesPerDay,
+      recallUidSharePercent,
     });
-    throw new RestoreError("QUOTA", message);
+    if (before !== undefined) return;
+    failedOps.append({ op: "restore", uid, fault: "QUOTA", error: message });
   }
 
   #warnOnce(): void {

@@ -1,4 +1,4 @@
-import { match, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, rejects, strictEqual } from "node:assert/strict";
 import { openSimEngine, type SimEngine } from "../../tests/support/sim_engine.ts";
 import { type DepotPath, parseDepotPath } from "../core/names.ts";
 import { RecallBudget } from "./recall_budget.ts";
@@ -48,6 +48,32 @@ Deno.test("a user gets his share of the day's recall and no more, others go on, 
   await sim.clock.advance(20 * MINUTE_MS);
   await scan(5);
   strictEqual(sim.engine.recalledBytes, 1_000);
+});
+
+Deno.test("refusals are told once a minute, and recorded once a day and user", async () => {
+  await using sim = await openSimEngine(LIMITS, { start: EVENING });
+  const files = await evictedFiles(sim, 8);
+  for (let i = 0; i < 5; i++) await sim.engine.restore(files[i]!, { client: SCANNER });
+  const records: Record<string, unknown>[] = [];
+  sim.context.failedOps.append = (record) => void records.push({ ...record });
+  const errors = (): unknown[] =>
+    sim.log.records.filter(({ level }) => level === "error").map(({ fields }) => fields);
+  const refuse = async (times: number): Promise<void> => {
+    for (let i = 0; i < times; i++) {
+      const refused = sim.engine.restore(files[5 + i % 3]!, { client: SCANNER });
+      await rejects(refused, { fault: "QUOTA" });
+    }
+  };
+  await refuse(50);
+  strictEqual(errors().length, 1);
+  await sim.clock.advance(MINUTE_MS);
+  await refuse(50);
+  strictEqual(errors().length, 2);
+  strictEqual((errors()[1] as { refused: number }).refused, 50);
+  strictEqual(records.length, 1);
+  const { op, uid, fault } = records[0]!;
+  deepStrictEqual({ op, uid, fault }, { op: "restore", uid: 200, fault: "QUOTA" });
+  strictEqual(await metricOf(sim, "p4cache_recall_refused_total"), 100);
 });
 
 Deno.test("a restart does not begin the day anew, and a failed restore is not counted", async () => {

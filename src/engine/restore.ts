@@ -130,7 +130,7 @@ export class Restorer {
 
   async #measured(asked: Asked): Promise<Restored> {
     const { path } = asked;
-    const { metrics, clock, log, failedOps, locks, signal } = this.#shares.context;
+    const { metrics, clock, locks, signal } = this.#shares.context;
     const startedMs = clock.monotonicMs();
     try {
       const restored = await locks.run(path, () => restoreLocked(this.#shares, asked));
@@ -148,18 +148,24 @@ export class Restorer {
       // One that the daemon's end cut short is asked for again.
       if (failure.fault !== "NOTFOUND" && !signal.aborted) {
         metrics.count("p4cache_restores_total", { result: "failure" });
-        failedOps.append({
-          op: "restore",
-          ...shown(path),
-          fault: failure.fault,
-          // What the store itself said: archived objects are asked for by this.
-          storeFault: failure.cause instanceof StorageError ? failure.cause.fault : null,
-          error: failure.message,
-        });
-        log.error(`restore failed: ${failure.message}`, shown(path));
+        // The recall limit tells of its refusals by itself, and not of each.
+        if (failure.fault !== "QUOTA") this.#tellFailure(path, failure);
       }
       throw failure;
     }
+  }
+
+  #tellFailure(path: DepotPath, { fault, cause, message }: RestoreError): void {
+    const { failedOps, log } = this.#shares.context;
+    failedOps.append({
+      op: "restore",
+      ...shown(path),
+      fault,
+      // What the store itself said: archived objects are asked for by this.
+      storeFault: cause instanceof StorageError ? cause.fault : null,
+      error: message,
+    });
+    log.error(`restore failed: ${message}`, shown(path));
   }
 }
 
