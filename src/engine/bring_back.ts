@@ -42,6 +42,7 @@ import type { Look } from "./observe_plan.ts";
 import { MET, observe } from "./observe.ts";
 import { settleAside } from "./recovery.ts";
 import { removeOwn } from "./remove_own.ts";
+import type { OnWritten } from "./space.ts";
 
 /**
  * What is no larger comes to memory first and takes its name in one call: each step of its own
@@ -76,6 +77,8 @@ export interface Wanted {
 
 export interface Listener {
   readonly onProgress: OnProgress;
+  /** Of the bytes in our own file; a small one comes to the disk at once, in the end. */
+  readonly onWritten: OnWritten;
   /** The file has its name, durably; its row follows. */
   readonly onReadable: () => void;
 }
@@ -139,7 +142,7 @@ async function bringSmall(
 async function bringLarge(
   context: EngineContext,
   wanted: Wanted,
-  { onProgress, onReadable }: Listener,
+  listener: Listener,
 ): Promise<boolean> {
   const { posix } = context;
   const { path, entry, look } = wanted;
@@ -148,7 +151,7 @@ async function bringLarge(
   let attributes = attributesOf(entry, look);
   let wasShown = false;
   try {
-    const filled = await fill(context, wanted, { temporary, fd: writeFd }, onProgress);
+    const filled = await fill(context, wanted, { temporary, fd: writeFd }, listener);
     const { fetched } = filled;
     fd = filled.fd;
     crashPoint("restore/fetched");
@@ -159,7 +162,8 @@ async function bringLarge(
     const published = await posix.publish({ ...place, temp: temporary, tempFd: fd });
     if (published !== "published") return await lost(context, path);
     const stat = posix.fstat(fd);
-    return await record(context, wanted, { stat, fetched, attributes }, onReadable);
+    const restored = { stat, fetched, attributes };
+    return await record(context, wanted, restored, listener.onReadable);
   } catch (error) {
     await settleLeft(context, temporary, ino);
     throw error;
@@ -213,13 +217,13 @@ async function fill(
   context: EngineContext,
   wanted: Wanted,
   { temporary, fd: writeFd }: Pick<Temporary, "temporary" | "fd">,
-  onProgress: OnProgress,
+  { onProgress, onWritten }: Listener,
 ): Promise<{ readonly fetched: Fetched; readonly fd: number }> {
   const { posix } = context;
   let fd: number | null = null;
   try {
     fd = posix.openRead(temporary);
-    const content = new ContentOfFile(posix, writeFd);
+    const content = new ContentOfFile(posix, writeFd, onWritten);
     return { fetched: await fetchContent(context, wanted, content, onProgress), fd };
   } catch (error) {
     if (fd !== null) posix.close(fd);

@@ -17,6 +17,7 @@ import type { DownloadTarget, StorageBackend } from "../storage/backend.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { storeOfBorrowed } from "./borrowed.ts";
 import { type EngineContext, firstKey, shown } from "./engine_context.ts";
+import type { OnWritten } from "./space.ts";
 
 /** Told of the bytes so far, for WAIT lines. */
 export type OnProgress = (doneBytes: number, totalBytes: number) => void;
@@ -53,14 +54,19 @@ export interface Content extends DownloadTarget {
 export class ContentOfFile implements Content {
   readonly #posix: Posix;
   readonly #fd: number;
+  readonly #onWritten: OnWritten;
+  #writtenBytes = 0;
 
-  constructor(posix: Posix, fd: number) {
+  constructor(posix: Posix, fd: number, onWritten: OnWritten) {
     this.#posix = posix;
     this.#fd = fd;
+    this.#onWritten = onWritten;
   }
 
-  write(bytes: Uint8Array, offset: number): Promise<void> {
-    return this.#posix.write(this.#fd, bytes as Uint8Array<ArrayBuffer>, offset);
+  async write(bytes: Uint8Array, offset: number): Promise<void> {
+    await this.#posix.write(this.#fd, bytes as Uint8Array<ArrayBuffer>, offset);
+    this.#writtenBytes += bytes.length;
+    this.#onWritten(this.#writtenBytes);
   }
 
   read(buffer: Uint8Array, offset: number): Promise<number> {
@@ -69,6 +75,8 @@ export class ContentOfFile implements Content {
 
   empty(): void {
     this.#posix.truncate(this.#fd, 0);
+    this.#writtenBytes = 0;
+    this.#onWritten(0);
   }
 }
 

@@ -20,8 +20,9 @@ import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
 import { objectShown } from "./evict.ts";
 import { openTemporary } from "./bring_back.ts";
+import { ContentOfFile } from "./fetch_content.ts";
 import { selectRows } from "./selection.ts";
-import { NoSpaceError, type SpaceLedger } from "./space.ts";
+import { NoSpaceError, type OnWritten, type SpaceLedger } from "./space.ts";
 
 /** Objects under way: each takes its size on the depot's disk until it is copied. */
 const CONCURRENCY = 8;
@@ -222,7 +223,10 @@ async function copyIfMissing(run: Run, named: Named): Promise<MigrationOutcome> 
   if (source === null) return "missing";
   if (source.archive === "archived" || source.archive === "retrieving") return "archived";
   if (run.dryRun) return "copied";
-  return await run.space.reserve(stored.sizeBytes, () => copy(run, named, source));
+  return await run.space.reserve(
+    stored.sizeBytes,
+    (onWritten) => copy(run, { named, source, onWritten }),
+  );
 }
 
 /** Whether the primary's object is what the row says; read whole if it does not tell. */
@@ -238,10 +242,15 @@ async function isWhole(
   return await objectShown(context, context.primary, stored);
 }
 
+interface Copy {
+  readonly named: Named;
+  readonly source: ObjectInfo;
+  readonly onWritten: OnWritten;
+}
+
 async function copy(
   run: Run,
-  named: Named,
-  source: ObjectInfo,
+  { named, source, onWritten }: Copy,
 ): Promise<MigrationOutcome> {
   const { context, secondary, signal } = run;
   const { stored } = named;
@@ -252,22 +261,20 @@ async function copy(
   try {
     // Without a name: nothing is left of it, whatever ends this process.
     posix.unlink(temporary);
-    const read = (buffer: Uint8Array, offset: number): Promise<number> =>
-      posix.read(fd, buffer as Uint8Array<ArrayBuffer>, offset);
+    const target = new ContentOfFile(posix, fd, onWritten);
     const { hash } = await secondary.download({
       key: stored.key,
       sizeBytes: stored.sizeBytes,
-      target: {
-        write: (bytes, offset) =>
-          posix.write(fd, bytes as Uint8Array<ArrayBuffer>, offset),
-        read,
-      },
+      target,
       signal,
     });
     expectHash(named, source, hash);
     await primary.upload({
       key: stored.key,
-      source: { sizeBytes: stored.sizeBytes, read },
+      source: {
+        sizeBytes: stored.sizeBytes,
+        read: (buffer, offset) => target.read(buffer, offset),
+      },
       metadata: metadataOf(named, source, hash),
       signal,
     }).catch((error) => {

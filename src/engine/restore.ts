@@ -246,9 +246,10 @@ async function restoreAsItIs(
   const bring = (): Promise<boolean> =>
     space.reserve(
       sizeBytes,
-      () =>
+      (onWritten) =>
         bringBack(context, { path, entry, stored, look }, {
           onProgress,
+          onWritten,
           onReadable: () => onReadable(sizeBytes),
         }),
     );

@@ -1,6 +1,7 @@
 /**
  * Room on the depot's disk: a restore reserves its bytes before it writes the first one,
- * so that restores together never eat what `p4d` needs for its own writes.
+ * so that restores together never eat what `p4d` needs for its own writes. What it has written
+ * is not free any more, so its reservation is of the rest.
  *
  * @module
  */
@@ -15,6 +16,12 @@ export class NoSpaceError extends Error {
 /** How long a restore waits for eviction, in milliseconds. */
 const WAIT_MS_MAX = 60_000;
 const WAIT_MS_STEP = 250;
+
+/**
+ * To be told of the bytes that are on the disk so far, less after a beginning anew, so that
+ * they do not count twice.
+ */
+export type OnWritten = (bytes: number) => void;
 
 export class SpaceLedger {
   readonly #context: EngineContext;
@@ -43,11 +50,14 @@ export class SpaceLedger {
   }
 
   /**
-   * Runs `work` with `sizeBytes` set aside.
+   * Runs `work` with `sizeBytes` set aside, less what it tells to be written.
    *
    * @throws {NoSpaceError} If eviction does not make the room within a minute, or cannot.
    */
-  async reserve<T>(sizeBytes: number, work: () => Promise<T>): Promise<T> {
+  async reserve<T>(
+    sizeBytes: number,
+    work: (onWritten: OnWritten) => Promise<T>,
+  ): Promise<T> {
     this.#refuseTooLarge(sizeBytes);
     this.#awaitedBytes += sizeBytes;
     try {
@@ -55,11 +65,16 @@ export class SpaceLedger {
     } finally {
       this.#awaitedBytes -= sizeBytes;
     }
-    this.#reservedBytes += sizeBytes;
+    let restBytes = sizeBytes;
+    this.#reservedBytes += restBytes;
+    const keep = (bytes: number): void => {
+      this.#reservedBytes += bytes - restBytes;
+      restBytes = bytes;
+    };
     try {
-      return await work();
+      return await work((bytes) => keep(Math.max(0, sizeBytes - bytes)));
     } finally {
-      this.#reservedBytes -= sizeBytes;
+      keep(0);
     }
   }
 

@@ -1,7 +1,9 @@
 import { ok, rejects, strictEqual } from "node:assert/strict";
 import { openSimEngine, type SimEngine } from "../../tests/support/sim_engine.ts";
-import { parseDepotPath } from "../core/names.ts";
+import { type DepotPath, parseDepotPath } from "../core/names.ts";
+import { MIB } from "../core/units.ts";
 import { evict } from "./evict.ts";
+import { SpaceLedger } from "./space.ts";
 
 const KB = 1_000;
 const DISK = { capacityBytes: 10 * KB };
@@ -46,6 +48,51 @@ Deno.test("a restore is FULL after a minute when nothing may go, and the marker 
   await refused;
   strictEqual(sim.context.posix.lstat("/depot/a,v")?.kind, "socket");
   strictEqual(sim.manifest.counters().residentFiles, 4);
+});
+
+Deno.test("what a restore has written is not kept free for it a second time", async () => {
+  const sizeBytes = 4 * MIB;
+  await using sim = await openSimEngine({}, { capacityBytes: 10 * MIB });
+  const [first, second] = ["a,v", "b,v"].map(parseDepotPath) as [DepotPath, DepotPath];
+  for (const path of [first, second]) {
+    await sim.write(path, sizeBytes);
+    await sim.clock.advance(60_000);
+    strictEqual(await evict(sim.context, path, { evictMinAgeSecs: 0 }), "evicted");
+  }
+  const { primary, posix } = sim.context;
+  const download = primary.download.bind(primary);
+  const goOn = Promise.withResolvers<void>();
+  const isWritten = Promise.withResolvers<void>();
+  primary.download = async (request) => {
+    const result = await download(request);
+    if (request.key as string !== first) return result;
+    isWritten.resolve();
+    await goOn.promise;
+    return result;
+  };
+  const slow = sim.engine.restore(first);
+  await isWritten.promise;
+  strictEqual(posix.statvfs("/depot").freeBytes, 6 * MIB);
+  const other = sim.engine.restore(second);
+  await sim.clock.advance(1_000);
+  ok(sim.isResident(second), "the six that are free are enough for it");
+  goOn.resolve();
+  await sim.clock.advance(1_000);
+  await Promise.all([slow, other]);
+});
+
+Deno.test("what is written anew is kept free again, and nothing once it is done", async () => {
+  await using sim = await openSimEngine();
+  const space = new SpaceLedger(sim.context, () => {});
+  await space.reserve(60, (onWritten) => {
+    strictEqual(space.reservedBytes, 60);
+    for (const [written, reserved] of [[50, 10], [70, 0], [0, 60], [20, 40]] as const) {
+      onWritten(written);
+      strictEqual(space.reservedBytes, reserved);
+    }
+    return Promise.resolve();
+  });
+  strictEqual(space.reservedBytes, 0);
 });
 
 Deno.test("a file that can never fit is refused at once and evicts nobody", async () => {
