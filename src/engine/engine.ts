@@ -17,9 +17,7 @@ import { ManifestError } from "../manifest/manifest.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { LocalStat } from "../manifest/manifest.ts";
 import { AccessTimes } from "./access_times.ts";
-import { NotCaughtUpError } from "./caught_up.ts";
 import { acceptLocal, restoreStored, type RestoreVerdict } from "./conflict.ts";
-import { VANISH_GRACE_MS } from "./departures.ts";
 import {
   deleteFile,
   type DeleteOutcome,
@@ -51,6 +49,7 @@ import { SpaceLedger } from "./space.ts";
 import { type StatAnswer, statFile } from "./stat.ts";
 import { undeleteFile } from "./undelete.ts";
 import { UploadCoordinator } from "./upload_coordinator.ts";
+import { VanishedNames } from "./vanished_names.ts";
 import { NO_ROW, type Verdict } from "./verdict.ts";
 
 const EVICT_IDLE_MS = 10_000;
@@ -58,8 +57,6 @@ const PRESSURE_MS = 5_000;
 const SWEEP_MS = 60_000;
 const ACCESS_FLUSH_MS = 5_000;
 const EXPIRE_MS = 60_000;
-
-const VANISH_LOOK_MS = 1_000;
 
 export class Engine {
   readonly #context: EngineContext;
@@ -70,8 +67,7 @@ export class Engine {
   readonly #sweeper: TombstoneSweeper;
   readonly #evictWakeUp: WakeUp;
   readonly #accessTimes: AccessTimes;
-  /** Names that went away, by when they are looked at again; oldest first. */
-  readonly #vanishing = new Map<DepotPath, number>();
+  readonly #vanished: VanishedNames;
   #movedDirectories = 0;
   readonly #exchanges: DirectoryExchanges;
   /** Looks that nobody waits for. */
@@ -93,6 +89,7 @@ export class Engine {
     this.#coordinator = new UploadCoordinator(context, wakeEviction);
     this.#sweeper = new TombstoneSweeper(context);
     this.#exchanges = new DirectoryExchanges(context);
+    this.#vanished = new VanishedNames(context);
   }
 
   get restoreWaitingCount(): number {
@@ -154,7 +151,7 @@ export class Engine {
   ): Promise<Observed | "unmanaged"> {
     if (!isManaged(path, this.#context.settings().manage)) return "unmanaged";
     if (isAbsent(this.#context, path)) {
-      this.#lookAgain(path);
+      this.#vanished.note(path);
       return "nothing";
     }
     const reason = { ...REPORTED, ino };
@@ -163,7 +160,7 @@ export class Engine {
     else {
       if (!isAbsent(this.#context, path)) this.#observeApart(path, writerUid);
       // Its directory may be renamed before, and takes along what is to be looked at again.
-      this.#lookAgain(path);
+      this.#vanished.note(path);
     }
     if (observed === "written") this.#coordinator.wake();
     return observed;
@@ -188,7 +185,7 @@ export class Engine {
         if (signal.aborted) return;
         if (!(error instanceof Error) || error.name === "InvariantError") throw error;
         log.error(`cannot take in a write: ${error.message}`, shown(path));
-        this.#lookAgain(path);
+        this.#vanished.note(path);
       }
     };
     const done = observing().finally(() => this.#apart.delete(done));
@@ -213,9 +210,7 @@ export class Engine {
     const exchanged = await this.#exchanges.take(rename);
     const left = exchanged ?? await this.#moveRowsBelow(rename);
     // Written a moment before, and not there any more when that was told.
-    for (const path of [...this.#vanishing.keys()]) {
-      if (!path.startsWith(`${from}/`)) continue;
-      this.#vanishing.delete(path);
+    for (const path of this.#vanished.takeBelow(from)) {
       const now = depotPathOrNull(`${to}${path.slice(from.length)}`);
       if (now !== null) await this.wrote(now, null);
     }
@@ -253,34 +248,7 @@ export class Engine {
     const { manifest, departures } = this.#context;
     if (manifest.get(path) === null) return departures.forgetTold(path);
     departures.note(path, this.#context.clock.monotonicMs());
-    this.#lookAgain(path);
-  }
-
-  #lookAgain(path: DepotPath): void {
-    // At the end of the order, also where it is in it.
-    this.#vanishing.delete(path);
-    this.#vanishing.set(path, this.#context.clock.monotonicMs() + VANISH_GRACE_MS);
-  }
-
-  async #vanishLoop(): Promise<void> {
-    const { clock, signal, manifest, log } = this.#context;
-    while (!signal.aborted) {
-      await clock.sleep(VANISH_LOOK_MS, signal).catch(() => {});
-      for (const [path, dueMs] of this.#vanishing) {
-        // In the order in which they went: the rest is not due either.
-        if (signal.aborted || dueMs > clock.monotonicMs()) break;
-        this.#vanishing.delete(path);
-        if (manifest.get(path) === null) continue;
-        try {
-          await observe(this.#context, path, REPORTED_APART);
-        } catch (error) {
-          if (signal.aborted) return;
-          if (!(error instanceof Error) || error.name === "InvariantError") throw error;
-          log.error(`cannot take in a disappearance: ${error.message}`, shown(path));
-          if (error instanceof NotCaughtUpError) this.#lookAgain(path);
-        }
-      }
-    }
+    this.#vanished.note(path);
   }
 
   /** `p4d` opened the file, by the opener's clock. Feeds the order of eviction. */
@@ -356,7 +324,7 @@ export class Engine {
         this.#evictLoop(),
         this.#pressureLoop(),
         this.#sweepLoop(),
-        this.#vanishLoop(),
+        this.#vanished.run(),
         this.#expireLoop(),
       );
     }
