@@ -39,3 +39,19 @@ for (
     strictEqual(parseAccessEvent(line!), null);
   });
 }
+
+const droppedOf = (n: string): string =>
+  `{"ts":1,"pid":1,"uid":0,"op":"dropped","n":${n},"id":"9f86d081884c7d65-13"}`;
+
+Deno.test("parseAccessEvent() takes how many events the shim could not send", () => {
+  deepStrictEqual(parseAccessEvent(droppedOf("37")), { droppedCount: 37 });
+  deepStrictEqual(parseAccessEvent(droppedOf("4294967295")), {
+    droppedCount: 4_294_967_295,
+  });
+});
+
+for (const n of ["0", "-1", "0.5", "4294967296", "1e400", '"37"', "null"]) {
+  Deno.test(`parseAccessEvent() drops a count of ${n} events`, () => {
+    strictEqual(parseAccessEvent(droppedOf(n)), null);
+  });
+}

@@ -123,6 +123,10 @@ export class GateService {
       if (line === "") continue;
       const event = parseAccessEvent(line);
       if (event === null) continue;
+      if ("droppedCount" in event) {
+        metrics.count("p4cache_access_log_dgram_dropped_total", {}, event.droppedCount);
+        continue;
+      }
       metrics.count("p4cache_opens_total", { result: event.result });
       engine.accessed(event.path, event.atMs);
     }

@@ -1,15 +1,20 @@
-import { deepStrictEqual } from "node:assert/strict";
+import { deepStrictEqual, match } from "node:assert/strict";
 import type { Gate, GateMessage } from "../gate/gate.ts";
 import { createMemoryLogger } from "../obs/logger.ts";
-import { createMetrics } from "../obs/metrics.ts";
+import { createMetrics, type Metrics } from "../obs/metrics.ts";
 import { ManualClock } from "../../tests/support/manual_clock.ts";
 import { GateService, type GateServiceDeps } from "./gate_service.ts";
 
-/** A gate that says nothing, and what it was told. */
+/** A gate that says nothing, or what it is given, and what it was told. */
 class SilentGate implements Gate {
+  readonly #said: readonly GateMessage[];
   readonly allowed: (readonly number[])[] = [];
   isClosed = false;
   readonly #ended = Promise.withResolvers<void>();
+
+  constructor(said: readonly GateMessage[] = []) {
+    this.#said = said;
+  }
 
   reply(): void {}
   wait(): void {}
@@ -29,8 +34,8 @@ class SilentGate implements Gate {
     return Promise.resolve();
   }
 
-  // deno-lint-ignore require-yield -- it says nothing
   async *[Symbol.asyncIterator](): AsyncGenerator<GateMessage> {
+    yield* this.#said;
     await this.#ended.promise;
   }
 }
@@ -39,6 +44,7 @@ interface Talk {
   readonly service: GateService;
   readonly clock: ManualClock;
   readonly stop: AbortController;
+  readonly metrics: Metrics;
   /** What the next gates are, in their order. */
   readonly opening: PromiseWithResolvers<Gate>[];
 }
@@ -46,6 +52,7 @@ interface Talk {
 function serviceOf(): Talk {
   const clock = new ManualClock();
   const stop = new AbortController();
+  const metrics = createMetrics();
   const opening: PromiseWithResolvers<Gate>[] = [];
   const deps: Partial<GateServiceDeps> = {
     open: () => {
@@ -55,10 +62,11 @@ function serviceOf(): Talk {
     control: { allGone: () => {} } as GateServiceDeps["control"],
     clock,
     log: createMemoryLogger(),
-    metrics: createMetrics(),
+    metrics,
     signal: stop.signal,
   };
-  return { service: new GateService(deps as GateServiceDeps), clock, stop, opening };
+  const service = new GateService(deps as GateServiceDeps);
+  return { service, clock, stop, metrics, opening };
 }
 
 Deno.test("who is taken off the list while a gate starts is denied by that gate, too", async () => {
@@ -94,4 +102,23 @@ Deno.test("a gate that is there only when the daemon has begun to stop is ended"
   opening[1]!.resolve(second);
   await running;
   deepStrictEqual(second.isClosed, true);
+});
+
+Deno.test("opens that the shim could not tell of are counted", async () => {
+  const { service, stop, metrics, opening } = serviceOf();
+  const lines = ["37", "4"].map((n) => `{"ts":1,"op":"dropped","n":${n},"id":"9f-${n}"}`);
+  const opened = service.open();
+  opening[0]!.resolve(
+    new SilentGate([{
+      t: "access",
+      uid: 0,
+      pid: 1,
+      data: `${lines.join("\n")}\n`,
+    }]),
+  );
+  await opened;
+  const running = service.run();
+  stop.abort();
+  await running;
+  match(await metrics.render(), /^p4cache_access_log_dgram_dropped_total 41$/m);
 });

@@ -294,7 +294,7 @@ export const METRICS = {
   p4cache_access_log_dgram_dropped_total: {
     kind: "counter",
     help:
-      "Datagrams of access events, or events, dropped: too long, more of a user than is taken in a second, of more files than are kept, or access_max_pending_entries is too small.",
+      "Datagrams of access events, or events, dropped: too long, more of a user than is taken in a second, of more files than are kept, access_max_pending_entries is too small, or the shim could not send them.",
   },
   p4cache_access_log_peer_rejected_total: {
     kind: "counter",
