@@ -9,13 +9,21 @@
 
 enum { PUBLISHED = 0, OCCUPIED = 1, CHANGED = 2 };
 
+/*
+ * A file that we may not give away (without CAP_CHOWN: an object that another host's user wrote) stays
+ * our own, so that p4d can read it at least. What was to run as its owner does not run as us.
+ */
 static int set_attributes(int fd, const struct stat *st, const struct p4posix_attributes *want) {
+    mode_t mode = (mode_t)want->mode;
     if (((int64_t)st->st_uid != want->uid || (int64_t)st->st_gid != want->gid) &&
         fchown(fd, (uid_t)want->uid, (gid_t)want->gid) != 0) {
-        return failure();
+        if (errno != EPERM) {
+            return failure();
+        }
+        mode &= (mode_t) ~(S_ISUID | S_ISGID);
     }
     /* After fchown, which takes setuid and setgid bits away. */
-    if (fchmod(fd, (mode_t)want->mode) != 0) {
+    if (fchmod(fd, mode) != 0) {
         return failure();
     }
     const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, timespec_of(want->mtime_ns)};

@@ -43,6 +43,7 @@ export interface Publication {
   readonly target: BytePath;
   /** `temp`, open for reading only: nobody could run what is open for writing. Stays open. */
   readonly tempFd: number;
+  /** Where we may not give files away it stays ours, without setuid and setgid bits. */
   readonly attributes: FileAttributes;
   /** The marker at `target`; null when nothing is there. */
   readonly expect: ExpectedMarker | null;
