@@ -8,7 +8,7 @@
 
 import { type DepotPath, PATH_BYTES_MAX } from "../core/names.ts";
 import { NO_INODE } from "../manifest/transitions.ts";
-import { type EngineContext, hasOtherStores, hasSameContent } from "./engine_context.ts";
+import { type EngineContext, hasSameContent, leavingIn } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import { isMarkerOf } from "./observe_plan.ts";
 import type { Rename } from "./rename.ts";
@@ -106,10 +106,10 @@ export class DirectoryExchanges {
 
   async #tradeRows(a: DepotPath, b: DepotPath, nowMs: number): Promise<void> {
     const { manifest, departures } = this.#context;
-    const whiteout = hasOtherStores(this.#context);
-    if (manifest.get(b) === null) await manifest.move(a, b, nowMs, whiteout);
-    else if (manifest.get(a) === null) await manifest.move(b, a, nowMs, whiteout);
-    else await manifest.exchange(a, b);
+    const leaving = leavingIn(this.#context);
+    if (manifest.get(b) === null) await manifest.move(a, b, nowMs, leaving);
+    else if (manifest.get(a) === null) await manifest.move(b, a, nowMs, leaving);
+    else await manifest.exchange(a, b, leaving);
     departures.forget(a);
     departures.forget(b);
   }

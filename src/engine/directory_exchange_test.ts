@@ -150,5 +150,8 @@ Deno.test("more rows than fit one step trade places", async () => {
     strictEqual(size(`d/${name},v`), i % 3 === 0 ? 5 : undefined);
   }
   deepStrictEqual(await contents(depot, "d/z,v", "e/z,v"), ["e/z,v", "d/z,v"]);
-  strictEqual(context.manifest.counters().tombstones, 0);
+  // What the first key of each name may hold of a row that was never stored, and of no other.
+  const added = rows.filter((_, i) => i % 2 === 0).length +
+    rows.filter((_, i) => i % 3 === 0).length;
+  strictEqual(context.manifest.counters().tombstones, added);
 });

@@ -27,7 +27,7 @@ import {
 import { DirectoryExchanges } from "./directory_exchange.ts";
 import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
-import { type EngineContext, hasOtherStores, shown } from "./engine_context.ts";
+import { type EngineContext, leavingIn, shown } from "./engine_context.ts";
 import { Evictor } from "./evict_pass.ts";
 import {
   evictSelected,
@@ -233,9 +233,8 @@ export class Engine {
   async #moveRowsBelow({ from, to, toldMs }: Rename): Promise<readonly DepotPath[]> {
     const { manifest, clock, departures, putBack } = this.#context;
     departures.moved(from, to, (path) => manifest.get(path) !== null);
-    const whiteout = hasOtherStores(this.#context);
     const at = toldMs ?? clock.nowMs();
-    const { left } = await manifest.moveTree(from, to, at, whiteout);
+    const { left } = await manifest.moveTree(from, to, at, leavingIn(this.#context));
     for (const path of putBack.moved(from, to)) removeStrayMarker(this.#context, path);
     return left;
   }

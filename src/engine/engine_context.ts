@@ -17,7 +17,7 @@ import {
   type ManagePolicy,
   type ObjectKey,
 } from "../core/names.ts";
-import type { LocalStat, Manifest } from "../manifest/manifest.ts";
+import type { Leaving, LocalStat, Manifest } from "../manifest/manifest.ts";
 import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import type { FileStat, Posix } from "../posix/posix.ts";
@@ -161,6 +161,11 @@ export function parentOf(path: BytePath): BytePath {
 /** A delete or a rename is to outlive what they hold under the name. */
 export function hasOtherStores({ secondary, readStores }: EngineContext): boolean {
   return secondary !== null || readStores.length > 0;
+}
+
+/** What is to stay of the names that files leave. */
+export function leavingIn(context: EngineContext): Leaving {
+  return { whiteout: hasOtherStores(context), firstKey };
 }
 
 /** The key of the path's first version. */

@@ -12,9 +12,8 @@ import { type DepotPath, isManaged } from "../core/names.ts";
 import { deleteRow, removeStrayMarker } from "./delete.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
 import { NO_INODE } from "../manifest/transitions.ts";
-import { type EngineContext, hasOtherStores, hasSameContent } from "./engine_context.ts";
+import { type EngineContext, hasSameContent, leavingIn } from "./engine_context.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
-import { buryLostUpload } from "./lost_upload.ts";
 import { isMarkerOf } from "./observe_plan.ts";
 
 /** A file or directory of the depot has another name. */
@@ -51,12 +50,10 @@ export async function moveRow(
       continue;
     }
     if (isExchange(context, rename)) {
-      await manifest.exchange(from, to);
+      await manifest.exchange(from, to, leavingIn(context));
       await knowMarker(context, rename);
     } else if (hasLeft(context, rename)) {
-      // Nothing names it once the row is another path's.
-      if (row.stored === null) await buryLostUpload(context, from, row);
-      await manifest.move(from, to, toldMs, hasOtherStores(context));
+      await manifest.move(from, to, toldMs, leavingIn(context));
       crashPoint("rename/row-moved");
       await knowMarker(context, rename);
       removeStrayMarker(context, from);

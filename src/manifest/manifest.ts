@@ -226,6 +226,17 @@ export interface ManifestTrouble {
   readonly sinceMs: number;
 }
 
+/** What is to stay of a name whose row goes to another one. */
+export interface Leaving {
+  /** What other stores may have under the name is not to fill it again. */
+  readonly whiteout?: boolean;
+  /**
+   * As in `deleted`: where a row that moves, or that another one is moved onto, names no object, one
+   * may be there under the first key of its path, and is a tombstone from then on.
+   */
+  readonly firstKey?: (path: DepotPath) => ObjectKey;
+}
+
 /** What became of the rows below a directory that was renamed. */
 export interface MovedTree {
   readonly movedCount: number;
@@ -247,17 +258,19 @@ export interface Manifest {
   /**
    * The row of `from` becomes that of `to` (a rename in the depot), keeping its stored
    * version; a row that stood at `to` leaves a tombstone. A `from` without a row: nothing.
-   * `whiteout`: what other stores may have under the name `from` is not to fill it again.
    */
   move(
     from: DepotPath,
     to: DepotPath,
     nowMs: number,
-    whiteout?: boolean,
+    leaving?: Leaving,
   ): Promise<ApplyOutcome>;
 
-  /** The rows of `a` and `b` trade places, and leave nothing. Without one of them: nothing. */
-  exchange(a: DepotPath, b: DepotPath): Promise<ApplyOutcome>;
+  /**
+   * The rows of `a` and `b` trade places, and leave nothing but tombstones of what the first keys
+   * may hold. Without one of them: nothing.
+   */
+  exchange(a: DepotPath, b: DepotPath, leaving?: Leaving): Promise<ApplyOutcome>;
 
   /**
    * As `move`, of each row below the directory `from`; but a row whose new path would be longer
@@ -267,7 +280,7 @@ export interface Manifest {
     from: DepotPath,
     to: DepotPath,
     nowMs: number,
-    whiteout?: boolean,
+    leaving?: Leaving,
   ): Promise<MovedTree>;
 
   /**

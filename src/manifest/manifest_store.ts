@@ -18,6 +18,7 @@ import {
   type ApplyOutcome,
   type Expectation,
   type FileEntry,
+  type Leaving,
   type LocalStat,
   type Manifest,
   type ManifestCounters,
@@ -133,21 +134,21 @@ export class ManifestStore implements Manifest {
     from: DepotPath,
     to: DepotPath,
     nowMs: number,
-    whiteout = false,
+    leaving?: Leaving,
   ): Promise<ApplyOutcome> {
     return this.#change((group) => {
       const row = group.row(from);
       if (row === null || from === to) return staleAt(row);
-      const moved = moveRow(group, { from, to }, nowMs, whiteout);
+      const moved = moveRow(group, { from, to }, nowMs, leaving);
       return { outcome: "applied", entry: entryOf(moved) };
     });
   }
 
-  exchange(a: DepotPath, b: DepotPath): Promise<ApplyOutcome> {
+  exchange(a: DepotPath, b: DepotPath, leaving?: Leaving): Promise<ApplyOutcome> {
     return this.#change((group) => {
       const row = group.row(a);
       if (row === null || group.row(b) === null || a === b) return staleAt(row);
-      return { outcome: "applied", entry: entryOf(exchangeRows(group, a, b)) };
+      return { outcome: "applied", entry: entryOf(exchangeRows(group, a, b, leaving)) };
     });
   }
 
@@ -155,7 +156,7 @@ export class ManifestStore implements Manifest {
     from: DepotPath,
     to: DepotPath,
     nowMs: number,
-    whiteout = false,
+    leaving?: Leaving,
   ): Promise<MovedTree> {
     assert(
       from !== to && !to.startsWith(`${from}/`) && !from.startsWith(`${to}/`),
@@ -178,7 +179,7 @@ export class ManifestStore implements Manifest {
             lastLeft = path;
             continue;
           }
-          moveRow(group, { from: path, to: target }, nowMs, whiteout);
+          moveRow(group, { from: path, to: target }, nowMs, leaving);
           count++;
         }
         return { count, seen: rows.length, lastLeft };

@@ -198,7 +198,11 @@ export class Transaction {
   ): void {
     if (this.row(path)?.stored?.key === stored.key) return;
     const known = this.tombstonesOf(path);
-    if (known.some((tombstone) => tombstone.stored.key === stored.key)) return;
+    // A mere whiteout, or one of another's object, keeps nothing for the sweeper.
+    const isKnown = known.some((one) =>
+      one.stored.key === stored.key && isRemovable(one)
+    );
+    if (isKnown) return;
     this.#addTombstone({
       id: this.#numbers.nextTombstoneId++,
       path,

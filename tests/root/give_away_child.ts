@@ -1,3 +1,4 @@
+// deno-lint-ignore-file no-console -- this is how it tells
 /**
  * The engine without the right to give files away: opens files that the store has and no row
  * knows, whose owner is a user of another host, and tells what the depot has then.
