@@ -202,7 +202,7 @@ class RetryingBackend implements StorageBackend {
 }
 
 /** Only a hash proves it: two versions of a file may well have one size. */
-function isWhatWasSent(info: ObjectInfo, request: UploadRequest): boolean {
+export function isWhatWasSent(info: ObjectInfo, request: UploadRequest): boolean {
   return request.metadata.hash !== null &&
     info.metadata?.hash === request.metadata.hash &&
     info.sizeBytes === request.source.sizeBytes;

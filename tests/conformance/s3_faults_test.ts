@@ -9,6 +9,7 @@ import {
   ListMultipartUploadsCommand,
 } from "@aws-sdk/client-s3";
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { objectKeyOf } from "../../src/core/names.ts";
 import type { StorageBackend } from "../../src/storage/backend.ts";
 import type { S3Options } from "../../src/storage/backend_options.ts";
 import { hostRuleFor, planCloudSettings } from "../../src/storage/cloud_settings.ts";
@@ -171,10 +172,10 @@ test("a clock that is an hour wrong is told by the service, and corrected by its
   await backend.close();
 });
 
-test("uploads that a crash left are found in pages and aborted, a stranger's are not", async () => {
+test("uploads that a crash left are aborted, a stranger's and a whole object's are not", async () => {
   const raw = s3Client();
   const prefix = `abandoned-${Deno.pid}`;
-  const keys = ["d/a,v", "d/b.bin,d/1.1.gz", "backup.tar"];
+  const keys = ["d/a,v", "d/b.bin,d/1.1.gz", "d/whole,v", "backup.tar"];
   for (const key of keys) {
     await raw.send(
       new CreateMultipartUploadCommand({ Bucket: S3_BUCKET, Key: `${prefix}/${key}` }),
@@ -184,6 +185,8 @@ test("uploads that a crash left are found in pages and aborted, a stranger's are
     ...s3Options(),
     pathPrefix: prefix,
   };
+  const backend = await openS3(options);
+  await put(backend, objectKeyOf("d/whole,v"), patternBytes(10, 13));
   const settings = planCloudSettings(options);
   const { clock } = testTools();
   const transport = await openTransport({
@@ -200,6 +203,7 @@ test("uploads that a crash left are found in pages and aborted, a stranger's are
   const run = (ageMs: number): Promise<number> =>
     abortAbandoned({
       abortParts: (upload) => requests.abortParts(upload),
+      hasObject: async (key) => await backend.head(objectKeyOf(key)) !== null,
       // The server is as old as this test.
       async begunUploads(from): Promise<BegunPage> {
         const page = await requests.begunUploads(from, signal);
@@ -219,7 +223,8 @@ test("uploads that a crash left are found in pages and aborted, a stranger's are
   strictEqual(await run(0), 0, "a day is not over");
   deepStrictEqual((await left()).toSorted(), keys.toSorted());
   strictEqual(await run(2 * 86_400_000), 2);
-  deepStrictEqual(await left(), ["backup.tar"]);
+  deepStrictEqual((await left()).toSorted(), ["backup.tar", "d/whole,v"]);
+  await backend.close();
   transport.close();
   raw.destroy();
 });

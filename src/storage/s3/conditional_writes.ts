@@ -3,7 +3,7 @@
  *
  * Amazon enforces If-None-Match of PutObject and of CompleteMultipartUpload. Ceph's radosgw
  * 16 enforces the first and ignores the second; older services ignore both, and would
- * overwrite silently. So a service with an endpoint of its own is asked once, by writing
+ * overwrite silently; Backblaze B2 refuses a request that has the header (501). So a service with an endpoint of its own is asked once, by writing
  * one small object twice; and whatever is not enforced there is replaced by a look at the
  * key, with one writer a key in this process. What is left open then is two processes that
  * write the same new key in the same moment, which the instance marker forbids.
@@ -29,18 +29,23 @@ export class KeyTurns {
   }
 }
 
+/** What a service makes of If-None-Match: refused is each request that has it. */
+export type ConditionRule = "enforced" | "ignored" | "refused";
+
 /** Asked of the service, by {@linkcode probeConditionalPut}. */
 export interface PutProbe {
-  /** Puts the probe object with If-None-Match: *. False: refused, because it exists. */
-  putNew(): Promise<boolean>;
+  /** Puts the probe object with If-None-Match: *. */
+  putNew(): Promise<"put" | "exists" | "refused">;
   remove(): Promise<void>;
 }
 
 /** Whether the service refuses to put what exists. The probe object is gone afterwards. */
-export async function probeConditionalPut(probe: PutProbe): Promise<boolean> {
-  // One that a crash left is refused at once, which is an answer too.
-  const isEnforced = !(await probe.putNew()) || !(await probe.putNew());
+export async function probeConditionalPut(probe: PutProbe): Promise<ConditionRule> {
+  let outcome = await probe.putNew();
+  // One that a crash left exists at once, which is an answer too.
+  if (outcome === "put") outcome = await probe.putNew();
+  if (outcome === "refused") return "refused";
   // Somebody may be allowed to write and not to delete; the next probe finds it.
   await probe.remove().catch(() => {});
-  return isEnforced;
+  return outcome === "exists" ? "enforced" : "ignored";
 }

@@ -1,20 +1,29 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
-import { KeyTurns, probeConditionalPut } from "./conditional_writes.ts";
+import {
+  type ConditionRule,
+  KeyTurns,
+  probeConditionalPut,
+  type PutProbe,
+} from "./conditional_writes.ts";
 
-/** A service that refuses to overwrite, or does not. */
-function serviceOf(isEnforcing: boolean, exists: boolean): {
-  putNew(): Promise<boolean>;
-  remove(): Promise<void>;
+/** A service with a rule of its own. */
+function serviceOf(rule: ConditionRule, exists: boolean): PutProbe & {
   isThere(): boolean;
+  requests: string[];
 } {
   let isThere = exists;
+  const requests: string[] = [];
   return {
-    putNew(): Promise<boolean> {
-      if (isThere && isEnforcing) return Promise.resolve(false);
+    requests,
+    putNew(): ReturnType<PutProbe["putNew"]> {
+      requests.push("put");
+      if (rule === "refused") return Promise.resolve("refused");
+      if (isThere && rule === "enforced") return Promise.resolve("exists");
       isThere = true;
-      return Promise.resolve(true);
+      return Promise.resolve("put");
     },
     remove(): Promise<void> {
+      requests.push("remove");
       isThere = false;
       return Promise.resolve();
     },
@@ -24,18 +33,24 @@ function serviceOf(isEnforcing: boolean, exists: boolean): {
 
 Deno.test("probeConditionalPut() tells who enforces, and leaves nothing", async () => {
   for (const exists of [false, true]) {
-    for (const isEnforcing of [false, true]) {
-      const service = serviceOf(isEnforcing, exists);
-      strictEqual(await probeConditionalPut(service), isEnforcing);
+    for (const rule of ["enforced", "ignored"] as const) {
+      const service = serviceOf(rule, exists);
+      strictEqual(await probeConditionalPut(service), rule);
       strictEqual(service.isThere(), false);
     }
   }
 });
 
+Deno.test("probeConditionalPut() asks once who does not know the header", async () => {
+  const service = serviceOf("refused", false);
+  strictEqual(await probeConditionalPut(service), "refused");
+  deepStrictEqual(service.requests, ["put"]);
+});
+
 Deno.test("probeConditionalPut() does without the right to delete", async () => {
-  const service = serviceOf(true, false);
+  const service = serviceOf("enforced", false);
   const remove = (): Promise<void> => Promise.reject(new Error("AccessDenied"));
-  strictEqual(await probeConditionalPut({ ...service, remove }), true);
+  strictEqual(await probeConditionalPut({ ...service, remove }), "enforced");
 });
 
 Deno.test("one key's work runs one at a time, another's beside it", async () => {

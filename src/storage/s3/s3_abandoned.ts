@@ -3,8 +3,10 @@
  * aborts them.
  *
  * Taken for ours is what lies under our own prefix, which has one writer, is named as `p4d`
- * names an archive or as we name objects, was begun over a day ago, and is not under way in
- * this process. Anything else is left to the bucket's lifecycle rule.
+ * names an archive or as we name objects, was begun over a day ago, is not under way in this
+ * process, and has no object at its key. Anything else is left to the bucket's lifecycle rule:
+ * the upload of an object that is complete may stay in the list of those that are not, and on
+ * SeaweedFS (its issue 10663) who aborts it frees the bytes of the object.
  *
  * @module
  */
@@ -13,6 +15,15 @@ import { StorageError } from "../storage_error.ts";
 import type { PartsUpload } from "./s3_requests.ts";
 
 export const ABANDONED_AFTER_MS = 86_400_000;
+
+/**
+ * The process must be as old before it looks: until then the service may still complete what
+ * a process before it asked for. Ceph takes ten minutes at most.
+ */
+export const SWEEP_UPTIME_MS = 3_600_000;
+
+/** From one look to the next. */
+export const SWEEP_EVERY_MS = 86_400_000;
 
 /** One that the service lists. */
 export interface BegunUpload {
@@ -56,6 +67,8 @@ export function nextBegunOf(
 export interface AbandonedRequests {
   begunUploads(from: BegunPage["next"], signal: AbortSignal): Promise<BegunPage>;
   abortParts(upload: PartsUpload): Promise<void>;
+  /** Whether there is an object at `key`, which is without the prefix. */
+  hasObject(key: string, signal: AbortSignal): Promise<boolean>;
 }
 
 /** Names of archives, of their versions, and of objects whose path is no key. */
@@ -71,7 +84,7 @@ export function isAbandoned(
     upload.UploadId !== undefined && !active.has(upload.UploadId) && OURS.test(key);
 }
 
-/** Aborts all of them. Returns how many there were. */
+/** Aborts all of them that have no object. Returns how many there were. */
 export async function abortAbandoned(
   requests: AbandonedRequests,
   { nowMs, active, signal }: {
@@ -88,6 +101,7 @@ export async function abortAbandoned(
     for (const begun of page.uploads) {
       if (!isAbandoned(begun, agreedMs, active)) continue;
       signal.throwIfAborted();
+      if (await requests.hasObject(begun.key, signal)) continue;
       await requests.abortParts(begun.upload);
       abortedCount += 1;
     }

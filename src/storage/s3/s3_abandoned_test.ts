@@ -1,4 +1,4 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import {
   type AbandonedRequests,
   abortAbandoned,
@@ -39,6 +39,7 @@ Deno.test("isAbandoned() takes what is old and named as ours, and nothing else",
 
 function serverOf(
   pages: readonly BegunPage[],
+  objects: readonly string[] = [],
 ): AbandonedRequests & { aborted: string[] } {
   const aborted: string[] = [];
   return {
@@ -49,6 +50,7 @@ function serverOf(
       aborted.push(Key);
       return Promise.resolve();
     },
+    hasObject: (key) => Promise.resolve(objects.includes(key)),
   };
 }
 
@@ -69,4 +71,24 @@ Deno.test("abortAbandoned() goes through all pages, and believes the earlier clo
   deepStrictEqual(server.aborted, ["p/a,v"]);
   const early = { ...options, nowMs: (): number => NOW - 2 * DAY };
   strictEqual(await abortAbandoned(serverOf(pages), early), 0);
+});
+
+Deno.test("abortAbandoned() leaves the upload of an object that is there alone", async () => {
+  const uploads = [begun("whole,v", 2 * DAY), begun("left,v", 2 * DAY)];
+  const server = serverOf([{ uploads, next: null, nowMs: NOW }], ["whole,v"]);
+  const { signal } = new AbortController();
+  const options = { nowMs: (): number => NOW, active: new Set<string>(), signal };
+  strictEqual(await abortAbandoned(server, options), 1);
+  deepStrictEqual(server.aborted, ["p/left,v"]);
+});
+
+Deno.test("abortAbandoned() aborts nothing while it cannot look for the object", async () => {
+  const server = serverOf([
+    { uploads: [begun("a,v", 2 * DAY)], next: null, nowMs: NOW },
+  ]);
+  const hasObject = (): Promise<boolean> => Promise.reject(new Error("denied"));
+  const { signal } = new AbortController();
+  const options = { nowMs: (): number => NOW, active: new Set<string>(), signal };
+  await rejects(() => abortAbandoned({ ...server, hasObject }, options), /denied/);
+  deepStrictEqual(server.aborted, []);
 });

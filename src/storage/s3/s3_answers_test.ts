@@ -202,6 +202,39 @@ const RECORDED: readonly Recorded[] = [
     body: xml("XMinioStorageFull", "Storage backend has reached its minimum free disk."),
     fault: "full",
   },
+  // Of a bucket with a default retention; sent again with its MD5, and refused again here.
+  {
+    ...upload,
+    status: 400,
+    body: xml(
+      "InvalidRequest",
+      "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests " +
+        "with Object Lock parameters",
+    ),
+    fault: "invalid",
+    says: /Content-MD5 OR/,
+  },
+  {
+    ...upload,
+    status: 400,
+    body: xml(
+      "InvalidRequest",
+      "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Part requests with " +
+        "Object Lock parameters",
+    ),
+    fault: "invalid",
+    says: /Put Part/,
+  },
+  // Of Backblaze, to If-None-Match.
+  {
+    ...upload,
+    status: 501,
+    body: xml(
+      "NotImplemented",
+      "A header you provided implies functionality that is not implemented.",
+    ),
+    fault: "invalid",
+  },
   {
     request: "list",
     status: 404,
@@ -211,6 +244,7 @@ const RECORDED: readonly Recorded[] = [
   // The answer to a HEAD has no body, and so no code.
   { request: "head", status: 403, fault: "denied" },
   { request: "head", status: 404, fault: "invalid", says: /bucket/ },
+  { request: "head", status: 400, fault: "denied", says: /expired, or region is wrong/ },
   {
     request: "head",
     status: 503,

@@ -116,8 +116,7 @@ class S3Backend implements StorageBackend {
     this.#downloads = downloadTools(tools.clock);
     const look = this.#look.bind(this);
     const { onWarning, clock, retry } = tools;
-    const nowMs = (): number => clock.nowMs();
-    this.#upload = new S3Upload({ requests, settings, retry, look, onWarning, nowMs });
+    this.#upload = new S3Upload({ requests, settings, retry, look, onWarning, clock });
   }
 
   capabilities(): StorageCapabilities {

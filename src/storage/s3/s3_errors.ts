@@ -74,6 +74,16 @@ const FAULT_OF_CODE: Readonly<Record<string, StorageFault>> = {
   // The SDK corrects its clock by this answer, so that a retry succeeds.
   RequestTimeTooSkewed: "unavailable",
 
+  // No header or request of this kind is known there: waiting does not help.
+  NotImplemented: "invalid",
+  MissingContentMD5: "invalid",
+  InvalidRequest: "invalid",
+  InvalidArgument: "invalid",
+  EntityTooSmall: "invalid",
+  EntityTooLarge: "invalid",
+  InvalidPartOrder: "invalid",
+  MalformedXML: "invalid",
+
   PermanentRedirect: "invalid",
   TemporaryRedirect: "invalid",
   IllegalLocationConstraintException: "invalid",
@@ -112,13 +122,18 @@ export function s3Error(
   const code = Code ?? name;
   const status = $metadata?.httpStatusCode ?? null;
   const known = faultOfCode(code, operation);
+  // The answer to a HEAD has no body, and so no code: Amazon says no more than 400 to a token
+  // that expired, and to who asks another region.
+  const isSilent = operation === "head" && status === 400 && known === undefined;
   // Neither a code nor a status: not the store's words, so a bug or our caller's own.
   if (known === undefined && status === null) return error;
   const headers = $response?.headers ?? {};
   const nowMs = dateMsOf(headers.date) ?? Date.parse("1970-01-01");
-  const advice = ADVICE[code];
+  const advice = isSilent
+    ? "the credentials have expired, or region is wrong"
+    : ADVICE[code];
   const what = `${code}${status === null ? "" : ` (HTTP ${status})`}: ${error.message}`;
-  return new StorageError(known ?? faultOfStatus(status!), {
+  return new StorageError(known ?? (isSilent ? "denied" : faultOfStatus(status!)), {
     operation,
     key,
     detail: advice === undefined ? what : `${what}; ${advice}`,
@@ -131,6 +146,41 @@ export function s3Error(
 export function isUploadGone(error: unknown): boolean {
   const { Code, name } = error as SdkError;
   return (Code ?? name) === "NoSuchUpload";
+}
+
+const FINAL: ReadonlySet<StorageFault> = new Set([
+  "denied",
+  "precondition",
+  "corrupt",
+  "full",
+  "invalid",
+]);
+
+/**
+ * The service says in its own words that it did not do what was asked, and will not. An error
+ * without a code of S3, whatever its status, is perhaps of something in between.
+ */
+export function isRefusal(error: unknown): boolean {
+  const { Code, name } = error as SdkError;
+  const fault = FAULT_OF_CODE[Code ?? name];
+  return fault !== undefined && FINAL.has(fault);
+}
+
+/** The service does not know the header, or the request. */
+export function isNotImplemented(error: unknown): boolean {
+  const { Code, name } = error as SdkError;
+  return (Code ?? name) === "NotImplemented";
+}
+
+/**
+ * The bucket takes no content without a checksum in a header of its own, as those with a
+ * default retention (Object Lock): the SHA-256 that is signed does not count.
+ */
+export function isMd5Wanted(error: unknown): boolean {
+  const { Code, name, message } = error as SdkError;
+  const code = Code ?? name;
+  return code === "MissingContentMD5" ||
+    (code === "InvalidRequest" && /content-md5/i.test(message));
 }
 
 /** Whether an answer that is an error carries what S3 and its likes put into each answer. */

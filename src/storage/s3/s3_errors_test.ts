@@ -1,7 +1,7 @@
 import { ok, strictEqual } from "node:assert/strict";
 import { TransportError } from "../http/transport.ts";
 import { StorageError, type StorageFault } from "../storage_error.ts";
-import { s3Error } from "./s3_errors.ts";
+import { isRefusal, s3Error } from "./s3_errors.ts";
 
 /** As the SDK throws what services answer: recorded from AWS's list and from radosgw 16. */
 function sdkError(
@@ -60,6 +60,32 @@ Deno.test("a HEAD that is answered 404 finds nothing", () => {
   const error = s3Error("head", "k", sdkError("NotFound", 404), undefined);
   ok(error instanceof StorageError);
   strictEqual(error.fault, "not-found");
+});
+
+Deno.test("a HEAD that is answered 400 is of an expired token, or of another region", () => {
+  const error = s3Error("head", "k", sdkError("Unknown", 400), undefined);
+  ok(error instanceof StorageError);
+  strictEqual(error.fault, "denied");
+  ok(/credentials have expired, or region is wrong/.test(error.message), error.message);
+  strictEqual(faultOf(sdkError("Unknown", 400)), "invalid", "a GET would have said why");
+});
+
+Deno.test("only the service's own words are a refusal", () => {
+  const refused = ["PreconditionFailed", "AccessDenied", "InvalidPart", "EntityTooSmall"];
+  for (const code of refused) strictEqual(isRefusal(sdkError(code, 400)), true, code);
+  const unsure = [
+    sdkError("InternalError", 500),
+    sdkError("SlowDown", 503),
+    sdkError("RequestTimeout", 400),
+    sdkError("NoSuchUpload", 404),
+    sdkError("ConditionalRequestConflict", 409),
+    // Pages of something in between.
+    sdkError("Unknown", 403),
+    sdkError("UnknownError", 502),
+    new TransportError("stalled", "x"),
+    new Error("stop"),
+  ];
+  for (const error of unsure) strictEqual(isRefusal(error), false, error.name);
 });
 
 Deno.test("credentials that cannot be found are denied, without any answer", () => {

@@ -8,6 +8,7 @@ import { testTools } from "../../../tests/conformance/cloud_fixture.ts";
 import { rejectsAs } from "../../../tests/conformance/contract_tools.ts";
 import { NO_METADATA, sourceOf } from "../../../tests/conformance/test_bytes.ts";
 import { startS3StandIn } from "../../../tests/support/s3_stand_in.ts";
+import { SYSTEM_CLOCK } from "../../core/clock.ts";
 import { objectKeyOf } from "../../core/names.ts";
 import { openS3Backend } from "./s3_backend.ts";
 
@@ -70,12 +71,14 @@ for (const { which, next, pages } of LOST) {
       asked += 1;
       return new Response(begunPage(next), { headers });
     };
+    // It is looked for once the process is an hour old.
+    const clock = { ...SYSTEM_CLOCK, monotonicMs: () => 3_600_000 + performance.now() };
     const { promise: warned, resolve: onWarning } = Promise.withResolvers<string>();
     const backend = await openS3Backend({
       ...{ type: "s3", bucket: "b", accessKey: "a", secretKey: "s" },
       endpoint: server.endpoint,
       endpointPin: true,
-    }, testTools({ onWarning }));
+    }, testTools({ onWarning, clock }));
     const bytes = new TextEncoder().encode("1.1");
     await backend.upload({
       key: objectKeyOf("b,v"),

@@ -22,6 +22,7 @@ import {
   type S3Client,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
+import { createHash } from "node:crypto";
 import { type ObjectKey, objectKeyOf } from "../../core/names.ts";
 import type {
   ObjectInfo,
@@ -34,9 +35,10 @@ import { type Body, type Exchange, takeBody } from "../http/body.ts";
 import { dateMsOf } from "../http/http_fault.ts";
 import { type BegunPage, nextBegunOf } from "./s3_abandoned.ts";
 import { archiveStateOf, isUnderWay, restoreRequestOf } from "./s3_archive.ts";
-import { decodeMetadata, encodeMetadata } from "../object_metadata.ts";
+import { isMd5Wanted } from "./s3_errors.ts";
+import { type Answered, infoOf, nextTokenOf } from "./s3_info.ts";
+import { encodeMetadata } from "../object_metadata.ts";
 import type { ByteRange } from "../plan_ranges.ts";
-import { StorageError } from "../storage_error.ts";
 
 /** One part of a multipart upload, as CompleteMultipartUpload wants it. */
 export interface SentPart {
@@ -67,6 +69,8 @@ export class S3Requests {
   readonly #options: S3Options;
   readonly #prefix: string;
   readonly #watermark: Readonly<Record<string, string>>;
+  /** Not before the bucket has asked: it costs two to three times what the SHA-256 does. */
+  #sendsMd5 = false;
 
   /** @param prefix "" or ends with a slash. */
   constructor(
@@ -81,25 +85,33 @@ export class S3Requests {
     this.#watermark = watermark;
   }
 
+  /** @param onlyIfNew Sends If-None-Match. */
   async put(
     request: UploadRequest,
     bytes: Uint8Array<ArrayBuffer>,
+    onlyIfNew: boolean,
   ): Promise<ObjectInfo> {
-    const command = new PutObjectCommand({
-      ...this.#place(request.key),
-      ...this.#attributes(request),
-      ...ifNoneMatchOf(request),
-      Body: bytes,
-      ContentLength: bytes.length,
-    });
-    return this.#sentInfo(request, await this.#send(command, request.signal));
+    const output = await this.#sendContent(
+      bytes,
+      (content) =>
+        new PutObjectCommand({
+          ...this.#place(request.key),
+          ...this.#attributes(request),
+          ...ifNoneMatch(onlyIfNew),
+          ...content,
+          ContentLength: bytes.length,
+        }),
+      request.signal,
+    );
+    return this.#sentInfo(request, output);
   }
 
   /** Puts an empty object, if there is none at `key`. */
   async putEmpty(key: ObjectKey): Promise<void> {
-    const Body = new Uint8Array(0);
-    await this.#send(
-      new PutObjectCommand({ ...this.#place(key), Body, IfNoneMatch: "*" }),
+    await this.#sendContent(
+      new Uint8Array(0),
+      (content) =>
+        new PutObjectCommand({ ...this.#place(key), ...content, IfNoneMatch: "*" }),
       undefined,
     );
   }
@@ -121,19 +133,24 @@ export class S3Requests {
     signal: AbortSignal | undefined,
   ): Promise<SentPart> {
     const PartNumber = index + 1;
-    const command = new UploadPartCommand({ ...upload, PartNumber, Body: bytes });
-    const { ETag } = await this.#send(command, signal);
+    const { ETag } = await this.#sendContent(
+      bytes,
+      (content) => new UploadPartCommand({ ...upload, PartNumber, ...content }),
+      signal,
+    );
     return { ETag, PartNumber };
   }
 
+  /** @param onlyIfNew Sends If-None-Match. */
   async finishParts(
     upload: PartsUpload,
     parts: SentPart[],
     request: UploadRequest,
+    onlyIfNew: boolean,
   ): Promise<ObjectInfo> {
     const command = new CompleteMultipartUploadCommand({
       ...upload,
-      ...ifNoneMatchOf(request),
+      ...ifNoneMatch(onlyIfNew),
       MultipartUpload: {
         Parts: parts.map(({ ETag, PartNumber }) => ({
           PartNumber,
@@ -307,6 +324,28 @@ export class S3Requests {
   }
 
   /**
+   * Sends a request with content, and with its MD5 too once the bucket has asked for one.
+   *
+   * @param commandOf Called anew for each time that it is sent.
+   */
+  async #sendContent<Input extends object, Output extends object>(
+    bytes: Uint8Array<ArrayBuffer>,
+    commandOf: (content: Content) => Command<Input, Output>,
+    signal: AbortSignal | undefined,
+  ): Promise<Output & Answered> {
+    if (!this.#sendsMd5) {
+      try {
+        return await this.#send(commandOf({ Body: bytes }), signal);
+      } catch (error) {
+        if (!isMd5Wanted(error)) throw error;
+        this.#sendsMd5 = true;
+      }
+    }
+    const ContentMD5 = createHash("md5").update(bytes).digest("base64");
+    return await this.#send(commandOf({ Body: bytes, ContentMD5 }), signal);
+  }
+
+  /**
    * Sends a command, and adds the store's clock to its output. `exchange` runs the request
    * alone, without what the SDK asks before it: credentials.
    */
@@ -338,9 +377,11 @@ export class S3Requests {
   }
 }
 
-/** The store's clock at its answer. */
-interface Answered {
-  readonly dateMs: number | null;
+/** Of a request's body. */
+interface Content {
+  readonly Body: Uint8Array<ArrayBuffer>;
+  /** Base64. */
+  readonly ContentMD5?: string;
 }
 
 /** The part of an SDK command that is the same in all of them. */
@@ -352,45 +393,6 @@ interface Command<Input extends object, Output extends object> {
   resolveMiddleware(...args: any[]): (...args: any[]) => Promise<{ output: Output }>;
 }
 
-/** @throws {StorageError} A list that ends early makes objects look as if they were gone. */
-function nextTokenOf(
-  output: {
-    IsTruncated?: boolean | undefined;
-    NextContinuationToken?: string | undefined;
-  },
-  prefix: string,
-): string | null {
-  if (output.IsTruncated !== true) return null;
-  const { NextContinuationToken: token = "" } = output;
-  if (token !== "") return token;
-  const detail = "the service says that there is more, and not where: " +
-    "it does not know ListObjectsV2, which p4-cache needs";
-  throw new StorageError("invalid", { operation: "list", key: prefix, detail });
-}
-
-function ifNoneMatchOf(request: UploadRequest): { IfNoneMatch?: "*" } {
-  return request.ifAbsent === false ? {} : { IfNoneMatch: "*" };
-}
-
-function infoOf(
-  key: ObjectKey,
-  output: {
-    ETag?: string | undefined;
-    LastModified?: Date | undefined;
-    VersionId?: string | undefined;
-    StorageClass?: string | undefined;
-    Metadata?: Record<string, string> | undefined;
-  } & Answered,
-  sizeBytes: number,
-): ObjectInfo {
-  return {
-    key,
-    sizeBytes,
-    etag: output.ETag ?? null,
-    storedAtMs: output.LastModified?.getTime() ?? null,
-    versionId: output.VersionId ?? null,
-    storageClass: output.StorageClass ?? null,
-    metadata: decodeMetadata(output.Metadata ?? {}, "-"),
-    storeNowMs: output.dateMs,
-  };
+function ifNoneMatch(onlyIfNew: boolean): { IfNoneMatch?: "*" } {
+  return onlyIfNew ? { IfNoneMatch: "*" } : {};
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Clock } from "../../core/clock.ts";
 import { objectKeyOf } from "../../core/names.ts";
 import type { ObjectInfo, UploadRequest } from "../backend.ts";
 import type { CloudSettings } from "../cloud_settings.ts";
@@ -13,9 +14,14 @@ import { planPartBytes } from "../plan_ranges.ts";
 import type { RetryTools } from "../retrying_backend.ts";
 import { openSourceReader, type SourceReader } from "../source_reader.ts";
 import { StorageError } from "../storage_error.ts";
-import { abortAbandoned } from "./s3_abandoned.ts";
-import { KeyTurns, probeConditionalPut } from "./conditional_writes.ts";
-import { isUploadGone, s3Error } from "./s3_errors.ts";
+import { abortAbandoned, SWEEP_EVERY_MS, SWEEP_UPTIME_MS } from "./s3_abandoned.ts";
+import {
+  type ConditionRule,
+  KeyTurns,
+  probeConditionalPut,
+} from "./conditional_writes.ts";
+import { Completion } from "./s3_completion.ts";
+import { isNotImplemented, isUploadGone, s3Error } from "./s3_errors.ts";
 import type { PartsUpload, S3Requests, SentPart } from "./s3_requests.ts";
 
 const MIB = 1_048_576;
@@ -50,7 +56,7 @@ export interface S3UploadParts {
     signal: AbortSignal | undefined,
   ) => Promise<ObjectInfo | null>;
   readonly onWarning: (message: string) => void;
-  readonly nowMs: () => number;
+  readonly clock: Clock;
 }
 
 export class S3Upload {
@@ -59,12 +65,12 @@ export class S3Upload {
   readonly #retry: RetryTools;
   readonly #look: S3UploadParts["look"];
   readonly #onWarning: (message: string) => void;
-  readonly #nowMs: () => number;
+  readonly #clock: Clock;
   readonly #closed = new AbortController();
-  #hasLookedForAbandoned = false;
+  #sweepFromMs = SWEEP_UPTIME_MS;
   readonly #memory = new Places(PARTS_IN_MEMORY);
   readonly #turns = new KeyTurns();
-  #probe: Promise<boolean> | null = null;
+  #probe: Promise<ConditionRule> | null = null;
 
   constructor(parts: S3UploadParts) {
     this.#requests = parts.requests;
@@ -72,7 +78,7 @@ export class S3Upload {
     this.#retry = parts.retry;
     this.#look = parts.look;
     this.#onWarning = parts.onWarning;
-    this.#nowMs = parts.nowMs;
+    this.#clock = parts.clock;
   }
 
   /** Nothing that runs beside the uploads goes on. */
@@ -82,7 +88,7 @@ export class S3Upload {
 
   async run(request: UploadRequest): Promise<ObjectInfo> {
     // Who uploads is the writer of the prefix; a reader must not abort anything.
-    if (!this.#hasLookedForAbandoned) this.#abortAbandoned();
+    if (this.#clock.monotonicMs() >= this.#sweepFromMs) this.#abortAbandoned();
     const reader = openSourceReader(request);
     if (request.source.sizeBytes > this.#settings.partBytes) {
       return await this.#inParts(request, reader);
@@ -94,20 +100,32 @@ export class S3Upload {
     const bytes = new Uint8Array(request.source.sizeBytes);
     await reader.fill(bytes);
     reader.finish();
-    const put = (): Promise<ObjectInfo> => this.#requests.put(request, bytes);
-    if (request.ifAbsent === false || await this.#enforcesPut()) return await put();
+    const rule = await this.#ruleFor(request);
+    const put = (): Promise<ObjectInfo> =>
+      this.#requests.put(request, bytes, sendsCondition(rule));
+    if (rule === null || rule === "enforced") return await put();
     return await this.#afterLook(request, put);
   }
 
   async #inParts(request: UploadRequest, reader: SourceReader): Promise<ObjectInfo> {
-    const { signal } = request;
+    const { key, signal } = request;
     const requests = this.#requests;
     const partBytes = this.#partBytes(request);
+    const rule = await this.#ruleFor(request);
+    // Before gigabytes are sent: an upload whose end was not answered may be whole by now.
+    if (rule !== null) await this.#expectFree(request);
     const upload = await requests.beginParts(request);
     const uploadId = upload.UploadId ?? "";
+    let parts: SentPart[] = [];
+    const completion = new Completion({
+      request,
+      retry: this.#retry,
+      send: () => requests.finishParts(upload, parts, request, sendsCondition(rule)),
+      look: () => this.#look(key, signal),
+    });
     ACTIVE.add(uploadId);
     try {
-      const parts = await sendParts({
+      parts = await sendParts({
         totalBytes: request.source.sizeBytes,
         partBytes,
         reader,
@@ -118,15 +136,13 @@ export class S3Upload {
         signal,
       }, (bytes, index) => this.#sendPart(upload, request, bytes, index));
       reader.finish();
-      const finish = (): Promise<ObjectInfo> =>
-        requests.finishParts(upload, parts, request);
-      const info = request.ifAbsent === false
-        ? await finish()
-        : await this.#afterLook(request, finish);
+      const info = rule === null
+        ? await completion.run()
+        : await this.#afterLook(request, () => completion.run());
       return await this.#withEtag(info, signal);
     } catch (error) {
       // Not under the signal, and whatever it says: the parts cost money until they go.
-      await requests.abortParts(upload).catch(() => {});
+      if (!completion.mayGoOn) await requests.abortParts(upload).catch(() => {});
       throw error;
     } finally {
       ACTIVE.delete(uploadId);
@@ -148,13 +164,17 @@ export class S3Upload {
     }
   }
 
-  /** Once, beside the first upload, which does not wait for it. */
+  /** Once a day, beside an upload, which does not wait for it. */
   async #abortAbandoned(): Promise<void> {
-    this.#hasLookedForAbandoned = true;
+    this.#sweepFromMs = this.#clock.monotonicMs() + SWEEP_EVERY_MS;
     const { signal } = this.#closed;
-    const options = { nowMs: this.#nowMs, active: ACTIVE, signal };
+    const requests = this.#requests;
     try {
-      const count = await abortAbandoned(this.#requests, options);
+      const count = await abortAbandoned({
+        begunUploads: (from) => requests.begunUploads(from, signal),
+        abortParts: (upload) => requests.abortParts(upload),
+        hasObject: async (key) => await this.#look(objectKeyOf(key), signal) !== null,
+      }, { nowMs: () => this.#clock.nowMs(), active: ACTIVE, signal });
       if (count > 0) {
         this.#onWarning(`aborted ${count} uploads that were begun over a day ago`);
       }
@@ -188,47 +208,55 @@ export class S3Upload {
     request: UploadRequest,
     write: () => Promise<ObjectInfo>,
   ): Promise<ObjectInfo> {
-    const { key, signal } = request;
-    return this.#turns.run(key, async () => {
-      if (await this.#look(key, signal) === null) return await write();
-      const detail = "it exists, and it must not";
-      throw new StorageError("precondition", { operation: "upload", key, detail });
+    return this.#turns.run(request.key, async () => {
+      await this.#expectFree(request);
+      return await write();
     });
   }
 
-  /** Whether the service refuses to overwrite by PutObject; asked once. */
-  #enforcesPut(): Promise<boolean> {
-    if (this.#settings.endpoint === null) return Promise.resolve(true);
+  /** @throws {StorageError} `precondition` */
+  async #expectFree({ key, signal }: UploadRequest): Promise<void> {
+    if (await this.#look(key, signal) === null) return;
+    const detail = "it exists, and it must not";
+    throw new StorageError("precondition", { operation: "upload", key, detail });
+  }
+
+  /** What the service makes of If-None-Match, asked once; null: `request` may overwrite. */
+  async #ruleFor(request: UploadRequest): Promise<ConditionRule | null> {
+    if (request.ifAbsent === false) return null;
+    if (this.#settings.endpoint === null) return "enforced";
     this.#probe ??= this.#probePut().catch((error) => {
       this.#probe = null;
       throw error;
     });
-    return this.#probe;
+    return await this.#probe;
   }
 
-  async #probePut(): Promise<boolean> {
-    const isEnforced = await probeConditionalPut({
-      putNew: async (): Promise<boolean> => {
+  async #probePut(): Promise<ConditionRule> {
+    const rule = await probeConditionalPut({
+      putNew: async (): Promise<"put" | "exists" | "refused"> => {
         try {
           await this.#requests.putEmpty(PROBE_KEY);
-          return true;
+          return "put";
         } catch (error) {
+          if (isNotImplemented(error)) return "refused";
           const fault = s3Error("upload", PROBE_KEY, error, undefined);
           if (fault instanceof StorageError && fault.fault === "precondition") {
-            return false;
+            return "exists";
           }
           throw error;
         }
       },
       remove: () => this.#requests.remove(PROBE_KEY, null, undefined),
     });
-    if (!isEnforced) {
+    if (rule !== "enforced") {
+      const verb = rule === "ignored" ? "ignores" : "does not know";
       this.#onWarning(
-        `S3 service ${this.#settings.endpoint} ignores If-None-Match: each upload looks ` +
+        `S3 service ${this.#settings.endpoint} ${verb} If-None-Match: each upload looks ` +
           "whether the key is free instead; no other process may write to this prefix",
       );
     }
-    return isEnforced;
+    return rule;
   }
 
   #partBytes(request: UploadRequest): number {
@@ -243,4 +271,9 @@ export class S3Upload {
       detail: `it has ${total} bytes, S3 takes ${OBJECT_BYTES_MAX}`,
     });
   }
+}
+
+/** Whether If-None-Match is sent. One that is ignored does no harm. */
+function sendsCondition(rule: ConditionRule | null): boolean {
+  return rule !== null && rule !== "refused";
 }
