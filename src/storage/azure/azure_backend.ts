@@ -97,7 +97,7 @@ export async function openAzureBackend(
     options,
     settings,
     transport,
-    tools.userAgent,
+    tools,
   );
   return new AzureBackend(
     container,
@@ -192,7 +192,11 @@ class AzureBackend implements StorageBackend {
       const page = await retryTransient(
         this.#tools.retry,
         () =>
-          translated("list", { key: prefix, signal }, () => this.#page(prefix, token)),
+          translated(
+            "list",
+            { key: prefix, signal },
+            () => this.#page(prefix, token, signal),
+          ),
         signal,
       );
       for (const { name, properties } of page.segment.blobItems) {
@@ -253,9 +257,11 @@ class AzureBackend implements StorageBackend {
   async #page(
     prefix: string,
     token: string | undefined,
+    signal: AbortSignal | undefined,
   ): Promise<ContainerListBlobFlatSegmentResponse> {
     const pages = this.#container.listBlobsFlat({
       prefix: this.#settings.prefix + prefix,
+      ...(signal === undefined ? {} : { abortSignal: signal }),
     })
       .byPage({
         maxPageSize: PAGE_OBJECTS,

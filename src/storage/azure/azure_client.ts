@@ -9,6 +9,8 @@ import {
   ContainerClient,
   type IHttpClient,
   newPipeline,
+  type RequestPolicy,
+  type RequestPolicyFactory,
   StorageSharedKeyCredential,
   type WebResource,
 } from "@azure/storage-blob";
@@ -16,9 +18,11 @@ import { Readable } from "node:stream";
 import type { AzureOptions, BackendTools } from "../backend_options.ts";
 import { type CloudSettings, SettingsError } from "../cloud_settings.ts";
 import { handOver } from "../http/body.ts";
+import { orAborted, type TokenWait, withinStall } from "../http/token_wait.ts";
 import { type HttpAnswer, readText, type Transport } from "../http/transport.ts";
 
 type Credential = NonNullable<Parameters<typeof newPipeline>[0]>;
+type TokenCredential = Extract<Credential, { getToken: unknown }>;
 
 const DAY_MS = 86_400_000;
 
@@ -33,21 +37,27 @@ export async function createContainerClient(
   options: AzureOptions,
   settings: CloudSettings,
   transport: Transport,
-  userAgent: string,
+  tools: BackendTools,
 ): Promise<ContainerClient> {
   const account = options.accountName;
   const base = settings.endpoint ?? `https://${account}.blob.core.windows.net`;
   const sas = options.sasToken?.replace(/^\?/, "") ?? null;
   const url = `${base}/${options.container}${sas === null ? "" : `?${sas}`}`;
-  const pipeline = newPipeline(await credentialOf(options), {
+  const { userAgent, clock } = tools;
+  const credential = await credentialOf(options, { clock, stallMs: settings.stallMs });
+  const pipeline = newPipeline(credential, {
     httpClient: httpClientFor(transport),
     retryOptions: { maxTries: 1 },
     ...(userAgent === "" ? {} : { userAgentOptions: { userAgentPrefix: userAgent } }),
   });
+  if ("getToken" in credential) pipeline.factories.push(ABORTABLE);
   return new ContainerClient(url, pipeline);
 }
 
-async function credentialOf(options: AzureOptions): Promise<Credential> {
+async function credentialOf(
+  options: AzureOptions,
+  wait: TokenWait,
+): Promise<Credential> {
   const { accountName, accountKey = null, sasToken = null } = options;
   if (accountKey !== null && sasToken !== null) {
     throw new SettingsError("account_key and sas_token exclude each other: set one");
@@ -56,8 +66,37 @@ async function credentialOf(options: AzureOptions): Promise<Credential> {
   if (sasToken !== null) return new AnonymousCredential();
   // Large, and needed by few: it is loaded only here.
   const { DefaultAzureCredential } = await import("@azure/identity");
-  return new DefaultAzureCredential();
+  return boundedCredential(new DefaultAzureCredential(), wait);
 }
+
+/**
+ * The SDK asks for one token on behalf of all requests, and forgets what it asked only once
+ * that ends: so it always does, and not with the signal of the request that came first.
+ */
+function boundedCredential(inner: TokenCredential, wait: TokenWait): TokenCredential {
+  return {
+    async getToken(scopes, options): ReturnType<TokenCredential["getToken"]> {
+      const end = new AbortController();
+      const bounded = { ...options, abortSignal: end.signal };
+      try {
+        return await withinStall(wait, undefined, () => inner.getToken(scopes, bounded));
+      } finally {
+        end.abort();
+      }
+    },
+  };
+}
+
+/** A request that waits for the token of all ends with its own signal. */
+const ABORTABLE: RequestPolicyFactory = {
+  create: (next) => ({
+    sendRequest(request): ReturnType<RequestPolicy["sendRequest"]> {
+      const { abortSignal } = request;
+      const signal = abortSignal instanceof AbortSignal ? abortSignal : undefined;
+      return orAborted(signal, next.sendRequest(request));
+    },
+  }),
+};
 
 /** When a SAS ends, in milliseconds since the epoch; null if it does not say. */
 export function sasExpiryMsOf(sasToken: string): number | null {

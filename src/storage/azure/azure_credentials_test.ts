@@ -3,11 +3,13 @@
  * the store is asked with then.
  */
 
-import { strictEqual } from "node:assert/strict";
+import { rejects, strictEqual } from "node:assert/strict";
 import { testTools } from "../../../tests/conformance/cloud_fixture.ts";
 import { expectContent, rejectsAs } from "../../../tests/conformance/contract_tools.ts";
 import { patternBytes } from "../../../tests/conformance/test_bytes.ts";
 import { createTestAuthority } from "../../../tests/conformance/tls_front.ts";
+import { ManualClock } from "../../../tests/support/manual_clock.ts";
+import { type Clock, SYSTEM_CLOCK } from "../../core/clock.ts";
 import { objectKeyOf } from "../../core/names.ts";
 import type { StorageBackend } from "../backend.ts";
 import { openAzureBackend } from "./azure_backend.ts";
@@ -31,6 +33,7 @@ const NO_OTHER_PLACE = {
 async function withStore(
   places: Readonly<Record<string, string>>,
   body: (backend: StorageBackend, tokens: readonly (string | null)[]) => Promise<void>,
+  clock: Clock = SYSTEM_CLOCK,
 ): Promise<void> {
   const authority = await createTestAuthority();
   const tokens: (string | null)[] = [];
@@ -58,7 +61,7 @@ async function withStore(
     endpoint: `https://localhost:${server.addr.port}/a`,
     endpointPin: true,
     caCertPath: authority.caPath,
-  }, testTools());
+  }, testTools({ clock }));
   try {
     await body(backend, tokens);
   } finally {
@@ -78,15 +81,22 @@ function test(sentence: string, fn: () => Promise<void>): void {
   Deno.test({ name: `DefaultAzureCredential: ${sentence}`, fn, ...sanitize });
 }
 
+/** What the endpoint of a managed identity does with a request that is as it must be. */
+type Mood = "refuses" | "grants" | Promise<Response>;
+
 /** One endpoint for all: the library remembers it, and its tokens, for the whole process. */
-test("a managed identity, refused, then with one token for many requests", async () => {
-  let [askedCount, isGranting] = [0, false];
+test("a managed identity: refused, silent, then with one token for many requests", async () => {
+  let askedCount = 0;
+  let mood: Mood = "refuses";
+  let onAsked = (): void => {};
   const identity = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: (): void => {} },
     (request) => {
       askedCount += 1;
+      onAsked();
+      if (mood instanceof Promise) return mood;
       const { searchParams } = new URL(request.url);
-      const isGood = isGranting &&
+      const isGood = mood === "grants" &&
         request.headers.get("x-identity-header") === "the-header" &&
         searchParams.get("resource") === "https://storage.azure.com";
       if (!isGood) return Response.json({ error: "invalid_request" }, { status: 400 });
@@ -103,7 +113,23 @@ test("a managed identity, refused, then with one token for many requests", async
     IDENTITY_HEADER: "the-header",
   };
   await withStore(places, (backend) => rejectsAs("denied", () => backend.head(KEY)));
-  [askedCount, isGranting] = [0, true];
+  const { promise: never, resolve: onEnd } = Promise.withResolvers<Response>();
+  mood = never;
+  const clock = new ManualClock();
+  await withStore(places, async (backend) => {
+    const { promise: isAsked, resolve } = Promise.withResolvers<void>();
+    onAsked = resolve;
+    const stop = new AbortController();
+    const reason = new Error("stop");
+    const other = rejectsAs("unavailable", () => backend.head(KEY));
+    const stopped = backend.head(KEY, stop.signal);
+    await isAsked;
+    stop.abort(reason);
+    await rejects(() => stopped, reason);
+    await clock.advance(60_000);
+    await other;
+  }, clock);
+  [askedCount, mood] = [0, "grants"];
   await withStore(places, async (backend, tokens) => {
     // The token is asked for inside of a download, and is no part of its bytes.
     await expectContent(backend, KEY, CONTENT);
@@ -111,6 +137,7 @@ test("a managed identity, refused, then with one token for many requests", async
     strictEqual(tokens.at(-1), "Bearer identity-token");
     strictEqual(askedCount, 1);
   });
+  onEnd(new Response());
   await identity.shutdown();
 });
 

@@ -74,6 +74,7 @@ export async function openGcsBackend(
   );
   const tokens = openTokenSource(options.credentialsFile ?? null, {
     clock: tools.clock,
+    stallMs: settings.stallMs,
     openTransport: (host) =>
       openTransportTo({
         allows: (other) => other === host,

@@ -3,10 +3,12 @@
  * asked with then.
  */
 
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import { testTools } from "../../../tests/conformance/cloud_fixture.ts";
 import { rejectsAs } from "../../../tests/conformance/contract_tools.ts";
 import { createTestAccount } from "../../../tests/conformance/gcs_account.ts";
+import { ManualClock } from "../../../tests/support/manual_clock.ts";
+import { type Clock, SYSTEM_CLOCK } from "../../core/clock.ts";
 import { objectKeyOf } from "../../core/names.ts";
 import type { StorageBackend } from "../backend.ts";
 import { openGcsBackend } from "./gcs_backend.ts";
@@ -31,8 +33,9 @@ interface Asked {
 /** One server for tokens, metadata and objects, none of which there is. */
 async function withServer(
   prepare: (origin: string, directory: string) => Promise<Record<string, string>>,
-  answer: (asked: Asked) => Response | null,
+  answer: (asked: Asked) => Response | Promise<Response> | null,
   body: (backend: StorageBackend, asked: readonly Asked[]) => Promise<void>,
+  clock: Clock = SYSTEM_CLOCK,
 ): Promise<void> {
   const asked: Asked[] = [];
   const server = Deno.serve(
@@ -59,7 +62,7 @@ async function withServer(
     endpoint: origin,
     endpointPin: true,
   } as const;
-  const backend = await openGcsBackend(options, testTools());
+  const backend = await openGcsBackend(options, testTools({ clock }));
   try {
     await body(backend, asked);
   } finally {
@@ -178,5 +181,87 @@ test("a refresh token that was revoked is denied, and none at all too", async ()
     () => Promise.resolve({}),
     () => null,
     (backend) => rejectsAs("denied", () => backend.head(KEY)),
+  );
+});
+
+/** Workload identity federation: Google's library asks, with no timeout of its own. */
+async function writeFederated(
+  origin: string,
+  directory: string,
+): Promise<Record<string, string>> {
+  await Deno.writeTextFile(`${directory}/subject`, "the-subject");
+  const file = `${directory}/federated.json`;
+  const fields = {
+    type: "external_account",
+    audience: "//iam.googleapis.com/projects/1/locations/global/p",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    "token_url": `${origin}/token`,
+    "credential_source": { file: `${directory}/subject` },
+  };
+  await Deno.writeTextFile(file, JSON.stringify(fields));
+  // Without it the library looks for a metadata server first, for seconds.
+  return { GOOGLE_APPLICATION_CREDENTIALS: file, GOOGLE_CLOUD_PROJECT: "p" };
+}
+
+function federatedToken(): Response {
+  return Response.json({
+    "access_token": "federated-token",
+    "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+    "token_type": "Bearer",
+    "expires_in": 3_599,
+  });
+}
+
+test("an endpoint that never answers is unavailable, and the next request asks anew", async () => {
+  const { promise: never, resolve: onEnd } = Promise.withResolvers<Response>();
+  const { promise: isAsked, resolve: onAsked } = Promise.withResolvers<void>();
+  const clock = new ManualClock();
+  let tokenCount = 0;
+  await withServer(
+    writeFederated,
+    ({ path }) => {
+      if (path !== "/token") return null;
+      tokenCount += 1;
+      onAsked();
+      return tokenCount === 1 ? never : federatedToken();
+    },
+    async (backend, asked) => {
+      const both = [1, 2].map(() => rejectsAs("unavailable", () => backend.head(KEY)));
+      await isAsked;
+      await clock.advance(60_000);
+      await Promise.all(both);
+      strictEqual(tokenCount, 1, "one for both");
+      strictEqual(await backend.head(KEY), null);
+      strictEqual(asked.at(-1)?.headers.get("authorization"), "Bearer federated-token");
+      onEnd(federatedToken());
+    },
+    clock,
+  );
+});
+
+test("a request that waits for a token ends with its signal, and leaves it to the others", async () => {
+  const { promise: late, resolve: onEnd } = Promise.withResolvers<Response>();
+  const { promise: isAsked, resolve: onAsked } = Promise.withResolvers<void>();
+  let tokenCount = 0;
+  await withServer(
+    writeFederated,
+    ({ path }) => {
+      if (path !== "/token") return null;
+      tokenCount += 1;
+      onAsked();
+      return late;
+    },
+    async (backend) => {
+      const stop = new AbortController();
+      const reason = new Error("stop");
+      const stopped = backend.head(KEY, stop.signal);
+      const other = backend.head(KEY);
+      await isAsked;
+      stop.abort(reason);
+      await rejects(() => stopped, reason);
+      onEnd(federatedToken());
+      strictEqual(await other, null);
+      strictEqual(tokenCount, 1);
+    },
   );
 });

@@ -154,7 +154,8 @@ export class GcsRequests {
       chunk?.bytes ?? new Uint8Array(0),
       signal,
     );
-    if (answer.status !== 308) return await this.#json(answer);
+    // Google documents both for an object that is whole.
+    if (answer.status !== 308) return await this.#json(answer, [200, 201]);
     await readText(answer, TEXT_BYTES_MAX);
     const last = answer.headers.range?.match(/^bytes=0-(\d+)$/)?.[1];
     const receivedBytes = last === undefined ? 0 : Number(last) + 1;
@@ -224,7 +225,7 @@ export class GcsRequests {
     signal: AbortSignal | undefined,
   ): Promise<HttpAnswer> {
     const send = async (): Promise<HttpAnswer> => {
-      const authorization = `Bearer ${await this.#tokens.token()}`;
+      const authorization = `Bearer ${await this.#tokens.token(signal)}`;
       return await this.#transport.send({
         method,
         url,
@@ -242,8 +243,11 @@ export class GcsRequests {
     return await send();
   }
 
-  async #json<T>(answer: HttpAnswer): Promise<Answered<T>> {
-    if (answer.status !== 200) throw await failed(answer);
+  async #json<T>(
+    answer: HttpAnswer,
+    statuses: readonly number[] = [200],
+  ): Promise<Answered<T>> {
+    if (!statuses.includes(answer.status)) throw await failed(answer);
     const text = await readText(answer, TEXT_BYTES_MAX);
     return { value: parsed(answer, text) as T, dateMs: dateMsOf(answer.headers.date) };
   }

@@ -4,7 +4,8 @@ import { patternBytes } from "../../../tests/conformance/test_bytes.ts";
 import { objectKeyOf } from "../../core/names.ts";
 import { DEFAULT_RETRY_POLICY } from "../retrying_backend.ts";
 import { StorageError } from "../storage_error.ts";
-import type { GcsRequests } from "./gcs_requests.ts";
+import { GcsRequests } from "./gcs_requests.ts";
+import { type Body, EMPTY_BODY } from "../http/body.ts";
 import { GcsSession } from "./gcs_session.ts";
 
 type Answer = { readonly receivedBytes: number } | Error;
@@ -53,3 +54,30 @@ Deno.test("a limit of bandwidth is told of what of a chunk is sent again, and of
     sent: [1_000, 488],
   });
 });
+
+Deno.test("a session ends with 200 or 201, and goes on with 308", async () => {
+  const object = JSON.stringify({ name: "a,v", generation: "1" });
+  const answered = async (status: number): Promise<unknown> => {
+    const body = status === 308 ? EMPTY_BODY : bodyOf(object);
+    const requests = new GcsRequests({
+      base: "http://gcs",
+      options: { type: "gcs", bucket: "b" },
+      tokens: { token: () => Promise.resolve("t"), forget(): void {}, close(): void {} },
+      userAgent: "",
+      transport: {
+        send: () => Promise.resolve({ status, headers: {}, body }),
+        close(): void {},
+      },
+    });
+    return (await requests.putChunk("http://session", null, 5, undefined)).value;
+  };
+  for (const status of [200, 201]) {
+    deepStrictEqual(await answered(status), JSON.parse(object));
+  }
+  deepStrictEqual(await answered(308), { receivedBytes: 0 });
+});
+
+function bodyOf(text: string): Body {
+  const pieces = [new TextEncoder().encode(text)];
+  return { read: () => Promise.resolve(pieces.shift() ?? null), cancel(): void {} };
+}

@@ -14,6 +14,7 @@ import { GoogleAuth } from "google-auth-library";
 import { Buffer } from "node:buffer";
 import { createSign } from "node:crypto";
 import type { Clock } from "../../core/clock.ts";
+import { type TokenWait, withinStall } from "../http/token_wait.ts";
 import { readText, type Transport } from "../http/transport.ts";
 import { GcsAuthError } from "./gcs_errors.ts";
 
@@ -23,15 +24,14 @@ const SCOPE = "https://www.googleapis.com/auth/devstorage.read_write";
 const RENEW_BEFORE_MS = 300_000;
 
 export interface TokenSource {
-  /** @throws {GcsAuthError} */
-  token(): Promise<string>;
+  /** @throws {GcsAuthError}, {TransportError}, or the signal's reason. */
+  token(signal: AbortSignal | undefined): Promise<string>;
   /** The last token was refused: read the credentials again. */
   forget(): void;
   close(): void;
 }
 
-export interface TokenTools {
-  readonly clock: Clock;
+export interface TokenTools extends TokenWait {
   /** Opens a way to the token endpoint's host, and to no other. */
   readonly openTransport: (host: string) => Promise<Transport>;
 }
@@ -49,25 +49,36 @@ export function openTokenSource(
     source?.then((opened) => opened.close(), () => {});
     source = null;
   };
-  const renew = async (): Promise<string> => {
-    source ??= openExchange(credentialsFile, tools);
-    try {
-      current = await (await source).exchange();
-      return current.token;
-    } catch (error) {
-      drop();
-      throw error;
-    } finally {
+  const giveUp = (failed: Promise<string>): void => {
+    if (renewal !== failed) return;
+    renewal = null;
+    drop();
+  };
+  const renew = (): Promise<string> => {
+    const opened = source ??= openExchange(credentialsFile, tools);
+    const exchanged = (async (): Promise<string> => {
+      current = await (await opened).exchange();
       renewal = null;
-    }
+      return current.token;
+    })();
+    exchanged.catch(() => giveUp(exchanged));
+    return exchanged;
   };
   return {
-    token(): Promise<string> {
+    async token(signal: AbortSignal | undefined): Promise<string> {
       if (current !== null && tools.clock.nowMs() < current.endMs - RENEW_BEFORE_MS) {
-        return Promise.resolve(current.token);
+        return current.token;
       }
-      // One renewal, however many requests wait for it.
-      return renewal ??= renew();
+      // One renewal, however many requests wait for it, each with its own signal.
+      const mine = renewal ??= renew();
+      try {
+        return await withinStall(tools, signal, () => mine);
+      } catch (error) {
+        // One that does not end is not waited for by the next request. Who does not want to
+        // wait any more leaves it to the others.
+        if (signal?.aborted !== true) giveUp(mine);
+        throw error;
+      }
     },
     forget(): void {
       current = null;
