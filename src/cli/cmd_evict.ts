@@ -49,6 +49,7 @@ const KEPT = [
   ["keptYoung", "younger than 5 s"],
   ["keptBusy", "open for writing"],
   ["keptChanged", "changed just now"],
+  ["keptLinked", "with more than one name"],
   ["keptUnconfirmed", "not shown by the store"],
 ] as const;
 

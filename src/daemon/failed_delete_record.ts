@@ -6,6 +6,7 @@
  */
 
 import type { FileEntry } from "../manifest/manifest.ts";
+import { changedAtNs } from "../manifest/unproven.ts";
 
 export interface FailedDelete {
   readonly tsMs: number;
@@ -27,8 +28,9 @@ export function isOlder(
   },
   tsMs: number,
 ): boolean {
-  return local.ctimeNs > 0n
-    ? local.ctimeNs / 1_000_000n <= BigInt(tsMs)
+  const changedNs = changedAtNs(local);
+  return changedNs > 0n
+    ? changedNs / 1_000_000n <= BigInt(tsMs)
     : (settledAtS + 1) * 1000 <= tsMs;
 }
 

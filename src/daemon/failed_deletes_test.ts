@@ -12,6 +12,7 @@ import type { Rename } from "../engine/rename.ts";
 import { upload } from "../engine/upload.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
+import { asUnproven } from "../manifest/unproven.ts";
 import { isOlder, parseFailedDelete } from "./failed_delete_record.ts";
 import { FailedDeletes } from "./failed_deletes.ts";
 
@@ -426,6 +427,12 @@ Deno.test("isOlder() goes by the ctime, and by the second where there is none", 
   strictEqual(isOlder(at(10_401_000_000n), 10_400), false, "made since");
   strictEqual(isOlder(at(10_399_999_999n), 10_400), true);
   strictEqual(isOlder(at(10_400_999_999n), 10_400), true, "the same millisecond");
+  const unproven = (ctimeNs: bigint): Parameters<typeof isOlder>[0] => ({
+    settledAtS: 10,
+    local: asUnproven({ ctimeNs }),
+  });
+  strictEqual(isOlder(unproven(11_001_000_000n), 11_000), false, "made since");
+  strictEqual(isOlder(unproven(10_399_999_999n), 10_400), true);
 });
 
 /** The manifest of a machine that loses its power after so many changes. */

@@ -17,6 +17,7 @@ import {
   asideName,
   type EngineContext,
   evictingDirectory,
+  hasSameContent,
   isAsideOf,
   isManagedHere,
   isUnchanged,
@@ -42,6 +43,7 @@ export type EvictOutcome =
   | "young"
   | "busy"
   | "changed"
+  | "linked"
   | "unconfirmed";
 
 /** Evicts one file, if nothing speaks against it. */
@@ -52,24 +54,54 @@ export function evict(
 ): Promise<EvictOutcome> {
   return context.locks.run(path, async () => {
     if (!isManagedHere(context, path)) return "unmanaged";
-    const entry = context.manifest.get(path);
-    if (entry === null || !isEvictable(entry) || entry.stored === null) {
-      return "not-evictable";
-    }
-    if (isFarTime(entry)) return "far-time";
-    const nowS = nowSeconds(context);
-    const fromS = evictableFromS(entry, limits, nowS);
-    if (fromS === null || fromS > nowS) return "young";
-    const look = lookAt(context, path);
-    if (look.kind === "absent") return "changed";
-    if (look.kind !== "file" || !isUnchanged(look.stat, entry.local)) {
-      await observe(context, path, MET);
-      return "changed";
-    }
-    if (!await isConfirmed(context, path, entry)) return "unconfirmed";
+    const entry = evictableEntry(context, path, limits);
+    if (typeof entry === "string") return entry;
+    const kept = await reasonOfFile(context, path, entry);
+    if (kept !== null) return kept;
+    // Only its ctime may have been another, and the row has that by now.
+    const known = evictableEntry(context, path, limits);
+    if (typeof known === "string") return known;
+    if (!await isConfirmed(context, path, known)) return "unconfirmed";
     crashPoint("evict/confirmed");
-    return await putMarkerInPlace(context, path, entry);
+    return await putMarkerInPlace(context, path, known);
   });
+}
+
+/** The row, or why it keeps its file. */
+function evictableEntry(
+  context: EngineContext,
+  path: DepotPath,
+  limits: Pick<EvictLimits, "evictMinAgeSecs">,
+): FileEntry | "not-evictable" | "far-time" | "young" {
+  const entry = context.manifest.get(path);
+  if (entry === null || !isEvictable(entry) || entry.stored === null) {
+    return "not-evictable";
+  }
+  if (isFarTime(entry)) return "far-time";
+  const nowS = nowSeconds(context);
+  const fromS = evictableFromS(entry, limits, nowS);
+  return fromS === null || fromS > nowS ? "young" : entry;
+}
+
+/** Why the local file stays; null if it is the one that was hashed. Else its row is told. */
+async function reasonOfFile(
+  context: EngineContext,
+  path: DepotPath,
+  { local }: FileEntry,
+): Promise<"changed" | "linked" | null> {
+  const look = lookAt(context, path);
+  if (look.kind === "absent") return "changed";
+  if (look.kind === "file" && hasSameContent(look.stat, local)) {
+    if (isLinked(context, path)) return "linked";
+    if (isUnchanged(look.stat, local)) return null;
+  }
+  // After a chmod of all, all others would be hashed, too, before the first of them goes.
+  return await observe(context, path, MET) === "attributes" ? null : "changed";
+}
+
+function isLinked(context: EngineContext, path: DepotPath): boolean {
+  const stat = context.posix.lstat(absolute(context, path));
+  return stat?.kind === "file" && stat.nlink > 1;
 }
 
 /** The ends of what nanoseconds in 64 bits hold, which stand for all times beyond (posix.h). */

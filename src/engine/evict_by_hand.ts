@@ -20,8 +20,8 @@ const FLOOR = { evictMinAgeSecs: 5 } as const;
 const CONCURRENCY = 8;
 
 /**
- * Why a file stays. changed: it is not the file that was stored. unconfirmed: the store did
- * not show it, or did not answer; the log says which.
+ * Why a file stays. changed: it is not the file that was stored. linked: it has more than one
+ * name. unconfirmed: the store did not show it, or did not answer; the log says which.
  */
 export type KeptReason =
   | "dirty"
@@ -32,6 +32,7 @@ export type KeptReason =
   | "young"
   | "busy"
   | "changed"
+  | "linked"
   | "unconfirmed";
 
 export interface HandEviction {
@@ -70,6 +71,7 @@ export async function evictSelected(
       young: 0,
       busy: 0,
       changed: 0,
+      linked: 0,
       unconfirmed: 0,
     },
   };

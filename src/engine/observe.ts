@@ -8,11 +8,13 @@ import { crashPoint } from "../core/crash_point.ts";
 import type { BytePath, DepotPath } from "../core/names.ts";
 import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
 import { NO_INODE } from "../manifest/transitions.ts";
+import { asUnproven, isUnproven } from "../manifest/unproven.ts";
 import { type MarkerAttributes, PosixError } from "../posix/posix.ts";
 import { catchUp } from "./caught_up.ts";
 import {
   absolute,
   type EngineContext,
+  hasSameContent,
   isManagedHere,
   nowSeconds,
   parentOf,
@@ -70,6 +72,9 @@ export async function observe(
     const entry = context.manifest.get(path);
     const look = lookAt(context, path);
     let plan = planObservation(entry, look, reason);
+    if (plan.action === "unproven" && reason.mayHash?.(plan.stat.sizeBytes)) {
+      plan = { action: "compare", stat: plan.stat };
+    }
     // Another row than the one that was waited for may have come with a rename, and its file
     // have left the name by one that is not told yet.
     const isToWait = entry !== null && waitedFor !== entry.generation;
@@ -121,7 +126,10 @@ function isKnown(entry: FileEntry | null, look: Look, { ino }: LookReason): bool
 /** How often a file may be another one each time that it was hashed. */
 const MOVED_MAX = 8;
 
-/** Is it the stored version after all? Only a hash knows. Null if it moved on meanwhile. */
+/**
+ * Is it the stored version after all? Only a hash knows. Null if it moved on meanwhile. What a scan
+ * left unproven was done while nobody watched, whoever finds out.
+ */
 async function compare(
   context: EngineContext,
   path: DepotPath,
@@ -132,7 +140,8 @@ async function compare(
   const hash = await hashFile(context, path, stat);
   if (hash === null) return null;
   if (hash === entry.stored?.hash) return { action: "attributes", stat };
-  return planDifference(entry, stat, reason);
+  const isOfBefore = isUnproven(entry.local) && hasSameContent(stat, entry.local);
+  return planDifference(entry, stat, isOfBefore ? within(reason, "none") : reason);
 }
 
 async function act(
@@ -170,6 +179,14 @@ async function act(
       const { outcome } = await manifest.apply(path, expected, event);
       crashPoint("observe/row-attributes");
       return outcome === "stale" ? "stale" : "attributes";
+    }
+    case "unproven": {
+      const stat = asUnproven(plan.stat);
+      const { outcome } = await manifest.apply(path, expected, {
+        kind: "attributes",
+        stat,
+      });
+      return outcome === "stale" ? "stale" : "unproven";
     }
     case "conflict": {
       const { outcome } = await manifest.apply(path, expected, {

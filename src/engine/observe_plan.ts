@@ -10,6 +10,7 @@
 
 import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
 import { NO_INODE } from "../manifest/transitions.ts";
+import { asUnproven } from "../manifest/unproven.ts";
 
 /** What lies at the path. `marker`: a socket inode whose check is right. */
 export type Look =
@@ -39,6 +40,8 @@ export interface LookReason {
   readonly trusts: Trust;
   /** Of the file that an event is about, where the kernel tells. */
   readonly ino?: bigint | null;
+  /** Asked before a file that may be unchanged is hashed for a scan, which hashes so much at most. */
+  readonly mayHash?: (sizeBytes: number) => boolean;
 }
 
 export type ObservePlan =
@@ -48,6 +51,8 @@ export type ObservePlan =
   /** Different bytes that nobody reported writing: both versions are kept. */
   | { readonly action: "conflict"; readonly stat: LocalStat }
   | { readonly action: "attributes"; readonly stat: LocalStat }
+  /** The same but for its ctime, and nobody reported why: to be hashed before it may be evicted. */
+  | { readonly action: "unproven"; readonly stat: LocalStat }
   /** Looks like the stored version (a restore that a crash cut short): hash, then decide. */
   | { readonly action: "compare"; readonly stat: LocalStat }
   /** `isEmpty`: and nothing else lies at the name. */
@@ -122,11 +127,7 @@ function planFile(
     entry.resident && stat.ino === local.ino && stat.sizeBytes === local.sizeBytes &&
     stat.mtimeNs === local.mtimeNs
   ) {
-    if (stat.ctimeNs === local.ctimeNs) return NOTHING;
-    // A chmod or a link; or a write whose mtime was put back, which only a hash can tell.
-    return reason.source !== "scan" && entry.state === "clean"
-      ? { action: "compare", stat }
-      : { action: "attributes", stat };
+    return stat.ctimeNs === local.ctimeNs ? NOTHING : planCtime(entry, stat, reason);
   }
   if (entry.state !== "clean") return { action: "written", stat };
   if (
@@ -134,6 +135,17 @@ function planFile(
     entry.stored.hash !== null
   ) return { action: "compare", stat };
   return planDifference(entry, stat, reason);
+}
+
+/** A chmod or a link; or a write whose mtime was put back, which only a hash can tell. */
+function planCtime(entry: FileEntry, stat: LocalStat, reason: LookReason): ObservePlan {
+  // Its upload hashes it, or the row has nothing to compare it with and is never evicted.
+  const isToBeHashed = entry.state === "clean" && entry.stored!.hash !== null;
+  if (!isToBeHashed) return { action: "attributes", stat };
+  if (reason.source !== "scan") return { action: "compare", stat };
+  return asUnproven(stat).ctimeNs === entry.local.ctimeNs
+    ? NOTHING
+    : { action: "unproven", stat };
 }
 
 /** The file is not what the store has: written on purpose, or damaged? */

@@ -19,6 +19,7 @@ import {
   isManaged,
   isUnmanageable,
 } from "../core/names.ts";
+import { GIB } from "../core/units.ts";
 import { PosixError, type WalkedFile, type WalkEntry } from "../posix/posix.ts";
 import { NotCaughtUpError } from "./caught_up.ts";
 import { NO_ROW } from "./verdict.ts";
@@ -33,6 +34,13 @@ const ROW_BATCH = 4_000;
 
 /** Looks in flight that have something to change. */
 const CHANGES_AT_ONCE = 64;
+
+/**
+ * So much is hashed of files of which only the ctime is another, so that a file that somebody
+ * repaired is told of now. After a `chmod -R` the rest is left to who wants to evict it: markers
+ * that are missing may not wait for hours of reading.
+ */
+const HASHED_BYTES_MAX = 8 * GIB;
 
 /**
  * So many files of which the store has no copy may be missing before the scan stops and
@@ -89,6 +97,7 @@ class ScanPass implements ScanReport {
   readonly #reason: LookReason;
   readonly #pace: ScanPace;
   readonly #places = new Places(CHANGES_AT_ONCE);
+  #toHashBytes = HASHED_BYTES_MAX;
   /** The watcher does not tell. */
   #isBlind = false;
   #firstUnmanageable: BytePath | null = null;
@@ -96,8 +105,14 @@ class ScanPass implements ScanReport {
 
   constructor(context: EngineContext, reason: LookReason, pace: ScanPace) {
     this.#context = context;
-    this.#reason = reason;
+    this.#reason = { mayHash: (sizeBytes) => this.#mayHash(sizeBytes), ...reason };
     this.#pace = pace;
+  }
+
+  #mayHash(sizeBytes: number): boolean {
+    if (sizeBytes > this.#toHashBytes) return false;
+    this.#toHashBytes -= sizeBytes;
+    return true;
   }
 
   /** A turn for requests of p4d between two batches, and more where the scan is to be slow. */

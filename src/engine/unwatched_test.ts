@@ -10,12 +10,13 @@ import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
-import type { DepotPath } from "../core/names.ts";
+import { bytePathOf, type DepotPath } from "../core/names.ts";
+import { GIB } from "../core/units.ts";
 import { createMemoryLogger } from "../obs/logger.ts";
 import { PosixError } from "../posix/posix.ts";
 import { drain } from "./drain.ts";
 import { Engine } from "./engine.ts";
-import type { EngineContext } from "./engine_context.ts";
+import { type EngineContext, localStatOf } from "./engine_context.ts";
 import { evict } from "./evict.ts";
 import { MET, observe, REPORTED, REPORTED_APART, SCAN } from "./observe.ts";
 import { scanDepot } from "./scan.ts";
@@ -72,6 +73,84 @@ Deno.test("after a reboot a newer file that nobody reported is a conflict, whoev
     await fixture.write("a,v", "damaged by the power cut");
     strictEqual(await observe(unwatched(fixture, "none"), path, reason), "conflict");
   }
+});
+
+/** As `cp -p` of a backup writes: the same inode, another content, the time that it had. */
+async function repair(
+  { root, posix }: EngineFixture,
+  name: string,
+  content: string,
+): Promise<void> {
+  const file = bytePathOf(`${root}/${name}`);
+  const { mtimeNs } = posix.lstat(file)!;
+  await Deno.writeTextFile(file, content);
+  posix.setTimes(file, { atimeNs: null, mtimeNs });
+}
+
+const HASHES_NOTHING = { ...SCAN, mayHash: () => false };
+
+Deno.test("a file that was repaired in place while nobody watched stays here, and is a conflict", async () => {
+  for (const limit of ["newer", "none", null] as const) {
+    for (const reason of [SCAN, HASHES_NOTHING]) {
+      await using fixture = await openEngineFixture();
+      const path = await stored(fixture, "a,v", "damaged revision");
+      await repair(fixture, "a,v", "repaired content");
+      const { actions } = await scanDepot(unwatched(fixture, limit), reason);
+      deepStrictEqual(actions, reason === SCAN ? { conflict: 1 } : { unproven: 1 });
+      // The first whole scan is over.
+      const outcome = await evict(fixture.context, path);
+      strictEqual(outcome, reason === SCAN ? "not-evictable" : "changed");
+      const { state, flags } = fixture.manifest.get(path)!;
+      deepStrictEqual([state, flags.conflict], ["clean", true]);
+      strictEqual(await fixture.read("a,v"), "repaired content");
+    }
+  }
+});
+
+Deno.test("a chmod of everything while nobody watched is neither hashed nor looked at again by scans", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest } = fixture;
+  const path = await stored(fixture, "a,v", "content");
+  await Deno.chmod(`${fixture.root}/a,v`, 0o640);
+  const openRead = fixture.posix.openRead.bind(fixture.posix);
+  fixture.posix.openRead = (): number => {
+    throw new Error("it is not to be read");
+  };
+  deepStrictEqual((await scanDepot(context, HASHES_NOTHING)).actions, { unproven: 1 });
+  strictEqual(manifest.get(path)!.local.mode, 0o640);
+  deepStrictEqual((await scanDepot(context, SCAN)).actions, {});
+  fixture.posix.openRead = openRead;
+  strictEqual(await evict(context, path), "evicted");
+  strictEqual(fixture.posix.lstat(bytePathOf(`${fixture.root}/a,v`))?.mode, 0o640);
+  await fixture.restorer.restore(path);
+  strictEqual(await fixture.read("a,v"), "content");
+});
+
+Deno.test("a write that is reported counts also where a scan had left the file unproven", async () => {
+  await using fixture = await openEngineFixture();
+  const path = await stored(fixture, "a,v", "1st");
+  await Deno.chmod(`${fixture.root}/a,v`, 0o640);
+  await scanDepot(fixture.context, HASHES_NOTHING);
+  await repair(fixture, "a,v", "2nd");
+  strictEqual(await observe(fixture.context, path, REPORTED), "written");
+});
+
+Deno.test("a scan does not read more than some GiB of files of which only the ctime is another", async () => {
+  await using fixture = await openEngineFixture();
+  const { manifest, posix, root } = fixture;
+  const path = await stored(fixture, "a,v", "");
+  const sizeBytes = 8 * GIB + 1;
+  await Deno.truncate(`${root}/a,v`, sizeBytes);
+  const now = localStatOf(posix.lstat(bytePathOf(`${root}/a,v`))!);
+  await manifest.apply(path, "any", {
+    kind: "adopted",
+    stored: { ...manifest.get(path)!.stored!, sizeBytes },
+    stat: { ...now, ctimeNs: now.ctimeNs - 1n },
+    resident: true,
+    flags: {},
+    nowS: 0,
+  });
+  deepStrictEqual((await scanDepot(fixture.context, SCAN)).actions, { unproven: 1 });
 });
 
 Deno.test("what was reported is a write, also before the first whole scan", async () => {

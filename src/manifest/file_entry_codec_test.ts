@@ -12,6 +12,7 @@ import {
   versionOf,
 } from "./file_entry_codec.ts";
 import { saysEvicted, saysLocal } from "./row_glance.ts";
+import { asUnproven } from "./unproven.ts";
 import { FormatError } from "./format_error.ts";
 import { NO_FLAGS, type Row } from "./row.ts";
 import { HASH, PATH, rowOf } from "./row_arbitrary.ts";
@@ -238,6 +239,7 @@ Deno.test("saysLocal() is true of the very file only, and saysEvicted() of none"
   const bytes = encodeRow(PATH_A, NEW_ROW);
   ok(saysLocal(bytes, local));
   ok(saysLocal(encodeRow(PATH_A, DIRTY_ROW), local));
+  ok(saysLocal(encodeRow(PATH_A, { ...NEW_ROW, local: asUnproven(local) }), local));
   ok(!saysEvicted(bytes));
   const others = [
     { sizeBytes: local.sizeBytes + 2 ** 32 },

@@ -7,6 +7,7 @@
 
 import { MAGIC_BYTES, stateOf } from "./legacy_row_codec.ts";
 import type { LocalStat } from "./manifest.ts";
+import { asUnproven } from "./unproven.ts";
 
 /** "P4FE" as a little-endian u32. */
 export const MAGIC_U32 = 0x45463450;
@@ -35,12 +36,13 @@ export function isV2(bytes: Uint8Array): boolean {
     bytes[MAGIC_BYTES] === 2;
 }
 
-/** Whether the row says that its file is resident and is `file`, unchanged. */
+/** Whether the row says that its file is resident and is `file`, unchanged or as a scan saw it. */
 export function saysLocal(bytes: Uint8Array, file: LocalStat): boolean {
   return isV2(bytes) && (bytes[6]! & RESIDENT) !== 0 &&
     u32At(bytes, 8) + u32At(bytes, 12) * 2 ** 32 === file.sizeBytes &&
-    isWordAt(bytes, 56, file.mtimeNs) && isWordAt(bytes, 64, file.ctimeNs) &&
-    isWordAt(bytes, 72, file.ino);
+    isWordAt(bytes, 56, file.mtimeNs) && isWordAt(bytes, 72, file.ino) &&
+    (isWordAt(bytes, 64, file.ctimeNs) ||
+      isWordAt(bytes, 64, asUnproven(file).ctimeNs));
 }
 
 /** Whether the row says that its file is evicted. */
