@@ -276,8 +276,10 @@ export class Engine {
     return evictSelected(this.#context, eviction);
   }
 
-  pinSelected(options: PinOptions): Promise<PinReport> {
-    return pinSelected(this.#context, options);
+  async pinSelected(options: PinOptions): Promise<PinReport> {
+    const report = await pinSelected(this.#context, options);
+    this.#evictor.lookAgain();
+    return report;
   }
 
   undelete(path: DepotPath, dryRun: boolean): Promise<Verdict> {
@@ -308,8 +310,9 @@ export class Engine {
     return drain(this.#context, options);
   }
 
-  /** Settings changed: limits may be exceeded now. */
+  /** Settings changed: limits may be exceeded now, and other files go. */
   wake(): void {
+    this.#evictor.lookAgain();
     this.#coordinator.wake();
     this.#evictWakeUp.wake();
   }

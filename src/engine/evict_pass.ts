@@ -9,15 +9,17 @@
 
 import { Places } from "../core/limits.ts";
 import type { DepotPath } from "../core/names.ts";
-import type { PathAndEntry } from "../manifest/manifest.ts";
+import type { FileEntry, PathAndEntry } from "../manifest/manifest.ts";
+import { isEvictable } from "../manifest/transitions.ts";
 import {
   type EngineContext,
   isManagedHere,
   nowSeconds,
   shown,
 } from "./engine_context.ts";
-import { evict } from "./evict.ts";
+import { evict, type EvictOutcome } from "./evict.ts";
 import { EvictFailures } from "./evict_failures.ts";
+import { EvictOrder } from "./evict_order.ts";
 import {
   evictableFromS,
   type EvictLimits,
@@ -25,8 +27,6 @@ import {
   planEviction,
 } from "./evict_plan.ts";
 import type { SpaceLedger } from "./space.ts";
-
-const BATCH = 64;
 
 /** Evictions at a time: each is a request to the store and a few local system calls. */
 const CONCURRENCY = 8;
@@ -43,6 +43,9 @@ const STUCK_MS = 10_000;
 const PAUSE_MS_MIN = 1_000;
 const PAUSE_MS_MAX = 60_000;
 
+/** What a later pass would find again. */
+const STAYS_FOR_LONG: readonly EvictOutcome[] = ["far-time", "linked"];
+
 /** What one pass did, and when the next one may do more. */
 export interface EvictPass {
   readonly evictedFiles: number;
@@ -57,6 +60,8 @@ export class Evictor {
   readonly #context: EngineContext;
   readonly #space: SpaceLedger;
   readonly #failures = new EvictFailures();
+  readonly #order: EvictOrder;
+  #hasToldLinked = false;
   #running: Pass | null = null;
   #lastMissingBytes = 0;
   #pauseMs = 0;
@@ -64,6 +69,12 @@ export class Evictor {
   constructor(context: EngineContext, space: SpaceLedger) {
     this.#context = context;
     this.#space = space;
+    this.#order = new EvictOrder(context.manifest);
+  }
+
+  /** What had to stay may go now: pins were taken away, or settings changed. */
+  lookAgain(): void {
+    this.#order.forget();
   }
 
   /** Bytes that the last pass, or one that runs and gets nowhere, wants gone and keeps. */
@@ -82,25 +93,48 @@ export class Evictor {
 
   /** Evicts until the limits hold or nothing more may go. */
   async runPass(): Promise<EvictPass> {
-    const pass = new Pass(this.#context, this.#space, this.#failures);
+    const pass = new Pass(this.#context, {
+      space: this.#space,
+      failures: this.#failures,
+      order: this.#order,
+    });
     this.#running = pass;
     try {
       await pass.run();
     } finally {
       this.#running = null;
       this.#lastMissingBytes = pass.missingBytes;
+      this.#tellLinkedOnce(pass);
     }
     this.#pauseMs = pass.isCutShort
       ? Math.min(PAUSE_MS_MAX, Math.max(PAUSE_MS_MIN, this.#pauseMs * 2))
       : 0;
     return pass;
   }
+
+  /** Snapshots by hard links are of all files, and are there to stay. */
+  #tellLinkedOnce({ linkedFiles, firstLinked }: Pass): void {
+    if (firstLinked === null || this.#hasToldLinked) return;
+    this.#hasToldLinked = true;
+    this.#context.log.warn(
+      "files with more than one name (hard links) stay on disk: to evict one would free nothing",
+      { ...shown(firstLinked), linkedFiles },
+    );
+  }
+}
+
+/** What passes share. */
+interface Shared {
+  readonly space: SpaceLedger;
+  readonly failures: EvictFailures;
+  readonly order: EvictOrder;
 }
 
 class Pass implements EvictPass {
   readonly #context: EngineContext;
   readonly #space: SpaceLedger;
   readonly #failures: EvictFailures;
+  readonly #order: EvictOrder;
   readonly #places = new Places(CONCURRENCY);
   #limits: EvictLimits;
   #plan: EvictPlan;
@@ -121,10 +155,14 @@ class Pass implements EvictPass {
   evictedBytes = 0;
   nextAtS: number | null = null;
 
-  constructor(context: EngineContext, space: SpaceLedger, failures: EvictFailures) {
+  linkedFiles = 0;
+  firstLinked: DepotPath | null = null;
+
+  constructor(context: EngineContext, { space, failures, order }: Shared) {
     this.#context = context;
     this.#space = space;
     this.#failures = failures;
+    this.#order = order;
     this.#limits = { ...context.settings() };
     this.#plan = this.#planned();
     this.progressMs = context.clock.monotonicMs();
@@ -139,19 +177,20 @@ class Pass implements EvictPass {
   }
 
   async run(): Promise<void> {
-    const { manifest, signal } = this.#context;
-    let after: PathAndEntry | undefined;
+    const { clock, signal } = this.#context;
+    let walk = this.#order.walk(clock.monotonicMs());
     while (this.missingBytes > 0 && !signal.aborted && !this.isCutShort) {
-      const batch = manifest.leastRecentlyUsed(BATCH, after);
+      const batch = walk.next();
       if (batch.length === 0) break;
-      after = batch.at(-1)!;
-      await Promise.all(this.#evictions(batch));
+      walk.note(await Promise.all(this.#evictions(batch)));
+      // Where none of them may go, nothing else has given p4d its turn.
+      await clock.sleep(0, signal).catch(() => {});
       if (this.#isToBeginAgain()) {
-        after = undefined;
+        walk = this.#order.walk(clock.monotonicMs());
         continue;
       }
       // The rest of the order are others too, and they have given their part.
-      const isOthers = !after.entry.flags.readOnce;
+      const isOthers = !batch[0]!.entry.flags.readOnce;
       if (isOthers && this.#doneOfOthersBytes >= this.#plan.ofOthersBytes) break;
     }
     this.#tellFailures();
@@ -184,17 +223,20 @@ class Pass implements EvictPass {
       now.lowWatermarkBytes !== lowWatermarkBytes;
   }
 
-  /** Starts no more than the plan asks for if each succeeds. */
-  #evictions(batch: readonly PathAndEntry[]): Promise<void>[] {
+  /** Starts no more than the plan asks for if each succeeds. Each tells whether its file stays. */
+  #evictions(batch: readonly PathAndEntry[]): (boolean | Promise<boolean>)[] {
     let plannedBytes = this.#doneBytes;
     let plannedOfOthers = this.#doneOfOthersBytes;
-    const evictions: Promise<void>[] = [];
+    const evictions: (boolean | Promise<boolean>)[] = [];
     for (const row of batch) {
       if (plannedBytes >= this.#plan.bytes) break;
       const { flags, local } = row.entry;
       if (!flags.readOnce && plannedOfOthers >= this.#plan.ofOthersBytes) break;
-      if (!this.#isOldEnough(row) || !this.#mayBeEvicted(row)) continue;
-      if (!this.#mayBeTried(row)) continue;
+      const stays = !this.#mayBeEvicted(row);
+      if (stays || !this.#isOldEnough(row) || !this.#mayBeTried(row)) {
+        evictions.push(stays);
+        continue;
+      }
       plannedBytes += local.sizeBytes;
       if (!flags.readOnce) plannedOfOthers += local.sizeBytes;
       evictions.push(this.#places.run(() => this.#evict(row)));
@@ -204,8 +246,7 @@ class Pass implements EvictPass {
 
   #isOldEnough({ entry }: PathAndEntry): boolean {
     const nowS = nowSeconds(this.#context);
-    const fromS = evictableFromS(entry, this.#context.settings(), nowS);
-    if (fromS === null) return false;
+    const fromS = evictableFromS(entry, this.#context.settings(), nowS)!;
     if (fromS <= nowS) return true;
     this.nextAtS = Math.min(this.nextAtS ?? fromS, fromS);
     return false;
@@ -213,7 +254,7 @@ class Pass implements EvictPass {
 
   #mayBeEvicted({ path, entry }: PathAndEntry): boolean {
     const { archived, clock } = this.#context;
-    if (!isManagedHere(this.#context, path)) return false;
+    if (!isEvictable(entry) || !isManagedHere(this.#context, path)) return false;
     return entry.stored === null ||
       !archived.has(entry.stored.key, clock.monotonicMs());
   }
@@ -235,17 +276,27 @@ class Pass implements EvictPass {
       this.#areLimitsChanged();
   }
 
-  async #evict({ path, entry }: PathAndEntry): Promise<void> {
-    if (this.#isOver()) return;
+  async #evict({ path, entry }: PathAndEntry): Promise<boolean> {
+    if (this.#isOver()) return false;
     try {
       const outcome = await evict(this.#context, path);
       if (outcome === "evicted" || outcome === "unconfirmed") this.#noteAnswer(path);
-      if (outcome !== "evicted") return;
+      if (outcome === "linked") this.#noteLinked(path);
+      if (outcome === "evicted") this.#noteEvicted(entry);
+      return STAYS_FOR_LONG.includes(outcome);
     } catch (error) {
       if (!(error instanceof Error) || error.name === "InvariantError") throw error;
       if (!this.#context.signal.aborted) this.#noteFailure(path, error);
-      return;
+      return false;
     }
+  }
+
+  #noteLinked(path: DepotPath): void {
+    this.linkedFiles += 1;
+    this.firstLinked ??= path;
+  }
+
+  #noteEvicted(entry: FileEntry): void {
     const { sizeBytes } = entry.local;
     this.progressMs = this.#context.clock.monotonicMs();
     this.evictedFiles += 1;

@@ -4,11 +4,13 @@ import {
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
 import { openSimEngine } from "../../tests/support/sim_engine.ts";
+import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import type { createMemoryLogger } from "../obs/logger.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import type { EngineSettings } from "./engine_context.ts";
+import { evict } from "./evict.ts";
 import { EvictFailures } from "./evict_failures.ts";
 import { Evictor } from "./evict_pass.ts";
 import { observe, REPORTED } from "./observe.ts";
@@ -128,6 +130,84 @@ Deno.test("objects that fail by themselves, however many, keep no other file fro
   strictEqual((await site.evictor.runPass()).missingBytes, 0);
   const asked = site.heads() - before;
   ok(asked <= 27 + 2 * CONCURRENCY, `${asked} for 27 files`);
+});
+
+async function pin({ fixture }: Site, name: string, pinned: boolean): Promise<void> {
+  const flags = { pinned };
+  await fixture.manifest.apply(fixture.path(name), "any", { kind: "flagged", flags });
+}
+
+Deno.test("a pass over rows that all stay gives others their turn, and the next ones pass over them", async () => {
+  await using site = await openSite();
+  const { context } = site.fixture;
+  for (const name of NAMES) await pin(site, name, true);
+  let laterMs = 0;
+  let turns = 0;
+  const clock: Clock = {
+    nowMs: () => SYSTEM_CLOCK.nowMs(),
+    monotonicMs: () => SYSTEM_CLOCK.monotonicMs() + laterMs,
+    sleep: (delayMs, signal) => {
+      turns += 1;
+      return SYSTEM_CLOCK.sleep(delayMs, signal);
+    },
+  };
+  const evictor = new Evictor(
+    { ...context, clock },
+    new SpaceLedger(context, () => {}),
+  );
+  const turnsOfPass = async (): Promise<number> => {
+    turns = 0;
+    strictEqual((await evictor.runPass()).evictedFiles, 0);
+    return turns;
+  };
+  strictEqual(await turnsOfPass(), Math.ceil(FILES / 64));
+  strictEqual(await turnsOfPass(), 0);
+  for (const name of NAMES.slice(0, 20)) await pin(site, name, false);
+  strictEqual(await turnsOfPass(), 0);
+  laterMs += 30_000;
+  strictEqual((await evictor.runPass()).evictedFiles, 20);
+  for (const name of NAMES.slice(20, 30)) await pin(site, name, false);
+  evictor.lookAgain();
+  strictEqual((await evictor.runPass()).evictedFiles, 10);
+});
+
+Deno.test("what is unpinned goes with the next pass", async () => {
+  await using sim = await openSimEngine({ maxCacheBytes: 100, lowWatermarkBytes: 100 });
+  const pinAll = async (pinned: boolean): Promise<void> => {
+    const { signal } = new AbortController();
+    const done = sim.engine.pinSelected({ selection: "", pinned, dryRun: false, signal });
+    await sim.clock.advance(1_000);
+    await done;
+  };
+  for (let i = 0; i < 5; i++) await sim.write(`f${i},v`, FILE_BYTES);
+  await pinAll(true);
+  await sim.clock.advance(120_000);
+  strictEqual(sim.manifest.counters().residentFiles, 5);
+  await pinAll(false);
+  await sim.clock.advance(11_000);
+  strictEqual(sim.manifest.counters().residentFiles, 0);
+});
+
+Deno.test("the store is not asked for files with more than one name, which are told of once", async () => {
+  await using site = await openSite();
+  const { fixture, evictor } = site;
+  const { root, context } = fixture;
+  for (const [i, name] of NAMES.entries()) {
+    await Deno.link(`${root}/${name}`, `${root}/snapshot${i}`);
+  }
+  for (let passes = 0; passes < 3; passes++) {
+    evictor.lookAgain();
+    strictEqual((await evictor.runPass()).evictedFiles, 0);
+  }
+  strictEqual(site.heads(), 0);
+  strictEqual(evictor.pauseMs, 0);
+  strictEqual(site.warnings().length, 1);
+  match(site.warnings()[0]!, /hard links/);
+  strictEqual(await evict(context, fixture.path(NAMES[0]!)), "linked");
+  await Deno.remove(`${root}/snapshot0`);
+  evictor.lookAgain();
+  strictEqual((await evictor.runPass()).evictedFiles, 1);
+  deepStrictEqual(site.gone(), [NAMES[0]]);
 });
 
 Deno.test("limits that change while a pass runs count at once", async () => {
