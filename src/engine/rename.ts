@@ -12,6 +12,7 @@ import { type DepotPath, isManaged } from "../core/names.ts";
 import { deleteRow, removeStrayMarker } from "./delete.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
 import { NO_INODE } from "../manifest/transitions.ts";
+import { changedAtNs } from "../manifest/unproven.ts";
 import { type EngineContext, hasSameContent, leavingIn } from "./engine_context.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
 import { isMarkerOf } from "./observe_plan.ts";
@@ -163,7 +164,7 @@ function hasLeft(context: EngineContext, { from, to, ino, toldMs }: Rename): boo
   if (ino !== null && row?.local.ino === ino) {
     if (isInodeAt(context, from, ino)) return false;
     return isInodeAt(context, to, ino) || toldMs === undefined ||
-      row.local.ctimeNs <= BigInt(Math.ceil(toldMs)) * 1_000_000n;
+      changedAtNs(row.local) <= BigInt(Math.ceil(toldMs)) * 1_000_000n;
   }
   if (ino !== null && manifest.get(to)?.local.ino === ino) return false;
   const isKnown = ino !== null && row !== null && row.local.ino !== NO_INODE;
