@@ -63,7 +63,7 @@ Output:
   --quiet                no progress
   --scratch DIR          where to sort (default $TMPDIR or /tmp): about 250 bytes a row
 
-Exit status: 0 all good, 1 findings, 2 usage, 3 could not complete
+Exit status: 0 no findings, 1 findings, 2 usage, 3 could not complete
 `;
 
 /** What the command is given by the composition root. */

@@ -24,6 +24,14 @@ const K = /\$(Id|Header|Change|File|Revision)(?::[^$\n]*)?\$/g;
 const K_UNKNOWN =
   /\$(?:Author|Date|DateUTC|DateTime|DateTimeUTC|DateTimeTZ)(?::[^$\n]*)?\$/;
 
+/** Whatever any version might expand. */
+const ANY = /\$[A-Za-z]+(?::[^$\n]*)?\$/;
+
+/** Whether a text may be another one for a client. */
+export function mayHoldKeywords(text: string): boolean {
+  return ANY.test(text);
+}
+
 /** The text as a client gets it, by +ko. */
 export function expandKo(text: string, facts: KeywordFacts): string {
   return text.replace(KO, (_, name: string) => valueOf(name, facts));

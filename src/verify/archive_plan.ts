@@ -102,13 +102,17 @@ function excuseOf(
   return form === "temporary" ? "temporary" : null;
 }
 
-/** Revisions of +S files that are not among the newest that keep their content. */
+/**
+ * Revisions of +S files that are not among the newest that keep their content. Submitted ones
+ * alone are numbered, and purged, by each other: the number of a shelved or pending one is that
+ * of the revision that it began from, and it neither replaces that one nor is replaced by it.
+ */
 function purgedClaims(claims: readonly Claim[]): ReadonlySet<Claim> {
   const byFile = new Map<string, Claim[]>();
   for (const claim of claims) {
-    if (claim.kind === "storage" || revisionsKept(claim.type | claim.lbrType) === null) {
-      continue;
-    }
+    const isCounted = claim.kind === "submitted" &&
+      revisionsKept(claim.type | claim.lbrType) !== null;
+    if (!isCounted) continue;
     const of = byFile.get(claim.depotFile);
     if (of === undefined) byFile.set(claim.depotFile, [claim]);
     else of.push(claim);

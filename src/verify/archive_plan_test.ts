@@ -70,6 +70,27 @@ Deno.test("planArchive() excuses what +S has purged: all but the newest of each 
   ]);
 });
 
+Deno.test("planArchive() purges submitted revisions of +S alone, and by each other", () => {
+  const head = claim(2, 0x83);
+  const others = (["shelved", "pending", "spec", "unloaded", "archived"] as const).map(
+    (kind, index) => claim(3 + index, 0x83, { kind, lbrRev: `1.9${index}` }),
+  );
+  deepStrictEqual(excuses([claim(1, 0x83), head, ...others]), [
+    "purged",
+    null,
+    null,
+    "pending",
+    null,
+    null,
+    null,
+  ]);
+  // Begun from an older revision, or from the head.
+  const shelves = [1, 2].map((rev) =>
+    claim(rev, 0x83, { kind: "shelved", lbrRev: `1.8${rev}` })
+  );
+  deepStrictEqual(excuses([head, ...shelves]), [null, null, null]);
+});
+
 Deno.test("planArchive() demands a purged archive that a lazy copy still needs", () => {
   const copy = claim(1, 3, { depotFile: "//d/copy", isLazy: true });
   deepStrictEqual(excuses([claim(1, 0x83), copy, claim(2, 0x83)]), [null, null]);

@@ -4,7 +4,7 @@
  * One content answers for many rows: lazy copies, and the storage table. A row that differs
  * where another agrees is a wrong row; a content that no row agrees with is a wrong content.
  * What cannot be known offline is unverifiable, never bad: the values of most +k keywords
- * depend on the server's users and time zone.
+ * depend on the server's users and time zone. A text without any is known.
  *
  * @module
  */
@@ -12,7 +12,7 @@
 import { createHash } from "node:crypto";
 import { Buffer } from "node:buffer";
 import { keywordMode } from "../perforce/file_type.ts";
-import { expandK, expandKo } from "../perforce/keywords.ts";
+import { expandK, expandKo, mayHoldKeywords } from "../perforce/keywords.ts";
 import type { Claim } from "./claims.ts";
 
 /** Content of one revision, in server form. */
@@ -89,7 +89,8 @@ function compare(
   if (expanded !== null && md5Of(expanded) === claim.digest) {
     return { answer: "agrees", why: "" };
   }
-  if (keywords === "ko") return { answer: "differs", why };
+  // Without a keyword the client's text is the server's, by any user and in any time zone.
+  if (keywords === "ko" || !mayHoldKeywords(text)) return { answer: "differs", why };
   if (isStored) return { answer: "agrees", why: "" };
   return { answer: "unknown", why: "its +k keywords cannot be known offline" };
 }

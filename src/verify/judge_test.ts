@@ -72,6 +72,16 @@ Deno.test("judgeContent() never calls +k bad by its own row", () => {
   strictEqual(verdictOf([plain], "$Change$\n"), "ok");
 });
 
+Deno.test("judgeContent() calls a +k text bad that holds no keyword", () => {
+  const row = claim({ type: 0x20, digest: md5("$Author: bruno $\n"), sizeBytes: 17 });
+  for (const text of ["", "\0".repeat(17), "cut $Auth", "$1.00 and $2.00\n"]) {
+    strictEqual(verdictOf([row], text), "bad", JSON.stringify(text));
+  }
+  strictEqual(verdictOf([row], "$Unheard: of $\n"), "unknown");
+  const tooLarge = { ...content("x"), text: (): null => null };
+  strictEqual(judgeContent([row], tooLarge).verdict, "unknown");
+});
+
 Deno.test("judgeContent() settles +k by the storage table, which knows the text itself", () => {
   const row = claim({ type: 0x20, digest: md5("$Author: bruno $\n") });
   const storage = (text: string): Claim => claim({ kind: "storage", digest: md5(text) });

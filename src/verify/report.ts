@@ -71,10 +71,15 @@ function formatNotes(result: VerifyResult, facts: ReportFacts): string[] {
 
 function verdictLine(result: VerifyResult): string {
   const findings = findingCount(result);
+  const { unverifiable, checked } = result.total;
+  const rest = unverifiable === 0
+    ? ""
+    : `; ${unverifiable} of ${checked} archive revisions could not be judged (see above)`;
   if (result.incomplete.length > 0) {
-    return `RESULT: not complete (see above); ${findings} findings so far`;
+    return `RESULT: not complete (see above); ${findings} findings so far${rest}`;
   }
-  return findings === 0 ? "RESULT: all good" : `RESULT: ${findings} findings`;
+  if (findings > 0) return `RESULT: ${findings} findings${rest}`;
+  return rest === "" ? "RESULT: all good" : `RESULT: no findings${rest}`;
 }
 
 /** Archive revisions, files, objects and rows that something is wrong with. */

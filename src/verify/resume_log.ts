@@ -38,7 +38,7 @@ interface Entry {
   readonly mark?: Mark;
 }
 
-/** The resume file is of another run. */
+/** The resume file is of another run, or another run has it open. */
 export class ResumeError extends Error {
   override readonly name = "ResumeError";
 }
@@ -51,14 +51,18 @@ export class ResumeLog {
   }
 
   /**
-   * Opens or makes the file at `path`.
+   * Opens or makes the file at `path`, for this run alone until it is closed: two would each
+   * write over what the other found.
    *
    * @param identity What must be the same for a run to go on: inputs and choices.
-   * @throws {ResumeError} If the file is of another run.
+   * @throws {ResumeError} If the file is of another run, or another run has it open.
    */
   static open(path: string, identity: string): { log: ResumeLog; point: ResumePoint } {
     const file = Deno.openSync(path, { read: true, write: true, create: true });
     try {
+      if (!file.tryLockSync(true)) {
+        throw new ResumeError(`${path} is in use: another run writes to it now`);
+      }
       const text = new TextDecoder().decode(readAll(file));
       const { point, goodBytes } = parse(path, text, identity);
       file.truncateSync(goodBytes);

@@ -7,8 +7,8 @@
  */
 
 import type { Clock } from "../core/clock.ts";
-import { bytesOf, type DepotPath, firstKeyFor } from "../core/names.ts";
-import { DepotMaps } from "../perforce/archive_path.ts";
+import { bytesOf, type DepotPath, displayPath, firstKeyFor } from "../core/names.ts";
+import { DepotMaps, foldCase } from "../perforce/archive_path.ts";
 import { createContentHasher } from "../storage/hashing.ts";
 import { ArchiveChecker } from "./archive_check.ts";
 import { chooseSelection, RecallBudget, type Sampling, Throttle } from "./budget.ts";
@@ -283,13 +283,11 @@ class Run {
       this.#settle(outcome, isWhole, state);
       if (this.#nowMs() - state.markedMs > MARK_EVERY_MS) this.#mark(state);
     };
-    const prefix = this.#options.depotPrefix;
-    const isWanted = (claim: Claim): boolean =>
-      prefix === null ||
-      (claim.depotFile === "" ? claim.lbrFile : claim.depotFile).startsWith(prefix);
-    for (const group of groupClaims(this.#catalog.claims.sorted(), isWanted)) {
+    let wantedCount = 0;
+    for (const group of groupClaims(this.#catalog.claims.sorted(), this.#wanted())) {
       if (this.#sources.signal.aborted) stopped ??= INTERRUPTED;
       if (stopped !== null) break;
+      if (group.isWanted) wantedCount++;
       const checking = this.#check(group);
       // A failure is thrown when its turn comes, also if the run ends before.
       checking.catch(() => {});
@@ -299,7 +297,29 @@ class Run {
     while (underWay.length > 0) await settleOldest();
     this.#mark(state);
     if (stopped !== null) this.#totals.addIncomplete(stopped);
+    else if (wantedCount === 0) this.#addNothingWanted();
     return stopped === null;
+  }
+
+  /** Names are compared as the server compares them. */
+  #wanted(): (claim: Claim) => boolean {
+    const { caseRule } = this.#catalog;
+    const { depotPrefix } = this.#options;
+    if (depotPrefix === null) return () => true;
+    const prefix = foldCase(depotPrefix, caseRule);
+    return ({ depotFile, lbrFile }) =>
+      foldCase(depotFile === "" ? lbrFile : depotFile, caseRule).startsWith(prefix);
+  }
+
+  /** A path that is not written as in the records must not look like one that is good. */
+  #addNothingWanted(): void {
+    const { depotPrefix } = this.#options;
+    if (depotPrefix === null) return;
+    const rule = this.#catalog.caseRule.ignoresCase ? "in any case" : "in exact case";
+    this.#totals.addIncomplete(
+      `no revision with content lies below ${displayPath(depotPrefix)}... ` +
+        `(compared ${rule}): nothing was checked`,
+    );
   }
 
   /** Neighbours that are under way at the same time may be taken for incomplete along with it. */

@@ -9,7 +9,8 @@ import { nativeFile } from "../../src/posix/native_files.ts";
 import { openPosix } from "../../src/posix/posix.ts";
 import { archiveStoreOf } from "../../src/verify/archive_store.ts";
 import { posixFiles } from "../../src/verify/posix_files.ts";
-import { bytesOfText, World } from "./world.ts";
+import { writeRcs } from "./rcs_writer.ts";
+import { bytesOfText, checkpointText, REVISIONS, revLine, World } from "./world.ts";
 
 const GZ = "depot/bin/x.dat,d/1.101.gz";
 
@@ -102,6 +103,29 @@ Deno.test("verify exits with 0 when all is good, and with 3 by a truncated check
   strictEqual(cut.status, 3);
   match(cut.stdout, /incomplete: .* has no trailer: it is truncated\n/);
   match(cut.stdout, /RESULT: not complete \(see above\); 0 findings so far\n$/);
+});
+
+Deno.test("verify exits with 3 by a path below which there is nothing", async () => {
+  await using world = await World.make();
+  const { status, stdout } = await run(world, [...base(world), "--path=//depot/scr/..."]);
+  strictEqual(status, 3);
+  match(stdout, /incomplete: no revision with content lies below \/\/depot\/scr\/\.\.\./);
+  match(stdout, /RESULT: not complete \(see above\); 0 findings so far\n$/);
+});
+
+Deno.test("verify does not call good in its last line what it could not judge", async () => {
+  const keyed = { ...REVISIONS[0]!, type: 0x20, digest: "A".repeat(32) };
+  const text = writeRcs([{ number: "1.101", text: "$Author$\n" }]);
+  await using world = await World.make(
+    new Map([["depot/src/a.c,v", bytesOfText(text)]]),
+    checkpointText({ lines: [revLine(keyed)] }),
+  );
+  const { status, stdout } = await run(world, [...base(world), "--depth=content"]);
+  strictEqual(status, 0);
+  match(
+    stdout,
+    /RESULT: no findings; 1 of 1 archive revisions could not be judged \(see above\)\n$/,
+  );
 });
 
 Deno.test("verify --json writes one object with the promised members", async () => {

@@ -2,7 +2,7 @@
  * The other direction, and what bounds a run: orphans, strays, sampling, budgets, resuming.
  */
 
-import { deepStrictEqual, match, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { firstKeyFor, parseDepotPath, versionKeyFor } from "../../src/core/names.ts";
 import type { Finding } from "../../src/verify/report_types.ts";
 import { archiveStoreOf } from "../../src/verify/archive_store.ts";
@@ -216,6 +216,51 @@ Deno.test("a resume file of another run is refused, and so is any other file", a
   await rejects(world.verify({ resumePath, depth: "exists" }), ResumeError);
   await Deno.writeTextFile(resumePath, "something else\n");
   await rejects(world.verify({ resumePath }), ResumeError);
+});
+
+Deno.test("a resume file is one run's at a time", async () => {
+  await using world = await World.make();
+  const resumePath = `${world.directory}/resume`;
+  let second: Promise<unknown> | null = null;
+  const { result } = await world.verify({ resumePath }, {
+    files: (files) => ({
+      ...files,
+      open(name): Promise<ReadableFile> {
+        second ??= rejects(world.verify({ resumePath }), (error) => {
+          ok(error instanceof ResumeError, String(error));
+          match(error.message, /is in use: another run writes to it now$/);
+          return true;
+        });
+        return files.open(name);
+      },
+    }),
+  });
+  ok(second !== null, "no file was opened");
+  await second;
+  deepStrictEqual([result.incomplete, result.total.ok], [[], STANDARD_REVISIONS]);
+  // Ended, it is free for the next.
+  strictEqual((await world.verify({ resumePath })).result.total.ok, STANDARD_REVISIONS);
+});
+
+Deno.test("--path compares names as the server does", async () => {
+  const lines = REVISIONS.map((it) => revLine(it));
+  const archives = standardArchives();
+  archives.delete("depot/bin/plain,d/1.101");
+  const depotPrefix = "//Depot/BIN/";
+  for (const flags of [1, 2]) {
+    await using world = await World.make(archives, checkpointText({ flags, lines }));
+    const { result, findings } = await world.verify({ depotPrefix });
+    if (flags === 2) {
+      deepStrictEqual(brief(findings), ["missing depot/bin/plain,d/1.101 local"]);
+      deepStrictEqual([result.total.checked, result.incomplete], [2, []]);
+    } else {
+      deepStrictEqual([findings, result.total.checked], [[], 0]);
+      deepStrictEqual(result.incomplete, [
+        "no revision with content lies below //Depot/BIN/... (compared in exact case): " +
+        "nothing was checked",
+      ]);
+    }
+  }
 });
 
 Deno.test("an interrupted run says that it is not complete", async () => {
