@@ -37,30 +37,72 @@ static int truncate_watched(int (*real)(const char *, off_t), const char *path, 
 #define MAKE_TRUNCATE(name) \
     P4SHIM_HOOK(TRUNCATE, name) { return truncate_watched(p4shim_real.name, path, size); }
 
-/* Sets errno and gives false when the file should come back and cannot. */
-static bool is_linkable(int dirfd, const char *from, int flags) {
+/* Sets errno and gives false when the file should come back and cannot. *is_file: no marker is to
+ * get the new name. A marker of another depot may. */
+static bool is_linkable(int dirfd, const char *from, int flags, bool *is_file) {
+    *is_file = false;
     if (!p4shim_is_on() || from == NULL) {
         return true;
     }
+    const int saved = errno;
     const int at_flags = (flags & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW) |
                          (flags & AT_EMPTY_PATH);
+    struct stat st;
+    *is_file = sys_fstatat(dirfd, from, &st, at_flags) == 0 && S_ISREG(st.st_mode);
+    errno = saved;
+    if (*is_file) {
+        return true;
+    }
     const int verdict = p4shim_restore_before(dirfd, from, at_flags);
+    *is_file = verdict == P4SHIM_AGAIN;
     if (verdict > 0) {
         errno = verdict;
     }
     return verdict <= 0;
 }
 
+/* An eviction that commits between the look and the kernel's link gives the new name to a marker,
+ * which no row knows. The name goes again: whether to call once more, else *rc and errno are final. */
+static bool links_again(int *rc, bool was_file, int to_dirfd, const char *to, int attempt) {
+    const int saved = errno;
+    struct stat st;
+    uint64_t size = 0;
+    const bool is_marker = *rc == 0 && was_file &&
+                           sys_fstatat(to_dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                           p4cache_marker_of_stat(&st, &size);
+    errno = saved;
+    if (!is_marker) {
+        return false;
+    }
+    if (p4shim_syscall(SYS_unlinkat, to_dirfd, to, 0) == 0 && attempt < P4SHIM_ATTEMPTS_MAX) {
+        return true;
+    }
+    *rc = -1;
+    errno = EIO;
+    return false;
+}
+
+#define LINK_BODY(from_at, to_at, flags, call) \
+    bool was_file; \
+    for (int attempt = 0;; attempt++) { \
+        if (!is_linkable(from_at, from, flags, &was_file)) { \
+            return -1; \
+        } \
+        int rc = call; \
+        if (!links_again(&rc, was_file, to_at, to, attempt)) { \
+            return rc; \
+        } \
+    }
+
 #define MAKE_LINK(name) \
     P4SHIM_HOOK(LINK, name) { \
-        return is_linkable(AT_FDCWD, from, 0) ? p4shim_real.name(from, to) : -1; \
+        LINK_BODY(AT_FDCWD, AT_FDCWD, 0, p4shim_real.name(from, to)) \
     }
 
 #define MAKE_LINKAT(name) \
     P4SHIM_HOOK(LINKAT, name) { \
-        return is_linkable(from_dirfd, from, flags) \
-                   ? p4shim_real.name(from_dirfd, from, to_dirfd, to, flags) \
-                   : -1; \
+        LINK_BODY(from_dirfd, to_dirfd, flags, \
+                  p4shim_real.name(from_dirfd, from, to_dirfd, to, flags)) \
     }
 
 /* False for a bad pointer, which is the kernel's to refuse: it reads a name before all else. */
@@ -153,79 +195,102 @@ static int verdict_of_directory(int from_dirfd, const char *from, int to_dirfd, 
     return verdict;
 }
 
-static bool is_marker_now(int dirfd, const char *path) {
-    struct stat st;
-    uint64_t size = 0;
-    return sys_fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           p4cache_marker_of_stat(&st, &size);
-}
+struct renaming {
+    int from_dirfd;
+    const char *from;
+    int to_dirfd;
+    const char *to;
+    struct p4shim_scratch *leaving; /* what to tell of a delete, or NULL */
+    bool is_watched;                /* no marker may arrive */
+};
 
 /* A file that leaves the managed names is deleted from them, like one that was unlinked: else the
- * daemon, which sees only that it vanished, would put its marker back. *leaving: what to tell. A
- * marker comes back first, also one that is made meanwhile: that is looked at last. */
-static int verdict_of_file(int from_dirfd, const char *from, int to_dirfd, const char *to,
-                           bool is_marker, struct p4shim_scratch **leaving) {
-    struct p4shim_scratch *s = p4shim_managed_name(from_dirfd, from);
+ * daemon, which sees only that it vanished, would put its marker back. A marker comes back first,
+ * also a damaged one of a managed name, and one that is made meanwhile: that is looked at last. */
+static int verdict_of_file(struct renaming *r, bool is_marker) {
+    struct p4shim_scratch *s = p4shim_managed_name(r->from_dirfd, r->from);
     if (s == NULL && !is_marker) {
         return P4SHIM_LEAVE;
     }
-    if (!is_readable(to_dirfd, to)) {
+    if (!is_readable(r->to_dirfd, r->to)) {
         if (s != NULL) {
             p4shim_scratch_release(s);
         }
         return P4SHIM_LEAVE;
     }
-    const enum answer stays = is_here(to_dirfd, to, true);
-    int verdict = s != NULL && stays == NO ? p4shim_why_untellable() : 0;
-    if (verdict == 0 && stays != YES && is_marker_now(from_dirfd, from)) {
-        verdict = p4shim_restore_marker(from_dirfd, from, AT_SYMLINK_NOFOLLOW);
+    struct stat st;
+    const enum answer stays = is_here(r->to_dirfd, r->to, true);
+    int verdict = s != NULL && stays == NO ? p4shim_why_untellable() : P4SHIM_AGAIN;
+    if (verdict == P4SHIM_AGAIN && stays != YES &&
+        sys_fstatat(r->from_dirfd, r->from, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISSOCK(st.st_mode)) {
+        verdict = p4shim_restore_marker(r->from_dirfd, r->from, AT_SYMLINK_NOFOLLOW);
     }
+    r->is_watched = stays != YES && verdict == P4SHIM_AGAIN;
     if (s != NULL && (verdict > 0 || stays != NO)) {
         p4shim_scratch_release(s);
         s = NULL;
     }
-    *leaving = s;
+    r->leaving = s;
     return verdict;
 }
 
 /* A missing name that the store has comes back to be renamed. Anything that is none of ours is the
  * kernel's. False with errno. */
-static bool is_renamable(int from_dirfd, const char *from, int to_dirfd, const char *to,
-                         struct p4shim_scratch **leaving) {
+static bool is_renamable(struct renaming *r) {
     struct stat st;
     uint64_t size = 0;
-    *leaving = NULL;
-    if (!p4shim_is_on() || from == NULL || to == NULL) {
+    r->leaving = NULL;
+    r->is_watched = false;
+    if (!p4shim_is_on() || r->from == NULL || r->to == NULL) {
         return true;
     }
     const int saved = errno;
     int verdict = P4SHIM_LEAVE;
-    bool is_file = sys_fstatat(from_dirfd, from, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    bool is_file = sys_fstatat(r->from_dirfd, r->from, &st, AT_SYMLINK_NOFOLLOW) == 0;
     const bool is_marker = is_file && p4cache_marker_of_stat(&st, &size);
     if (is_file && S_ISDIR(st.st_mode)) {
-        verdict = verdict_of_directory(from_dirfd, from, to_dirfd, to);
+        verdict = verdict_of_directory(r->from_dirfd, r->from, r->to_dirfd, r->to);
         is_file = false;
     } else if (!is_file && errno == ENOENT) {
-        verdict = p4shim_restore_missing(from_dirfd, from, AT_SYMLINK_NOFOLLOW);
+        verdict = p4shim_restore_missing(r->from_dirfd, r->from, AT_SYMLINK_NOFOLLOW);
         is_file = verdict == P4SHIM_AGAIN;
     }
     if (is_file) {
-        verdict = verdict_of_file(from_dirfd, from, to_dirfd, to, is_marker, leaving);
+        verdict = verdict_of_file(r, is_marker);
     }
     errno = verdict > 0 ? verdict : saved;
     return verdict <= 0;
 }
 
-static int after_rename(int rc, struct p4shim_scratch *leaving) {
+/* An eviction that commits between the last look and the kernel's rename lets a marker leave, and
+ * with a delete told the object would follow the file. So it goes back: whether to call once more,
+ * else *rc and errno are final. What arrived must be known not to be one for a delete to be told. */
+static bool renames_again(int *rc, struct renaming *r, int attempt) {
     const int saved = errno;
-    if (leaving != NULL) {
-        if (rc == 0) {
-            p4shim_tell_removed(leaving);
+    struct stat st;
+    uint64_t size = 0;
+    const bool is_seen = *rc == 0 && r->is_watched &&
+                         sys_fstatat(r->to_dirfd, r->to, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    const bool is_marker = is_seen && p4cache_marker_of_stat(&st, &size);
+    if (r->leaving != NULL) {
+        if (is_seen && !is_marker) {
+            p4shim_tell_removed(r->leaving);
         }
-        p4shim_scratch_release(leaving);
+        p4shim_scratch_release(r->leaving);
     }
     errno = saved;
-    return rc;
+    if (!is_marker) {
+        return false;
+    }
+    if (p4shim_syscall(SYS_renameat2, r->to_dirfd, r->to, r->from_dirfd, r->from,
+                       RENAME_NOREPLACE) == 0 &&
+        attempt < P4SHIM_ATTEMPTS_MAX) {
+        return true;
+    }
+    *rc = -1;
+    errno = EIO;
+    return false;
 }
 
 /* An exchange is told to the daemon as two renames, each over a file that the other one still
@@ -242,8 +307,16 @@ static bool is_exchange_here(int from_dirfd, const char *from, int to_dirfd, con
 }
 
 #define RENAME_BODY(from_at, to_at, call) \
-    struct p4shim_scratch *leaving; \
-    return is_renamable(from_at, from, to_at, to, &leaving) ? after_rename(call, leaving) : -1;
+    struct renaming r = {from_at, from, to_at, to, NULL, false}; \
+    for (int attempt = 0;; attempt++) { \
+        if (!is_renamable(&r)) { \
+            return -1; \
+        } \
+        int rc = call; \
+        if (!renames_again(&rc, &r, attempt)) { \
+            return rc; \
+        } \
+    }
 
 #define MAKE_RENAME(name) \
     P4SHIM_HOOK(RENAME, name) { \

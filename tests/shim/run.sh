@@ -21,6 +21,7 @@ $cc $flags -O2 -fPIC -shared -fvisibility=hidden -DP4SHIM_FAULTS -fsanitize=unde
   -fno-sanitize-recover=all -static-libubsan -Wl,--version-script="$build/shim/libp4shim.map" \
   -o "$out/libp4shim-faults.so" "$here/faults.c" "$here"/../../shim/*.c
 $cc $flags -O2 -fPIC -shared -o "$out/pidfd_spawn.so" "$here/pidfd_spawn.c" -ldl
+$cc $flags -O2 -fPIC -shared -o "$out/late_eviction.so" "$here/late_eviction.c"
 printf 'int answer(void) { return 42; }\n' | $cc -shared -fPIC -x c -o "$out/evictable.so" -
 
 # The PATH's python3 may be a wrapper that starts slowly; the system's is enough.

@@ -191,3 +191,62 @@ def _(make):
                     P4CACHE_STAT="restore"), (0, "", ""))
     equal(os.path.getsize(depot.path("main/h,d.bak/1.1")), 1000)
     assert not os.path.lexists(depot.path("main/h,d"))
+
+
+def leaving_late(make, call, evictions, **extra):
+    """A file that is evicted so often, just before the kernel takes its name out of the depot."""
+    depot = make()
+    depot.daemon.start()
+    depot.library += ":" + os.path.join(depot.out, "late_eviction.so")
+    depot.write(FILE)
+    depot.keep(FILE)
+    out = os.path.join(depot.scratch, "moved")
+    with open(out + ".before", "w") as file:
+        file.write("was there")
+    steps = {"rename": (f"rename:{depot.path(FILE)}:{out}",),
+             "replace": (f"rename:{depot.path(FILE)}:{out}.before",),
+             "rename within": (f"rename:{depot.path(FILE)}:{depot.path('main/moved')}",),
+             "link": (f"link:{depot.path(FILE)}:{out}",)}[call]
+    out = steps[0].split(":")[2]
+    said = run(depot, *steps, LATE_EVICTIONS=str(evictions), **extra)
+    return depot, out, said
+
+
+@test("an eviction in the moment of a rename or link lets no marker out of the depot")
+def _(make):
+    native_only()
+    for call in ("rename", "replace", "rename within", "link"):
+        for evictions in (1, 3):
+            depot, out, said = leaving_late(make, call, evictions)
+            equal(said, ["ok"], call)
+            equal(os.path.getsize(out), 1000, call)
+            left = [] if call == "link" else ["DELETE"]
+            equal(depot.daemon.verbs(), ["FETCH"] * evictions + left, call)
+            equal(os.path.lexists(depot.path(FILE)), call == "link")
+
+
+@test("one that cannot be kept from leaving is an error, and no delete is told")
+def _(make):
+    native_only()
+    for call in ("rename", "rename within", "link"):
+        depot, out, said = leaving_late(make, call, 9)
+        equal(said, ["EIO"], call)
+        equal((depot.daemon.verbs(), depot.failed_deletes()), (["FETCH"] * 3, []), call)
+        assert depot.is_marker(FILE) and not os.path.lexists(out), call
+    depot, out, said = leaving_late(make, "rename", 1, LATE_TAKEN="1")
+    equal(said, ["EIO"])
+    equal((depot.daemon.verbs(), depot.failed_deletes()), ([], []))
+    equal(os.path.getsize(os.path.join(depot.store, FILE)), 1000)
+
+
+@test("a damaged marker does not leave the depot either")
+def _(make):
+    native_only()
+    depot = make()
+    depot.daemon.start()
+    evicted(depot, FILE)
+    os.utime(depot.path(FILE), ns=(1, os.lstat(depot.path(FILE)).st_mtime_ns))
+    out = os.path.join(depot.scratch, "moved")
+    equal(run(depot, f"rename:{depot.path(FILE)}:{out}"), ["ok"])
+    equal(os.path.getsize(out), 1000)
+    equal(depot.daemon.verbs(), ["FETCH", "DELETE"])
