@@ -5,7 +5,8 @@
  * come out of the smallest thread stacks). The buffers are in one list, so that whoever is here
  * next can send what has grown old in a thread that sleeps, and the end of the process sends
  * all. `busy` is taken without waiting by whoever touches a buffer: a signal handler that meets
- * its own thread in here loses an event, and it is counted.
+ * its own thread in here loses an event, and it is counted. One that forks there has a child in
+ * which the call goes on: it finds memory where it had it, and what it writes there is dropped.
  *
  * A buffer is sent: when the next line does not fit; at 30 KiB; when its oldest line is 1 s old,
  * seen by any thread's next event; at once when the thread had sent nothing for a second, so
@@ -39,6 +40,11 @@ static pthread_key_t thread_end;
 static bool has_thread_end;
 static __thread struct p4shim_buffer *mine __attribute__((tls_model("initial-exec")));
 
+/* Of living threads no two have the same; the one that forks keeps it in the child. */
+static uintptr_t own_token(void) {
+    return (uintptr_t)&mine;
+}
+
 /* Forgotten before it is unmapped: a child that is forked in between would unmap what another
  * thread has mapped there since. Such a child keeps a mapping too many. */
 static void replace_events(struct p4shim_buffer *b, struct p4cache_event_buffer *events) {
@@ -71,7 +77,9 @@ static bool lock_events(struct p4shim_buffer *b) {
 }
 
 bool p4shim_buffer_claim(struct p4shim_buffer *b) {
-    if (__atomic_exchange_n(&b->busy, 1, __ATOMIC_ACQUIRE) != 0) {
+    uintptr_t nobody = 0;
+    if (!__atomic_compare_exchange_n(&b->busy, &nobody, own_token(), false, __ATOMIC_ACQUIRE,
+                                     __ATOMIC_RELAXED)) {
         return false;
     }
     if (P4SHIM_UNLIKELY(b->events == NULL)) {
@@ -89,28 +97,45 @@ bool p4shim_buffer_claim(struct p4shim_buffer *b) {
     return true;
 }
 
+/* In a child of fork: what it has is the parent's, if it is shared. */
+static void start_empty(struct p4shim_buffer *b) {
+    replace_events(b, NULL);
+    b->gate = (struct p4shim_gate){0};
+    b->lines = 0;
+    b->refused_ms = 0;
+    b->sent_ms = 0; /* its first event is sent at once, and its memory shared */
+    b->nonce = 0;
+    b->count = 0;
+    b->is_forked = false;
+}
+
 void p4shim_buffer_release(struct p4shim_buffer *b) {
+    if (P4SHIM_UNLIKELY(b->is_forked)) {
+        start_empty(b);
+        __atomic_store_n(&b->busy, 0, __ATOMIC_RELEASE);
+        return;
+    }
     b->events->bytes = b->bytes;
     __atomic_store_n(&b->events->lock, P4CACHE_EVENT_FREE, __ATOMIC_RELEASE);
     __atomic_store_n(&b->busy, 0, __ATOMIC_RELEASE);
 }
 
-static bool send_datagram(const char *data, size_t bytes) {
+static bool send_lines(const struct p4shim_buffer *b) {
     struct sockaddr_un address;
     struct p4shim_fd own;
     struct p4shim_fd via;
     if (!p4shim_socket(SOCK_DGRAM, p4shim_config.access_sock, &own, &address, &via)) {
         return false;
     }
-    const long sent = p4shim_is_ours(&own)
-                          ? p4shim_syscall(SYS_sendto, own.fd, data, bytes,
+    const long sent = p4shim_is_ours(&own) && !b->is_forked
+                          ? p4shim_syscall(SYS_sendto, own.fd, b->events->data, b->bytes,
                                            MSG_DONTWAIT | MSG_NOSIGNAL, &address, sizeof address)
                           : -1;
     if (via.fd >= 0) {
         p4shim_close(&via);
     }
     p4shim_socket_end(&own);
-    return sent == (long)bytes;
+    return sent == (long)b->bytes;
 }
 
 /* The buffer is claimed. */
@@ -119,7 +144,7 @@ void p4shim_buffer_flush(struct p4shim_buffer *b, int64_t now_ms) {
     if (b->bytes == 0) {
         return;
     }
-    if (!send_datagram(b->events->data, b->bytes)) {
+    if (!send_lines(b)) {
         __atomic_add_fetch(&p4shim_lost, b->lines, __ATOMIC_RELAXED);
     }
     b->bytes = 0;
@@ -175,16 +200,15 @@ void p4shim_events_start(void) {
 
 void p4shim_events_forked(void) {
     for (struct p4shim_buffer *b = all; b != NULL; b = b->next) {
-        p4shim_unmap(b->events); /* the parent's, if it is shared */
-        b->events = NULL;
-        b->gate = (struct p4shim_gate){0};
-        b->lines = 0;
-        b->refused_ms = 0;
-        b->sent_ms = 0; /* its first event is sent at once, and its memory shared */
-        b->nonce = 0;
-        b->count = 0;
-        b->busy = 0;
         b->is_used = b == mine;
+        if (b->busy == own_token()) {
+            /* This is a signal handler's child, and the call that was interrupted goes on. */
+            b->is_forked = true;
+            p4shim_map_over(b->events);
+        } else {
+            start_empty(b);
+            b->busy = 0;
+        }
     }
     p4shim_lost = 0;
 }

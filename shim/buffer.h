@@ -16,7 +16,8 @@
 struct p4shim_buffer {
     struct p4shim_buffer *next; /* set once, before the buffer is in the list */
     int is_used;         /* by a living thread */
-    int busy;            /* whoever of this process is at it */
+    uintptr_t busy;      /* the thread of this process that is at it; 0: none */
+    bool is_forked;      /* meanwhile, in a signal handler: it has nothing of this process */
     uint32_t bytes;      /* of events->data, while claimed */
     unsigned lines;
     int64_t sent_ms;

@@ -28,6 +28,13 @@ void p4shim_unmap(struct p4cache_event_buffer *buffer) {
     }
 }
 
+void p4shim_map_over(struct p4cache_event_buffer *buffer) {
+    if (buffer != NULL) {
+        p4shim_syscall(SYS_mmap, buffer, BUFFER_BYTES, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0L);
+    }
+}
+
 /* False when the gate did not take it. */
 static bool announce(int id) {
     char text[sizeof P4CACHE_EVENT_ANNOUNCE + 24];

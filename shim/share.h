@@ -26,6 +26,10 @@ struct p4cache_event_buffer *p4shim_map_shared(const struct p4shim_gate *gate);
 
 void p4shim_unmap(struct p4cache_event_buffer *buffer);
 
+/* Zeroes that nobody else sees, at the same address; of NULL nothing. Without memory what is there
+ * stays. */
+void p4shim_map_over(struct p4cache_event_buffer *buffer);
+
 bool p4shim_find_gate(struct p4shim_gate *gate);
 bool p4shim_is_same_gate(const struct p4shim_gate *a, const struct p4shim_gate *b);
 

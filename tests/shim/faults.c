@@ -8,6 +8,7 @@
  * n-th call FAULT_FILE and FAULT_TARGET change places, as when the daemon restores or evicts.
  * FAULT_FORK: whenever the shim sends something another thread of the host forks, and the child
  * looks for sockets of ours.
+ * FAULT_HANDLER=n: just before the n-th call a signal handler forks, and both go on.
  * FAULT_REUSE: where an event buffer was unmapped another thread of the host has mapped memory of
  * its own at once, and a third one forks.
  */
@@ -122,6 +123,16 @@ static void reuse(void *at, size_t bytes) {
     is_at_it = false;
 }
 
+static void fork_in_handler(void) {
+    int status = 0;
+    const pid_t child = fork();
+    if (child == 0) {
+        dup2((int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY), STDOUT_FILENO);
+    } else if (waitpid(child, &status, 0) != child || status != 0) {
+        say("the child of a handler was killed\n");
+    }
+}
+
 static void look_for_sockets(void) {
     int status = 0;
     const pid_t child = fork();
@@ -148,6 +159,9 @@ long p4shim_syscall(long number, ...) {
     }
     if (call == setting("FAULT_STEAL")) {
         steal_descriptors(number);
+    }
+    if (call == setting("FAULT_HANDLER")) {
+        fork_in_handler();
     }
     if (number == SYS_sendto && getenv("FAULT_FORK") != NULL) {
         look_for_sockets();

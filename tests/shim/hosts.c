@@ -1,7 +1,7 @@
 /*
  * hosts.c - hosts with a process for each connection, with thousands of threads, in another root,
- * under a filter of system calls; children with the
- * memory of their parent; a handler of signals on a small stack of its own.
+ * under a filter of system calls; children with the memory of their parent; a handler of signals on
+ * a small stack of its own, and one that forks.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,6 +46,57 @@ void probe_fork_for_each(const char *path) {
     }
     printf("served=%d of %d\n", served, CONNECTIONS);
     probe_show_fd(open(getenv("PROBE_OTHER"), O_RDONLY));
+}
+
+void probe_open_twice(const char *path) {
+    for (int i = 0; i < 2; i++) {
+        const int fd = open(path, O_RDONLY);
+        if (fd < 0 || close(fd) != 0) {
+            printf("open=-1 errno=%d\n", errno);
+            return;
+        }
+    }
+    printf("open_twice=ok\n");
+}
+
+static volatile sig_atomic_t is_child;
+static volatile sig_atomic_t children;
+static volatile sig_atomic_t killed;
+
+static void fork_now(int number) {
+    int status = 0;
+    const int saved = errno;
+    const pid_t pid = is_child ? -1 : fork();
+    (void)number;
+    if (pid == 0) {
+        is_child = 1;
+    } else if (pid > 0 && waitpid(pid, &status, 0) == pid) {
+        children++;
+        killed += status != 0;
+    }
+    errno = saved;
+}
+
+/* A handler that forks, and whose child goes on with what was interrupted, at any moment of it. */
+void probe_fork_in_handler(const char *path) {
+    enum { CHILDREN = 400 };
+    const struct itimerval often = {{0, 300}, {0, 300}};
+    const struct itimerval never = {{0, 0}, {0, 0}};
+    const struct sigaction action = {.sa_handler = fork_now, .sa_flags = SA_RESTART};
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    while (children < CHILDREN) {
+        const int fd = open(path, O_RDONLY);
+        if (fd >= 0) {
+            close(fd);
+        }
+        if (is_child) {
+            const int again = open(path, O_RDONLY);
+            _exit(fd >= 0 && again >= 0 ? 0 : 1);
+        }
+    }
+    setitimer(ITIMER_REAL, &never, NULL);
+    printf("killed=%d of enough\n", (int)killed);
 }
 
 enum { THREADS = 3000 };

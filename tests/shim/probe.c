@@ -340,7 +340,7 @@ static const struct {
     PROBE(threads), PROBE(small_stack), PROBE(idle), PROBE(opens), PROBE(exit_at_once),
     PROBE(fork_events), PROBE(cancel), PROBE(chroot), PROBE(no_descriptors), PROBE(rcs_update),
     PROBE(exec_after_open), PROBE(real_socket), PROBE(everything),
-    PROBE(on_command), PROBE(fork_for_each), PROBE(thousands), PROBE(other_root),
+    PROBE(open_twice), PROBE(fork_in_handler), PROBE(on_command), PROBE(fork_for_each), PROBE(thousands), PROBE(other_root),
     PROBE(filtered), PROBE(vfork_chdir), PROBE(alternate_stack),
 };
 

@@ -50,6 +50,8 @@ void probe_opens(const char *path);
 void probe_exit_at_once(const char *path);
 void probe_exec_after_open(const char *path);
 void probe_fork_events(const char *path);
+void probe_open_twice(const char *path);
+void probe_fork_in_handler(const char *path);
 void probe_on_command(const char *path);
 
 #endif

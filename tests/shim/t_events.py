@@ -132,6 +132,13 @@ def _(make):
           [3, 6])
 
 
+@test("a child that a signal handler forks at any moment of an open goes on with it")
+def _(make):
+    depot = make()
+    depot.daemon.start()
+    equal(depot.probe("fork_in_handler", depot.write(FILE)), "killed=0 of enough\n")
+
+
 @test("a process that opened once and then waits has told it")
 def _(make):
     depot = make()

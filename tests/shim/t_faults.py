@@ -158,6 +158,25 @@ def _(make):
     assert said[-1].startswith("open=ok bytes=1000 "), said
 
 
+@test("a child that a signal handler forks within the shim goes on, and tells nothing of its parent's")
+def _(make):
+    depot = make()
+    depot.library = os.path.join(depot.out, "libp4shim-faults.so")
+    depot.daemon.start()
+    path = depot.write(FILE)
+    count = os.path.join(depot.top, "count")
+    sound = depot.probe("open_twice", path, FAULT_COUNT=count)
+    calls = os.path.getsize(count)
+    assert calls > 20 and sound == "open_twice=ok\n", f"{calls} calls, {sound}"
+    equal(len(depot.daemon.await_events(2)), 2)
+    for call in range(1, calls + 1):
+        before = len(depot.daemon.opens())
+        equal(depot.probe("open_twice", path, FAULT_HANDLER=str(call)), sound,
+              f"forked before call {call} of {calls}")
+        told = depot.daemon.await_events(before + 2)[before:]
+        equal(len({event["id"] for event in told}), len(told), f"call {call}: {told}")
+
+
 # What the shim calls, x86-64; the numbers differ elsewhere.
 NUMBERS = {"openat": 257, "newfstatat": 262, "fstat": 5, "readlinkat": 267, "mmap": 9,
            "munmap": 11, "close": 3, "socket": 41, "connect": 42, "sendto": 44, "recvfrom": 45,
