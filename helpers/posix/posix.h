@@ -26,7 +26,7 @@
 #define P4POSIX_EXPORT __attribute__((visibility("default")))
 
 /* Counts changes of the layouts or of a function's meaning. */
-#define P4POSIX_ABI_VERSION 5
+#define P4POSIX_ABI_VERSION 6
 
 /* Leaves a time as it is, where a function says that it takes it. */
 #define P4POSIX_TIME_KEEP INT64_MIN
@@ -167,7 +167,8 @@ void note_remove(const char *aside);
 
 /* publish.c */
 int p4posix_publish(const char *temp, const char *target, int fd,
-                    const struct p4posix_attributes *attributes, const struct p4posix_expect *expect);
+                    const struct p4posix_attributes *attributes, const struct p4posix_expect *expect,
+                    int *was_shown);
 
 /* evict.c */
 int p4posix_has_writer(const char *path);

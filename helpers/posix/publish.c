@@ -46,50 +46,57 @@ static bool is_untouched(const struct stat *out, const struct stat *marker) {
            out->st_gid == marker->st_gid && time_ns(out->st_mtim) == time_ns(marker->st_mtim);
 }
 
+struct publication {
+    const char *temp;
+    const char *target;
+    struct stat file;
+    int *was_shown; /* 1 once `target` was the file, if only for a moment */
+};
+
 /* `marker` is pinned: what comes out of `target` is it, and lies at `temp`; or it is put back. */
-static int exchange_with(const struct stat *marker, const char *temp, const char *target,
-                         const struct stat *file) {
-    const struct identity put = identity_of(file);
+static int exchange_with(const struct publication *p, const struct stat *marker) {
+    const struct identity put = identity_of(&p->file);
     const struct identity wanted = identity_of(marker);
-    int result = begin_exchange(temp, target, &put, &wanted);
+    int result = begin_exchange(p->temp, p->target, &put, &wanted);
     if (result < 0) {
         return result == -ENOENT ? CHANGED : result;
     }
+    *p->was_shown = 1;
     struct stat out;
-    result = result_of(lstat(temp, &out));
+    result = result_of(lstat(p->temp, &out));
     if (result == 0 && is_same_inode(&out, marker) && is_untouched(&out, marker)) {
         return PUBLISHED;
     }
-    const int back = put_back(temp, target, file, 0);
-    const int synced = back < 0 ? back : fsync_parent(target);
+    const int back = put_back(p->temp, p->target, &p->file, 0);
+    const int synced = back < 0 ? back : fsync_parent(p->target);
     if (synced < 0) {
         return synced;
     }
     if (back == PUT_BACK) {
-        end_exchange(temp);
+        end_exchange(p->temp);
     }
     return result < 0 ? result : CHANGED;
 }
 
 /* PUBLISHED with the marker at `temp`, CHANGED with `target` as p4d has it, or -errno. */
-static int replace_marker(const char *temp, const char *target, const struct stat *file,
-                          const struct p4posix_expect *expect) {
+static int replace_marker(const struct publication *p, const struct p4posix_expect *expect) {
     struct pinned marker;
-    int result = pin(target, &marker);
+    int result = pin(p->target, &marker);
     if (result < 0) {
         return result == -ENOENT || result == -ENOTDIR ? CHANGED : result;
     }
-    result = is_expected_marker(&marker.st, expect)
-                 ? exchange_with(&marker.st, temp, target, file)
-                 : CHANGED;
+    result = is_expected_marker(&marker.st, expect) ? exchange_with(p, &marker.st) : CHANGED;
     unpin(&marker);
     return result;
 }
 
 /* RENAME_NOREPLACE is a link and an unlink without the moment of two names, in which a crash would
  * leave a file that counts as linked elsewhere. */
-static int take_free_name(const char *temp, const char *target) {
-    const int result = rename_no_replace(temp, target);
+static int take_free_name(const struct publication *p) {
+    const int result = rename_no_replace(p->temp, p->target);
+    if (result == 0) {
+        *p->was_shown = 1;
+    }
     return result == -EEXIST ? OCCUPIED : result;
 }
 
@@ -113,27 +120,28 @@ static int settle(const char *temp, const char *target) {
 /*
  * `expect`: of the marker, or NULL when nothing is expected at `target`. PUBLISHED: nothing is left at
  * `temp`. Else `temp` must be looked at before it is removed: it is the caller's own file iff its
- * inode is that of `fd`, and else for recover.c to judge.
+ * inode is that of `fd`, and else for recover.c to judge. `was_shown` is 1 if the file had the name, if
+ * only for a moment: somebody may have opened it for writing then, and else nobody has.
  */
 P4POSIX_EXPORT int p4posix_publish(const char *temp, const char *target, int fd,
                                    const struct p4posix_attributes *attributes,
-                                   const struct p4posix_expect *expect) {
-    struct stat file;
+                                   const struct p4posix_expect *expect, int *was_shown) {
+    struct publication p = {.temp = temp, .target = target, .was_shown = was_shown};
     struct stat named;
-    if (fstat(fd, &file) != 0 || lstat(temp, &named) != 0) {
+    *was_shown = 0;
+    if (fstat(fd, &p.file) != 0 || lstat(temp, &named) != 0) {
         return failure();
     }
-    if (!S_ISREG(file.st_mode) || !is_same_inode(&file, &named)) {
+    if (!S_ISREG(p.file.st_mode) || !is_same_inode(&p.file, &named)) {
         return -ESTALE;
     }
-    int result = set_attributes(fd, &file, attributes);
-    if (result == 0 && fstat(fd, &file) != 0) {
+    int result = set_attributes(fd, &p.file, attributes);
+    if (result == 0 && fstat(fd, &p.file) != 0) {
         result = failure();
     }
     if (result < 0) {
         return result;
     }
-    result = expect == NULL ? take_free_name(temp, target)
-                            : replace_marker(temp, target, &file, expect);
+    result = expect == NULL ? take_free_name(&p) : replace_marker(&p, expect);
     return result == PUBLISHED ? settle(temp, target) : result;
 }

@@ -133,7 +133,8 @@ async function bringSmall(
     throw brought.error;
   } finally {
     if (ino !== null) {
-      const left = { temporary: namedAfter(first, ino), ino, attributes, wasShown: true };
+      const { wasShown } = brought;
+      const left = { temporary: namedAfter(first, ino), ino, attributes, wasShown };
       removeLeft(context, wanted, left);
     }
   }
@@ -158,9 +159,10 @@ async function bringLarge(
     const place = placeNow(context, wanted);
     if (place === null) return await lost(context, path);
     attributes = place.attributes;
-    wasShown = true;
     const published = await posix.publish({ ...place, temp: temporary, tempFd: fd });
-    if (published !== "published") return await lost(context, path);
+    wasShown = published.wasShown;
+    if (published.outcome === "failed") throw published.error;
+    if (published.outcome !== "published") return await lost(context, path);
     const stat = posix.fstat(fd);
     const restored = { stat, fetched, attributes };
     return await record(context, wanted, restored, listener.onReadable);

@@ -49,6 +49,7 @@ import type {
   FileTimes,
   Posix,
   Publication,
+  Published,
   PublishResult,
   RecoveredExchange,
   Removal,
@@ -294,17 +295,20 @@ export class LoadedPosix implements Posix, LeafPages {
     const stat = new Uint8Array(STAT_BYTES);
     const [from, to] = [encodePath(op, first), encodePath(op, target)];
     const given = [encodeAttributes(attributes), encodeExpectedMarker(expect)] as const;
+    const shown = new Int32Array(1);
     const result = await this.#held.until(
-      this.#calls.bringLater(from, to, bytes, bytes.length, ...given, stat),
-      [from, to, bytes, given, stat],
+      this.#calls.bringLater(from, to, bytes, bytes.length, ...given, shown, stat),
+      [from, to, bytes, given, shown, stat],
     );
     const found = decodedStat(stat);
-    if (result >= 0) return { outcome: PUBLISH_RESULTS[result]!, stat: found };
+    const wasShown = shown[0] !== 0;
+    if (result >= 0) return { outcome: PUBLISH_RESULTS[result]!, stat: found, wasShown };
     const error = new PosixError(op, target, -result);
-    return { outcome: "failed", error, ino: found.ino === 0n ? null : found.ino };
+    const ino = found.ino === 0n ? null : found.ino;
+    return { outcome: "failed", error, ino, wasShown };
   }
 
-  async publish(publication: Publication): Promise<PublishResult> {
+  async publish(publication: Publication): Promise<Published> {
     const { temp, target, tempFd, attributes, expect } = publication;
     const op = "publish";
     const given = [
@@ -312,10 +316,14 @@ export class LoadedPosix implements Posix, LeafPages {
       encodePath(op, target),
       encodeAttributes(attributes),
       encodeExpectedMarker(expect),
+      new Int32Array(1),
     ] as const;
     const [from, to, ...rest] = given;
     const done = this.#calls.publishLater(from, to, tempFd, ...rest);
-    return PUBLISH_RESULTS[checked(op, target, await this.#held.until(done, given))]!;
+    const result = await this.#held.until(done, given);
+    const wasShown = given[4][0] !== 0;
+    if (result >= 0) return { outcome: PUBLISH_RESULTS[result]!, wasShown };
+    return { outcome: "failed", error: new PosixError(op, target, -result), wasShown };
   }
 
   async putMarker(eviction: Eviction): Promise<EvictResult> {

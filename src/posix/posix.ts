@@ -56,18 +56,34 @@ export interface Bringing extends Omit<Publication, "temp" | "tempFd"> {
   readonly bytes: Uint8Array;
 }
 
+/** Whether it had the name, if only for a moment: somebody may have opened it for writing then. */
+interface Shown {
+  readonly wasShown: boolean;
+}
+
+/** What became of a file that was to take its name. */
+export type Published =
+  & Shown
+  & (
+    | { readonly outcome: PublishResult }
+    | { readonly outcome: "failed"; readonly error: PosixError }
+  );
+
 /**
  * After all but `published` look at {@linkcode namedAfter} of `first` and `ino` before removing
  * it, as after {@linkcode Posix.publish}.
  */
 export type Brought =
-  | { readonly outcome: PublishResult; readonly stat: FileStat }
-  /** `ino`: of the file that was made; null if none was. */
-  | {
-    readonly outcome: "failed";
-    readonly error: PosixError;
-    readonly ino: bigint | null;
-  };
+  & Shown
+  & (
+    | { readonly outcome: PublishResult; readonly stat: FileStat }
+    /** `ino`: of the file that was made; null if none was. */
+    | {
+      readonly outcome: "failed";
+      readonly error: PosixError;
+      readonly ino: bigint | null;
+    }
+  );
 
 /** The name of a file of ours says which inode it is, so that a restart knows it. */
 export function namedAfter(first: BytePath, ino: bigint): BytePath {
@@ -197,10 +213,11 @@ export interface Posix extends Disposable {
   /** createNamed(), write() and publish() in one; nothing stays open. Rejects only before it begins. */
   bring(bringing: Bringing): Promise<Brought>;
   /**
-   * Gives a restored file its attributes and its name, all durable. On a rejection look at
-   * `temp` before removing it: it is our own file only if it still has `tempFd`'s inode.
+   * Gives a restored file its attributes and its name, all durable. After all but `published` look
+   * at `temp` before removing it: it is our own file only if it still has `tempFd`'s inode.
+   * Rejects only before it begins.
    */
-  publish(publication: Publication): Promise<PublishResult>;
+  publish(publication: Publication): Promise<Published>;
   /**
    * Puts a marker in the place of a file. On a rejection the caller keeps what is at `aside`,
    * unless that is a marker.

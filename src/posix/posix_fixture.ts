@@ -82,13 +82,15 @@ export async function publishText(
   const tempFd = posix.createTemp(temp, 0o600);
   try {
     await posix.write(tempFd, bytesOf(text), 0);
-    return await posix.publish({
+    const published = await posix.publish({
       temp,
       target: `${at}/x,v`,
       tempFd,
       attributes: ATTRIBUTES,
       expect,
     });
+    if (published.outcome === "failed") throw published.error;
+    return published.outcome;
   } finally {
     posix.close(tempFd);
   }

@@ -8,7 +8,7 @@
  */
 
 /** Must equal P4POSIX_ABI_VERSION. */
-export const ABI_VERSION = 5;
+export const ABI_VERSION = 6;
 
 /** `p4posix_abi(index)` gives these: version, then the bytes of each shared layout. */
 export const ABI: readonly number[] = [ABI_VERSION, 96, 32, 40, 32, 112, 48];
@@ -86,13 +86,22 @@ export const SYMBOLS = {
   },
   bringLater: {
     name: "p4posix_bring",
-    parameters: ["buffer", "buffer", "buffer", "i32", "buffer", "buffer", "buffer"],
+    parameters: [
+      "buffer",
+      "buffer",
+      "buffer",
+      "i32",
+      "buffer",
+      "buffer",
+      "buffer",
+      "buffer",
+    ],
     result: "i32",
     nonblocking: true,
   },
   publishLater: {
     name: "p4posix_publish",
-    parameters: ["buffer", "buffer", "i32", "buffer", "buffer"],
+    parameters: ["buffer", "buffer", "i32", "buffer", "buffer", "buffer"],
     result: "i32",
     nonblocking: true,
   },

@@ -89,7 +89,9 @@ async function publish(
   const tempFd = posix.createTemp(temp, 0o600);
   try {
     const expect = posix.lstat(target);
-    return await posix.publish({ temp, target, tempFd, attributes, expect });
+    const published = await posix.publish({ temp, target, tempFd, attributes, expect });
+    if (published.outcome === "failed") throw published.error;
+    return [published.outcome, published.wasShown];
   } finally {
     posix.close(tempFd);
     posix.unlink(temp);

@@ -87,7 +87,9 @@ export function afterPublishing(
   const publish = posix.publish.bind(posix);
   posix.publish = async (publication) => {
     const published = await publish(publication);
-    return await then(publication.temp) ?? published;
+    if (published.outcome === "failed") return published;
+    const outcome = await then(publication.temp);
+    return { ...published, outcome: outcome ?? published.outcome };
   };
   const bring = posix.bring.bind(posix);
   posix.bring = async (bringing) => {

@@ -26,6 +26,7 @@ import {
   type Posix,
   PosixError,
   type Publication,
+  type Published,
   type PublishResult,
   type RecoveredExchange,
   type Removal,
@@ -50,6 +51,11 @@ const NO_HOOKS: PosixHooks = { before: () => {}, pause: () => Promise.resolve() 
 interface OpenFile {
   readonly inode: Inode;
   readonly isForWriting: boolean;
+}
+
+/** What is told of a publication, however it ends. */
+interface Shown {
+  wasShown: boolean;
 }
 
 const BATCH = 4;
@@ -284,18 +290,31 @@ export class MemPosix implements Posix {
         } finally {
           this.close(made.fd);
         }
-        const outcome = await this.publish({ ...publication, temp, tempFd });
-        return { outcome, stat: this.#disk.statOf(this.#file("bring", tempFd).inode) };
+        const published = await this.publish({ ...publication, temp, tempFd });
+        if (published.outcome === "failed") return { ...published, ino };
+        const stat = this.#disk.statOf(this.#file("bring", tempFd).inode);
+        return { ...published, stat };
       } finally {
         this.close(tempFd);
       }
     } catch (error) {
-      if (error instanceof PosixError) return { outcome: "failed", error, ino };
-      throw error;
+      if (!(error instanceof PosixError)) throw error;
+      return { outcome: "failed", error, ino, wasShown: false };
     }
   }
 
-  async publish(publication: Publication): Promise<PublishResult> {
+  async publish(publication: Publication): Promise<Published> {
+    const shown: Shown = { wasShown: false };
+    try {
+      const outcome = await this.#publish(publication, shown);
+      return { outcome, ...shown };
+    } catch (error) {
+      if (!(error instanceof PosixError)) throw error;
+      return { outcome: "failed", error, ...shown };
+    }
+  }
+
+  async #publish(publication: Publication, shown: Shown): Promise<PublishResult> {
     const { temp, target, tempFd, attributes, expect } = publication;
     const { inode } = this.#file("publish", tempFd);
     if (this.#disk.find(temp) !== inode) throw errorOf("ESTALE", "publish", temp);
@@ -304,17 +323,22 @@ export class MemPosix implements Posix {
       this.#disk.touch(inode);
     });
     const taken = expect === null
-      ? await this.#takeFreeName(temp, target)
-      : await this.#replaceMarker(temp, target, { file: inode, expect });
+      ? await this.#takeFreeName(temp, target, shown)
+      : await this.#replaceMarker(temp, target, { file: inode, expect, shown });
     return taken === "published" ? await this.#settle(temp, target) : taken;
   }
 
-  #takeFreeName(temp: BytePath, target: BytePath): Promise<PublishResult> {
+  #takeFreeName(
+    temp: BytePath,
+    target: BytePath,
+    shown: Shown,
+  ): Promise<PublishResult> {
     return this.#away("publish: rename", target, () => {
       const isTaken = fails(
         "EEXIST",
         () => this.#disk.renameNoReplace("publish", temp, target),
       );
+      shown.wasShown = !isTaken;
       return isTaken ? "occupied" : "published";
     });
   }
@@ -322,7 +346,11 @@ export class MemPosix implements Posix {
   async #replaceMarker(
     temp: BytePath,
     target: BytePath,
-    { file, expect }: { readonly file: Inode; readonly expect: ExpectedMarker },
+    { file, expect, shown }: {
+      readonly file: Inode;
+      readonly expect: ExpectedMarker;
+      readonly shown: Shown;
+    },
   ): Promise<PublishResult> {
     const marker = await this.#away(
       "publish: pin",
@@ -338,7 +366,14 @@ export class MemPosix implements Posix {
       const isGone = await this.#away(
         "publish: exchange",
         target,
-        () => fails("ENOENT", () => this.#disk.exchange("exchange", temp, target)),
+        () => {
+          const isGone = fails(
+            "ENOENT",
+            () => this.#disk.exchange("exchange", temp, target),
+          );
+          shown.wasShown = !isGone;
+          return isGone;
+        },
       );
       if (isGone) this.#disk.notes.delete(temp);
       if (isGone) return "changed";
