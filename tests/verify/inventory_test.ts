@@ -221,22 +221,23 @@ Deno.test("a resume file of another run is refused, and so is any other file", a
 Deno.test("a resume file is one run's at a time", async () => {
   await using world = await World.make();
   const resumePath = `${world.directory}/resume`;
-  let second: Promise<unknown> | null = null;
+  let second: Promise<void> | null = null;
   const { result } = await world.verify({ resumePath }, {
     files: (files) => ({
       ...files,
-      open(name): Promise<ReadableFile> {
+      async open(name): Promise<ReadableFile> {
         second ??= rejects(world.verify({ resumePath }), (error) => {
           ok(error instanceof ResumeError, String(error));
           match(error.message, /is in use: another run writes to it now$/);
           return true;
         });
-        return files.open(name);
+        // The first is under way until the second has ended.
+        await second;
+        return await files.open(name);
       },
     }),
   });
   ok(second !== null, "no file was opened");
-  await second;
   deepStrictEqual([result.incomplete, result.total.ok], [[], STANDARD_REVISIONS]);
   // Ended, it is free for the next.
   strictEqual((await world.verify({ resumePath })).result.total.ok, STANDARD_REVISIONS);
