@@ -33,7 +33,7 @@ static void share_log(int fd, const struct stat *log, const struct stat *directo
 
 /* One that was made a moment ago may not have been given to us yet. */
 static int open_log(const struct p4shim_fd *directory, bool *is_new) {
-    const int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    const int flags = P4SHIM_LOG_FLAGS | O_NOFOLLOW | O_CLOEXEC;
     for (int attempt = 0; p4shim_is_ours(directory); attempt++) {
         int fd = sys_openat(directory->fd, FAILED_DELETES, flags, 0);
         *is_new = fd < 0 && errno == ENOENT;
@@ -49,25 +49,48 @@ static int open_log(const struct p4shim_fd *directory, bool *is_new) {
     return -1;
 }
 
-/* Who owns the directory can put there what he likes, and a root program comes along: a link to
- * a file of root's is not written to, and nobody is given what this call has not made. */
-static void append(const struct p4shim_fd *directory, const char *record, size_t bytes) {
-    bool is_new = false;
-    struct p4shim_fd log = {.fd = open_log(directory, &is_new)};
-    if (log.fd < 0 || !p4shim_own(&log, P4SHIM_LOG)) {
-        return;
-    }
+/* Whether what its number leads to is the log by its name, asked last. The host may have closed all its
+ * descriptors and opened a file of its own under this one, also to append to; the daemon may have
+ * renamed the log. Who owns the directory can put there what he likes, and a root program comes
+ * along: a link to a file of root's is none. */
+static bool is_log(const struct p4shim_fd *log, const struct p4shim_fd *directory,
+                   struct stat *st) {
+    struct stat named;
+    return p4shim_is_ours(directory) &&
+           sys_fstatat(directory->fd, FAILED_DELETES, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           sys_fstat(log->fd, st) == 0 && st->st_dev == named.st_dev &&
+           st->st_ino == named.st_ino && S_ISREG(st->st_mode) && st->st_nlink == 1;
+}
+
+/* Nobody is given what this call has not made. False: to be opened anew. */
+static bool append_to(const struct p4shim_fd *log, bool is_new,
+                      const struct p4shim_fd *directory, const char *record, size_t bytes) {
     struct stat st;
     struct stat of_directory;
-    if (sys_fstat(log.fd, &st) == 0 && st.st_dev == log.dev && st.st_ino == log.ino &&
-        S_ISREG(st.st_mode) && st.st_nlink == 1) {
-        if (is_new && sys_fstat(directory->fd, &of_directory) == 0 &&
-            of_directory.st_dev == directory->dev && of_directory.st_ino == directory->ino) {
-            share_log(log.fd, &st, &of_directory);
-        }
-        (void)p4shim_syscall(SYS_write, log.fd, record, bytes);
+    if (is_new && is_log(log, directory, &st) && sys_fstat(directory->fd, &of_directory) == 0 &&
+        of_directory.st_dev == directory->dev && of_directory.st_ino == directory->ino) {
+        share_log(log->fd, &st, &of_directory);
     }
-    p4shim_close(&log);
+    if (!is_log(log, directory, &st)) {
+        return false;
+    }
+    (void)p4shim_syscall(SYS_write, log->fd, record, bytes);
+    return true;
+}
+
+static void append(const struct p4shim_fd *directory, const char *record, size_t bytes) {
+    bool is_written = false;
+    for (int attempt = 0; attempt < LOG_ATTEMPTS_MAX && !is_written; attempt++) {
+        bool is_new = false;
+        struct p4shim_fd log = {.fd = open_log(directory, &is_new)};
+        if (log.fd < 0) {
+            return;
+        }
+        if (p4shim_own(&log, P4SHIM_LOG)) {
+            is_written = append_to(&log, is_new, directory, record, bytes);
+            p4shim_close(&log);
+        }
+    }
 }
 
 /*

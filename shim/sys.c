@@ -16,7 +16,9 @@ static bool is_of_kind(int fd, const struct stat *st, enum p4shim_fd_kind kind) 
     if (flags < 0) {
         return errno != EBADF; /* a filter that does not let us ask */
     }
-    return (flags & (kind == P4SHIM_PATH ? O_PATH : O_APPEND)) != 0;
+    return kind == P4SHIM_PATH
+               ? (flags & O_PATH) != 0
+               : (flags & (O_ACCMODE | O_APPEND | O_NONBLOCK)) == P4SHIM_LOG_FLAGS;
 }
 
 bool p4shim_own(struct p4shim_fd *own, enum p4shim_fd_kind kind) {

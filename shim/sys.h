@@ -57,6 +57,9 @@ struct p4shim_fd {
 /* What the shim opens. Anything else under its number was opened by the host in that moment. */
 enum p4shim_fd_kind { P4SHIM_PATH, P4SHIM_SOCKET, P4SHIM_LOG };
 
+/* No host opens a file so. */
+#define P4SHIM_LOG_FLAGS (O_WRONLY | O_APPEND | O_NONBLOCK)
+
 /* Fills in the identity of a descriptor that was just opened. False with errno when it is not of
  * that kind any more: then it is the host's, and stays open. */
 bool p4shim_own(struct p4shim_fd *own, enum p4shim_fd_kind kind);

@@ -3,7 +3,7 @@
  * calls fail: FAULT_AT=n the n-th alone, FAULT_NUMBER=n each one of that number (as seccomp
  * would), with FAULT_ERRNO. FAULT_STEAL=n: just before the n-th call another thread of the host
  * has closed every descriptor of a kind that the shim uses, and opened its database,
- * FAULT_DATABASE, under its number. FAULT_COUNT=file: appends a byte a call, to learn how many
+ * FAULT_DATABASE, under its number, to append to where FAULT_APPEND says so. FAULT_COUNT=file: appends a byte a call, to learn how many
  * there are. FAULT_MISSING="name name": libc has no such names. FAULT_EXCHANGE=n: just before the
  * n-th call FAULT_FILE and FAULT_TARGET change places, as when the daemon restores or evicts.
  * FAULT_FORK: whenever the shim sends something another thread of the host forks, and the child
@@ -80,7 +80,11 @@ __attribute__((destructor)) static void look_after_stolen(void) {
 
 static void steal_descriptors(long number) {
     const char *database = getenv("FAULT_DATABASE");
-    const int own = (int)syscall(SYS_openat, AT_FDCWD, database, O_RDWR | O_CREAT, 0600);
+    const int how = getenv("FAULT_APPEND") == NULL ? O_RDWR : O_WRONLY | O_APPEND;
+    if (number == SYS_write) { /* from the look to the write of the log nobody can help */
+        return;
+    }
+    const int own = (int)syscall(SYS_openat, AT_FDCWD, database, how | O_CREAT, 0600);
     for (int fd = 3; fd < 1024; fd++) {
         struct stat st;
         const int flags = fcntl(fd, F_GETFL);

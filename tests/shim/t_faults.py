@@ -145,6 +145,66 @@ def _(make):
             equal(f.read() == content, True, f"the database, stolen before call {call}")
 
 
+@test("descriptors stolen while a delete is written down: the host's file is not touched")
+def _(make):
+    depot = make()
+    depot.library = os.path.join(depot.out, "libp4shim-faults.so")
+    database = os.path.join(depot.top, "db.rev")
+    log = os.path.join(depot.own, "shim-failed-deletes.log")
+    content = b"database\n"
+
+    def unlink(**extra):
+        depot.write(FILE)
+        depot.evict(FILE, keep=False)
+        with open(database, "wb") as f:
+            f.write(content)
+        said = depot.probe("unlinkat", depot.path(FILE), **extra)
+        with open(database, "rb") as f:
+            equal(f.read() == content, True, f"the database, {extra}")
+        return said
+    for extra in ({}, {"FAULT_APPEND": "1"}):
+        for is_new in (True, False):
+            count = os.path.join(depot.top, "count")
+            for path in (count, *([log] if is_new else [])):
+                if os.path.exists(path):
+                    os.unlink(path)
+            equal(unlink(FAULT_COUNT=count), "unlinkat=0 errno=-\n")
+            assert os.path.getsize(log) > 0
+            for call in range(1, os.path.getsize(count) + 1):
+                if is_new:
+                    os.unlink(log)
+                    unlink(FAULT_STEAL=str(call), FAULT_DATABASE=database, **extra)
+                    with open(log, "a"):  # where it could not be made
+                        pass
+                else:
+                    unlink(FAULT_STEAL=str(call), FAULT_DATABASE=database, **extra)
+
+
+@test("a log that the daemon takes away while a delete is written down gets it anew")
+def _(make):
+    depot = make()
+    depot.library = os.path.join(depot.out, "libp4shim-faults.so")
+    count = os.path.join(depot.top, "count")
+    log, aside = (os.path.join(depot.own, name) for name in ("shim-failed-deletes.log", "aside"))
+
+    def lines(path):
+        with open(path, encoding="ascii") as f:
+            return sum(line.startswith('{"ts":') for line in f)
+
+    def unlink(**extra):
+        depot.write(FILE)
+        depot.evict(FILE, keep=False)
+        equal(depot.probe("unlinkat", depot.path(FILE), **extra), "unlinkat=0 errno=-\n")
+    unlink()
+    unlink(FAULT_COUNT=count)
+    for call in range(1, os.path.getsize(count) + 1):
+        before = lines(log)
+        with open(aside, "w", encoding="ascii"):
+            pass
+        unlink(FAULT_EXCHANGE=str(call), FAULT_FILE=log, FAULT_TARGET=aside)
+        equal(lines(log) + lines(aside), before + 1, f"taken away before call {call}")
+
+
 @test("a child that is forked while the shim sends anything holds no socket of it")
 def _(make):
     depot = make()
