@@ -13,9 +13,8 @@
 #include "shim.h"
 #include "sys.h"
 
-#define RESTART_GRACE_MS 30000         /* an upgrade of the daemon does not show */
+#define RESTART_GRACE_MS 30000  /* an upgrade of the daemon does not show */
 #define FETCH_TIMEOUT_MS 600000 /* without any word from the daemon */
-#define MS_MAX INT64_C(86400000)
 
 struct p4shim_config p4shim_config;
 int p4shim_state = P4SHIM_NEW;
@@ -47,17 +46,7 @@ static const char *setting(const char *name) {
 
 static int64_t setting_ms(const char *name, int64_t otherwise) {
     const char *value = setting(name);
-    if (value == NULL) {
-        return otherwise;
-    }
-    int64_t ms = 0;
-    for (const char *c = value; *c != '\0'; c++) {
-        if (*c < '0' || *c > '9' || ms > MS_MAX) {
-            return otherwise;
-        }
-        ms = ms * 10 + (*c - '0');
-    }
-    return ms > MS_MAX ? MS_MAX : ms;
+    return value == NULL ? otherwise : p4shim_setting_ms(value, otherwise);
 }
 
 static bool copy_path(char out[PATH_MAX], const char *base, const char *path) {

@@ -93,6 +93,13 @@ static inline const char *p4shim_below(const char *path, const struct p4shim_roo
                : NULL;
 }
 
+/* ---- setting.c: pure ---- */
+
+#define P4SHIM_SETTING_MS_MAX INT64_C(86400000) /* a day */
+
+/* Milliseconds in decimal, a day at most whatever is written; `otherwise` for anything else. */
+int64_t p4shim_setting_ms(const char *text, int64_t otherwise);
+
 /* ---- reply.c: pure ---- */
 
 enum p4shim_kind { P4SHIM_WAIT, P4SHIM_OK, P4SHIM_ERR };

@@ -16,7 +16,8 @@ flags="-std=gnu11 -O1 -g -Wall -Wextra -Werror"
 $cc $flags -o "$out/probe" "$here/probe.c" "$here/hostile.c" \
   "$here/listing.c" "$here/old_calls.c" "$here/hosts.c" -ldl -lpthread
 $cc $flags -I "$here/../../shim" -o "$out/units" "$here/units.c" \
-  "$here/../../shim/names.c" "$here/../../shim/reply.c" "$here/../../shim/json.c"
+  "$here/../../shim/names.c" "$here/../../shim/reply.c" "$here/../../shim/json.c" \
+  "$here/../../shim/setting.c"
 $cc $flags -O2 -fPIC -shared -fvisibility=hidden -DP4SHIM_FAULTS -fsanitize=undefined \
   -fno-sanitize-recover=all -static-libubsan -Wl,--version-script="$build/shim/libp4shim.map" \
   -o "$out/libp4shim-faults.so" "$here/faults.c" "$here"/../../shim/*.c

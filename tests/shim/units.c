@@ -154,11 +154,25 @@ static void test_json(void) {
     check(j.is_full && j.bytes == 51, "leaves out", "what does not fit");
 }
 
+static void test_settings(void) {
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } cases[] = {{"0", 0}, {"300", 300}, {"0030000", 30000}, {"86400000", 86400000},
+                 {"86400001", 86400000}, {"90000000", 86400000}, {"900000000", 86400000},
+                 {"99999999999999999999999999999999", 86400000}, {"", 7}, {"-1", 7}, {"+1", 7},
+                 {"30s", 7}, {" 30", 7}, {"30 ", 7}, {"900000000000x", 7}, {"1e3", 7}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        check(p4shim_setting_ms(cases[i].text, 7) == cases[i].ms, "milliseconds", cases[i].text);
+    }
+}
+
 int main(void) {
     test_marker();
     test_managed();
     test_join();
     test_replies();
     test_json();
+    test_settings();
     return failures == 0 ? 0 : 1;
 }
