@@ -88,6 +88,9 @@ interface Parts extends Foundation {
   readonly options: DaemonOptions;
 }
 
+/** How long a stop waits for the events of what was done before. */
+const LAST_EVENTS_MS_MAX = 3_000;
+
 class Daemon {
   readonly #parts: Parts;
   readonly #metrics = createMetrics();
@@ -97,6 +100,7 @@ class Daemon {
   readonly #startedMs = SYSTEM_CLOCK.monotonicMs();
   #config: Config;
   #status: ExitStatus = EXIT.done;
+  #isReady = false;
   #watch: DepotWatch | null = null;
   #gate: GateService | null = null;
   #failedDeletes: FailedDeletes | null = null;
@@ -166,6 +170,7 @@ class Daemon {
     if (watch !== null) run(watch.watchManifest(this.#parts.manifest));
     await this.#writePidFile();
     log.info(this.#license.banner());
+    this.#isReady = true;
     log.info("ready", { version: options.version, depot: this.#config.depotPath });
     if (!this.#config.readOnly) {
       const deletes = this.#failedDeletes;
@@ -193,14 +198,31 @@ class Daemon {
 
   #stopOnSignals(): void {
     const { cleanup, log } = this.#parts;
+    let isLeaving = false;
     const stop = (): void => {
       log.info("stopping");
-      this.#stop.abort();
+      // Who asks twice does not want to wait.
+      if (isLeaving) return this.#stop.abort();
+      isLeaving = true;
+      void this.#takeInLast().finally(() => this.#stop.abort());
     };
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       Deno.addSignalListener(signal, stop);
       cleanup.defer(() => Deno.removeSignalListener(signal, stop));
     }
+  }
+
+  /**
+   * What was done until now is told, and begins to be taken in: the rename of a directory that nobody
+   * saw leaves markers whose rows have other names.
+   */
+  async #takeInLast(): Promise<void> {
+    if (!this.#isReady) return;
+    const told = this.#watchedUntilNow().catch(() => false);
+    const late = SYSTEM_CLOCK.sleep(LAST_EVENTS_MS_MAX, this.#stop.signal).catch(
+      () => {},
+    );
+    await Promise.race([told, late]);
   }
 
   async #openStores(): Promise<Stores> {

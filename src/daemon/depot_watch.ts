@@ -28,6 +28,9 @@ const MANIFEST_LOOK_MS = 5_000;
 /** Events taken in at a time. */
 const IN_FLIGHT_MAX = 512;
 
+/** What is told by then takes so long at most to be taken in when the daemon stops. */
+const SETTLE_MS_MAX = 20_000;
+
 const RESTART_MS_MIN = 200;
 const RESTART_MS_MAX = 30_000;
 
@@ -117,6 +120,25 @@ export class DepotWatch {
       await this.#reopen();
     }
     await rescans;
+    await this.#settle();
+  }
+
+  /**
+   * What was told before the end is taken in: the manifest would finish the rename of a directory at
+   * the next start, too, but nobody would tell again of what comes after it. Not for ever: a service
+   * manager kills what does not end.
+   */
+  async #settle(): Promise<void> {
+    const { clock, log } = this.#deps;
+    const ended = new AbortController();
+    const late = clock.sleep(SETTLE_MS_MAX, ended.signal).then(() => true, () => false);
+    const isLate = await Promise.race([late, this.#order.settled().then(() => false)]);
+    ended.abort();
+    if (isLate) {
+      log.warn("stopped before everything that was told was taken in", {
+        events: this.#order.size,
+      });
+    }
   }
 
   async #reopen(): Promise<void> {

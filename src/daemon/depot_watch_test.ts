@@ -65,7 +65,15 @@ interface Watched {
   stop(): Promise<void>;
 }
 
-async function watched(statePath = "/depot/.p4cache"): Promise<Watched> {
+interface Around {
+  readonly statePath?: string;
+  /** How long each rename takes. */
+  readonly renaming?: Promise<void>;
+}
+
+async function watched(
+  { statePath = "/depot/.p4cache", renaming }: Around = {},
+): Promise<Watched> {
   const clock = new ManualClock();
   const metrics = createMetrics();
   const log = createMemoryLogger();
@@ -83,7 +91,12 @@ async function watched(statePath = "/depot/.p4cache"): Promise<Watched> {
     engine: {
       wrote: (path, uid) => note(`wrote ${path} by ${uid}`),
       wroteUnmanageable: (text) => void note(`unmanageable ${text.length} bytes`),
-      renamed: async ({ from, to }) => void await note(`renamed ${from} ${to}`),
+      renamed: async ({ from, to }) => {
+        calls.push(`renamed ${from} ${to}`);
+        if (renaming === undefined) return;
+        await renaming;
+        calls.push("done");
+      },
       gone: (path) => void note(`gone ${path}`),
       scan: () => {
         calls.push("scan");
@@ -265,7 +278,7 @@ Deno.test("a helper that dies is started again at growing distances, and the dep
 
 Deno.test("eventsUntilNow() waits as long as events come, and says so when none do", async () => {
   const statePath = await Deno.makeTempDir();
-  const { watch, clock, watchers, stop } = await watched(statePath);
+  const { watch, clock, watchers, stop } = await watched({ statePath });
   const first = watch.eventsUntilNow();
   await canaryIn(statePath);
   for (let i = 0; i < 3; i++) {
@@ -285,7 +298,7 @@ Deno.test("eventsUntilNow() waits as long as events come, and says so when none 
 
 Deno.test("who waits for the events until now is told by the watcher that is started meanwhile", async () => {
   const statePath = await Deno.makeTempDir();
-  const { watch, clock, log, watchers, stop } = await watched(statePath);
+  const { watch, clock, log, watchers, stop } = await watched({ statePath });
   const waiting = watch.eventsUntilNow();
   await canaryIn(statePath);
   const path = `${statePath}/canary-id`;
@@ -311,7 +324,7 @@ Deno.test("who waits for the events until now is told by the watcher that is sta
 Deno.test("where no canary can be written, nobody can tell whether every event came: told once", async () => {
   const statePath = await Deno.makeTempDir();
   await Deno.remove(statePath);
-  const { watch, clock, log, watchers, stop } = await watched(statePath);
+  const { watch, clock, log, watchers, stop } = await watched({ statePath });
   await rejects(watch.proveEventsArrive(), { status: EXIT.stateDamaged });
   const errors = (): number =>
     log.records.filter(({ level }) => level === "error").length;
@@ -344,7 +357,7 @@ Deno.test("a scan that could not look at everything is done again after the cool
 
 Deno.test("a scan that fails again and again is done at growing distances, one that is asked for after the cooldown", async () => {
   const statePath = await Deno.makeTempDir();
-  const { watch, watchers, clock, calls, endScan, stop } = await watched(statePath);
+  const { watch, watchers, clock, calls, endScan, stop } = await watched({ statePath });
   const pauseSecs = async (): Promise<number> => {
     calls.length = 0;
     endScan(1);
@@ -392,7 +405,7 @@ Deno.test("a scan that fails again and again is done at growing distances, one t
 
 Deno.test("who waits for all writes is told when a scan for the missed ones fails", async () => {
   const statePath = await Deno.makeTempDir();
-  const { watch, watchers, clock, endScan, stop } = await watched(statePath);
+  const { watch, watchers, clock, endScan, stop } = await watched({ statePath });
   const { signal } = new AbortController();
   watch.requestRescan("lost");
   await clock.advance(0);
@@ -432,4 +445,33 @@ Deno.test("changes that the manifest could not take lead to one scan, when it ca
   deepStrictEqual(calls, ["scan"]);
   await stop();
   await watching;
+});
+
+Deno.test("a stop waits until the rename of a directory, and what was told behind it, is taken in", async () => {
+  const renaming = Promise.withResolvers<void>();
+  const { clock, watchers, calls, stop } = await watched({ renaming: renaming.promise });
+  watchers[0]!.tell(move("d", "e", BY_OTHER, true), close("e/a,v", BY_OTHER, "pidfd"));
+  await clock.advance(0);
+  const stopped = stop().then(() => void calls.push("stopped"));
+  await clock.advance(1_000);
+  deepStrictEqual(calls, ["renamed d e"]);
+  renaming.resolve();
+  await stopped;
+  deepStrictEqual(calls, ["renamed d e", "done", "wrote e/a,v by 7", "stopped"]);
+});
+
+Deno.test("a stop does not wait for ever for what was told", async () => {
+  const renaming = new Promise<void>(() => {});
+  const { clock, watchers, log, stop } = await watched({ renaming });
+  watchers[0]!.tell(move("d", "e", BY_OTHER, true));
+  await clock.advance(0);
+  const stopped = stop();
+  await clock.advance(20_000);
+  await stopped;
+  strictEqual(
+    log.records.some(({ message }) =>
+      message.includes("before everything that was told")
+    ),
+    true,
+  );
 });

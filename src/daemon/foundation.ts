@@ -11,6 +11,7 @@ import { crashPoint } from "../core/crash_point.ts";
 import { OwnFileError } from "../core/own_file.ts";
 import type { Config } from "../config/key_table.ts";
 import type { FailureLedger } from "../engine/engine_context.ts";
+import { finishMove } from "../engine/finish_move.ts";
 import { recoverDirectories } from "../engine/recovery.ts";
 import { openManifest, rebuiltDirectoryOf } from "../manifest/lmdb_manifest.ts";
 import type { NativePages } from "../manifest/page_file.ts";
@@ -142,6 +143,7 @@ export async function settleDepot(
   // before the first scan ends and after a crash of this daemon.
   const isNew = manifest.entries("", null, 1).length === 0;
   if (isNew && !config.readOnly) await manifest.setMeta("boot_id", await readBootId());
+  await finishMove({ manifest, log });
   await recoverOrExplain(posix, state, log);
   crashPoint("recovery/finished");
 }

@@ -89,6 +89,13 @@ export class Departures {
     for (const told of this.#toldOf.get(path) ?? []) this.#drop(told);
   }
 
+  /** As {@linkcode forget}, of each path below `directory`. */
+  forgetBelow(directory: DepotPath): void {
+    for (const path of [...this.#toldOf.keys()]) {
+      if (path.startsWith(`${directory}/`)) this.forget(path);
+    }
+  }
+
   /** A file without a row is gone from `path`: whoever says so from now on means that one. */
   forgetTold(path: DepotPath): void {
     this.#drop(path);

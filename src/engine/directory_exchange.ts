@@ -77,41 +77,15 @@ export class DirectoryExchanges {
     return look.kind === "file" && row.resident && hasSameContent(look.stat, row.local);
   }
 
-  /** A death on the way leaves the rest as a rename that nobody saw. */
   async #trade({ from, to, toldMs }: Moved): Promise<readonly DepotPath[]> {
-    const { evictions, applyDeletesBelow, clock } = this.#context;
-    const nowMs = toldMs ?? clock.nowMs();
+    const { evictions, applyDeletesBelow, manifest, departures, clock } = this.#context;
     await evictions.settled(`${to}/`);
     await applyDeletesBelow(to);
-    const left: DepotPath[] = [];
-    for (let after = "";;) {
-      const lists = [this.#namesBelow(from, after), this.#namesBelow(to, after)];
-      const lasts = lists.filter((it) => it.length === BATCH).map((it) => it.at(-1)!);
-      const names = [...new Set(lists.flat())].sort()
-        .filter((name) => lasts.every((last) => name <= last));
-      if (names.length === 0) return left;
-      await Promise.all(
-        names.map((name) => {
-          const [a, b] = [join(from, name), join(to, name)];
-          if (Math.max(a.length, b.length) <= PATH_BYTES_MAX) {
-            return this.#tradeRows(a, b, nowMs);
-          }
-          // The shorter one has the row.
-          left.push(a.length < b.length ? a : b);
-        }),
-      );
-      after = names.at(-1)!;
-    }
-  }
-
-  async #tradeRows(a: DepotPath, b: DepotPath, nowMs: number): Promise<void> {
-    const { manifest, departures } = this.#context;
+    const nowMs = toldMs ?? clock.nowMs();
     const leaving = leavingIn(this.#context);
-    if (manifest.get(b) === null) await manifest.move(a, b, nowMs, leaving);
-    else if (manifest.get(a) === null) await manifest.move(b, a, nowMs, leaving);
-    else await manifest.exchange(a, b, leaving);
-    departures.forget(a);
-    departures.forget(b);
+    const { left } = await manifest.exchangeTrees(from, to, nowMs, leaving);
+    for (const directory of [from, to]) departures.forgetBelow(directory);
+    return left;
   }
 
   /** In the order of their bytes, relative to the directory. */

@@ -35,6 +35,7 @@ import {
   type HandEvictionReport,
 } from "./evict_by_hand.ts";
 import { expireBorrowed } from "./expire_borrowed.ts";
+import { finishMove } from "./finish_move.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
 import { migrateSelected, type Migration, type MigrationReport } from "./migrate.ts";
 import type { Deleter } from "./may_delete.ts";
@@ -258,6 +259,8 @@ export class Engine {
   /** A directory that was renamed meanwhile may have taken files past it: then it has failed. */
   async scan(reason: LookReason, pace?: ScanPace): Promise<ScanReport> {
     const movedBefore = this.#movedDirectories;
+    // What the manifest refused while it could not be written.
+    await finishMove(this.#context);
     const report = await scanDepot(this.#context, reason, pace);
     this.#coordinator.wake();
     this.#evictWakeUp.wake();

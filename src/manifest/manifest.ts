@@ -237,11 +237,17 @@ export interface Leaving {
   readonly firstKey?: (path: DepotPath) => ObjectKey;
 }
 
-/** What became of the rows below a directory that was renamed. */
+/** What became of the rows below a directory that was renamed, or traded places. */
 export interface MovedTree {
   readonly movedCount: number;
   /** Rows that stay, whose files have names that are too long for one. */
   readonly left: readonly DepotPath[];
+}
+
+/** A move that had begun. */
+export interface FinishedMove extends MovedTree {
+  readonly from: DepotPath;
+  readonly to: DepotPath;
 }
 
 export interface Manifest {
@@ -282,6 +288,24 @@ export interface Manifest {
     nowMs: number,
     leaving?: Leaving,
   ): Promise<MovedTree>;
+
+  /**
+   * The rows below two directories trade places, each as by `exchange`, or as by `move` where only one
+   * of the two paths has one; but both stay where one of the new paths would be too long.
+   */
+  exchangeTrees(
+    from: DepotPath,
+    to: DepotPath,
+    nowMs: number,
+    leaving?: Leaving,
+  ): Promise<MovedTree>;
+
+  /**
+   * Finishes a `moveTree` or `exchangeTrees` that a stop, a death or a failure cut short; null: there
+   * is none. To be called at each start before anything else asks where a file's row is. Both do it
+   * first by themselves.
+   */
+  finishMove(leaving: Pick<Leaving, "firstKey">): Promise<FinishedMove | null>;
 
   /**
    * Latest access per path, in seconds. Paths without a row are skipped. One that comes well

@@ -9,7 +9,7 @@
 
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
-import { type DepotPath, depotPathOrNull, type ObjectKey } from "../core/names.ts";
+import type { DepotPath, ObjectKey } from "../core/names.ts";
 import { recount } from "./check.ts";
 import { GroupCommit } from "./group_commit.ts";
 import type { KeyValueStore } from "./key_value.ts";
@@ -18,6 +18,7 @@ import {
   type ApplyOutcome,
   type Expectation,
   type FileEntry,
+  type FinishedMove,
   type Leaving,
   type LocalStat,
   type Manifest,
@@ -33,13 +34,14 @@ import {
   type Waiting,
 } from "./manifest.ts";
 import { exchangeRows, moveRow } from "./move_rows.ts";
-import { damaged, decoded, ManifestReader, rangeOfPrefix } from "./reader.ts";
+import { damaged, decoded, ManifestReader } from "./reader.ts";
 import { RecentRows } from "./recent_rows.ts";
 import { entryOf, type Row } from "./row.ts";
 import { RowLists } from "./row_lists.ts";
 import { Tombstones } from "./tombstones.ts";
 import { countersOf, isExpected, Transaction } from "./transaction.ts";
 import { planChange, planInterrupted } from "./transitions.ts";
+import { TreeMoves } from "./tree_moves.ts";
 
 /** Rows that one operation changes at most, so that no group holds the event loop. */
 const ROWS_PER_STEP = 64;
@@ -52,6 +54,8 @@ export interface ManifestStoreDeps {
   readonly store: KeyValueStore;
   readonly clock: Clock;
   readonly readOnly: boolean;
+  /** Of a directory that moves; tests take fewer, to see what happens between steps. */
+  readonly rowsPerStep?: number;
   /** Makes a copy in `directory`; where copies mean nothing, throws. */
   backup(directory: string): Promise<void>;
 }
@@ -63,6 +67,7 @@ export class ManifestStore implements Manifest {
   readonly #commits: GroupCommit<Transaction>;
   readonly #lists: RowLists;
   readonly #tombstones: Tombstones;
+  readonly #trees: TreeMoves;
   #ledger: Ledger;
   #trouble: ManifestTrouble | null = null;
   #failedChanges = 0;
@@ -74,6 +79,11 @@ export class ManifestStore implements Manifest {
     this.#reader = new ManifestReader(deps.store);
     this.#lists = new RowLists(this.#reader, this.#recent);
     this.#tombstones = new Tombstones(this.#reader, (operate) => this.#change(operate));
+    this.#trees = new TreeMoves({
+      reader: this.#reader,
+      change: (operate) => this.#change(operate),
+      rowsPerStep: deps.rowsPerStep ?? ROWS_PER_STEP,
+    });
     this.#ledger = readLedger(this.#reader);
     const rows = { reader: this.#reader, recent: this.#recent };
     this.#commits = new GroupCommit({
@@ -152,44 +162,26 @@ export class ManifestStore implements Manifest {
     });
   }
 
-  async moveTree(
+  moveTree(
     from: DepotPath,
     to: DepotPath,
     nowMs: number,
-    leaving?: Leaving,
+    leaving: Leaving = {},
   ): Promise<MovedTree> {
-    assert(
-      from !== to && !to.startsWith(`${from}/`) && !from.startsWith(`${to}/`),
-      "A directory does not move into itself",
-    );
-    let movedCount = 0;
-    const left = new Set<DepotPath>();
-    let range = rangeOfPrefix(`${from}/`, ROWS_PER_STEP);
-    // What the first step's own group has added before it is not committed yet.
-    for (let isFirst = true;; isFirst = false) {
-      const step = await this.#change((group) => {
-        const rows = this.#reader.rows(range);
-        let count = 0;
-        let lastLeft: DepotPath | null = null;
-        for (const { path } of rows) {
-          if (group.row(path) === null) continue;
-          const target = depotPathOrNull(`${to}${path.slice(from.length)}`);
-          if (target === null) {
-            left.add(path);
-            lastLeft = path;
-            continue;
-          }
-          moveRow(group, { from: path, to: target }, nowMs, leaving);
-          count++;
-        }
-        return { count, seen: rows.length, lastLeft };
-      });
-      movedCount += step.count;
-      if (isFirst) continue;
-      if (step.seen < ROWS_PER_STEP) return { movedCount, left: [...left] };
-      // Those that stay are not to be read for ever.
-      if (step.lastLeft !== null) range = { ...range, from: `${step.lastLeft}\0` };
-    }
+    return this.#trees.run({ kind: "move", from, to, toldMs: nowMs }, leaving);
+  }
+
+  exchangeTrees(
+    from: DepotPath,
+    to: DepotPath,
+    nowMs: number,
+    leaving: Leaving = {},
+  ): Promise<MovedTree> {
+    return this.#trees.run({ kind: "exchange", from, to, toldMs: nowMs }, leaving);
+  }
+
+  finishMove(leaving: Pick<Leaving, "firstKey">): Promise<FinishedMove | null> {
+    return this.#trees.finish(leaving);
   }
 
   async accessed(batch: ReadonlyMap<DepotPath, number>): Promise<void> {

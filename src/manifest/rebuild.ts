@@ -39,6 +39,8 @@ export async function rebuildManifest(
   const taken = new RebuildObjects(deps, tally);
   const markers = new LooseMarkers(deps, taken, tally);
   const rebuild = new Rebuild(deps, { taken, markers, tally });
+  // Of the copy: what the daemon's own manifest did with it by then is what the disk shows.
+  await deps.manifest.finishMove({});
   await deps.manifest.postponeTombstones(deps.nowMs());
   const objects = await taken.take("primary", signal);
   const secondaryObjects = await taken.take("secondary", signal);

@@ -43,7 +43,8 @@ export class Transaction {
   readonly #rows = new Map<DepotPath, TouchedRow>();
   /** By key; null: removed. */
   readonly #tombstones = new Map<string, Tombstone | null>();
-  readonly #meta = new Map<string, string>();
+  /** Null: removed. */
+  readonly #meta = new Map<string, string | null>();
   #hasLedgerChanged = false;
 
   /** `nowMs` stamps the places in the queue. */
@@ -60,6 +61,15 @@ export class Transaction {
 
   row(path: DepotPath): Row | null {
     return this.#touched(path).now;
+  }
+
+  /** Rows that this group looked at or made, and that are there once it is committed. */
+  pathsBelow(prefix: string): DepotPath[] {
+    const below: DepotPath[] = [];
+    for (const [path, { now }] of this.#rows) {
+      if (now !== null && path.startsWith(prefix)) below.push(path);
+    }
+    return below;
   }
 
   #touched(path: DepotPath): TouchedRow {
@@ -262,7 +272,8 @@ export class Transaction {
     this.#hasLedgerChanged = true;
   }
 
-  setMeta(name: string, value: string): void {
+  /** Null: there is none any more. */
+  setMeta(name: string, value: string | null): void {
     this.#meta.set(name, value);
   }
 
@@ -283,7 +294,7 @@ export class Transaction {
       this.#planTombstone(key, tombstone, writes);
     }
     for (const [name, value] of this.#meta) {
-      writes.putMeta(name, encodeMeta(name, value));
+      writes.putMeta(name, value === null ? null : encodeMeta(name, value));
     }
     if (this.#hasLedgerChanged) {
       this.#numbers.contentSum = writes.contentSum;

@@ -55,8 +55,8 @@ export class WriteList {
     else if (before !== null) this.#removals.push({ table, key, value: null });
   }
 
-  /** An entry of `meta`, which is not in the sum. */
-  putMeta(key: ByteKey, value: Uint8Array): void {
+  /** An entry of `meta`, which is not in the sum; null: none. */
+  putMeta(key: ByteKey, value: Uint8Array | null): void {
     this.#puts.push({ table: "meta", key, value });
   }
 

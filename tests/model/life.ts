@@ -78,6 +78,8 @@ export class Life {
       store: this.#tables(),
       clock,
       readOnly: false,
+      // A death between any two.
+      rowsPerStep: 1,
       backup: () => Promise.reject(new InvariantError("no copies here")),
     });
     this.context = {

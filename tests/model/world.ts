@@ -9,6 +9,7 @@ import { InvariantError } from "../../src/core/assert.ts";
 import { parseDepotPath } from "../../src/core/names.ts";
 import type { EngineSettings } from "../../src/engine/engine_context.ts";
 import { evict } from "../../src/engine/evict.ts";
+import { finishMove } from "../../src/engine/finish_move.ts";
 import { recoverDirectories } from "../../src/engine/recovery.ts";
 import { RestoreError } from "../../src/engine/restore_error.ts";
 import { upload } from "../../src/engine/upload.ts";
@@ -416,6 +417,7 @@ export class World {
     this.life = life;
     const ready = (async (): Promise<void> => {
       await life.manifest.recover();
+      await finishMove(life.context);
       await recoverDirectories(life.posix, ROOT, NULL_LOGGER);
     })();
     let isReady = false;
