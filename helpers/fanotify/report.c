@@ -35,7 +35,7 @@ static void put_writer(struct output *out, const struct fan_event *event,
     output_text(out, ",\"pid\":");
     output_number(out, event->pid);
     output_text(out, ",\"uid\":");
-    if (writer->auth == WRITER_NONE) {
+    if (writer->auth == WRITER_NONE || writer->auth == WRITER_OTHER) {
         output_text(out, "null");
     } else {
         output_number(out, writer->uid);
@@ -71,10 +71,47 @@ static void report_lost(struct watcher *watcher, int error) {
     output_text(&watcher->out, "}\n");
 }
 
+/* Files that recent events were about. A collision forgets one: then one name too many is told. */
+struct seen {
+    uint64_t hash;
+    pid_t maker; /* 0: its first event here is of another kind */
+};
+
+static struct seen *slot_of(uint64_t hash) {
+    static struct seen seen[SEEN];
+    return &seen[hash % SEEN];
+}
+
+/* Whether the file was in an event before. Its first one says who made it, or has linked it. */
+static bool was_seen(const struct fan_event *event) {
+    if (!event->file.is_given) {
+        return false;
+    }
+    const uint64_t hash = fan_handle_hash(&event->file);
+    struct seen *const slot = slot_of(hash);
+    if (slot->hash == hash) {
+        return true;
+    }
+    *slot = (struct seen){.hash = hash, .maker = (event->mask & FAN_CREATE) != 0 ? event->pid : 0};
+    return false;
+}
+
+/* Whether the process of this event has made the file that it is about; or linked an older one. */
+static bool is_makers(const struct fan_event *event) {
+    if (!event->file.is_given) {
+        return false;
+    }
+    const uint64_t hash = fan_handle_hash(&event->file);
+    const struct seen *const slot = slot_of(hash);
+    return slot->hash == hash && slot->maker > 0 && slot->maker == event->pid;
+}
+
 static struct writer writer_at(const struct watcher *watcher, const struct fan_event *event,
                                const struct depot_path *path) {
-    return writer_of(event, watcher->has_pidfd, watcher->roots.root[0].fd,
-                     path == NULL ? NULL : path->text);
+    const struct written_at place = {.directory_fd = watcher->roots.root[0].fd,
+                                     .path = path == NULL ? NULL : path->text,
+                                     .is_makers = is_makers(event)};
+    return writer_of(event, watcher->has_pidfd, &place);
 }
 
 static void report_close(struct watcher *watcher, const struct fan_event *event,
@@ -100,19 +137,6 @@ static void report_move(struct watcher *watcher, const struct fan_event *event,
     put_renamed(watcher, event);
     put_dir(&watcher->out, event);
     put_writer(&watcher->out, event, &writer);
-}
-
-/* Files that recent events were about. A collision forgets one, or tells of one name too many. */
-static bool was_seen(const struct fan_event *event) {
-    static uint64_t seen[SEEN];
-    if (!event->file.is_given) {
-        return false;
-    }
-    const uint64_t hash = fan_handle_hash(&event->file);
-    uint64_t *const slot = &seen[hash % SEEN];
-    const bool was = *slot == hash;
-    *slot = hash;
-    return was;
 }
 
 /*
@@ -206,8 +230,8 @@ static void report_descriptor(struct watcher *watcher, const struct fan_event *e
     for (size_t i = 0; i < watcher->roots.count; i++) {
         if (roots_translate(&watcher->roots, i, absolute, &path) &&
             roots_is_told(&watcher->roots, &path)) {
-            const struct writer writer =
-                writer_of(event, watcher->has_pidfd, event->fd, "");
+            const struct written_at place = {.directory_fd = event->fd, .path = ""};
+            const struct writer writer = writer_of(event, watcher->has_pidfd, &place);
             report_close(watcher, event, &path, &writer);
             return;
         }

@@ -64,6 +64,24 @@ static void set_prefix(const struct roots *roots, struct root *root, const char 
     }
 }
 
+/*
+ * What a file system does is told to root and to whoever owns the tree: anybody may start this
+ * program where its mode lets him. Asked of what is open: a path may lead elsewhere the next time.
+ */
+static void refuse_stranger(int fd, const char *path) {
+    struct stat st;
+    const uid_t uid = getuid();
+    if (fstat(fd, &st) != 0) {
+        output_fatal(errno, "Cannot stat depot \"%s\": %s", path, strerror(errno));
+    }
+    if (uid != 0 && uid != st.st_uid) {
+        output_fatal(EPERM,
+                     "Cannot watch \"%s\": it belongs to UID %u, and this runs as UID %u; run p4-cache "
+                     "as the user of p4d, and give him this directory (chown, without -R)",
+                     path, st.st_uid, uid);
+    }
+}
+
 void roots_add(struct roots *roots, const char *path) {
     struct statfs fs;
     if (roots->count == ROOTS_MAX) {
@@ -79,6 +97,7 @@ void roots_add(struct roots *roots, const char *path) {
     if (root->fd < 0 || fstatfs(root->fd, &fs) != 0 || !roots_name_of(root->fd, root->real)) {
         output_fatal(errno, "Cannot open depot \"%s\": %s", path, strerror(errno));
     }
+    refuse_stranger(root->fd, path);
     _Static_assert(sizeof fs.f_fsid == sizeof root->fsid, "the layout of the kernel");
     memcpy(&root->fsid, &fs.f_fsid, sizeof root->fsid);
     set_prefix(roots, root, path);

@@ -28,7 +28,10 @@ struct depot_path {
     char text[2 * PATH_MAX];
 };
 
-/* Opens one more root. Ends the process with a fatal line when it cannot. */
+/*
+ * Opens one more root, which belongs to the user who started this, if he is not root. Ends the
+ * process with a fatal line when it cannot.
+ */
 void roots_add(struct roots *roots, const char *path);
 
 /*

@@ -144,15 +144,29 @@ static void open_group(struct watcher *watcher, const struct options *options) {
 
 /* ---- privileges --------------------------------------------------------------------- */
 
-/* The marks are made: of all capabilities only the one that resolves handles and finds owners. */
-static void keep_one_capability(void) {
+static void set_capabilities(uint32_t permitted, uint32_t effective) {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
-    sets[0].effective = 1U << CAP_DAC_READ_SEARCH;
-    sets[0].permitted = sets[0].effective;
+    sets[0].permitted = permitted;
+    sets[0].effective = effective;
     if (syscall(SYS_capset, &head, sets) != 0) {
         output_fatal(errno, "Cannot give up capabilities: %s", strerror(errno));
     }
+}
+
+/* Both, if the file has them: what is missing is told when it is needed. */
+static uint32_t wanted_capabilities(void) {
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
+    if (syscall(SYS_capget, &head, sets) != 0) {
+        output_fatal(errno, "Cannot read capabilities: %s", strerror(errno));
+    }
+    return sets[0].permitted & (1U << CAP_SYS_ADMIN | 1U << CAP_DAC_READ_SEARCH);
+}
+
+/* The marks are made: of all capabilities only the one that resolves handles and finds owners. */
+static void keep_one_capability(void) {
+    set_capabilities(1U << CAP_DAC_READ_SEARCH, 1U << CAP_DAC_READ_SEARCH);
 }
 
 /* ---- the loop ----------------------------------------------------------------------- */
@@ -255,7 +269,16 @@ int main(int argc, char **argv) {
     static struct watcher watcher = {.fan_fd = -1};
     struct options options = {.mode = MODE_AUTO};
     confine_process();
+    /* A user opens roots with his own rights: what he may not enter, he is told nothing of. */
+    const bool is_user = getuid() != 0;
+    const uint32_t capabilities = is_user ? wanted_capabilities() : 0;
+    if (is_user) {
+        set_capabilities(capabilities, 0);
+    }
     read_options(&watcher, &options, argc, argv);
+    if (is_user) {
+        set_capabilities(capabilities, capabilities);
+    }
     open_group(&watcher, &options);
     keep_one_capability();
     survey_begin(&watcher.roots);

@@ -170,7 +170,10 @@ const SOCKET_KEYS = {
       "also need `shim_socket_mode` 0666, or the sockets' group.",
   }),
   watcher_allowed_uids: live(listOf(integer(0, 4_294_967_294)), [], {
-    help: "Users whose files are uploaded, besides root and the daemon's own.",
+    help:
+      "Users whose writes are uploaded, besides root and the daemon's own. Of a writer that " +
+      "ended before it could be asked, the file's owner counts, if nobody else may write in " +
+      "the file (mode, access list) or the writer has made it.",
   }),
   shim_socket_mode: restart(socketMode(), "0660", {
     help: "Mode of `shim.sock` and `access.sock`.",

@@ -9,6 +9,7 @@
 import { type BytePath, type DepotPath, depotPathOrNull } from "../core/names.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Engine } from "../engine/engine.ts";
+import type { WriterUid } from "../engine/observe_plan.ts";
 import type { Rename } from "../engine/rename.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import type { Logger } from "../obs/logger.ts";
@@ -297,7 +298,7 @@ export class DepotWatch {
         this.#countAuth(event.auth);
         return this.#order.on(
           [event.path],
-          () => this.#go(() => this.#wrote(event.path, event.uid)),
+          () => this.#go(() => this.#wrote(event.path, writerUidOf(event))),
         );
       case "delete": {
         const path = depotPathOrNull(event.path);
@@ -317,9 +318,9 @@ export class DepotWatch {
     }
   }
 
-  async #wrote(text: string, uid: number | null): Promise<void> {
+  async #wrote(text: string, writerUid: WriterUid): Promise<void> {
     const path = depotPathOrNull(text);
-    if (path !== null) await this.#deps.engine.wrote(path, uid);
+    if (path !== null) await this.#deps.engine.wrote(path, writerUid);
     else this.#deps.engine.wroteUnmanageable(text);
   }
 
@@ -343,12 +344,13 @@ export class DepotWatch {
       if (from !== null) engine.gone(from);
       return;
     }
+    const writerUid = writerUidOf(event);
     if (from !== null && to !== null) {
       // A directory above was renamed since: one of the names is of then, the other of now.
       if (isWithin(from, to) || isWithin(to, from)) return this.requestRescan("lost");
-      const { ino, uid: writerUid } = event;
+      const { ino } = event;
       await engine.renamed({ from, to, what: whatMoved(event), ino, writerUid, toldMs });
-    } else if (to !== null && !event.dir) await engine.wrote(to, event.uid);
+    } else if (to !== null && !event.dir) await engine.wrote(to, writerUid);
     else if (from !== null && !event.dir) engine.gone(from);
     // A whole directory that came or went: only a look at everything tells what was in it.
     else this.requestRescan("lost");
@@ -403,6 +405,12 @@ export type RescanReason = "overflow" | "lost" | "helper" | "manifest" | "reques
 /** No rename has two such names. */
 function isWithin(path: DepotPath, directory: DepotPath): boolean {
   return path === directory || path.startsWith(`${directory}/`);
+}
+
+function writerUidOf(
+  { auth, uid }: Extract<WatchEvent, { t: "close" | "move" }>,
+): WriterUid {
+  return auth === "other" ? "other" : uid;
 }
 
 function whatMoved(

@@ -201,6 +201,19 @@ Deno.test("a file whose name no row can have is told, by each way to a name", as
   await stop();
 });
 
+Deno.test("a writer who may be another than the owner is told as such, whatever he did", async () => {
+  const { clock, watchers, calls, stop } = await watched();
+  const by = { pid: Deno.pid + 1, uid: null, auth: "other" } as const;
+  const what = { ino: null, dir: false, other: false };
+  watchers[0]!.tell(
+    { t: "close", path: "a,v", ...by },
+    { t: "move", from: null, to: "b,v", ...what, ...by },
+  );
+  await clock.advance(0);
+  deepStrictEqual(calls, ["wrote a,v by other", "wrote b,v by other"]);
+  await stop();
+});
+
 Deno.test("a writer that had exited and is told by its file's owner is counted", async () => {
   const { clock, watchers, metrics, calls, stop } = await watched();
   watchers[0]!.tell(close("a,v", BY_OTHER, "owner"), close("b,v", BY_OTHER, "pidfd"));

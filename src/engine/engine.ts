@@ -39,7 +39,7 @@ import { finishMove } from "./finish_move.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
 import { migrateSelected, type Migration, type MigrationReport } from "./migrate.ts";
 import type { Deleter } from "./may_delete.ts";
-import type { LookReason } from "./observe_plan.ts";
+import type { LookReason, WriterUid } from "./observe_plan.ts";
 import { observe, type Observed, REPORTED, REPORTED_APART } from "./observe.ts";
 import { type PinOptions, type PinReport, pinSelected } from "./pin.ts";
 import { RecallBudget } from "./recall_budget.ts";
@@ -147,7 +147,7 @@ export class Engine {
    */
   async wrote(
     path: DepotPath,
-    writerUid: number | null,
+    writerUid: WriterUid,
     ino: bigint | null = null,
   ): Promise<Observed | "unmanaged"> {
     if (!isManaged(path, this.#context.settings().manage)) return "unmanaged";
@@ -176,7 +176,7 @@ export class Engine {
   }
 
   /** Once everything until now is told: who reports may not wait for it. */
-  #observeApart(path: DepotPath, writerUid: number | null): void {
+  #observeApart(path: DepotPath, writerUid: WriterUid): void {
     const { signal, log } = this.#context;
     const observing = async (): Promise<void> => {
       try {

@@ -29,6 +29,7 @@ import {
   planDifference,
   planObservation,
   within,
+  type WriterUid,
 } from "./observe_plan.ts";
 
 /** unsure: only what is reported next tells what the look means; to be looked at apart. */
@@ -63,7 +64,7 @@ export async function observe(
   context: EngineContext,
   path: DepotPath,
   given: LookReason,
-  writerUid: number | null = null,
+  writerUid: WriterUid = null,
 ): Promise<Observed> {
   let waitedFor: number | null = null;
   let moved = 0;
@@ -149,7 +150,7 @@ async function act(
   path: DepotPath,
   entry: FileEntry | null,
   plan: ObservePlan,
-  writerUid: number | null,
+  writerUid: WriterUid,
 ): Promise<Observed> {
   const { manifest } = context;
   const nowS = nowSeconds(context);
@@ -159,7 +160,7 @@ async function act(
       return "nothing";
     case "written": {
       const uid = writerUid ?? plan.stat.uid;
-      const foreign = !context.settings().watcherAllowedUids.has(uid);
+      const foreign = uid === "other" || !context.settings().watcherAllowedUids.has(uid);
       const { outcome } = await manifest.apply(path, expected, {
         kind: "written",
         stat: plan.stat,
@@ -231,12 +232,16 @@ function planStat(plan: { readonly stat: LocalStat }): LocalStat {
 }
 
 /** Written by a user who is not allowed to: kept local, and somebody has to decide. */
-function tellForeign(context: EngineContext, path: DepotPath, uid: number): void {
+function tellForeign(
+  context: EngineContext,
+  path: DepotPath,
+  uid: number | "other",
+): void {
   context.metrics.count("p4cache_watcher_rejected_writer_total");
-  context.log.warn(
-    "written by a UID that is not in watcher_allowed_uids; kept local, not uploaded",
-    { ...shown(path), uid },
-  );
+  const why = uid === "other"
+    ? "written by a process that has ended, where others than the file's owner may write it"
+    : "written by a UID that is not in watcher_allowed_uids";
+  context.log.warn(`${why}; kept local, not uploaded`, { ...shown(path), uid });
 }
 
 /** The bytes are gone from the disk, and no DELETE said so. */

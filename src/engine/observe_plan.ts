@@ -44,6 +44,12 @@ export interface LookReason {
   readonly mayHash?: (sizeBytes: number) => boolean;
 }
 
+/**
+ * Who wrote a file: known; `other`: its owner, or one of the others who may; null: not told, the
+ * owner counts.
+ */
+export type WriterUid = number | "other" | null;
+
 export type ObservePlan =
   | { readonly action: "nothing" }
   /** New content: to be uploaded. */

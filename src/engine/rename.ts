@@ -15,7 +15,7 @@ import { NO_INODE } from "../manifest/transitions.ts";
 import { changedAtNs } from "../manifest/unproven.ts";
 import { type EngineContext, hasSameContent, leavingIn } from "./engine_context.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
-import { isMarkerOf } from "./observe_plan.ts";
+import { isMarkerOf, type WriterUid } from "./observe_plan.ts";
 
 /** A file or directory of the depot has another name. */
 export interface Rename {
@@ -25,7 +25,7 @@ export interface Rename {
   readonly what: "file" | "directory" | "other";
   /** Of what was renamed, if it is known. */
   readonly ino: bigint | null;
-  readonly writerUid: number | null;
+  readonly writerUid: WriterUid;
   /** When the kernel's word of it came, by the wall clock. Default: now. */
   readonly toldMs?: number;
 }

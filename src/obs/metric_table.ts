@@ -231,7 +231,9 @@ export const METRICS = {
   },
   p4cache_watcher_rejected_writer_total: {
     kind: "counter",
-    help: "Files written by a UID that is not in watcher_allowed_uids.",
+    help:
+      "Files written by a UID that is not in watcher_allowed_uids, or by a process that had " +
+      "exited where others than the file's owner may write it.",
   },
   p4cache_watcher_auth_by_fd_owner_total: {
     kind: "counter",

@@ -15,14 +15,15 @@ import { Members } from "./json_lines.ts";
 
 /**
  * How the writer's uid is known: from the process, held by a descriptor (`pidfd`) or by its
- * number only (`proc`); from the file, as the process had ended (`owner`); or not (`none`:
- * the file is gone too, and an event that says so follows).
+ * number only (`proc`); from the file, as the process had ended (`owner`); or not: others than
+ * the owner may write the file, too (`other`), or it is gone, and an event that says so follows
+ * (`none`).
  */
-export type WriterAuth = "pidfd" | "proc" | "owner" | "none";
+export type WriterAuth = "pidfd" | "proc" | "owner" | "other" | "none";
 
 interface Writer {
   readonly pid: number;
-  /** Effective uid of the writer; null with `none` alone. */
+  /** Effective uid of the writer; null with `other` and `none` alone. */
   readonly uid: number | null;
   readonly auth: WriterAuth;
 }
@@ -106,7 +107,7 @@ const KINDS = [
   "lost",
   "fatal",
 ] as const;
-const AUTHS = ["pidfd", "proc", "owner", "none"] as const;
+const AUTHS = ["pidfd", "proc", "owner", "other", "none"] as const;
 
 /** @throws {WireError} If the line is not one of a helper of this build. */
 export function parseWatchMessage(line: string): WatchMessage {
@@ -149,6 +150,7 @@ function inodeOf(text: string | null): bigint | null {
 
 function writerOf(m: Members): Writer {
   const auth = m.oneOf("auth", AUTHS);
-  const uid = auth === "none" ? m.countOrNull("uid") : m.count("uid");
+  const isUnknown = auth === "other" || auth === "none";
+  const uid = isUnknown ? m.countOrNull("uid") : m.count("uid");
   return { pid: m.count("pid"), uid, auth };
 }

@@ -40,6 +40,10 @@ const GOLDEN: readonly (readonly [line: string, message: WatchMessage])[] = [
     },
   ],
   [
+    '{"t":"close","path":"a,v","pid":9,"uid":null,"auth":"other"}',
+    { t: "close", path: "a,v", pid: 9, uid: null, auth: "other" },
+  ],
+  [
     '{"t":"delete","path":"x","dir":false,"pid":0,"uid":null,"auth":"none"}',
     { t: "delete", path: "x", dir: false, pid: 0, uid: null, auth: "none" },
   ],

@@ -91,6 +91,9 @@ export class Site implements AsyncDisposable {
     const names = ["p4-cache", "p4-cache-gate", "p4-cache-fanotify", "libp4posix.so"];
     for (const name of [...names, "libp4shim.so"]) await this.copyIn(BUILD + name);
     const helper = `${this.directory}/p4-cache-fanotify`;
+    // Nobody else may start it; and a change of the owner would take the capabilities away again.
+    await run(["chown", `root:${uid}`, helper]);
+    await Deno.chmod(helper, 0o750);
     await run(["setcap", "cap_sys_admin,cap_dac_read_search+ep", helper]);
     await run(["chown", "-R", `${uid}:${uid}`, this.depot, this.store]);
     await run(["chown", `${uid}:${uid}`, this.directory]);

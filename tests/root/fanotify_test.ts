@@ -154,17 +154,17 @@ rootTest(
 
 /** Starts a helper to whom the kernel says ENOMEM of a directory, for 30 ms. */
 async function withBusyHandles(directory: string): Promise<string[]> {
-  const library = `${directory}/busy_handles.so`;
-  const source = fromFileUrl("busy_handles.c", import.meta.url);
-  await sh(
-    'cc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$1" "$2" -ldl',
-    library,
-    source,
-  );
-  return [
-    ...["env", `LD_PRELOAD=${library}`],
-    ...["BUSY_MS=30", `BUSY_TOLD=${directory}/was-busy`],
-  ];
+  const start = await preloaded(directory, "busy_handles");
+  return [...start, "BUSY_MS=30", `BUSY_TOLD=${directory}/was-busy`];
+}
+
+/** Compiles `name`.c; what starts a helper with it. */
+async function preloaded(directory: string, name: string): Promise<string[]> {
+  const library = `${directory}/${name}.so`;
+  const source = fromFileUrl(`${name}.c`, import.meta.url);
+  const compile = 'cc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$1" "$2" -ldl';
+  await sh(compile, library, source);
+  return ["env", `LD_PRELOAD=${library}`];
 }
 
 rootTest(
@@ -265,6 +265,106 @@ rootTest(
     }),
 );
 
+/** Runs `text` as a process that is gone when the watcher looks; what was told, and by whom. */
+async function toldLate(
+  watcher: RawHelper,
+  depot: string,
+  uid: number,
+  text: string,
+): Promise<string[]> {
+  await watcher.stopped(() => runAs(uid, text, depot));
+  return (await drained(watcher, depot)).map(byWhom);
+}
+
+function byWhom(message: Message): string {
+  return `${brief(message)} ${message.uid} ${message.auth}`;
+}
+
+/** An access list: the owner and UID 65534 may write, the group and all others may read. */
+const GIVE_TO_NOBODY = `
+import os, struct, sys
+entries = [(1, 6, -1), (2, 6, 65534), (4, 4, -1), (16, 6, -1), (32, 4, -1)]
+text = b"".join(struct.pack("<HHi", *entry) for entry in entries)
+os.setxattr(sys.argv[1], "system.posix_acl_access", struct.pack("<I", 2) + text)
+`;
+
+rootTest(
+  "the owner does not stand for a writer that is gone where others may write",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      const archives = [["all", "666"], ["group", "464"], ["none", "644"]] as const;
+      for (const [name, mode] of archives) {
+        await sh('echo 1 >"$1/d/$2,v"; chmod "$3" "$1/d/$2,v"', depot, name, mode);
+      }
+      await sh(
+        'echo 1 >"$1/d/acl,v"; python3 -c "$2" "$1/d/acl,v"',
+        depot,
+        GIVE_TO_NOBODY,
+      );
+      await drained(watcher, depot);
+      const write = (name: string): string => `echo 2 >>"$1/d/${name},v"`;
+      const other = (name: string): string[] => [`close d/${name},v null other`];
+      const nobody = (name: string): Promise<string[]> =>
+        toldLate(watcher, depot, NOBODY_UID, write(name));
+      deepEqual(await nobody("all"), other("all"));
+      deepEqual(await nobody("acl"), other("acl"));
+      // Root may have been it as well: nobody knows.
+      const root = (name: string): Promise<string[]> =>
+        toldLate(watcher, depot, 0, write(name));
+      deepEqual(await root("group"), other("group"));
+      deepEqual(await root("none"), ["close d/none,v 0 owner"]);
+    }),
+);
+
+rootTest(
+  "the owner stands for a writer that is gone and had made the file, whatever its mode",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      deepEqual(
+        await toldLate(watcher, depot, NOBODY_UID, 'umask 0; echo 1 >"$1/d/a"'),
+        [`close d/a ${NOBODY_UID} owner`],
+      );
+      const renamed = "umask 0; cd $1/d; exec python3 -c " +
+        `'import os; open("tmp.1", "w").close(); os.rename("tmp.1", "b")'`;
+      deepEqual(await toldLate(watcher, depot, NOBODY_UID, renamed), [
+        "close d/tmp.1 null none",
+        `move d/tmp.1 d/b ${NOBODY_UID} owner`,
+      ]);
+      // Made while it was watched, written while nobody looked.
+      const child = new Deno.Command("sh", {
+        args: [
+          "-c",
+          'umask 0; exec 3>"$1/d/c"; echo; read -r go; echo 1 >&3',
+          "sh",
+          depot,
+        ],
+        stdin: "piped",
+        stdout: "piped",
+      }).spawn();
+      await child.stdout.getReader().read();
+      await drained(watcher, depot);
+      await watcher.stopped(async () => {
+        await child.stdin.close();
+        await child.status;
+      });
+      deepEqual((await drained(watcher, depot)).map(byWhom), ["close d/c 0 owner"]);
+    }),
+);
+
+rootTest(
+  "who links a file has not made it",
+  () =>
+    withWatcher([], async (watcher, depot) => {
+      // It was in no event of this watcher.
+      await Deno.chmod(`${depot}/d/old/a`, 0o666);
+      const link = "import os, sys; os.chdir(sys.argv[1]); os.link('old/a', 'l'); " +
+        "open('old/a', 'a').close(); os.unlink('l')";
+      await watcher.stopped(() => sh('python3 -c "$1" "$2/d"', link, depot));
+      const closes = (await drained(watcher, depot)).filter(({ t }) => t === "close");
+      deepEqual(closes.map(byWhom), ["close d/old/a null other"]);
+    }, (directory) => preloaded(directory, "late_clock")),
+);
+
 rootTest(
   "ten thousand files written at once are all told",
   () =>
@@ -326,6 +426,7 @@ rootTest(
   "without CAP_SYS_ADMIN it says so and ends",
   () =>
     withDirectory(async (directory) => {
+      await Deno.chown(directory, NOBODY_UID, NOBODY_UID);
       const watcher = new RawHelper("p4-cache-fanotify", ["--root", directory], [
         ...[
           "setpriv",

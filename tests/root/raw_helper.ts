@@ -86,6 +86,13 @@ export class RawHelper implements AsyncDisposable {
     return this.take((message) => message.t === t);
   }
 
+  /** Runs `work` while the helper stands still. */
+  async stopped(work: () => Promise<unknown>): Promise<void> {
+    Deno.kill(this.pid, "SIGSTOP");
+    await work();
+    Deno.kill(this.pid, "SIGCONT");
+  }
+
   async send(message: object): Promise<void> {
     await this.sendText(JSON.stringify(message) + "\n");
   }

@@ -47,6 +47,19 @@ async function untilEnd(watcher: Watcher): Promise<WatchEvent[]> {
   throw new Error("the watcher ended first");
 }
 
+/** The helper as an installation has it: its group alone may start it. */
+async function installedIn(directory: string): Promise<string> {
+  const copy = `${directory}/${HELPER}`;
+  await Deno.copyFile(helperPath(HELPER), copy);
+  await sh('chown "root:$2" "$1"; chmod 750 "$1"', copy, `${NOBODY_UID}`);
+  await sh('setcap cap_sys_admin,cap_dac_read_search=ep "$1"', copy);
+  return copy;
+}
+
+/** A shell has to stand between it and the helper: what setpriv keeps, the shell drops. */
+const AS_NOBODY =
+  `exec setpriv --reuid=${NOBODY_UID} --regid=${NOBODY_UID} --clear-groups `;
+
 function isRefusal(code: string): (error: unknown) => true {
   return (error) => {
     ok(error instanceof WatchError, String(error));
@@ -109,16 +122,13 @@ rootTest(
   "with its file capabilities the helper serves an ordinary user",
   () =>
     withDepot(async (depot, directory) => {
-      const copy = `${directory}/${HELPER}`;
-      await Deno.copyFile(helperPath(HELPER), copy);
-      await sh('setcap cap_sys_admin,cap_dac_read_search=ep "$1"', copy);
+      const copy = await installedIn(directory);
       const script = await scriptFor(
         directory,
         HELPER,
-        // The shell between them drops what setpriv keeps.
-        `exec setpriv --reuid=${NOBODY_UID} --regid=${NOBODY_UID} --clear-groups ` +
-          `sh -c 'exec "$0" "$@"' '${copy}' "$@"`,
+        AS_NOBODY + `sh -c 'exec "$0" "$@"' '${copy}' "$@"`,
       );
+      await sh('chown "$2" "$1"', depot, `${NOBODY_UID}`);
       const watcher = await openWatcher(optionsFor(depot, { helperPath: script }));
       try {
         // A writer that lives on, one that is gone, and a directory that nobody else may enter.
@@ -136,18 +146,43 @@ rootTest(
 );
 
 rootTest(
-  "NoNewPrivileges takes them away, and the error says what is wanted",
+  "a depot of somebody else is not watched for an ordinary user, and the error says whose it is",
   () =>
     withDepot(async (depot, directory) => {
-      const copy = `${directory}/${HELPER}`;
-      await Deno.copyFile(helperPath(HELPER), copy);
-      await sh('setcap cap_sys_admin,cap_dac_read_search=ep "$1"', copy);
+      const copy = await installedIn(directory);
       const script = await scriptFor(
         directory,
         HELPER,
-        `exec setpriv --reuid=${NOBODY_UID} --regid=${NOBODY_UID} --clear-groups ` +
-          `sh -c 'exec setpriv --no-new-privs "$0" "$@"' '${copy}' "$@"`,
+        AS_NOBODY + `sh -c 'exec "$0" "$@"' '${copy}' "$@"`,
       );
+      const options = optionsFor(depot, { helperPath: script });
+      const opening = openWatcher(options);
+      await rejects(opening, isRefusal("EPERM"));
+      await rejects(opening, /it belongs to UID 0, and this runs as UID 65534; .*chown/);
+      // By a name of his own: what counts is the directory itself.
+      await sh('ln -s "$1" "$2/own"; chown -h "$3" "$2/own"', depot, directory, "65534");
+      const own = [bytePathOf(`${directory}/own`)];
+      await rejects(openWatcher({ ...options, roots: [own[0]!] }), isRefusal("EPERM"));
+      // Of what he may not enter, not even whether it is there.
+      await sh('chmod 700 "$1"; mkdir "$1/in"; chown "$2" "$1/in"', depot, "65534");
+      for (const name of ["in", "none"]) {
+        const roots = [bytePathOf(`${depot}/${name}`)];
+        await rejects(openWatcher({ ...options, roots }), isRefusal("EACCES"));
+      }
+    }),
+);
+
+rootTest(
+  "NoNewPrivileges takes them away, and the error says what is wanted",
+  () =>
+    withDepot(async (depot, directory) => {
+      const copy = await installedIn(directory);
+      const script = await scriptFor(
+        directory,
+        HELPER,
+        AS_NOBODY + `sh -c 'exec setpriv --no-new-privs "$0" "$@"' '${copy}' "$@"`,
+      );
+      await sh('chown "$2" "$1"', depot, `${NOBODY_UID}`);
       const opening = openWatcher(optionsFor(depot, { helperPath: script }));
       await rejects(opening, isRefusal("EPERM"));
       await rejects(opening, /CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH/);
