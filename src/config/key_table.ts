@@ -33,7 +33,9 @@ const DEPOT_KEYS = {
   }),
   manage: restart(oneOf("archives", "all"), "archives", {
     help: "Which files are tiered: `archives` takes `*,v` and `*,d/*`, as `p4d` names " +
-      "archives; `all` takes everything, for trees that are no Perforce depots. Under both, a " +
+      "archives; `all` takes everything, for trees that are no Perforce depots, and needs " +
+      "`P4CACHE_MANAGE=all` beside `LD_PRELOAD` as well: a shim without it does not tell of " +
+      "deletes of other names, and such files come back. Under both, a " +
       "name `x,v` is an archive whatever `x` is, because clients choose it (`db.sql,v`, " +
       "`journal.c,v`). What is left out under both is the server's own: `db.*`, `journal`, " +
       "`journal.*`, `checkpoint.*`, `*.jnl`, `*.jnl.*`, `*.ckp`, `*.ckp.*`, `*.lck`, `tmp.*`, " +
