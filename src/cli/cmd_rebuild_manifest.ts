@@ -127,7 +127,7 @@ async function rebuild(
       onMigrated: (rows) => deps.printError(`rows brought to a new schema: ${rows}`),
     });
     try {
-      const place = { directory, device: sides.device, isNewDisk: options.isNewDisk };
+      const place = { directory, place: sides.place, isNewDisk: options.isNewDisk };
       result = await run(manifest, { sides, place }, deps);
     } finally {
       await manifest.close();

@@ -6,6 +6,12 @@
  * @module
  */
 
+import {
+  type DepotPlace,
+  judgePlace,
+  keepPlace,
+  knownPlaceOf,
+} from "../daemon/depot_place.ts";
 import { EXIT, StartError } from "../daemon/start_error.ts";
 import type { Fault } from "../manifest/check.ts";
 import { copyNamesOf } from "../manifest/copies.ts";
@@ -15,8 +21,7 @@ import type { Manifest } from "../manifest/manifest.ts";
 export interface RebuildPlace {
   /** Where the manifest belongs. */
   readonly directory: string;
-  /** st_dev of the depot root. */
-  readonly device: string;
+  readonly place: DepotPlace;
   /** The operator says that the depot is on another disk than before. */
   readonly isNewDisk: boolean;
 }
@@ -47,24 +52,27 @@ export async function makeStateDirectory(directory: string): Promise<void> {
 }
 
 /**
- * Writes the depot's device into `manifest`, which has what the copy knew, and the instance.
+ * Writes the depot's place into `manifest`, which has what the copy knew, and the instance.
  *
  * @throws {StartError} 78 if it is another than before, or if nothing shows that it is not.
  */
 export async function settleDevice(
   manifest: Manifest,
-  { directory, device, isNewDisk }: RebuildPlace,
+  { directory, place, isNewDisk }: RebuildPlace,
   deps: PlaceDeps,
 ): Promise<void> {
-  const known = manifest.meta("depot_device");
-  if (!isNewDisk && known !== device) {
+  const known = knownPlaceOf(manifest);
+  if (!isNewDisk) {
+    const { device } = place;
+    if (known !== null && judgePlace(known, place) === "another") {
+      refuse(`is on another device (${device}) than before (${known.device})`);
+    }
     const isUsed = manifest.meta("instance_id") !== null;
-    if (known !== null) refuse(`is on another device (${device}) than before (${known})`);
-    if (isUsed && !await wasHere(directory, deps)) {
+    if (known === null && isUsed && !await wasHere(directory, deps)) {
       refuse("has nothing of a manifest that was there before");
     }
   }
-  await manifest.setMeta("depot_device", device);
+  await keepPlace(manifest, place);
 
   function refuse(what: string): never {
     throw new StartError(

@@ -6,6 +6,7 @@
  */
 
 import type { ManagePolicy } from "../core/names.ts";
+import type { DepotPlace } from "../daemon/depot_place.ts";
 import { EXIT, type ExitStatus, StartError } from "../daemon/start_error.ts";
 import type {
   RebuildDepot,
@@ -33,8 +34,7 @@ export interface RebuildSides {
   readonly depot: RebuildDepot;
   readonly owner: RebuildOwner;
   readonly manage: ManagePolicy;
-  /** st_dev of the depot root. */
-  readonly device: string;
+  readonly place: DepotPlace;
   close(): Promise<void>;
 }
 

@@ -15,6 +15,7 @@ import {
   type ManagePolicy,
 } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
+import { identityOf } from "../daemon/depot_place.ts";
 import { readInstance } from "../daemon/instance.ts";
 import { fetchStoreCopy, storeCopiesOf } from "../daemon/store_copies.ts";
 import { StartError } from "../daemon/start_error.ts";
@@ -148,7 +149,10 @@ export async function openRebuildSides(
     depot: rebuildDepot(posix, root, config.manage),
     owner: ownerBeside(rootStat),
     manage: config.manage,
-    device: String(rootStat?.dev ?? 0n),
+    place: {
+      device: String(rootStat?.dev ?? 0n),
+      identity: identityOf(`${config.depotPath}/.p4cache`),
+    },
   };
   const closing = opened.move();
   return { ...sides, close: () => closing.disposeAsync() };

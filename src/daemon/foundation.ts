@@ -27,6 +27,13 @@ import { MIB } from "../core/units.ts";
 import { nativeFile } from "../posix/native_files.ts";
 import type { LeafPages } from "../posix/leaf_pages.ts";
 import { openPosix, type Posix, PosixError } from "../posix/posix.ts";
+import {
+  identityOf,
+  judgePlace,
+  keepPlace,
+  knownPlaceOf,
+  warnOfNumber,
+} from "./depot_place.ts";
 import { ScanRecord } from "./scan_record.ts";
 import { refuseUnwatchedOwner, warningOfOwner } from "./own_directories.ts";
 import { settleInstance, type StoresOfInstance } from "./instance.ts";
@@ -125,20 +132,7 @@ export async function settleDepot(
   config: Config,
 ): Promise<void> {
   await settleInstance(manifest, stores, config.readOnly, newId);
-  const device = String(state.device);
-  const known = manifest.meta("depot_device");
-  if (known !== null && known !== device) {
-    throw new StartError(
-      EXIT.configuration,
-      `The depot is on another device (${device}) than before (${known}): if its disk is ` +
-        `not mounted, mount it; if the depot was moved on purpose, run p4-cache ` +
-        `rebuild-manifest --new-disk`,
-    );
-  }
-  if (known === null && !config.readOnly) {
-    await manifest.setMeta("depot_device", device);
-    crashPoint("start/device-kept");
-  }
+  await settlePlace({ manifest, state, log }, config.readOnly);
   // With nothing to compare yet, each later difference is a write, also one that comes
   // before the first scan ends and after a crash of this daemon.
   const isNew = manifest.entries("", null, 1).length === 0;
@@ -146,6 +140,29 @@ export async function settleDepot(
   await finishMove({ manifest, log });
   await recoverOrExplain(posix, state, log);
   crashPoint("recovery/finished");
+}
+
+async function settlePlace(
+  { manifest, state, log }: Pick<Foundation, "manifest" | "state" | "log">,
+  isReadOnly: boolean,
+): Promise<void> {
+  const now = { device: String(state.device), identity: identityOf(state.path) };
+  const known = knownPlaceOf(manifest);
+  const verdict = judgePlace(known, now);
+  if (verdict === "another") {
+    throw new StartError(
+      EXIT.configuration,
+      `The depot is on another device (${now.device}) than before (${
+        known!.device
+      }): if ` +
+        `its disk is not mounted, mount it; if the depot was moved on purpose, run ` +
+        `p4-cache rebuild-manifest --new-disk`,
+    );
+  }
+  if (verdict === "renumbered") warnOfNumber(log, known, now);
+  if (verdict === "go" || isReadOnly) return;
+  await keepPlace(manifest, now);
+  crashPoint("start/device-kept");
 }
 
 /** Before {@linkcode settleDepot}, which records the boot of a manifest that is new. */

@@ -215,6 +215,7 @@ export interface Waiting {
 export type MetaName =
   | "instance_id" //        also in the store, at .p4cache-meta/instance
   | "depot_device" //       st_dev of the depot root
+  | "depot_identity" //     inode and birth time of .p4cache, in ms
   | "scan_finished_ms" //   the last whole scan
   | "boot_id" //            of the machine, at the last session
   | "written_again_ms" //  the last time that the manifest could be written after it could not

@@ -104,7 +104,7 @@ function depsFor(
             }
           },
         },
-        device: "2049",
+        place: { device: "2049", identity: "12 1700000000123" },
         close: () => Promise.resolve(),
       }),
   };
@@ -464,6 +464,7 @@ Deno.test("rebuild-manifest without a copy finds every stored file again", () =>
     const rebuilt = await openManifest({ directory, readOnly: true });
     strictEqual(rebuilt.meta("instance_id"), "instance of the store");
     strictEqual(rebuilt.meta("depot_device"), "2049");
+    strictEqual(rebuilt.meta("depot_identity"), "12 1700000000123");
     await rebuilt.close();
   }));
 
@@ -526,6 +527,12 @@ Deno.test("rebuild-manifest makes no depot, and takes an empty one for a new dis
     await moved.close();
     await Deno.rename(missing[1]!, `${root}/copy`);
     const from = [...missing, "--copy", `${root}/copy`];
+    // The same disk with another number.
+    strictEqual(await runRebuildManifest(from, deps), 0);
+    const copy = await openManifest({ directory: `${root}/copy` });
+    await copy.setMeta("depot_identity", "12 1600000000000");
+    await copy.close();
+    await Deno.remove(missing[1]!, { recursive: true });
     await rejects(runRebuildManifest(from, deps), {
       ...nothing,
       message: /is on another device \(2049\) than before \(9\): .* --new-disk$/,
