@@ -202,6 +202,8 @@ struct renaming {
     const char *to;
     struct p4shim_scratch *leaving; /* what to tell of a delete, or NULL */
     bool is_watched;                /* no marker may arrive */
+    dev_t dev;                      /* and, for that to be told, what was seen last */
+    ino_t ino;
 };
 
 /* A file that leaves the managed names is deleted from them, like one that was unlinked: else the
@@ -221,12 +223,14 @@ static int verdict_of_file(struct renaming *r, bool is_marker) {
     struct stat st;
     const enum answer stays = is_here(r->to_dirfd, r->to, true);
     int verdict = s != NULL && stays == NO ? p4shim_why_untellable() : P4SHIM_AGAIN;
-    if (verdict == P4SHIM_AGAIN && stays != YES &&
-        sys_fstatat(r->from_dirfd, r->from, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        S_ISSOCK(st.st_mode)) {
+    bool is_there = sys_fstatat(r->from_dirfd, r->from, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    if (verdict == P4SHIM_AGAIN && stays != YES && is_there && S_ISSOCK(st.st_mode)) {
         verdict = p4shim_restore_marker(r->from_dirfd, r->from, AT_SYMLINK_NOFOLLOW);
+        is_there = sys_fstatat(r->from_dirfd, r->from, &st, AT_SYMLINK_NOFOLLOW) == 0;
     }
-    r->is_watched = stays != YES && verdict == P4SHIM_AGAIN;
+    r->is_watched = is_there && stays != YES && verdict == P4SHIM_AGAIN;
+    r->dev = is_there ? st.st_dev : 0;
+    r->ino = is_there ? st.st_ino : 0;
     if (s != NULL && (verdict > 0 || stays != NO)) {
         p4shim_scratch_release(s);
         s = NULL;
@@ -263,9 +267,26 @@ static bool is_renamable(struct renaming *r) {
     return verdict <= 0;
 }
 
+/* Of the marker that arrived. Something else may have come to its new name meanwhile: that goes out
+ * again, and has never been in the depot. */
+static bool goes_back(const struct renaming *r, const struct stat *marker) {
+    struct stat st;
+    if (p4shim_syscall(SYS_renameat2, r->to_dirfd, r->to, r->from_dirfd, r->from,
+                       RENAME_NOREPLACE) != 0 ||
+        sys_fstatat(r->from_dirfd, r->from, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        return false;
+    }
+    if (st.st_dev == marker->st_dev && st.st_ino == marker->st_ino) {
+        return true;
+    }
+    (void)p4shim_syscall(SYS_renameat2, r->from_dirfd, r->from, r->to_dirfd, r->to,
+                         RENAME_NOREPLACE);
+    return false;
+}
+
 /* An eviction that commits between the last look and the kernel's rename lets a marker leave, and
  * with a delete told the object would follow the file. So it goes back: whether to call once more,
- * else *rc and errno are final. What arrived must be known not to be one for a delete to be told. */
+ * else *rc and errno are final. A delete is told only of what is known to have arrived, and is none. */
 static bool renames_again(int *rc, struct renaming *r, int attempt) {
     const int saved = errno;
     struct stat st;
@@ -274,7 +295,7 @@ static bool renames_again(int *rc, struct renaming *r, int attempt) {
                          sys_fstatat(r->to_dirfd, r->to, &st, AT_SYMLINK_NOFOLLOW) == 0;
     const bool is_marker = is_seen && p4cache_marker_of_stat(&st, &size);
     if (r->leaving != NULL) {
-        if (is_seen && !is_marker) {
+        if (is_seen && !is_marker && st.st_dev == r->dev && st.st_ino == r->ino) {
             p4shim_tell_removed(r->leaving);
         }
         p4shim_scratch_release(r->leaving);
@@ -283,9 +304,8 @@ static bool renames_again(int *rc, struct renaming *r, int attempt) {
     if (!is_marker) {
         return false;
     }
-    if (p4shim_syscall(SYS_renameat2, r->to_dirfd, r->to, r->from_dirfd, r->from,
-                       RENAME_NOREPLACE) == 0 &&
-        attempt < P4SHIM_ATTEMPTS_MAX) {
+    if (goes_back(r, &st) && attempt < P4SHIM_ATTEMPTS_MAX) {
+        errno = saved;
         return true;
     }
     *rc = -1;
@@ -307,7 +327,7 @@ static bool is_exchange_here(int from_dirfd, const char *from, int to_dirfd, con
 }
 
 #define RENAME_BODY(from_at, to_at, call) \
-    struct renaming r = {from_at, from, to_at, to, NULL, false}; \
+    struct renaming r = {from_at, from, to_at, to, NULL, false, 0, 0}; \
     for (int attempt = 0;; attempt++) { \
         if (!is_renamable(&r)) { \
             return -1; \

@@ -22,11 +22,11 @@ const FILES = [
   "c d",
   "\xe9\x80.txt",
   "s/1.1",
-  "s/2,v",
+  "s/tmp.2,v",
   "s,d/1.1.gz",
   "s,d/1.2.gz",
   "n/1.1",
-  "n/2,v",
+  "n/journal.c,v",
 ];
 const DIRECTORIES = ["s", "s,d", "n"];
 /** Held open for reading; replaced and renamed, never changed in place. */

@@ -239,6 +239,44 @@ def _(make):
     equal(os.path.getsize(os.path.join(depot.store, FILE)), 1000)
 
 
+@test("what somebody else puts in the place of a marker that left is not taken into the depot")
+def _(make):
+    native_only()
+    depot = make()
+    depot.daemon.start()
+    depot.library = ":".join(os.path.join(depot.out, name)
+                             for name in ("libp4shim-faults.so", "late_eviction.so"))
+    other, count = os.path.join(depot.scratch, "other"), os.path.join(depot.top, "count")
+    out = os.path.join(depot.scratch, "moved")
+
+    def leave(**extra):
+        for path in (depot.path(FILE), out, other):
+            if os.path.lexists(path):
+                os.unlink(path)
+        depot.write(FILE)
+        depot.keep(FILE)
+        with open(other, "w", encoding="ascii") as file:
+            file.write("another's")
+        before = len(depot.daemon.requests)
+        code, said, err = depot.run(sys.executable, "-B", "-c", STEPS, "free",
+                                    f"rename:{depot.path(FILE)}:{out}", LATE_EVICTIONS="1", **extra)
+        equal((code, err), (0, ""))
+        return said, depot.daemon.verbs()[before:]
+    equal(leave(FAULT_COUNT=count), ("ok", ["FETCH", "DELETE"]))
+    met = 0
+    for call in range(1, os.path.getsize(count) + 1):
+        said, verbs = leave(FAULT_EXCHANGE=str(call), FAULT_FILE=other, FAULT_TARGET=out)
+        sizes = [os.path.getsize(path) for path in (out, other) if os.path.isfile(path)]
+        equal(sizes.count(len("another's")), 1, f"call {call}: {said} {verbs}")
+        if said == "EIO":
+            met += 1
+            equal("DELETE" in verbs, False, f"call {call}")
+            assert not os.path.isfile(depot.path(FILE)), call
+        elif "DELETE" in verbs:
+            equal(sizes.count(1000), 1, f"call {call}: {said} {verbs}")
+    assert met > 0
+
+
 @test("a damaged marker does not leave the depot either")
 def _(make):
     native_only()
