@@ -31,6 +31,9 @@ import type { SpaceLedger } from "./space.ts";
 /** Evictions at a time: each is a request to the store and a few local system calls. */
 const CONCURRENCY = 8;
 
+/** A few milliseconds, where none of them may go. */
+const TURN_ROWS = 256;
+
 /** So many in a row, of files that had not failed before, end a pass. */
 const FAILURES_MAX = 64;
 
@@ -179,12 +182,17 @@ class Pass implements EvictPass {
   async run(): Promise<void> {
     const { clock, signal } = this.#context;
     let walk = this.#order.walk(clock.monotonicMs());
+    let rowsSinceTurn = 0;
     while (this.missingBytes > 0 && !signal.aborted && !this.isCutShort) {
       const batch = walk.next();
       if (batch.length === 0) break;
       walk.note(await Promise.all(this.#evictions(batch)));
       // Where none of them may go, nothing else has given p4d its turn.
-      await clock.sleep(0, signal).catch(() => {});
+      rowsSinceTurn += batch.length;
+      if (rowsSinceTurn >= TURN_ROWS) {
+        rowsSinceTurn = 0;
+        await clock.sleep(0, signal).catch(() => {});
+      }
       if (this.#isToBeginAgain()) {
         walk = this.#order.walk(clock.monotonicMs());
         continue;
