@@ -36,8 +36,8 @@ const MUTATIONS: readonly Mutation[] = [
     breaks: "1: restored bytes are not compared with the hash",
     file: "src/engine/fetch_content.ts",
     edits: [[
-      "if (stored.hash !== null && hash !== stored.hash) {",
-      "if (Date.now() < 0) {",
+      "if (stored.hash === null || hash === stored.hash) return hash;",
+      "return hash;",
     ]],
     test: [ENGINE, "a restore of wrong bytes fails closed"],
   },
@@ -71,7 +71,7 @@ const MUTATIONS: readonly Mutation[] = [
   {
     breaks: "3: the store is not asked before the local bytes go",
     file: "src/engine/evict.ts",
-    edits: [['if (!await isConfirmed(context, path, entry)) return "unconfirmed";', ""]],
+    edits: [['if (!await isConfirmed(context, path, known)) return "unconfirmed";', ""]],
     test: [ENGINE, "eviction refuses when the store lost the object"],
   },
   {
@@ -90,8 +90,8 @@ const MUTATIONS: readonly Mutation[] = [
     breaks: "3: a file goes however young it is",
     file: "src/engine/evict_plan.ts",
     edits: [[
-      "return isOfOtherClock ? nowS : entry.settledAtS + evictMinAgeSecs;",
-      "return isOfOtherClock ? nowS : entry.settledAtS;",
+      "return isOfOtherClock ? nowS : settledAtS + ageSecs;",
+      "return isOfOtherClock ? nowS : settledAtS;",
     ]],
     test: ["src/engine/operator_test.ts", "never a file below the floor"],
   },
@@ -146,7 +146,7 @@ const MUTATIONS: readonly Mutation[] = [
   {
     breaks: "4: an object goes with the oldest of its tombstones",
     file: "src/manifest/tombstones.ts",
-    edits: [[" && !this.#hasYounger(one, beforeMs)", ""]],
+    edits: [[" && !this.#hasYounger(tombstone, beforeMs)", ""]],
     test: ["src/manifest/manifest_store_test.ts", "an object goes when the last"],
   },
   {
@@ -201,6 +201,18 @@ const MUTATIONS: readonly Mutation[] = [
     test: [ENGINE, "takes an unreported difference for a conflict"],
   },
   {
+    breaks: "6: the ctime that a scan saw counts as that of the stored content",
+    file: "src/engine/observe.ts",
+    edits: [["const stat = asUnproven(plan.stat);", "const { stat } = plan;"]],
+    test: ["src/engine/unwatched_test.ts", "repaired in place while nobody watched"],
+  },
+  {
+    breaks: "6: what a scan left unproven is a write when an eviction meets it",
+    file: "src/engine/observe.ts",
+    edits: [['isOfBefore ? within(reason, "none") : reason', "reason"]],
+    test: ["src/engine/unwatched_test.ts", "repaired in place while nobody watched"],
+  },
+  {
     breaks: "6: a disputed file may be evicted",
     file: "src/manifest/transitions.ts",
     edits: [[
@@ -212,8 +224,14 @@ const MUTATIONS: readonly Mutation[] = [
   {
     breaks: "7: eviction does not know what restores wait for",
     file: "src/engine/evict_pass.ts",
-    edits: [["- space.reservedBytes - space.awaitedBytes;", "- space.reservedBytes;"]],
+    edits: [["- reservedBytes - awaitedBytes;", "- reservedBytes;"]],
     test: ["src/engine/space_test.ts", "waits until eviction has made room"],
+  },
+  {
+    breaks: "7: what a restore has written is kept free for it all the same",
+    file: "src/engine/fetch_content.ts",
+    edits: [["this.#onWritten(this.#writtenBytes);", ""]],
+    test: ["src/engine/space_test.ts", "not kept free for it a second time"],
   },
   {
     breaks: "7: no room is kept for the manifest",
@@ -235,6 +253,30 @@ const MUTATIONS: readonly Mutation[] = [
     file: "src/engine/bring_back.ts",
     edits: [["if (wasShown && (", "if (Date.now() < 0 && ("]],
     test: ["src/engine/race_test.ts", "in the moment in which it had the name"],
+  },
+  {
+    breaks: "restore: what nobody can have written is kept for a person",
+    file: "src/engine/bring_back.ts",
+    edits: [["const { wasShown } = brought;", "const wasShown = true;"]],
+    test: ["src/engine/bring_back_test.ts", "p4d fills meanwhile leave nothing"],
+  },
+  {
+    breaks: "eviction: a marker that the disk refused once is forgotten",
+    file: "src/engine/vanished_names.ts",
+    edits: [["return this.#lookAgain(path, error);", "return;"]],
+    test: ["src/engine/vanished_names_test.ts", "that the disk refuses is put back"],
+  },
+  {
+    breaks: "eviction: a pass holds the event loop",
+    file: "src/engine/evict_pass.ts",
+    edits: [["await clock.sleep(0, signal).catch(() => {});", ""]],
+    test: ["src/engine/evict_pass_test.ts", "gives others their turn"],
+  },
+  {
+    breaks: "eviction: the store is asked for files with more than one name",
+    file: "src/engine/evict.ts",
+    edits: [['if (isLinked(context, path)) return "linked";', ""]],
+    test: ["src/engine/evict_pass_test.ts", "files with more than one name"],
   },
   {
     breaks: "restore: who comes late hears of a file that may be gone",
