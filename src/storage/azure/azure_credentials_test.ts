@@ -4,9 +4,14 @@
  */
 
 import { rejects, strictEqual } from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { testTools } from "../../../tests/conformance/cloud_fixture.ts";
 import { expectContent, rejectsAs } from "../../../tests/conformance/contract_tools.ts";
-import { patternBytes } from "../../../tests/conformance/test_bytes.ts";
+import {
+  metadataOf,
+  patternBytes,
+  sourceOf,
+} from "../../../tests/conformance/test_bytes.ts";
 import { createTestAuthority } from "../../../tests/conformance/tls_front.ts";
 import { ManualClock } from "../../../tests/support/manual_clock.ts";
 import { type Clock, SYSTEM_CLOCK } from "../../core/clock.ts";
@@ -41,8 +46,16 @@ async function withStore(
     ...{ hostname: "127.0.0.1", port: 0, onListen: (): void => {} },
     cert: authority.certificate,
     key: authority.key,
-  }, (request) => {
+  }, async (request) => {
     tokens.push(request.headers.get("authorization"));
+    const body = new Uint8Array(await request.arrayBuffer());
+    if (request.method === "PUT") {
+      // As the service does: what arrived is what was sent.
+      const md5 = createHash("md5").update(body).digest("base64");
+      const isWhole = body.length > 0 && request.headers.get("content-md5") === md5;
+      const described = { etag: '"1"', "last-modified": "Thu, 02 Jan 2025 03:04:05 GMT" };
+      return new Response(null, { status: isWhole ? 201 : 400, headers: described });
+    }
     if (request.method === "GET") {
       const described = { etag: '"1"', "last-modified": "Thu, 02 Jan 2025 03:04:05 GMT" };
       return new Response(CONTENT, { headers: described });
@@ -134,6 +147,9 @@ test("a managed identity: refused, silent, then with one token for many requests
     // The token is asked for inside of a download, and is no part of its bytes.
     await expectContent(backend, KEY, CONTENT);
     strictEqual(await backend.head(KEY), null);
+    const metadata = metadataOf(CONTENT);
+    const sent = { key: KEY, source: sourceOf(CONTENT), metadata };
+    strictEqual((await backend.upload(sent)).etag, '"1"');
     strictEqual(tokens.at(-1), "Bearer identity-token");
     strictEqual(askedCount, 1);
   });
