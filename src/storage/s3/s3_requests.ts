@@ -69,7 +69,7 @@ export class S3Requests {
   readonly #options: S3Options;
   readonly #prefix: string;
   readonly #watermark: Readonly<Record<string, string>>;
-  /** Not before the bucket has asked: it costs two to three times what the SHA-256 does. */
+  /** Not before the bucket has asked: it costs about three times what the SHA-256 does. */
   #sendsMd5 = false;
 
   /** @param prefix "" or ends with a slash. */
