@@ -6,6 +6,7 @@
 
 import { parseArgs } from "node:util";
 import type { DepotPath } from "../core/names.ts";
+import { firstKey } from "../engine/engine_context.ts";
 import { ImportError } from "../manifest/import_line.ts";
 import { importLines, type ImportOptions } from "../manifest/import_lines.ts";
 import type { LocalThing } from "../manifest/rebuild_sides.ts";
@@ -78,6 +79,8 @@ async function importInto(
 ): Promise<number> {
   const manifest = await deps.openManifest({ directory, readOnly: false });
   try {
+    // The daemon does it at its start, and would take along what is added now.
+    if (!dryRun) await manifest.finishMove({ firstKey });
     const nowS = Math.floor(deps.nowMs() / 1000);
     const lines = deps.readLines(file);
     const look = deps.depotAround(directory);

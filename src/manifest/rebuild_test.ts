@@ -8,8 +8,9 @@ import {
   parseDepotPath,
   versionKeyFor,
 } from "../core/names.ts";
-import type { LocalStat, Manifest } from "./manifest.ts";
+import type { LocalStat, Manifest, MetaName } from "./manifest.ts";
 import { openMemManifest } from "./mem_manifest.ts";
+import { encodeMoving, MOVING } from "./moving.ts";
 import { rebuildManifest } from "./rebuild.ts";
 import type { RebuildResult } from "./rebuild_run.ts";
 import { chooseVersion, planUnknownFile } from "./rebuild_choice.ts";
@@ -337,6 +338,30 @@ Deno.test("a version that the copy knows as replaced does not come back", async 
   await rebuild(manifest, { objects, things: new Map([[A, file(2)]]) });
   strictEqual(manifest.get(A)!.stored!.hash, hashOf(2));
   strictEqual(manifest.tombstonesOf(A).length, 1);
+});
+
+Deno.test("a copy that was made while a directory's rename was taken in is of after it", async () => {
+  const manifest = await openMemManifest();
+  await store(manifest, 1, KEY);
+  const moved = parseDepotPath("e/a,v");
+  const text = encodeMoving({
+    kind: "move",
+    from: parseDepotPath("d"),
+    to: parseDepotPath("e"),
+    toldMs: 1_500,
+    whiteout: false,
+    after: "",
+  });
+  await manifest.setMeta(MOVING as MetaName, text);
+  const result = await rebuild(manifest, {
+    objects: [objectOf(1, KEY)],
+    things: new Map([[moved, marker(1)]]),
+  });
+  deepStrictEqual(result.findings, []);
+  strictEqual(manifest.get(A), null);
+  strictEqual(manifest.get(moved)!.stored!.key, KEY);
+  // The daemon that starts on it has nothing left to move.
+  strictEqual(await manifest.finishMove({}), null);
 });
 
 Deno.test("a file that was renamed and then deleted before the copy does not come back", async () => {

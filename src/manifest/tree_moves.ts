@@ -95,18 +95,21 @@ export class TreeMoves {
     const step = moving.kind === "move" ? this.#moveStep : this.#exchangeStep;
     const left = new Set<DepotPath>();
     let movedCount = 0;
-    for (let after: string | null = moving.after; after !== null;) {
-      const at: Moving = { ...moving, after };
-      const done = await this.#deps.change((group) => {
+    let at = moving;
+    for (let isFirst = true;; isFirst = false) {
+      const { next, ...done } = await this.#deps.change((group) => {
         const taken = step.call(this, group, at, leaving);
         this.#note(group, at, taken.next);
         return taken;
       });
       movedCount += done.movedCount;
       for (const path of done.left) left.add(path);
-      after = done.next;
+      // Once more, for what a look that began before the rename has written meanwhile. Mostly that
+      // is nothing, and no commit.
+      const isDone = next === null && !(isFirst && moving.kind === "move");
+      if (isDone) return { movedCount, left: [...left] };
+      if (next !== null) at = { ...at, after: next };
     }
-    return { movedCount, left: [...left] };
   }
 
   #note(group: Transaction, moving: Moving, next: string | null): void {

@@ -168,6 +168,15 @@ Deno.test("a directory whose rows fit one step moves in one commit, with nothing
   strictEqual(await manifest.finishMove(LEAVING), null);
 });
 
+Deno.test("a row that a look from before the rename writes meanwhile moves along", async () => {
+  const manifest = open(await emptyTables());
+  await add(manifest, "d/a,v");
+  const moving = manifest.moveTree(D, E, 5, LEAVING);
+  // Behind the move, in its group or the next.
+  await Promise.all([add(manifest, "d/b,v"), moving]);
+  deepStrictEqual(manifest.paths(null, 10), ["e/a,v", "e/b,v"]);
+});
+
 Deno.test("a parent that is renamed while the rename of its child is cut short takes the whole child along", async () => {
   const tables = await emptyTables();
   const manifest = open(tables);

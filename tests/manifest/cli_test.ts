@@ -23,7 +23,8 @@ import { depotAround } from "../../src/cli/sources.ts";
 import { checkManifest } from "../../src/manifest/check_manifest.ts";
 import { copyDirectoryAt } from "../../src/manifest/copies.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
-import type { FileEntry, Manifest } from "../../src/manifest/manifest.ts";
+import type { FileEntry, Manifest, MetaName } from "../../src/manifest/manifest.ts";
+import { encodeMoving, MOVING } from "../../src/manifest/moving.ts";
 import {
   type DepotPath,
   displayPath,
@@ -316,6 +317,34 @@ Deno.test("import-manifest takes the fields of older systems, and evicts what it
     const [found] = await allOf(`${root}/other`);
     deepStrictEqual([found!.entry.state, found!.entry.resident], ["clean", false]);
     deepStrictEqual([found!.entry.lastAccessS, found!.entry.createdAtS], [77, 70]);
+  }));
+
+Deno.test("import-manifest adds no row to the rename of a directory that was cut short", () =>
+  inDirectory(async (root, output) => {
+    const args = ["--manifest", `${root}/other`, `${root}/rows`];
+    const importRow = async (path: string): Promise<void> => {
+      const row = { path, size: 1, "storage_key": path };
+      await Deno.writeTextFile(`${root}/rows`, `${JSON.stringify(row)}\n`);
+      strictEqual(await runImportManifest(args, depsFor(output)), 0);
+    };
+    await importRow("d/a,v");
+    const manifest = await openManifest({ directory: `${root}/other` });
+    const [from, to] = ["d" as DepotPath, "e" as DepotPath];
+    const moving = {
+      kind: "move",
+      from,
+      to,
+      toldMs: 1,
+      whiteout: false,
+      after: "",
+    } as const;
+    await manifest.setMeta(MOVING as MetaName, encodeMoving(moving));
+    await manifest.close();
+    await importRow("d/b,v");
+    deepStrictEqual((await allOf(`${root}/other`)).map(({ path }) => path), [
+      "d/b,v",
+      "e/a,v",
+    ]);
   }));
 
 Deno.test("import-manifest names the line that it cannot take, and changes nothing dry", () =>
