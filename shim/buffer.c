@@ -204,6 +204,7 @@ void p4shim_events_forked(void) {
         if (b->busy == own_token()) {
             /* This is a signal handler's child, and the call that was interrupted goes on. */
             b->is_forked = true;
+            b->lines = 0; /* the parent sends them */
             p4shim_map_over(b->events);
         } else {
             start_empty(b);

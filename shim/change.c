@@ -37,6 +37,11 @@ static int truncate_watched(int (*real)(const char *, off_t), const char *path, 
 #define MAKE_TRUNCATE(name) \
     P4SHIM_HOOK(TRUNCATE, name) { return truncate_watched(p4shim_real.name, path, size); }
 
+/* How to look at what link() is given with `flags`. */
+static int link_look_flags(int flags) {
+    return (flags & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW) | (flags & AT_EMPTY_PATH);
+}
+
 /* Sets errno and gives false when the file should come back and cannot. *is_file: no marker is to
  * get the new name. A marker of another depot may. */
 static bool is_linkable(int dirfd, const char *from, int flags, bool *is_file) {
@@ -45,8 +50,7 @@ static bool is_linkable(int dirfd, const char *from, int flags, bool *is_file) {
         return true;
     }
     const int saved = errno;
-    const int at_flags = (flags & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW) |
-                         (flags & AT_EMPTY_PATH);
+    const int at_flags = link_look_flags(flags);
     struct stat st;
     *is_file = sys_fstatat(dirfd, from, &st, at_flags) == 0 && S_ISREG(st.st_mode);
     errno = saved;
@@ -62,14 +66,19 @@ static bool is_linkable(int dirfd, const char *from, int flags, bool *is_file) {
 }
 
 /* An eviction that commits between the look and the kernel's link gives the new name to a marker,
- * which no row knows. The name goes again: whether to call once more, else *rc and errno are final. */
-static bool links_again(int *rc, bool was_file, int to_dirfd, const char *to, int attempt) {
+ * which no row knows. The name goes again: whether to call once more, else *rc and errno are final.
+ * Another file's marker may have been renamed there since; that is no link of ours. */
+static bool links_again(int *rc, bool was_file, int from_dirfd, const char *from, int at_flags,
+                        int to_dirfd, const char *to, int attempt) {
     const int saved = errno;
     struct stat st;
+    struct stat source;
     uint64_t size = 0;
-    const bool is_marker = *rc == 0 && was_file &&
-                           sys_fstatat(to_dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-                           p4cache_marker_of_stat(&st, &size);
+    const bool is_marker =
+        *rc == 0 && was_file && sys_fstatat(to_dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        p4cache_marker_of_stat(&st, &size) &&
+        sys_fstatat(from_dirfd, from, &source, at_flags) == 0 && source.st_dev == st.st_dev &&
+        source.st_ino == st.st_ino;
     errno = saved;
     if (!is_marker) {
         return false;
@@ -89,7 +98,8 @@ static bool links_again(int *rc, bool was_file, int to_dirfd, const char *to, in
             return -1; \
         } \
         int rc = call; \
-        if (!links_again(&rc, was_file, to_at, to, attempt)) { \
+        if (!links_again(&rc, was_file, from_at, from, link_look_flags(flags), to_at, to, \
+                         attempt)) { \
             return rc; \
         } \
     }

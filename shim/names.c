@@ -53,6 +53,25 @@ static bool is_server_file(struct word name) {
            starts(name, "checkpoint.") || has_server_suffix(name);
 }
 
+/* Digits from *from on, which is moved behind them. */
+static bool skip_digits(struct word w, size_t *from) {
+    const size_t start = *from;
+    while (*from < w.bytes && w.at[*from] >= '0' && w.at[*from] <= '9') {
+        ++*from;
+    }
+    return *from > start;
+}
+
+/* What p4d calls a revision in a `,d`: 1.N or 1.N.gz. */
+static bool is_revision(struct word name) {
+    size_t at = 0;
+    if (!skip_digits(name, &at) || at == name.bytes || name.at[at++] != '.' ||
+        !skip_digits(name, &at)) {
+        return false;
+    }
+    return at == name.bytes || (name.bytes - at == 3 && ends(name, ".gz"));
+}
+
 bool p4shim_is_managed(const char *rel, size_t bytes, bool manage_all) {
     if (bytes == 0 || bytes > P4SHIM_PATH_MAX || memchr(rel, '\n', bytes) != NULL) {
         return false;
@@ -60,6 +79,7 @@ bool p4shim_is_managed(const char *rel, size_t bytes, bool manage_all) {
     struct word parent;
     struct word name = {rel, 0};
     bool has_parent = false;
+    bool is_in_locks = false; /* of a server below the depot, or in a client's directory of that name */
     for (const char *at = rel;;) {
         const char *slash = memchr(at, '/', (size_t)(rel + bytes - at));
         const size_t n = (size_t)((slash == NULL ? rel + bytes : slash) - at);
@@ -69,15 +89,19 @@ bool p4shim_is_managed(const char *rel, size_t bytes, bool manage_all) {
         const bool is_first = at == rel;
         if (n == 0 ||
             (is_first && (equals(name, ".p4cache") || equals(name, "server.locks")))) {
-            return false; /* further down, server.locks is a client's directory */
+            return false;
         }
         if (slash == NULL) {
             break;
         }
+        is_in_locks = is_in_locks || equals(name, "server.locks");
         at = slash + 1;
     }
     if (is_history(name)) {
         return true;
+    }
+    if (is_in_locks && !is_revision(name)) {
+        return false;
     }
     return !is_server_file(name) && (manage_all || (has_parent && ends(parent, ",d")));
 }

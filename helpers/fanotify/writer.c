@@ -55,7 +55,8 @@ static bool may_others_write(const struct statx *file) {
 /* An older file was not made by whoever seems to have made it: he has linked it. */
 static bool is_new(const struct statx *file) {
     const int64_t age = (int64_t)time(NULL) - file->stx_btime.tv_sec;
-    return (file->stx_mask & STATX_BTIME) != 0 && age >= 0 && age <= NEW_SECONDS;
+    /* time() is that of the last tick, and behind a file system that counts finer. */
+    return (file->stx_mask & STATX_BTIME) != 0 && age >= -1 && age <= NEW_SECONDS;
 }
 
 /*

@@ -39,8 +39,8 @@ const DEPOT_KEYS = {
       "name `x,v` is an archive whatever `x` is, because clients choose it (`db.sql,v`, " +
       "`journal.c,v`). What is left out under both is the server's own: `db.*`, `journal`, " +
       "`journal.*`, `checkpoint.*`, `*.jnl`, `*.jnl.*`, `*.ckp`, `*.ckp.*`, `*.lck`, `tmp.*`, " +
-      "and the directory `server.locks` in `depot_path` itself (further down it is a " +
-      "directory like any other: let no `P4ROOT` lie below `depot_path`).",
+      "and the directory `server.locks` in `depot_path` itself (further down it may be a " +
+      "client's or another server's: of that, `x,v`, `x,d/1.2` and `x,d/1.2.gz` are taken).",
   }),
   read_only: restart(boolean(), false, {
     help: "Restore only: no watcher, no upload, no eviction.",

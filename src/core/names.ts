@@ -124,12 +124,22 @@ export function isManaged(path: DepotPath, policy: ManagePolicy): boolean {
   const slash = path.lastIndexOf("/");
   const name = path.slice(slash + 1);
   if (isHistory(name)) return true;
-  if (isServerFile(name)) return false;
+  if (isServerFile(name) || (isBelowLocks(path) && !isRevision(name))) return false;
   return policy === "all" || (slash > 0 && path.endsWith(",d", slash));
 }
 
 /** The directory of the server's locks, in its root. */
 export const LOCKS = "server.locks";
+
+/** Of a server whose root is below the depot, or a client's directory of that name. */
+function isBelowLocks(path: DepotPath): boolean {
+  return path.includes(`/${LOCKS}/`);
+}
+
+/** Whether `p4d` names a revision so, in a directory `x,d`. */
+function isRevision(name: string): boolean {
+  return /^\d+\.\d+(?:\.gz)?$/.test(name);
+}
 
 /** Whether `p4d` names the history of a file so: `x,v`. */
 export function isHistory(name: string): boolean {

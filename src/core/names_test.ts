@@ -69,7 +69,11 @@ Deno.test("isManaged() takes archives, and never what is the server's own", () =
     ["server.locks2/a,v", true, true],
     // Clients name files and directories as they like.
     ["d/server.locks/a,v", true, true],
-    ["d/server.locks/a,d/1", true, true],
+    ["d/server.locks/a,d/1.2", true, true],
+    ["d/server.locks/a,d/12.34.gz", true, true],
+    ["d/server.locks/clients/88,d/c", false, false],
+    ["d/server.locks/a,d/1.2.gzip", false, false],
+    ["d/server.locks/a", false, false],
     ["d/server.locks", false, true],
     ["d/tmp.1,v", true, true],
     ["d/tmp.txt,v", true, true],

@@ -342,7 +342,10 @@ function makeOurMarker(
   try {
     posix.makeMarker(target, attributes);
   } catch (error) {
-    if (!(error instanceof PosixError) || error.code !== "EPERM") throw error;
+    // EINVAL: a user namespace that has no such user.
+    const isNotOurs = error instanceof PosixError &&
+      (error.code === "EPERM" || error.code === "EINVAL");
+    if (!isNotOurs) throw error;
     const own = { uid: Deno.uid() ?? 0, gid: Deno.gid() ?? 0 };
     posix.makeMarker(target, { ...attributes, ...own });
   }

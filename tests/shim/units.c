@@ -61,14 +61,17 @@ static void test_managed(void) {
                                            "spec/75,d/p4users.p4s", "\xe9,v", "a b,v",
                                            "db.rev,v", "a/tmp.1,v", "journal,v", "journal.c,v",
                                            "checkpoint.py,v", "x.jnl.y,v", "x.ckp.y,v", "x.lck,v",
-                                           "a/server.locks/x,v", "a/server.locks/x,d/1"};
+                                           "a/server.locks/x,v", "a/server.locks/x,d/1.2",
+                                           "a/server.locks/x,d/1.20.gz"};
     static const char *const others[] = {
         "", ",v", "a", "a,vv", "x,d", "a,d/b/c", "db.rev", "tmp.12.3", "x,d/tmp.1",
         "a.lck", "x,d/a.lck", "journal", "journal.3", "checkpoint.5", "a.jnl.4", "a.ckp.4",
-        "server.locks/a,v", "server.locks/c/88,d/x", ".p4cache/a,v", ".p4cache", "a\n,v", "a//b,v",
+        "server.locks/a,v", "server.locks/c/88,d/x", "a/server.locks/c/88,d/x",
+        "a/server.locks/x,d/1", "a/server.locks/x,d/1.2.g", ".p4cache/a,v", ".p4cache", "a\n,v", "a//b,v",
         "x.jnl", "x.ckp", "tmp.x,v.p4cache-bad"};
     static const char *const never[] = {"db.rev", "a/tmp.1", ".p4cache/a", "journal", "a\nb", "",
-                                        "server.locks", "server.locks/a,v", "tmp.x,v.p4cache-bad"};
+                                        "server.locks", "server.locks/a,v", "a/server.locks/b",
+                                        "tmp.x,v.p4cache-bad"};
     for (size_t i = 0; i < sizeof archives / sizeof *archives; i++) {
         check(p4shim_is_managed(archives[i], strlen(archives[i]), false), "is managed",
               archives[i]);

@@ -217,7 +217,8 @@ class S3Backend implements StorageBackend {
     try {
       return fromTheStore(await this.#requests.head(key, signal), "head");
     } catch (error) {
-      if (!isNotFound(s3Error("head", key, error, signal))) throw error;
+      const known = s3Error("head", key, error, signal);
+      if (!isNotFound(known)) throw known;
       // The answer to a HEAD has no body: an absent bucket looks like an absent object, and
       // something in between like the store, but for the number that each request gets.
       if (!hasRequestId(error)) this.#bucketSeenAtMs = -Infinity;

@@ -263,3 +263,20 @@ Deno.test("a refusal says nothing of the completion before it, which is not abor
   await rejects(() => scene.upload(), { fault: "precondition" });
   deepStrictEqual(scene.asked.filter((it) => it.startsWith("abort")), []);
 });
+
+Deno.test("an upload in parts with a token that is over is denied by its first look, so that the store is opened anew", async () => {
+  const server = startS3StandIn("b");
+  server.intercept = ({ method, key }) =>
+    method === "HEAD" && key === KEY ? new Response(null, { status: 400 }) : null;
+  const backend = await openS3Backend({
+    ...{ type: "s3", bucket: "b", accessKey: "a", secretKey: "s", uploadPartMb: 5 },
+    ...{ endpoint: server.endpoint, endpointPin: true },
+  }, testTools());
+  try {
+    const upload = { key: KEY, source: sourceOf(BYTES), metadata: metadataOf(BYTES) };
+    await rejects(() => backend.upload(upload), { fault: "denied" });
+  } finally {
+    await backend.close();
+    await server[Symbol.asyncDispose]();
+  }
+});

@@ -173,7 +173,10 @@ export class S3Upload {
       const count = await abortAbandoned({
         begunUploads: (from) => requests.begunUploads(from, signal),
         abortParts: (upload) => requests.abortParts(upload),
-        hasObject: async (key) => await this.#look(objectKeyOf(key), signal) !== null,
+        // Amazon ends the list of an upload with the upload; not so every other service.
+        hasObject: async (key) =>
+          this.#settings.endpoint !== null &&
+          await this.#look(objectKeyOf(key), signal) !== null,
       }, { nowMs: () => this.#clock.nowMs(), active: ACTIVE, signal });
       if (count > 0) {
         this.#onWarning(`aborted ${count} uploads that were begun over a day ago`);
