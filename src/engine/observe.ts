@@ -142,7 +142,13 @@ async function compare(
   if (hash === null) return null;
   if (hash === entry.stored?.hash) return { action: "attributes", stat };
   const isOfBefore = isUnproven(entry.local) && hasSameContent(stat, entry.local);
-  return planDifference(entry, stat, isOfBefore ? within(reason, "none") : reason);
+  if (!isOfBefore) return planDifference(entry, stat, reason);
+  // Only a word of a write says that it was written; a rename's, which names the inode, does not.
+  const isRename = (reason.ino ?? null) !== null;
+  const careful = isRename
+    ? { ...reason, trusts: "none" } as const
+    : within(reason, "none");
+  return planDifference(entry, stat, careful);
 }
 
 async function act(

@@ -145,8 +145,10 @@ function planFile(
 
 /** A chmod or a link; or a write whose mtime was put back, which only a hash can tell. */
 function planCtime(entry: FileEntry, stat: LocalStat, reason: LookReason): ObservePlan {
-  // Its upload hashes it, or the row has nothing to compare it with and is never evicted.
-  const isToBeHashed = entry.state === "clean" && entry.stored!.hash !== null;
+  // Its upload hashes it, or the row has nothing to compare it with, or is known to differ: such
+  // are never evicted.
+  const isToBeHashed = entry.state === "clean" && entry.stored!.hash !== null &&
+    !entry.flags.conflict;
   if (!isToBeHashed) return { action: "attributes", stat };
   if (reason.source !== "scan") return { action: "compare", stat };
   return asUnproven(stat).ctimeNs === entry.local.ctimeNs

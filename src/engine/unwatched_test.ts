@@ -126,6 +126,34 @@ Deno.test("a chmod of everything while nobody watched is neither hashed nor look
   strictEqual(await fixture.read("a,v"), "content");
 });
 
+Deno.test("a file in conflict is not hashed by every scan", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "damaged revision");
+  await repair(fixture, "a,v", "repaired content");
+  deepStrictEqual((await scanDepot(fixture.context, SCAN)).actions, { conflict: 1 });
+  fixture.posix.openRead = (): number => {
+    throw new Error("it is not to be read");
+  };
+  await scanDepot(fixture.context, SCAN);
+  deepStrictEqual((await scanDepot(fixture.context, SCAN)).actions, {});
+});
+
+Deno.test("a rename is no word of a write: what a scan left unproven is a conflict under its new name", async () => {
+  await using fixture = await openEngineFixture();
+  const { context, manifest, posix, root } = fixture;
+  await stored(fixture, "a,v", "good revision");
+  await repair(fixture, "a,v", "bad! revision");
+  deepStrictEqual((await scanDepot(context, HASHES_NOTHING)).actions, { unproven: 1 });
+  const { ino } = posix.lstat(bytePathOf(`${root}/a,v`))!;
+  await Deno.rename(`${root}/a,v`, `${root}/b,v`);
+  const [from, to] = [fixture.path("a,v"), fixture.path("b,v")];
+  await new Engine(context).renamed({
+    ...{ from, to, what: "file", ino, writerUid: Deno.uid()! },
+  });
+  const { state, flags, stored: version } = manifest.get(to)!;
+  deepStrictEqual([state, flags.conflict, version!.key], ["clean", true, "a,v"]);
+});
+
 Deno.test("a write that is reported counts also where a scan had left the file unproven", async () => {
   await using fixture = await openEngineFixture();
   const path = await stored(fixture, "a,v", "1st");

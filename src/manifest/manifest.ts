@@ -220,6 +220,7 @@ export type MetaName =
   | "boot_id" //            of the machine, at the last session
   | "written_again_ms" //  the last time that the manifest could be written after it could not
   | "recalls" //          bytes that users had restored today
+  | "moving" //           a directory's rename that has begun (moving.ts)
   | "failed_deletes_drained"; // position in shim-failed-deletes.log
 
 export interface ManifestTrouble {

@@ -222,11 +222,26 @@ export class RebuildObjects {
     entry: FileEntry | null,
   ): boolean {
     const { manifest } = this.#deps;
-    if (manifest.isBuried(object.key)) return true;
+    if (manifest.isBuried(object.key)) return !this.#isOfLaterFile(path, object);
     if (side === "primary" || entry !== null) return false;
     const { mtimeNs } = storedVersionOf(object);
     return manifest.tombstonesOf(path).some(({ stored, local }) =>
       stored.mtimeNs >= mtimeNs || local.mtimeNs >= mtimeNs
+    );
+  }
+
+  /**
+   * A lost upload is buried whether or not it ever ended; so its key may have been free, and then a
+   * file that was made since has it.
+   */
+  #isOfLaterFile(path: DepotPath, object: RebuildObject): boolean {
+    const { key, sizeBytes } = object;
+    const { mtimeNs } = storedVersionOf(object);
+    const buried = this.#deps.manifest.tombstonesOf(path)
+      .filter(({ stored }) => stored.key === key);
+    return buried.length > 0 && buried.every(({ stored }) =>
+      stored.hash === null &&
+      (stored.sizeBytes !== sizeBytes || stored.mtimeNs !== mtimeNs)
     );
   }
 

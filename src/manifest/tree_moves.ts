@@ -124,6 +124,7 @@ export class TreeMoves {
     leaving: Leaving,
   ): Step {
     const names = this.#namesIn(group, from, after);
+    readRows(group, [from, to], names.names);
     const left: DepotPath[] = [];
     let movedCount = 0;
     for (const name of names.names) {
@@ -149,6 +150,7 @@ export class TreeMoves {
     const lasts = sides.flatMap(({ last }) => last ?? []);
     const names = [...new Set(sides.flatMap((side) => side.names))]
       .filter((name) => lasts.every((last) => name <= last));
+    readRows(group, [from, to], names);
     const left: DepotPath[] = [];
     for (const name of names) {
       const [a, b] = [join(from, name), join(to, name)];
@@ -182,6 +184,20 @@ export class TreeMoves {
     const names = [...new Set([...committed, ...made])].sort()
       .map((path) => path.slice(prefix.length));
     return { names, last: last?.slice(prefix.length) ?? null };
+  }
+}
+
+/** A row that is damaged throws here, before the group has changed. */
+function readRows(
+  group: Transaction,
+  sides: readonly DepotPath[],
+  names: readonly string[],
+): void {
+  for (const name of names) {
+    for (const side of sides) {
+      const path = depotPathOrNull(join(side, name));
+      if (path !== null) group.row(path);
+    }
   }
 }
 

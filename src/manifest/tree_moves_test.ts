@@ -255,3 +255,21 @@ Deno.test("a record that is none is refused, not guessed", async () => {
     await rejects(open(tables).finishMove(LEAVING), { fault: "damaged" });
   }
 });
+
+Deno.test("a row that is damaged moves nothing of its step", async () => {
+  for (const kind of ["moveTree", "exchangeTrees"] as const) {
+    const tables = await emptyTables();
+    await add(open(tables), "d/a,v", "d/b,v");
+    const [, damaged] = tables.store.range("rows_by_id", {
+      from: "",
+      before: null,
+      limit: 2,
+    });
+    const value = damaged!.value.with(60, damaged!.value[60]! ^ 1);
+    await tables.store.commit([{ table: "rows_by_id", key: damaged!.key, value }]);
+    const manifest = open(tables);
+    await rejects(manifest[kind](D, E, 5, {}), { fault: "damaged" });
+    deepStrictEqual(manifest.paths(null, 9), ["d/a,v", "d/b,v"]);
+    strictEqual(manifest.meta("moving"), null);
+  }
+});

@@ -270,6 +270,17 @@ Deno.test("what export-manifest prints, import-manifest takes", () =>
     match(output.printed.at(-1)!, /0 rows imported, 35 paths have a row already/);
   }));
 
+Deno.test("export-manifest refuses what a rename has half done", () =>
+  inDirectory(async (root, output) => {
+    const directory = `${root}/manifest`;
+    const manifest = await openManifest({ directory });
+    await manifest.setMeta("moving", "{}");
+    await manifest.close();
+    strictEqual(await runExportManifest(["--manifest", directory], depsFor(output)), 3);
+    match(output.errors.at(-1)!, /start the daemon once/);
+    deepStrictEqual(output.printed, []);
+  }));
+
 Deno.test("import-manifest on another machine takes no inode for one of its own", () =>
   inDirectory(async (root, output) => {
     const before = await allOf(`${root}/manifest`);
