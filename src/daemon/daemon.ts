@@ -128,7 +128,7 @@ class Daemon {
       { ...context, eventsUntilNow: () => this.#watchedUntilNow() },
       () => readLedger(this.#parts.state.path),
     );
-    await settleDepot(this.#parts, stores, this.#config);
+    if (!await this.#settles(stores)) return this.#status;
     const watch = this.#config.readOnly ? null : this.#depotWatch(engine, record);
     this.#watch = watch;
     const gate = this.#gateService(engine);
@@ -180,6 +180,19 @@ class Daemon {
     await Promise.all(running);
     log.info("stopped");
     return this.#status;
+  }
+
+  /** False: a stop came before it was done, and the next start does the rest. */
+  async #settles(stores: Stores): Promise<boolean> {
+    const { signal } = this.#stop;
+    try {
+      await settleDepot(this.#parts, stores, this.#config, signal);
+      return true;
+    } catch (error) {
+      if (!signal.aborted || error !== signal.reason) throw error;
+      this.#parts.log.info("stopped");
+      return false;
+    }
   }
 
   /** A part that fails takes the others down in order, instead of leaving half a daemon. */

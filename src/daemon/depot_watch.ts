@@ -8,6 +8,7 @@
 
 import { type BytePath, type DepotPath, depotPathOrNull } from "../core/names.ts";
 import type { Clock } from "../core/clock.ts";
+import { MoveCutShortError } from "../engine/directory_moves.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { WriterUid } from "../engine/observe_plan.ts";
 import type { Rename } from "../engine/rename.ts";
@@ -64,6 +65,8 @@ export class DepotWatch {
   #nextBarrier: Promise<boolean> | null = null;
   #lastEventMs = 0;
   #restarts = 0;
+  /** A stop came while the manifest refused what was told: what was told after it is not for now. */
+  #isCutShort = false;
   readonly #order = new EventOrder();
   #watcher: Watcher | null = null;
 
@@ -358,9 +361,14 @@ export class DepotWatch {
 
   /** An event is a hint; what fails here is found again by the scan that it asks for. */
   async #go(work: () => Promise<unknown> | void): Promise<void> {
+    if (this.#isCutShort) return;
     try {
       await work();
     } catch (error) {
+      if (error instanceof MoveCutShortError) {
+        this.#isCutShort = true;
+        this.#deps.log.warn(`${error.message}; nor is what was told after it`);
+      }
       if (this.#deps.signal.aborted) return;
       // Nobody awaits this: the guard of the whole process is to see it.
       if (error instanceof Error && error.name === "InvariantError") {

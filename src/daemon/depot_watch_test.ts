@@ -1,6 +1,7 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import { ManualClock } from "../../tests/support/manual_clock.ts";
 import { bytePathOf } from "../core/names.ts";
+import { MoveCutShortError } from "../engine/directory_moves.ts";
 import type { ScanReport } from "../engine/scan.ts";
 import { ManifestError } from "../manifest/manifest.ts";
 import { createMemoryLogger } from "../obs/logger.ts";
@@ -471,6 +472,20 @@ Deno.test("a stop waits until the rename of a directory, and what was told behin
   renaming.resolve();
   await stopped;
   deepStrictEqual(calls, ["renamed d e", "done", "wrote e/a,v by 7", "stopped"]);
+});
+
+Deno.test("nothing that was told behind the rename of a directory is taken in if a stop cuts that short", async () => {
+  const renaming = Promise.withResolvers<void>();
+  const { clock, watchers, calls, log, stop } = await watched({
+    renaming: renaming.promise,
+  });
+  watchers[0]!.tell(move("d", "e", BY_OTHER, true), close("d/a,v", BY_OTHER, "pidfd"));
+  await clock.advance(0);
+  const stopped = stop();
+  renaming.reject(new MoveCutShortError("the daemon stops"));
+  await stopped;
+  deepStrictEqual(calls, ["renamed d e"]);
+  strictEqual(log.records.some(({ message }) => message.includes("told after it")), true);
 });
 
 Deno.test("a stop does not wait for ever for what was told", async () => {

@@ -125,11 +125,16 @@ async function openManifestOrExplain(
   }
 }
 
-/** Instance, device and what a crash left; nothing of the depot is touched before. */
+/**
+ * Instance, device and what a crash left; nothing of the depot is touched before.
+ *
+ * @throws The signal's reason, if it aborts while the rename of a directory is finished.
+ */
 export async function settleDepot(
   { manifest, posix, state, log }: Foundation,
   stores: StoresOfInstance,
   config: Config,
+  signal: AbortSignal,
 ): Promise<void> {
   await settleInstance(manifest, stores, config.readOnly, newId);
   await settlePlace({ manifest, state, log }, config.readOnly);
@@ -137,7 +142,7 @@ export async function settleDepot(
   // before the first scan ends and after a crash of this daemon.
   const isNew = manifest.entries("", null, 1).length === 0;
   if (isNew && !config.readOnly) await manifest.setMeta("boot_id", await readBootId());
-  await finishMove({ manifest, log });
+  await finishMove({ manifest, log }, signal);
   await recoverOrExplain(posix, state, log);
   crashPoint("recovery/finished");
 }

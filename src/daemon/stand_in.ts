@@ -58,7 +58,7 @@ export async function openStandIn(
   cleanup.defer(() => stores.secondary?.close());
   for (const store of stores.readStores) cleanup.defer(() => store.close());
   const record = await openScanRecord(foundation);
-  await settleDepot(foundation, stores, config);
+  await settleDepot(foundation, stores, config, signal);
   const settings = engineSettingsOf(config, posix.statvfs(state.root).totalBytes);
   const ledger = (name: string): EngineContext["failedOps"] =>
     openFailureLedger(foundation, name, config.failedLogRotateMaxMb);

@@ -8,6 +8,7 @@
 
 import { type DepotPath, PATH_BYTES_MAX } from "../core/names.ts";
 import { NO_INODE } from "../manifest/transitions.ts";
+import { untilMoved, untilTaken } from "./directory_moves.ts";
 import { type EngineContext, hasSameContent, leavingIn } from "./engine_context.ts";
 import { lookAt } from "./local_file.ts";
 import { isMarkerOf } from "./observe_plan.ts";
@@ -80,10 +81,14 @@ export class DirectoryExchanges {
   async #trade({ from, to, toldMs }: Moved): Promise<readonly DepotPath[]> {
     const { evictions, applyDeletesBelow, manifest, departures, clock } = this.#context;
     await evictions.settled(`${to}/`);
-    await applyDeletesBelow(to);
+    await untilTaken(this.#context, { from, to }, () => applyDeletesBelow(to));
     const nowMs = toldMs ?? clock.nowMs();
     const leaving = leavingIn(this.#context);
-    const { left } = await manifest.exchangeTrees(from, to, nowMs, leaving);
+    const { left } = await untilMoved(
+      this.#context,
+      { from, to },
+      () => manifest.exchangeTrees(from, to, nowMs, leaving),
+    );
     for (const directory of [from, to]) departures.forgetBelow(directory);
     return left;
   }

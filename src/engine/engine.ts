@@ -25,6 +25,7 @@ import {
   TombstoneSweeper,
 } from "./delete.ts";
 import { DirectoryExchanges } from "./directory_exchange.ts";
+import { DirectoryMoves, untilMoved, untilTaken } from "./directory_moves.ts";
 import { DirtyPressure } from "./dirty_pressure.ts";
 import { type Drain, drain, type DrainState } from "./drain.ts";
 import { type EngineContext, leavingIn, shown } from "./engine_context.ts";
@@ -35,7 +36,6 @@ import {
   type HandEvictionReport,
 } from "./evict_by_hand.ts";
 import { expireBorrowed } from "./expire_borrowed.ts";
-import { finishMove } from "./finish_move.ts";
 import { isAbsent, lookAt } from "./local_file.ts";
 import { migrateSelected, type Migration, type MigrationReport } from "./migrate.ts";
 import type { Deleter } from "./may_delete.ts";
@@ -71,6 +71,7 @@ export class Engine {
   readonly #vanished: VanishedNames;
   #movedDirectories = 0;
   readonly #exchanges: DirectoryExchanges;
+  readonly #moves: DirectoryMoves;
   /** Looks that nobody waits for. */
   readonly #apart = new Set<Promise<void>>();
   readonly #evictor: Evictor;
@@ -90,6 +91,7 @@ export class Engine {
     this.#coordinator = new UploadCoordinator(context, wakeEviction);
     this.#sweeper = new TombstoneSweeper(context);
     this.#exchanges = new DirectoryExchanges(context);
+    this.#moves = new DirectoryMoves(context);
     this.#vanished = new VanishedNames(context);
   }
 
@@ -205,17 +207,22 @@ export class Engine {
   async #directoryRenamed(rename: Rename): Promise<void> {
     const { from, to } = rename;
     this.#movedDirectories += 1;
-    await this.#context.evictions.settled(`${from}/`);
-    // Their rows would move along, and nobody find them by the names that were written down.
-    await this.#context.applyDeletesBelow(from);
-    const exchanged = await this.#exchanges.take(rename);
-    const left = exchanged ?? await this.#moveRowsBelow(rename);
+    const left = await this.#moves.during(() => this.#takeMove(rename));
     // Written a moment before, and not there any more when that was told.
     for (const path of this.#vanished.takeBelow(from)) {
       const now = depotPathOrNull(`${to}${path.slice(from.length)}`);
       if (now !== null) await this.wrote(now, null);
     }
     this.#tooLong(rename, left);
+  }
+
+  async #takeMove(rename: Rename): Promise<readonly DepotPath[]> {
+    const context = this.#context;
+    await context.evictions.settled(`${rename.from}/`);
+    // Their rows would move along, and nobody find them by the names that were written down.
+    await untilTaken(context, rename, () => context.applyDeletesBelow(rename.from));
+    const exchanged = await this.#exchanges.take(rename);
+    return exchanged ?? await this.#moveRowsBelow(rename);
   }
 
   /** Their files have names that no row may have: as those that were renamed to an unmanaged one. */
@@ -235,7 +242,12 @@ export class Engine {
     const { manifest, clock, departures, putBack } = this.#context;
     departures.moved(from, to, (path) => manifest.get(path) !== null);
     const at = toldMs ?? clock.nowMs();
-    const { left } = await manifest.moveTree(from, to, at, leavingIn(this.#context));
+    const leaving = leavingIn(this.#context);
+    const { left } = await untilMoved(
+      this.#context,
+      { from, to },
+      () => manifest.moveTree(from, to, at, leaving),
+    );
     for (const path of putBack.moved(from, to)) removeStrayMarker(this.#context, path);
     return left;
   }
@@ -259,8 +271,8 @@ export class Engine {
   /** A directory that was renamed meanwhile may have taken files past it: then it has failed. */
   async scan(reason: LookReason, pace?: ScanPace): Promise<ScanReport> {
     const movedBefore = this.#movedDirectories;
-    // What the manifest refused while it could not be written.
-    await finishMove(this.#context);
+    // Until then a file may lie under one name, and its row under another.
+    await this.#moves.settled();
     const report = await scanDepot(this.#context, reason, pace);
     this.#coordinator.wake();
     this.#evictWakeUp.wake();

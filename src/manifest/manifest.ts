@@ -306,8 +306,13 @@ export interface Manifest {
    * Finishes a `moveTree` or `exchangeTrees` that a stop, a death or a failure cut short; null: there
    * is none. To be called at each start before anything else asks where a file's row is. Both do it
    * first by themselves.
+   *
+   * @throws The signal's reason, between two steps.
    */
-  finishMove(leaving: Pick<Leaving, "firstKey">): Promise<FinishedMove | null>;
+  finishMove(
+    leaving: Pick<Leaving, "firstKey">,
+    signal?: AbortSignal,
+  ): Promise<FinishedMove | null>;
 
   /**
    * Latest access per path, in seconds. Paths without a row are skipped. One that comes well

@@ -180,8 +180,11 @@ export class ManifestStore implements Manifest {
     return this.#trees.run({ kind: "exchange", from, to, toldMs: nowMs }, leaving);
   }
 
-  finishMove(leaving: Pick<Leaving, "firstKey">): Promise<FinishedMove | null> {
-    return this.#trees.finish(leaving);
+  finishMove(
+    leaving: Pick<Leaving, "firstKey">,
+    signal?: AbortSignal,
+  ): Promise<FinishedMove | null> {
+    return this.#trees.finish(leaving, signal);
   }
 
   async accessed(batch: ReadonlyMap<DepotPath, number>): Promise<void> {

@@ -14,7 +14,8 @@
  * since: no daemon was there.
  *
  * Going on does no harm to what was done. A move takes what is still below `from`, where nothing
- * but the rest can be; a row that `p4d` made there since is told after the move. An exchange is no
+ * but the rest can be: who tells of moves asks for nothing below it before this one is at its end, also
+ * where a step is refused, and does not go on behind one that a stop cut short. An exchange is no
  * move of what is left over, since each side holds rows whether it was done or not: it writes down
  * how far it came.
  *
@@ -72,8 +73,8 @@ export class TreeMoves {
   }
 
   /** See {@linkcode Manifest.finishMove}. */
-  finish(leaving: Leaving): Promise<FinishedMove | null> {
-    return this.#inTurn(() => this.#finish(leaving));
+  finish(leaving: Leaving, signal?: AbortSignal): Promise<FinishedMove | null> {
+    return this.#inTurn(() => this.#finish(leaving, signal));
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -82,21 +83,29 @@ export class TreeMoves {
     return done;
   }
 
-  async #finish({ firstKey }: Leaving): Promise<FinishedMove | null> {
+  async #finish(
+    { firstKey }: Leaving,
+    signal?: AbortSignal,
+  ): Promise<FinishedMove | null> {
     const text = this.#deps.reader.meta(MOVING);
     if (text === null) return null;
     const moving = decoded(() => "The manifest's moving", () => decodeMoving(text));
     const { from, to, whiteout } = moving;
     const leaving = firstKey === undefined ? { whiteout } : { whiteout, firstKey };
-    return { from, to, ...await this.#steps(moving, leaving) };
+    return { from, to, ...await this.#steps(moving, leaving, signal) };
   }
 
-  async #steps(moving: Moving, leaving: Leaving): Promise<MovedTree> {
+  async #steps(
+    moving: Moving,
+    leaving: Leaving,
+    signal?: AbortSignal,
+  ): Promise<MovedTree> {
     const step = moving.kind === "move" ? this.#moveStep : this.#exchangeStep;
     const left = new Set<DepotPath>();
     let movedCount = 0;
     let at = moving;
     for (let isFirst = true;; isFirst = false) {
+      signal?.throwIfAborted();
       const { next, ...done } = await this.#deps.change((group) => {
         const taken = step.call(this, group, at, leaving);
         this.#note(group, at, taken.next);

@@ -158,6 +158,30 @@ for (const { what, before, run } of ACTS) {
   });
 }
 
+Deno.test("what a start finishes ends between two steps at a stop, and the next one goes on", async () => {
+  const tables = await emptyTables();
+  const first = open(tables);
+  await add(first, ...NAMES.map((name) => `d/${name}`));
+  const sizes = Object.values(rows(first));
+  tables.commitsLeft = 1;
+  await rejects(first.moveTree(D, E, 5, LEAVING), { fault: "full" });
+  tables.commitsLeft = Infinity;
+  tables.commits = 0;
+  const next = open(tables);
+  const stop = new AbortController();
+  const finishing = next.finishMove(LEAVING, stop.signal);
+  // It has begun its first step, and no more.
+  await Promise.resolve();
+  stop.abort(new Error("a stop"));
+  await rejects(finishing, { message: "a stop" });
+  strictEqual(tables.commits, 1);
+  strictEqual((await open(tables).finishMove(LEAVING))?.to, E);
+  deepStrictEqual(
+    rows(next),
+    Object.fromEntries(NAMES.map((name, i) => [`e/${name}`, sizes[i]])),
+  );
+});
+
 Deno.test("a directory whose rows fit one step moves in one commit, with nothing to finish", async () => {
   const tables = await emptyTables();
   const manifest = open(tables);

@@ -105,6 +105,8 @@ export interface FixtureOptions {
   readonly primary?: StorageBackend;
   readonly secondary?: StorageBackend;
   readonly readStores?: readonly StorageBackend[];
+  /** Else one in memory. */
+  readonly manifest?: Manifest;
 }
 
 export async function openEngineFixture(
@@ -115,7 +117,7 @@ export async function openEngineFixture(
     await Deno.mkdir(`${root}/.p4cache/${name}`, { recursive: true });
   }
   const posix = openPosix(nativeFile("libp4posix.so"));
-  const manifest = await openMemManifest();
+  const manifest = options.manifest ?? await openMemManifest();
   const primary = options.primary ?? openMemBackend();
   const failures: Record<string, unknown>[] = [];
   const ledger = { append: (record: object): void => void failures.push({ ...record }) };
