@@ -8,6 +8,7 @@
 
 import { type BytePath, type DepotPath, depotPathOrNull } from "../core/names.ts";
 import type { Clock } from "../core/clock.ts";
+import { unlessAborted } from "../core/unless_aborted.ts";
 import { MoveCutShortError } from "../engine/directory_moves.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { WriterUid } from "../engine/observe_plan.ts";
@@ -202,8 +203,8 @@ export class DepotWatch {
   }
 
   /**
-   * Resolves when every event of before the call was taken in; with false if none arrive just
-   * now: not as long as others do, however many are before it. Callers share: one that comes
+   * Resolves when every event of before the call was taken in; with false at a stop, or if none
+   * arrive just now: not as long as others do, however many are before it. Callers share: one that comes
    * while another's canary is out waits for the next.
    */
   eventsUntilNow(): Promise<boolean> {
@@ -233,8 +234,9 @@ export class DepotWatch {
       this.#isCanaryRefused = true;
       return false;
     }
-    await this.#order.settled();
-    return true;
+    // A stop waits for what was told for a while, and not for who waits for it here.
+    const settled = this.#order.settled().then(() => true);
+    return await unlessAborted(this.#deps.signal, settled).catch(() => false);
   }
 
   /** Writes a file of our own and waits for its event, which is the last so far. Throws if it cannot. */

@@ -474,6 +474,30 @@ Deno.test("a stop waits until the rename of a directory, and what was told behin
   deepStrictEqual(calls, ["renamed d e", "done", "wrote e/a,v by 7", "stopped"]);
 });
 
+Deno.test("who waits for all events, as a scan does, does not wait for a directory's rename at a stop", async () => {
+  const statePath = await Deno.makeTempDir();
+  const renaming = Promise.withResolvers<void>();
+  const { watch, clock, watchers, calls, stop } = await watched({
+    statePath,
+    renaming: renaming.promise,
+  });
+  watchers[0]!.tell(move("d", "e", BY_OTHER, true));
+  const waiting = watch.eventsUntilNow();
+  await canaryIn(statePath);
+  watchers[0]!.tell(close(".p4cache/canary-id", BY_OTHER, "pidfd"));
+  await clock.advance(0);
+  // It has seen the event, and waits for the rename.
+  while ((await Array.fromAsync(Deno.readDir(statePath))).length > 0) {
+    await clock.advance(0);
+  }
+  const stopped = stop();
+  strictEqual(await waiting, false);
+  deepStrictEqual(calls, ["renamed d e"]);
+  renaming.resolve();
+  await stopped;
+  await Deno.remove(statePath);
+});
+
 Deno.test("nothing that was told behind the rename of a directory is taken in if a stop cuts that short", async () => {
   const renaming = Promise.withResolvers<void>();
   const { clock, watchers, calls, log, stop } = await watched({

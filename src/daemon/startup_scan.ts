@@ -7,6 +7,7 @@
 
 import type { Config } from "../config/key_table.ts";
 import type { Clock } from "../core/clock.ts";
+import { unlessAborted } from "../core/unless_aborted.ts";
 import type { Engine } from "../engine/engine.ts";
 import { SCAN } from "../engine/observe.ts";
 import type { Logger } from "../obs/logger.ts";
@@ -61,16 +62,11 @@ export class StartupScan {
   /** Resolves when it is over, or at once where none has begun. A slow one hurries until then. */
   async ended(signal: AbortSignal): Promise<void> {
     if (this.#state !== "scanning" && this.#state !== "catching-up") return;
-    const given = Promise.withResolvers<never>();
-    const giveUp = (): void => given.reject(signal.reason);
-    signal.addEventListener("abort", giveUp, { once: true });
-    if (signal.aborted) giveUp();
     this.#waiting += 1;
     try {
-      await Promise.race([this.#ended.promise, given.promise]);
+      await unlessAborted(signal, this.#ended.promise);
     } finally {
       this.#waiting -= 1;
-      signal.removeEventListener("abort", giveUp);
     }
   }
 

@@ -10,6 +10,7 @@
  */
 
 import { displayPath } from "../core/names.ts";
+import { unlessAborted } from "../core/unless_aborted.ts";
 import {
   type FinishedMove,
   ManifestError,
@@ -109,17 +110,8 @@ export class DirectoryMoves {
 
   /** Resolves when none is. @throws The signal's reason, as soon as it aborts. */
   async settled(): Promise<void> {
-    const given = Promise.withResolvers<never>();
-    const giveUp = (): void => given.reject(this.#signal.reason);
-    given.promise.catch(() => {});
-    this.#signal.addEventListener("abort", giveUp, { once: true });
-    try {
-      this.#signal.throwIfAborted();
-      while (this.#underWay.size > 0) {
-        await Promise.race([Promise.all(this.#underWay), given.promise]);
-      }
-    } finally {
-      this.#signal.removeEventListener("abort", giveUp);
+    while (this.#underWay.size > 0) {
+      await unlessAborted(this.#signal, Promise.all(this.#underWay));
     }
   }
 }
