@@ -260,10 +260,8 @@ export class World {
     this.onDisk(action);
     this.deliverAll();
     await settled();
-    while (this.hasMoves && this.scheduler.waitingCount > 0) {
-      await this.scheduler.step(random);
-      this.throwFailure();
-    }
+    // Also where the manifest refuses it at first, and it waits.
+    await this.#goUntil(() => !this.hasMoves, random);
   }
 
   /** By a tool of the administrator; the secondary has the object before the primary has not. */
