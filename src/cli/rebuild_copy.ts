@@ -99,17 +99,27 @@ async function takeLocalCopy(
     return false;
   }
   deps.printError(`starting from the copy ${copy}`);
-  const fetched = await emptyBeside(rebuilt);
-  await Deno.copyFile(`${copy}/${DATA_FILE}`, `${fetched}/${DATA_FILE}`);
+  const fetched = await fetchBeside(rebuilt, async (file) => {
+    await Deno.copyFile(`${copy}/${DATA_FILE}`, file);
+  });
   await takeFetched(fetched, rebuilt);
   return true;
 }
 
-/** Where a copy stays until all of it is there. */
-async function emptyBeside(rebuilt: string): Promise<string> {
+/** Where a copy stays until all of it is there. Of one that fails nothing is left: a full disk is `p4d`'s. */
+async function fetchBeside(
+  rebuilt: string,
+  fetch: (file: string) => Promise<void>,
+): Promise<string> {
   const fetched = `${rebuilt}.fetched`;
   await removeIfThere(fetched);
   await Deno.mkdir(fetched, { mode: 0o700 });
+  try {
+    await fetch(`${fetched}/${DATA_FILE}`);
+  } catch (error) {
+    await removeIfThere(fetched);
+    throw error;
+  }
   return fetched;
 }
 
@@ -130,10 +140,10 @@ async function takeStoreCopy(
   side: NamedSide,
   deps: CopyDeps,
 ): Promise<boolean> {
-  const fetched = await emptyBeside(rebuilt);
   deps.printError(`fetching the copy ${name} from ${side.called}`);
+  let fetched: string;
   try {
-    await side.fetchCopy(name, `${fetched}/${DATA_FILE}`);
+    fetched = await fetchBeside(rebuilt, (file) => side.fetchCopy(name, file));
   } catch (error) {
     // Older ones may be whole; anything but damage is for the operator to see.
     if (!(error instanceof StorageError) || error.fault !== "corrupt") throw error;

@@ -474,6 +474,19 @@ Deno.test("rebuild-manifest starts from a copy of before the upgrade, of an olde
     match(output.errors.at(-1)!, /its schema is 3, .*start it first/);
   }));
 
+Deno.test("a copy that cannot be taken whole leaves nothing of itself", () =>
+  inDirectory(async (root, output) => {
+    const directory = `${root}/manifest`;
+    await damageFile(directory);
+    const deps = depsFor(output);
+    // As where the disk is full: what was found sound cannot be copied.
+    deps.checkManifest = async function* (): AsyncGenerator<never> {};
+    const args = ["--manifest", directory, "--copy", `${root}/gone`];
+    await rejects(runRebuildManifest(args, deps), Deno.errors.NotFound);
+    const names = (await Array.fromAsync(Deno.readDir(root))).map(({ name }) => name);
+    deepStrictEqual(names.filter((name) => name.startsWith("manifest.rebuilt")), []);
+  }));
+
 Deno.test("rebuild-manifest without a copy finds every stored file again", () =>
   inDirectory(async (root, output) => {
     const directory = `${root}/manifest`;
