@@ -26,7 +26,7 @@
 #define P4POSIX_EXPORT __attribute__((visibility("default")))
 
 /* Counts changes of the layouts or of a function's meaning. */
-#define P4POSIX_ABI_VERSION 6
+#define P4POSIX_ABI_VERSION 7
 
 /* Leaves a time as it is, where a function says that it takes it. */
 #define P4POSIX_TIME_KEEP INT64_MIN

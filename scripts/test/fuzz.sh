@@ -16,6 +16,7 @@ targets=(
   "request    helpers/fuzz/fuzz_request.c helpers/gate/request.c"
   "command    helpers/fuzz/fuzz_command.c helpers/gate/command.c helpers/common/output.c"
   "fan_event  helpers/fuzz/fuzz_fan_event.c helpers/fanotify/fan_event.c"
+  "rows       helpers/fuzz/fuzz_rows.c helpers/posix/sealed_rows.c helpers/posix/checksum.c"
   "peers      helpers/fuzz/fuzz_peers.c   $(cd "$root" && echo helpers/gate/*.c helpers/common/output.c helpers/common/confine.c)"
 )
 

@@ -14,7 +14,7 @@ import type { FailureLedger } from "../engine/engine_context.ts";
 import { finishMove } from "../engine/finish_move.ts";
 import { recoverDirectories } from "../engine/recovery.ts";
 import { openManifest, rebuiltDirectoryOf } from "../manifest/lmdb_manifest.ts";
-import type { NativePages } from "../manifest/page_file.ts";
+import type { NativeReads } from "../manifest/page_file.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import {
   type Ledger,
@@ -25,7 +25,6 @@ import {
 import type { Logger, OpenLogger, openLogger } from "../obs/logger.ts";
 import { MIB } from "../core/units.ts";
 import { nativeFile } from "../posix/native_files.ts";
-import type { LeafPages } from "../posix/leaf_pages.ts";
 import { openPosix, type Posix, PosixError } from "../posix/posix.ts";
 import {
   identityOf,
@@ -45,7 +44,7 @@ const LEDGERS_KEPT = 10;
 
 export interface Foundation {
   readonly log: OpenLogger;
-  readonly posix: Posix & LeafPages;
+  readonly posix: Posix & NativeReads;
   readonly state: StateDirectory;
   readonly manifest: Manifest;
   /** Closes all of it, and whatever is added. */
@@ -79,7 +78,7 @@ const RESERVE_BYTES = 32 * MIB;
 
 async function openManifestOrExplain(
   directory: string,
-  native: NativePages,
+  native: NativeReads,
   log: Logger,
 ): Promise<Manifest> {
   const onChange = (state: "used" | "kept" | "missing"): void => {

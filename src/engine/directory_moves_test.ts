@@ -51,6 +51,7 @@ async function opened(): Promise<Depot> {
       keys: (table, range) => store.keys(table, range),
       read: (table, key, decode) => store.read(table, key, decode),
       range: (table, range) => store.range(table, range),
+      sealedRow: () => null,
       snapshot: () => store.snapshot(),
       close: () => store.close(),
       commit: async (writes) => {

@@ -141,7 +141,8 @@ export function decodeRowAndSum(
       label,
     };
   }
-  return { row: readV2(path, bytes, { length, seal }), sum: entry, label };
+  checkSeal(bytes, end, seal);
+  return { row: decodeSealedRow(path, bytes, length), sum: entry, label };
 }
 
 /** The same without the checksum. */
@@ -149,7 +150,8 @@ export function decodeRowWithin(path: DepotPath, bytes: Uint8Array, length: numb
   if (length < FIXED_BYTES + 4 || !isV2(bytes)) {
     return decodeRow(path, bytes.subarray(0, length), "v2");
   }
-  return readV2(path, bytes, { length, seal: crc32cOf(path, bytes, length - 4) });
+  checkSeal(bytes, length - 4, crc32cOf(path, bytes, length - 4));
+  return decodeSealedRow(path, bytes, length);
 }
 
 /** @throws {FormatError} If the bytes are of a newer version, or not a row of this path. */
@@ -166,10 +168,10 @@ export function decodeRow(
     case "v1":
       return readLegacy(bytes, MAGIC_BYTES + 1, true);
     case "v2":
-      return readV2(path, bytes, {
-        length: bytes.length,
-        seal: crc32cOf(path, bytes, Math.max(0, bytes.length - 4)),
-      });
+      if (bytes.length < FIXED_BYTES + 4) {
+        throw new FormatError("damaged", "it is too short");
+      }
+      return decodeRowWithin(path, bytes, bytes.length);
   }
 }
 
@@ -250,17 +252,18 @@ function writeQueue(queue: QueuePlace): void {
   if (queue.retryAtMs !== null) scratch.u64(queue.retryAtMs);
 }
 
-function readV2(
-  path: DepotPath,
-  bytes: Uint8Array,
-  { length, seal }: { readonly length: number; readonly seal: number },
-): Row {
-  const end = length - 4;
-  if (end < FIXED_BYTES) throw new FormatError("damaged", "it is too short");
-  if (u32At(bytes, end) !== seal) {
-    throw new FormatError("damaged", "its checksum does not match its path and bytes");
-  }
-  const reader = new ByteReader(bytes, end);
+function checkSeal(bytes: Uint8Array, end: number, seal: number): void {
+  if (u32At(bytes, end) === seal) return;
+  throw new FormatError("damaged", "its checksum does not match its path and bytes");
+}
+
+/**
+ * The row in the first `length` of the bytes, of version 2 and with a checksum that was compared.
+ *
+ * @throws {FormatError} If it contradicts itself.
+ */
+export function decodeSealedRow(path: DepotPath, bytes: Uint8Array, length: number): Row {
+  const reader = new ByteReader(bytes, length - 4);
   reader.position = MAGIC_BYTES + 1;
   const state = stateOf(reader.u8());
   const flagBits = reader.u8();

@@ -5,6 +5,9 @@
  * @module
  */
 
+import type { DepotPath } from "../core/names.ts";
+import type { SealedRow } from "../posix/sealed_rows.ts";
+
 /** Each table, with its key and its value. `id` is a row's. Numbers are u64, big-endian. */
 export const TABLES = [
   "files_by_path", //      path: id
@@ -74,6 +77,11 @@ export interface KeyValueReads {
     key: ByteKey,
     decode: (bytes: Uint8Array, length: number) => T,
   ): T | null;
+  /**
+   * The row that `path` leads to, whose seal was checked; null says nothing, the tables do.
+   * Nothing may be read while it is used.
+   */
+  sealedRow(path: DepotPath): SealedRow | null;
   range(table: TableName, range: KeyRange): KeyAndValue[];
 }
 

@@ -21,7 +21,8 @@ import {
   type Transaction,
 } from "lmdb";
 import { assert } from "../core/assert.ts";
-import { textWithin } from "../core/names.ts";
+import { type DepotPath, textWithin } from "../core/names.ts";
+import type { SealedRow } from "../posix/sealed_rows.ts";
 import { DataFileLock } from "./data_file_lock.ts";
 import {
   type KeyAndValue,
@@ -34,8 +35,9 @@ import {
   type Write,
 } from "./key_value.ts";
 import { ManifestError } from "./manifest.ts";
-import { PAGE_BYTES } from "./page_file.ts";
+import { type NativeReads, PAGE_BYTES } from "./page_file.ts";
 import { damaged } from "./reader.ts";
+import { RowFinder } from "./row_finder.ts";
 
 /** With pages of 8,192 bytes. */
 const KEY_BYTES_MAX = 4_026;
@@ -68,6 +70,8 @@ export interface LmdbOptions {
   readonly readOnly: boolean;
   /** Make the tables. Otherwise each must be there. */
   readonly create: boolean;
+  /** Makes looking up rows faster, for the only writer. */
+  readonly native?: NativeReads | undefined;
 }
 
 export class LmdbKeyValue implements KeyValueStore {
@@ -75,6 +79,7 @@ export class LmdbKeyValue implements KeyValueStore {
   readonly #root: RootDatabase<Uint8Array, string>;
   readonly #tables: Map<TableName, Table>;
   readonly #lock: DataFileLock;
+  readonly #finder: RowFinder | null;
 
   /** @throws {ManifestError} */
   static async open(directory: string, options: LmdbOptions): Promise<LmdbKeyValue> {
@@ -89,7 +94,7 @@ export class LmdbKeyValue implements KeyValueStore {
     }
   }
 
-  private constructor(directory: string, { readOnly, create }: LmdbOptions) {
+  private constructor(directory: string, { readOnly, create, native }: LmdbOptions) {
     this.#directory = directory;
     this.#root = openRoot(directory, readOnly);
     leaveLocksTo(directory);
@@ -102,8 +107,11 @@ export class LmdbKeyValue implements KeyValueStore {
         throw missing(directory, name);
       }
     }
+    const dataFile = `${directory}/${DATA_FILE}`;
     try {
-      this.#lock = DataFileLock.of(`${directory}/${DATA_FILE}`);
+      this.#lock = DataFileLock.of(dataFile);
+      const isWriter = native !== undefined && !readOnly;
+      this.#finder = isWriter ? new RowFinder(native, dataFile) : null;
     } catch (error) {
       void this.#root.close();
       throw error;
@@ -125,6 +133,10 @@ export class LmdbKeyValue implements KeyValueStore {
     return readFrom(this.#table(table), { key, decode }, {});
   }
 
+  sealedRow(path: DepotPath): SealedRow | null {
+    return this.#finder?.find(path) ?? null;
+  }
+
   keys(table: TableName, range: KeyRange): string[] {
     return keysOf(this.#table(table), range, {});
   }
@@ -139,6 +151,7 @@ export class LmdbKeyValue implements KeyValueStore {
       get: (table, key) => getFrom(this.#table(table), key, { transaction }),
       read: (table, key, decode) =>
         readFrom(this.#table(table), { key, decode }, { transaction }),
+      sealedRow: () => null,
       keys: (table, range) => keysOf(this.#table(table), range, { transaction }),
       range: (table, range) => rangeOf(this.#table(table), range, { transaction }),
       done: () => transaction.done(),
@@ -151,7 +164,8 @@ export class LmdbKeyValue implements KeyValueStore {
       assert(key.length > 0 && key.length <= KEY_BYTES_MAX, "The key has a wrong length");
     }
     try {
-      await this.#lock.whileCommitting(() => this.#write(writes));
+      const commit = () => this.#lock.whileCommitting(() => this.#write(writes));
+      await (this.#finder === null ? commit() : this.#finder.whileCommitting(commit));
     } catch (error) {
       throw writeFault(await commitErrorOf(error), this.#directory);
     }
@@ -178,6 +192,7 @@ export class LmdbKeyValue implements KeyValueStore {
 
   async close(): Promise<void> {
     await this.#root.close();
+    this.#finder?.close();
     this.#lock.close();
   }
 }

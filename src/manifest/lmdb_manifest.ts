@@ -16,7 +16,13 @@ import { DATA_FILE, LmdbKeyValue, LOCK_FILE } from "./lmdb_key_value.ts";
 import { type Manifest, ManifestError } from "./manifest.ts";
 import { ManifestStore } from "./manifest_store.ts";
 import { inspectPages } from "./page_check.ts";
-import { type NativePages, openPageFile, PAGE_BYTES, readMetas } from "./page_file.ts";
+import {
+  type NativePages,
+  type NativeReads,
+  openPageFile,
+  PAGE_BYTES,
+  readMetas,
+} from "./page_file.ts";
 import { removeIfThere, syncDirectory } from "./directories.ts";
 import { migrate } from "./migrate.ts";
 import { damaged, ManifestReader } from "./reader.ts";
@@ -28,8 +34,8 @@ export interface OpenManifestOptions {
   readonly clock?: Clock;
   /** Changes nothing, and may be used while the daemon writes. Default false. */
   readonly readOnly?: boolean;
-  /** Makes the look at all pages fast: a daemon does not serve before. */
-  readonly native?: NativePages;
+  /** Makes the look at all pages fast, before which a daemon does not serve, and lookups. */
+  readonly native?: NativeReads;
   /** Room that is kept on the disk for its commits. Default: none. */
   readonly reserve?: Omit<ReserveOptions, "path" | "clock">;
   /** So many rows of an older schema were brought to this one, so far. */
@@ -58,7 +64,7 @@ export async function openManifest(
   // A reader beside a daemon that writes would see pages change under its eyes.
   const schemaVersion = readOnly ? null : checkPages(directory, native ?? null);
   const isOlder = schemaVersion !== null && schemaVersion < SCHEMA_VERSION;
-  const store = await LmdbKeyValue.open(directory, { readOnly, create: isOlder });
+  const store = await LmdbKeyValue.open(directory, { readOnly, create: isOlder, native });
   try {
     if (isOlder) await migrate(store, schemaVersion, options.onMigrated);
     checkSchema(store, directory);

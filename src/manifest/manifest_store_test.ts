@@ -223,6 +223,7 @@ Deno.test("a long list of accesses is held back: no commit has all of it", async
       read: (table, key, decode) => tables.read(table, key, decode),
       keys: (table, range) => tables.keys(table, range),
       range: (table, range) => tables.range(table, range),
+      sealedRow: () => null,
       snapshot: () => tables.snapshot(),
       close: () => tables.close(),
       commit: (writes) => {

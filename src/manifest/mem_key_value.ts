@@ -84,6 +84,10 @@ export class MemKeyValue implements KeyValueStore {
     }
   }
 
+  sealedRow(): null {
+    return null;
+  }
+
   keys(table: TableName, range: KeyRange): string[] {
     return this.range(table, range).map(({ key }) => key);
   }
@@ -109,6 +113,7 @@ export class MemKeyValue implements KeyValueStore {
     return {
       get: (table, key) => copy.get(table, key),
       read: (table, key, decode) => copy.read(table, key, decode),
+      sealedRow: () => null,
       keys: (table, range) => copy.keys(table, range),
       range: (table, range) => copy.range(table, range),
       done: () => {},

@@ -21,6 +21,7 @@
 import { bytePathOf } from "../core/names.ts";
 import type { LeafAnswer, LeafPages, LeafQuestion } from "../posix/leaf_pages.ts";
 import type { Posix } from "../posix/posix.ts";
+import type { SealedRowFinder } from "../posix/sealed_rows.ts";
 
 export const PAGE_BYTES = 8_192;
 export const PAGE_HEADER_BYTES = 24;
@@ -72,6 +73,9 @@ export interface PageFile {
 
 /** What looks at leaf pages ten times as fast as we can. */
 export type NativePages = LeafPages & Pick<Posix, "openRead" | "close">;
+
+/** And what finds rows twice as fast as LMDB. */
+export type NativeReads = NativePages & SealedRowFinder;
 
 /** @throws {Deno.errors.NotFound | Deno.errors.PermissionDenied} */
 export function openPageFile(path: string, native: NativePages | null = null): PageFile {

@@ -14,7 +14,7 @@ import {
 } from "../core/names.ts";
 import { afterPrefix, u64At, u64Key } from "./byte_keys.ts";
 import { textOf } from "./codec_text.ts";
-import { decodeRowAndSum, decodeRowWithin } from "./file_entry_codec.ts";
+import { decodeRowAndSum, decodeRowWithin, decodeSealedRow } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
 import { saysEvicted, saysLocal } from "./row_glance.ts";
 import {
@@ -69,8 +69,8 @@ function decodingFault(what: string, error: unknown): unknown {
   );
 }
 
-function rowFault(path: DepotPath, error: unknown): unknown {
-  return decodingFault(`The manifest's row of ${JSON.stringify(path)}`, error);
+function decodedRow<T>(path: DepotPath, decode: () => T): T {
+  return decoded(() => `The manifest's row of ${JSON.stringify(path)}`, decode);
 }
 
 /** The first `limit` entries whose key begins with `prefix`. */
@@ -86,6 +86,11 @@ export class ManifestReader {
   }
 
   row(path: DepotPath): Row | null {
+    const sealed = this.#store.sealedRow(path);
+    if (sealed !== null) {
+      const { bytes, length } = sealed;
+      return decodedRow(path, () => decodeSealedRow(path, bytes, length));
+    }
     const key = this.#rowKeyOf(path);
     return key === null ? null : this.#rowAt(path, key);
   }
@@ -97,7 +102,7 @@ export class ManifestReader {
 
   #rowAt(path: DepotPath, key: ByteKey): Row {
     const row = this.#store.read("rows_by_id", key, (bytes, length) => {
-      return this.#decodeRow(path, bytes, length);
+      return decodedRow(path, () => decodeRowWithin(path, bytes, length));
     });
     if (row === null) throw lostRow(path);
     return row;
@@ -105,17 +110,19 @@ export class ManifestReader {
 
   /** The row, with its checksums. */
   knownRow(path: DepotPath): KnownRow | null {
+    const sealed = this.#store.sealedRow(path);
+    if (sealed !== null) {
+      const { id, bytes, length } = sealed;
+      const key = textOfBytes(id);
+      return decodedRow(path, () => decodeRowAndSum({ path, key }, bytes, length));
+    }
     const key = this.#rowKeyOf(path);
     return key === null ? null : this.#knownRowAt(path, key);
   }
 
   #knownRowAt(path: DepotPath, key: ByteKey): KnownRow {
     const known = this.#store.read("rows_by_id", key, (bytes, length) => {
-      try {
-        return decodeRowAndSum({ path, key }, bytes, length);
-      } catch (error) {
-        throw rowFault(path, error);
-      }
+      return decodedRow(path, () => decodeRowAndSum({ path, key }, bytes, length));
     });
     if (known === null) throw lostRow(path);
     return known;
@@ -130,23 +137,17 @@ export class ManifestReader {
 
   /** See {@linkcode Manifest.isLocal}. */
   isLocal(path: DepotPath, file: LocalStat | null): boolean {
-    const key = this.#rowKeyOf(path);
-    if (key === null) return false;
-    return this.#store.read("rows_by_id", key, (bytes) => {
+    const says = (bytes: Uint8Array): boolean => {
       return file === null ? saysEvicted(bytes) : saysLocal(bytes, file);
-    }) ?? false;
+    };
+    const sealed = this.#store.sealedRow(path);
+    if (sealed !== null) return says(sealed.bytes);
+    const key = this.#rowKeyOf(path);
+    return key !== null && (this.#store.read("rows_by_id", key, says) ?? false);
   }
 
   paths(range: KeyRange): DepotPath[] {
     return this.#store.keys("files_by_path", range) as DepotPath[];
-  }
-
-  #decodeRow(path: DepotPath, bytes: Uint8Array, length: number): Row {
-    try {
-      return decodeRowWithin(path, bytes, length);
-    } catch (error) {
-      throw rowFault(path, error);
-    }
   }
 
   /**

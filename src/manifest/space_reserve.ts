@@ -129,6 +129,7 @@ export function withReserve(store: KeyValueStore, reserve: SpaceReserve): KeyVal
   return {
     get: (table, key) => store.get(table, key),
     read: (table, key, decode) => store.read(table, key, decode),
+    sealedRow: (path) => store.sealedRow(path),
     keys: (table, range) => store.keys(table, range),
     range: (table, range) => store.range(table, range),
     snapshot: () => store.snapshot(),

@@ -41,6 +41,7 @@ function open(tables: Tables): ManifestStore {
       keys: (table, range) => store.keys(table, range),
       read: (table, key, decode) => store.read(table, key, decode),
       range: (table, range) => store.range(table, range),
+      sealedRow: () => null,
       snapshot: () => store.snapshot(),
       close: () => Promise.resolve(),
       commit: async (writes) => {

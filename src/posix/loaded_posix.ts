@@ -31,6 +31,7 @@ import {
   LeafScratch,
 } from "./leaf_pages.ts";
 import { PosixError } from "./posix_error.ts";
+import { openSealedRows, type SealedRowFinder, type SealedRows } from "./sealed_rows.ts";
 import type { Calls, SYMBOLS } from "./symbols.ts";
 import {
   BATCH_BYTES,
@@ -68,7 +69,7 @@ const REMOVAL_RESULTS: readonly RemovalResult[] = ["gone", "left", "kept"];
 const RECOVERED = ["nothing-left", "has-its-name", "to-be-kept", "no-note"] as const;
 const EVICT_OUTCOMES: readonly EvictResult["outcome"][] = ["evicted", "busy", "changed"];
 
-export class LoadedPosix implements Posix, LeafPages {
+export class LoadedPosix implements Posix, LeafPages, SealedRowFinder {
   readonly #library: Deno.DynamicLibrary<typeof SYMBOLS>;
   readonly #calls: Calls;
   readonly #pathA = new PathScratch();
@@ -372,6 +373,10 @@ export class LoadedPosix implements Posix, LeafPages {
     const answer = this.#leaves.ask(this.#calls, fd, question);
     if (typeof answer !== "number") return answer;
     throw new PosixError("read the pages of the manifest", "", -answer);
+  }
+
+  sealedRows(fd: number): SealedRows {
+    return openSealedRows(this.#calls, fd);
   }
 
   prctlNotDumpable(): void {

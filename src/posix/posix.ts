@@ -22,6 +22,7 @@ import type {
 import type { LeafPages } from "./leaf_pages.ts";
 import { LoadedPosix } from "./loaded_posix.ts";
 import type { PosixError } from "./posix_error.ts";
+import type { SealedRowFinder } from "./sealed_rows.ts";
 import { ABI, SYMBOLS } from "./symbols.ts";
 import type { Walk, WalkEntry, WalkOptions } from "./walk.ts";
 
@@ -258,7 +259,7 @@ export interface FileTimes {
  *
  * @throws {Error} If it cannot be loaded, or is of another version.
  */
-export function openPosix(libraryPath: string): Posix & LeafPages {
+export function openPosix(libraryPath: string): Posix & LeafPages & SealedRowFinder {
   const library = Deno.dlopen(libraryPath, SYMBOLS);
   const found = ABI.map((_, index) => library.symbols.p4posix_abi(index));
   if (found.join() !== ABI.join()) {

@@ -8,7 +8,7 @@
  */
 
 /** Must equal P4POSIX_ABI_VERSION. */
-export const ABI_VERSION = 6;
+export const ABI_VERSION = 7;
 
 /** `p4posix_abi(index)` gives these: version, then the bytes of each shared layout. */
 export const ABI: readonly number[] = [ABI_VERSION, 96, 32, 40, 32, 112, 48];
@@ -129,6 +129,14 @@ export const SYMBOLS = {
     parameters: ["i32", "buffer", "buffer", "buffer", "buffer", "i32"],
     result: "i32",
   },
+
+  p4posix_rows_open: { parameters: ["i32", "buffer"], result: "i32" },
+  p4posix_rows_renew: { parameters: ["pointer"], result: "i32" },
+  p4posix_rows_find: {
+    parameters: ["pointer", "buffer", "i32", "buffer", "i32"],
+    result: "i32",
+  },
+  p4posix_rows_close: { parameters: ["pointer"], result: "void" },
 } as const;
 
 export type Calls = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];

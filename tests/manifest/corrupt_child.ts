@@ -12,7 +12,7 @@
 
 import { checkManifest } from "../../src/manifest/check_manifest.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
-import type { NativePages } from "../../src/manifest/page_file.ts";
+import type { NativeReads } from "../../src/manifest/page_file.ts";
 import { type Manifest, ManifestError } from "../../src/manifest/manifest.ts";
 import { nativeFile } from "../../src/posix/native_files.ts";
 import { openPosix } from "../../src/posix/posix.ts";
@@ -86,7 +86,7 @@ function* answersOf(manifest: Manifest): Generator<string> {
 /** As the daemon opens it, or as the commands do. */
 async function verdictOf(
   directory: string,
-  native: NativePages | null,
+  native: NativeReads | null,
   expected: readonly string[],
 ): Promise<string> {
   let manifest: Manifest;

@@ -154,6 +154,7 @@ function failing(
     get: (table, key) => store.get(table, key),
     keys: (table, range) => store.keys(table, range),
     range: (table, range) => store.range(table, range),
+    sealedRow: () => null,
     snapshot: () => store.snapshot(),
     close: () => store.close(),
     read: (table, key, decode) => store.read(table, key, decode),

@@ -125,6 +125,7 @@ function stoppingAfter(store: KeyValueStore, commits: number): KeyValueStore {
     get: (table, key) => store.get(table, key),
     keys: (table, range) => store.keys(table, range),
     read: (table, key, decode) => store.read(table, key, decode),
+    sealedRow: (path) => store.sealedRow(path),
     range: (table, range) => store.range(table, range),
     snapshot: () => store.snapshot(),
     close: () => store.close(),

@@ -7,6 +7,8 @@ import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
 import type { LocalStat, Manifest, ManifestEvent } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
 import { isEvictable } from "../../src/manifest/transitions.ts";
+import { nativeFile } from "../../src/posix/native_files.ts";
+import { openPosix } from "../../src/posix/posix.ts";
 import { ManifestModel } from "./manifest_model.ts";
 
 const PATHS = ["a,v", "d/a,v", "d/b,v", "d/sub/\xe9,v", "e/z,v"].map(parseDepotPath);
@@ -256,13 +258,14 @@ Deno.test("a manifest in memory does what the model does", async () => {
 
 Deno.test("a manifest on disk does what the model does, and survives a reopen", async () => {
   const root = await Deno.makeTempDir({ prefix: "p4-cache-model-" });
+  using native = openPosix(nativeFile("libp4posix.so"));
   let run = 0;
   try {
     await fc.assert(
       fc.asyncProperty(fc.array(STEP, { maxLength: 60, size: "max" }), async (steps) => {
         const directory = `${root}/${run++}`;
         const model = new ManifestModel();
-        let manifest = await openManifest({ directory });
+        let manifest = await openManifest({ directory, native });
         const reopen = async (): Promise<Manifest> => {
           await manifest.close();
           for (const row of model.rows.values()) {
@@ -270,7 +273,7 @@ Deno.test("a manifest on disk does what the model does, and survives a reopen", 
             const generation = model.nextGeneration(row);
             row.entry = { ...row.entry, state: "dirty", generation };
           }
-          return await openManifest({ directory });
+          return await openManifest({ directory, native });
         };
         for (const [index, step] of steps.entries()) {
           manifest = await takeStep(step, index, { model, manifest, reopen });

@@ -139,6 +139,7 @@ export class Life {
       get: (table, key) => tables.get(table, key),
       keys: (table, range) => tables.keys(table, range),
       read: (table, key, decode) => tables.read(table, key, decode),
+      sealedRow: () => null,
       range: (table, range) => tables.range(table, range),
       snapshot: () => tables.snapshot(),
       close: () => Promise.resolve(),
