@@ -100,11 +100,17 @@ static void make_file(void) {
     unsigned char *branches[] = {begin_page(3, BRANCH), begin_page(6, BRANCH)};
     unsigned char *leaves[] = {begin_page(4, LEAF), begin_page(5, LEAF), begin_page(7, LEAF),
                                begin_page(8, LEAF)};
+    /* So that rows stand far from the end of their page, and a length may say more than fits. */
+    static const unsigned char filler[5000];
+    for (int leaf = 2; leaf < 4; leaf++) {
+        add_node(leaves[leaf], (struct key){filler, 8}, sizeof filler, 0, filler, sizeof filler);
+    }
     for (int i = 0; i < ROWS; i++) {
         const int second = i > 0;
         const unsigned char id[8] = {[7] = (unsigned char)(i + 1)};
         const struct key path = {(const unsigned char *)paths[i], strlen(paths[i])};
         memset(sealed[i], i + 7, CONTENT_BYTES);
+        memcpy(sealed[i], "P4FE\2", 5);
         const uint32_t label = crc32c_after(UINT32_MAX, path.bytes, path.length);
         put(sealed[i] + CONTENT_BYTES, ~crc32c_after(label, sealed[i], CONTENT_BYTES), 4);
         add_node(leaves[second], path, sizeof id, 0, id, sizeof id);

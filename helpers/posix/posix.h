@@ -1,10 +1,11 @@
 /*
  * posix.h - what the files of libp4posix.so share, and the layouts that src/posix/ knows too.
  *
- * Every exported function is stateless, may be called from any thread, and returns a value >= 0
- * or -errno. Paths are bytes that end with a NUL. Times are nanoseconds since the epoch in 64
- * bits, saturated. Layouts are arrays of 64-bit words, so that they have no padding; p4posix_abi()
- * tells their sizes, and the daemon refuses a library whose sizes are not its own.
+ * Every exported function may be called from any thread, one at a time for what has a handle (a
+ * walk, rows), and returns a value >= 0 or -errno, or nothing. Paths are bytes that end with a NUL.
+ * Times are nanoseconds since the epoch in 64 bits, saturated. Layouts are arrays of 64-bit words,
+ * so that they have no padding; p4posix_abi() tells their sizes, and the daemon refuses a library
+ * whose sizes are not its own.
  */
 #ifndef P4POSIX_H
 #define P4POSIX_H

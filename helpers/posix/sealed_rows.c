@@ -3,8 +3,9 @@
  * that is asked for every open and every file of a scan. LMDB answers it, too; but it waits for
  * memory at each step of each search, and is called twice.
  *
- * It tells a row only if that is sealed: its last four bytes are the CRC-32C of the path and of
- * all before. What it does not find, or does not understand, it does not tell, and LMDB is asked.
+ * It tells a row only if that is of version 2 and sealed: its last four bytes are the CRC-32C of the
+ * path and of all before. What it does not find, or does not understand, it does not tell, and LMDB
+ * is asked.
  */
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -16,7 +17,9 @@
 #define SUBTREE 0x02
 #define ID_BYTES 8
 #define SEAL_BYTES 4
-/* Of version 2: a fixed part and the seal. */
+/* Of a row of version 2 (src/manifest/file_entry_codec.ts): "P4FE"; fixed part and seal. */
+#define ROW_MAGIC UINT32_C(0x45463450)
+#define ROW_VERSION 2
 #define ROW_BYTES_MIN 104
 /* Room for the file to grow before it is mapped anew. */
 #define MAP_MORE_BYTES (INT64_C(1) << 30)
@@ -151,10 +154,21 @@ static bool find_table(const struct p4posix_rows *rows, struct tree tables, cons
     return out->depth <= DEPTH_MAX;
 }
 
+static uint64_t transaction_of(const unsigned char *meta) {
+    return u64_at(meta + 152);
+}
+
+/* The newer of the two meta pages. */
+static const unsigned char *newest_meta(const struct p4posix_rows *rows) {
+    const unsigned char *even = rows->mapped;
+    const unsigned char *odd = rows->mapped + PAGE_BYTES;
+    return transaction_of(even) > transaction_of(odd) ? even : odd;
+}
+
 static bool is_meta(const unsigned char *page, uint64_t number) {
     return is_page(page, number, META, UINT64_MAX) && u32_at(page + 24) == MAGIC &&
            u32_at(page + 28) == FORMAT && u32_at(page + 48) == PAGE_BYTES &&
-           u64_at(page + 152) % 2 == number;
+           transaction_of(page) % 2 == number;
 }
 
 /* Maps what there is of the file, and room for more. */
@@ -207,13 +221,12 @@ P4POSIX_EXPORT int p4posix_rows_renew(struct p4posix_rows *rows) {
     if (result < 0) {
         return result;
     }
-    const unsigned char *even = rows->mapped;
-    const unsigned char *odd = rows->mapped + PAGE_BYTES;
-    if (rows->page_count < 2 || !is_meta(even, 0) || !is_meta(odd, 1)) {
+    if (rows->page_count < 2 || !is_meta(rows->mapped, 0) ||
+        !is_meta(rows->mapped + PAGE_BYTES, 1)) {
         return -EBADMSG;
     }
-    const unsigned char *newest = u64_at(even + 152) > u64_at(odd + 152) ? even : odd;
-    rows->transaction = u64_at(newest + 152);
+    const unsigned char *newest = newest_meta(rows);
+    rows->transaction = transaction_of(newest);
     const struct tree tables = tree_at(newest + 96);
     const bool is_found = tables.depth <= DEPTH_MAX &&
                           find_table(rows, tables, "files_by_path", &rows->by_path) &&
@@ -221,16 +234,24 @@ P4POSIX_EXPORT int p4posix_rows_renew(struct p4posix_rows *rows) {
     return is_found ? 0 : -EBADMSG;
 }
 
+static bool is_sealed(const unsigned char *row, size_t length, struct key path) {
+    const size_t content = length - SEAL_BYTES;
+    const uint32_t label = crc32c_after(UINT32_MAX, path.bytes, path.length);
+    return u32_at(row) == ROW_MAGIC && row[4] == ROW_VERSION &&
+           u32_at(row + content) == ~crc32c_after(label, row, content);
+}
+
 /*
  * Looks for the row of `path`, and puts its id and the row itself into `memory`. Returns the
- * row's length, or -ENOENT if it cannot tell.
+ * row's length, or -ENOENT if it cannot tell: also if somebody committed since it was renewed.
  */
 P4POSIX_EXPORT int p4posix_rows_find(const struct p4posix_rows *rows, const unsigned char *path,
                                      int path_bytes, unsigned char *memory, int memory_bytes) {
     const struct key name = {path, (size_t)path_bytes};
     struct key id;
     struct key row;
-    if (!find(rows, rows->by_path, name, 0, &id) || id.length != ID_BYTES ||
+    if (transaction_of(newest_meta(rows)) != rows->transaction ||
+        !find(rows, rows->by_path, name, 0, &id) || id.length != ID_BYTES ||
         !find(rows, rows->by_id, id, 0, &row) || row.length < ROW_BYTES_MIN ||
         row.length > (size_t)(memory_bytes - ID_BYTES)) {
         return -ENOENT;
@@ -238,8 +259,5 @@ P4POSIX_EXPORT int p4posix_rows_find(const struct p4posix_rows *rows, const unsi
     memcpy(memory, id.bytes, ID_BYTES);
     unsigned char *copy = memory + ID_BYTES;
     memcpy(copy, row.bytes, row.length);
-    const size_t content = row.length - SEAL_BYTES;
-    const uint32_t label = crc32c_after(UINT32_MAX, path, name.length);
-    const bool is_sealed = u32_at(copy + content) == ~crc32c_after(label, copy, content);
-    return is_sealed ? (int)row.length : -ENOENT;
+    return is_sealed(copy, row.length, name) ? (int)row.length : -ENOENT;
 }

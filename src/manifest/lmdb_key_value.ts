@@ -1,6 +1,6 @@
 /**
- * The manifest's tables in LMDB. Owns every call into `lmdb`, its quirks, and which of its
- * errors mean what.
+ * The manifest's tables in LMDB. Owns every call into `lmdb`, and its quirks; lmdb_faults.ts knows
+ * which of its errors mean what.
  *
  * - Commits are plain ones (`overlappingSync: false`): the promise resolves after the
  *   fsync of the data and the write-through of the meta page.
@@ -12,7 +12,7 @@
  * @module
  */
 
-import { lchownSync, lstatSync, statfsSync } from "node:fs";
+import { lchownSync, lstatSync } from "node:fs";
 import {
   type Database,
   open,
@@ -34,6 +34,14 @@ import {
   TABLES,
   type Write,
 } from "./key_value.ts";
+import {
+  cannotOpen,
+  commitErrorOf,
+  openFault,
+  READERS_MAX,
+  reading,
+  writeFault,
+} from "./lmdb_faults.ts";
 import { ManifestError } from "./manifest.ts";
 import { type NativeReads, PAGE_BYTES } from "./page_file.ts";
 import { damaged } from "./reader.ts";
@@ -41,8 +49,6 @@ import { RowFinder } from "./row_finder.ts";
 
 /** With pages of 8,192 bytes. */
 const KEY_BYTES_MAX = 4_026;
-/** Readers in other processes, several threads each. */
-const READERS_MAX = 256;
 
 export const DATA_FILE = "data.mdb";
 /** Written by whoever opens the manifest, also if only to read. */
@@ -110,10 +116,16 @@ export class LmdbKeyValue implements KeyValueStore {
     const dataFile = `${directory}/${DATA_FILE}`;
     try {
       this.#lock = DataFileLock.of(dataFile);
+    } catch (error) {
+      void this.#root.close();
+      throw error;
+    }
+    try {
       const isWriter = native !== undefined && !readOnly;
       this.#finder = isWriter ? new RowFinder(native, dataFile) : null;
     } catch (error) {
       void this.#root.close();
+      this.#lock.close();
       throw error;
     }
   }
@@ -191,9 +203,12 @@ export class LmdbKeyValue implements KeyValueStore {
   }
 
   async close(): Promise<void> {
-    await this.#root.close();
-    this.#finder?.close();
-    this.#lock.close();
+    try {
+      await this.#root.close();
+    } finally {
+      this.#finder?.close();
+      this.#lock.close();
+    }
   }
 }
 
@@ -316,87 +331,4 @@ function rangeOf(
     }
     return found;
   });
-}
-
-function reading<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    // Asking a closed environment is a bug of ours.
-    if (/closed/.test(messageOf(error))) throw error;
-    throw tooManyReaders(error) ?? damaged("The manifest", error);
-  }
-}
-
-/** Nothing is wrong with the manifest when others hold all places. */
-function tooManyReaders(error: unknown): ManifestError | null {
-  if (!/MDB_READERS_FULL/.test(messageOf(error))) return null;
-  return new ManifestError(
-    "unavailable",
-    `Cannot read the manifest: ${READERS_MAX} readers have it open already, which is all ` +
-      "that may; end commands that hang",
-    { cause: error },
-  );
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function openFault(directory: string, error: unknown): ManifestError {
-  const tooMany = tooManyReaders(error);
-  if (tooMany !== null) return tooMany;
-  const { code } = error as { code?: number };
-  // LMDB's own codes are negative, but a file that is none of its own may be an EINVAL.
-  if (code !== undefined && code > 0 && code !== EINVAL) {
-    return cannotOpen(directory, error);
-  }
-  return damaged(`The manifest in ${directory}`, error);
-}
-
-function cannotOpen(directory: string, error: unknown): ManifestError {
-  return new ManifestError(
-    "unavailable",
-    `Cannot open the manifest in ${directory}: ${messageOf(error)}`,
-    { cause: error },
-  );
-}
-
-/** Why a commit failed: `lmdb` says so in a second promise. */
-async function commitErrorOf(error: unknown): Promise<unknown> {
-  try {
-    await (error as { commitError?: Promise<unknown> }).commitError;
-    return error;
-  } catch (reason) {
-    return reason;
-  }
-}
-
-const EIO = 5;
-const EINVAL = 22;
-const ENOSPC = 28;
-const EDQUOT = 122;
-/** Less than this left means that the disk is full. */
-const ROOM_BYTES = 4 * 1024 * 1024;
-
-function writeFault(error: unknown, directory: string): ManifestError {
-  const code = (error as { code?: number }).code;
-  const message = messageOf(error);
-  if (/MDB_(CORRUPTED|PAGE_NOTFOUND|INVALID|BAD_TXN|PANIC)/.test(message)) {
-    return damaged("The manifest", error);
-  }
-  // LMDB reports a write that came back short as EIO.
-  const isFull = code === ENOSPC || code === EDQUOT || /MDB_MAP_FULL/.test(message) ||
-    (code === EIO && !hasRoom(directory));
-  return new ManifestError(
-    isFull ? "full" : "unavailable",
-    `Cannot write the manifest in ${directory}: ` +
-      `${isFull ? "the disk is full" : message}; nothing was changed`,
-    { cause: error },
-  );
-}
-
-function hasRoom(directory: string): boolean {
-  const { bavail, bsize } = statfsSync(directory);
-  return bavail * bsize >= ROOM_BYTES;
 }

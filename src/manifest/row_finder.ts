@@ -21,7 +21,12 @@ export class RowFinder {
   constructor(native: NativeReads, dataFile: string) {
     this.#native = native;
     this.#fd = native.openRead(bytePathOf(dataFile));
-    this.#rows = native.sealedRows(this.#fd);
+    try {
+      this.#rows = native.sealedRows(this.#fd);
+    } catch (error) {
+      native.close(this.#fd);
+      throw error;
+    }
   }
 
   /** Null: ask LMDB. */

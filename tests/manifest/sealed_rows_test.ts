@@ -1,16 +1,21 @@
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import { SYSTEM_CLOCK } from "../../src/core/clock.ts";
 import {
   bytePathOf,
   type DepotPath,
   objectKeyOf,
   parseDepotPath,
+  textOfBytes,
 } from "../../src/core/names.ts";
+import { crc32cOf } from "../../src/manifest/crc32c.ts";
 import { LmdbKeyValue } from "../../src/manifest/lmdb_key_value.ts";
+import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
 import { ManifestStore } from "../../src/manifest/manifest_store.ts";
+import type { NativeReads } from "../../src/manifest/page_file.ts";
 import { ManifestReader } from "../../src/manifest/reader.ts";
 import { nativeFile } from "../../src/posix/native_files.ts";
 import { openPosix } from "../../src/posix/posix.ts";
+import type { SealedRows } from "../../src/posix/sealed_rows.ts";
 import { damage, type Random, randomFrom } from "./corrupt_child.ts";
 import { makeSample, pathOf, statOf } from "./sample_manifest.ts";
 
@@ -18,18 +23,20 @@ const SAMPLE = 600;
 const STEPS = 400;
 const DAMAGED_FILES = 400;
 
-async function inDirectory(
-  run: (root: string, random: Random) => Promise<void>,
-): Promise<void> {
-  const seed = Number(Deno.env.get("P4CACHE_SEED") ?? Math.random() * 2 ** 31 | 0);
-  // deno-lint-ignore no-console -- a seed that is not told cannot be run again
-  console.log(`seed: ${seed} (P4CACHE_SEED)`);
+async function inDirectory(run: (root: string) => Promise<void>): Promise<void> {
   const root = await Deno.makeTempDir({ prefix: "p4-cache-rows-" });
   try {
-    await run(root, randomFrom(seed));
+    await run(root);
   } finally {
     await Deno.remove(root, { recursive: true });
   }
+}
+
+function seededRandom(): Random {
+  const seed = Number(Deno.env.get("P4CACHE_SEED") ?? Math.random() * 2 ** 31 | 0);
+  // deno-lint-ignore no-console -- a seed that is not told cannot be run again
+  console.log(`seed: ${seed} (P4CACHE_SEED)`);
+  return randomFrom(seed);
 }
 
 const LETTERS = ["a", "b", "c", "\x01", "\x7f", "\x80", "\xff", ",v", "main"];
@@ -111,11 +118,8 @@ function compareAll(
     deepStrictEqual(reader.knownRow(path), expected, path);
     deepStrictEqual(reader.row(path), expected?.row ?? null, path);
     strictEqual(sealed, expected !== null, `only LMDB has ${path}`);
-    if (expected !== null) {
-      strictEqual(
-        manifest.isLocal(path, expected.row.local),
-        plain.isLocal(path, expected.row.local),
-      );
+    for (const file of [null, expected?.row.local ?? null, statOf(-1)]) {
+      strictEqual(manifest.isLocal(path, file), plain.isLocal(path, file), path);
     }
     if (sealed) found++;
   }
@@ -140,7 +144,8 @@ async function leaveLongRowToLmdb({ store, manifest }: Opened): Promise<void> {
 }
 
 Deno.test("rows that are found in C are those of LMDB, after each commit", () =>
-  inDirectory(async (root, random) => {
+  inDirectory(async (root) => {
+    const random = seededRandom();
     using posix = openPosix(nativeFile("libp4posix.so"));
     await makeSample(`${root}/m`, SAMPLE);
     const options = { readOnly: false, create: false, native: posix };
@@ -170,35 +175,179 @@ Deno.test("rows that are found in C are those of LMDB, after each commit", () =>
     await manifest.close();
   }));
 
+/** A data file, open for lookups in C. */
+class DataFile implements Disposable {
+  readonly rows: SealedRows;
+  readonly #native: NativeReads;
+  readonly #fd: number;
+
+  constructor(native: NativeReads, path: string) {
+    this.#native = native;
+    this.#fd = native.openRead(bytePathOf(path));
+    this.rows = native.sealedRows(this.#fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.rows.close();
+    this.#native.close(this.#fd);
+  }
+}
+
+/** The bytes of each row that C finds. */
+function rowsOf(
+  native: NativeReads,
+  path: string,
+  paths: readonly DepotPath[],
+): (string | null)[] {
+  using file = new DataFile(native, path);
+  const isSound = file.rows.renew();
+  return paths.map((one) => {
+    const row = isSound ? file.rows.find(one) : null;
+    return row === null ? null : row.bytes.subarray(0, row.length).toHex();
+  });
+}
+
 Deno.test("of a damaged file, C tells what was written, or nothing", () =>
-  inDirectory(async (root, random) => {
+  inDirectory(async (root) => {
+    const random = seededRandom();
     using posix = openPosix(nativeFile("libp4posix.so"));
     await makeSample(`${root}/m`, SAMPLE);
     const file = `${root}/m/data.mdb`;
     const good = await Deno.readFile(file);
     const paths = Array.from({ length: SAMPLE }, (_, seed) => pathOf(seed));
-    const rowsOf = (path: string): (string | null)[] => {
-      const fd = posix.openRead(bytePathOf(path));
-      const rows = posix.sealedRows(fd);
-      const isSound = rows.renew();
-      const found = paths.map((one) => {
-        const row = isSound ? rows.find(one) : null;
-        return row === null ? null : row.bytes.subarray(0, row.length).toHex();
-      });
-      rows.close();
-      posix.close(fd);
-      return found;
-    };
-    const expected = rowsOf(file);
+    const expected = rowsOf(posix, file, paths);
     ok(expected.filter((row) => row !== null).length > SAMPLE / 2);
     let damaged = 0;
     for (let i = 0; i < DAMAGED_FILES; i++) {
       await Deno.writeFile(`${root}/damaged`, damage(good, good, random));
-      const found = rowsOf(`${root}/damaged`);
+      const found = rowsOf(posix, `${root}/damaged`, paths);
       for (const [at, row] of found.entries()) {
         if (row !== null) strictEqual(row, expected[at], `file ${i}: ${paths[at]}`);
       }
       if (found.some((row, at) => row !== expected[at])) damaged++;
     }
     ok(damaged > DAMAGED_FILES / 10, `only ${damaged} files lacked a row`);
+  }));
+
+/** Where the pages of a data file are, and what its meta pages say. */
+const PAGE = 8_192;
+const TABLES_ROOT_AT = 136;
+const TRANSACTION_AT = 152;
+
+/** A manifest's file, and the place of its newer meta page. */
+async function sampleFile(root: string): Promise<{ path: string; newest: number }> {
+  await makeSample(`${root}/m`, SAMPLE);
+  const path = `${root}/m/data.mdb`;
+  const view = new DataView((await Deno.readFile(path)).buffer);
+  const [even, odd] = [0, PAGE].map((at) => view.getBigUint64(at + TRANSACTION_AT, true));
+  return { path, newest: even! > odd! ? 0 : PAGE };
+}
+
+async function writeAt(path: string, at: number, bytes: Uint8Array): Promise<void> {
+  using file = await Deno.open(path, { write: true });
+  await file.seek(at, Deno.SeekMode.Start);
+  await file.write(bytes);
+}
+
+function u64(value: bigint): Uint8Array {
+  return new Uint8Array(new BigUint64Array([value]).buffer);
+}
+
+Deno.test("once somebody has committed, C tells nothing until it is told so", () =>
+  inDirectory(async (root) => {
+    using posix = openPosix(nativeFile("libp4posix.so"));
+    const { path, newest } = await sampleFile(root);
+    using file = new DataFile(posix, path);
+    ok(file.rows.renew());
+    const known = pathOf(2);
+    ok(file.rows.find(known) !== null);
+    const before = await Deno.readFile(path);
+    const older = PAGE - newest;
+    const view = new DataView(before.buffer);
+    const next = view.getBigUint64(newest + TRANSACTION_AT, true) + 1n;
+    await writeAt(path, older + TRANSACTION_AT, u64(next));
+    strictEqual(file.rows.find(known), null);
+    await writeAt(
+      path,
+      older + TRANSACTION_AT,
+      before.subarray(older + TRANSACTION_AT, older + TRANSACTION_AT + 8),
+    );
+    ok(file.rows.find(known) !== null);
+  }));
+
+Deno.test("rows are found in a file that has outgrown its map", () =>
+  inDirectory(async (root) => {
+    using posix = openPosix(nativeFile("libp4posix.so"));
+    const { path, newest } = await sampleFile(root);
+    using file = new DataFile(posix, path);
+    ok(file.rows.renew());
+    ok(file.rows.find(pathOf(2)) !== null);
+    const bytes = await Deno.readFile(path);
+    const tables = new DataView(bytes.buffer).getBigUint64(newest + TABLES_ROOT_AT, true);
+    // The root of all tables, 3 GiB further on; what is between takes no room.
+    const far = 3n * 2n ** 30n / BigInt(PAGE);
+    const page = bytes.slice(Number(tables) * PAGE, (Number(tables) + 1) * PAGE);
+    page.set(u64(far));
+    await writeAt(path, Number(far) * PAGE, page);
+    await writeAt(path, newest + TABLES_ROOT_AT, u64(far));
+    ok(file.rows.renew());
+    ok(file.rows.find(pathOf(2)) !== null);
+  }));
+
+Deno.test("a row of a newer version is LMDB's to refuse", () =>
+  inDirectory(async (root) => {
+    using posix = openPosix(nativeFile("libp4posix.so"));
+    await makeSample(`${root}/m`, SAMPLE);
+    const store = await LmdbKeyValue.open(`${root}/m`, {
+      readOnly: false,
+      create: false,
+      native: posix,
+    });
+    try {
+      const path = pathOf(2);
+      const sealed = store.sealedRow(path)!;
+      const key = textOfBytes(sealed.id);
+      const newer = sealed.bytes.slice(0, sealed.length);
+      newer[4] = 3;
+      const content = newer.length - 4;
+      new DataView(newer.buffer).setUint32(
+        content,
+        crc32cOf(path, newer, content),
+        true,
+      );
+      await store.commit([{ table: "rows_by_id", key, value: newer }]);
+      const reader = new ManifestReader(store);
+      for (const read of [() => reader.row(path), () => reader.knownRow(path)]) {
+        throws(read, { fault: "newer" });
+      }
+    } finally {
+      await store.close();
+    }
+  }));
+
+/** The maps and descriptors of this process that are of `path`. */
+function holdersOf(path: string): string[] {
+  const maps = Deno.readTextFileSync("/proc/self/maps").split("\n");
+  const fds = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => {
+    try {
+      return Deno.readLinkSync(`/proc/self/fd/${name}`);
+    } catch {
+      return ""; // the list's own descriptor
+    }
+  });
+  return [...maps, ...fds].filter((line) => line.includes(path));
+}
+
+Deno.test("nothing of the file stays open or mapped after a close", () =>
+  inDirectory(async (root) => {
+    using posix = openPosix(nativeFile("libp4posix.so"));
+    await makeSample(`${root}/m`, SAMPLE);
+    const manifest = await openManifest({ directory: `${root}/m`, native: posix });
+    ok(manifest.get(pathOf(2)) !== null);
+    ok(
+      holdersOf(`${root}/m/data.mdb`).length >= 4,
+      "it is mapped and open, by LMDB and for lookups",
+    );
+    await manifest.close();
+    deepStrictEqual(holdersOf(`${root}/m/data.mdb`), []);
   }));
