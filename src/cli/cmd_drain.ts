@@ -6,6 +6,7 @@
 
 import { parseArgs } from "node:util";
 import { formatBytes } from "../core/units.ts";
+import type { Members } from "../wire/json_lines.ts";
 import { controlOf } from "./control_client.ts";
 import {
   CONFIG_HELP,
@@ -23,6 +24,8 @@ Says whether the store has everything. With --wait it is a barrier: it returns w
 file that was written before it began is uploaded, and failed uploads are tried at once; it
 gives up when what is left waits for a retry or for a decision. The store does not have what
 is in conflict or foreign (p4-cache conflicts list): while there is any, it is not drained.
+Files of which only the ctime is another since they were stored (a chmod, or a repair that kept
+the time) are hashed first, which reads them.
 
   --wait            wait for the uploads
 ${CONFIG_HELP}
@@ -56,14 +59,22 @@ export async function runDrain(
   const isDrained = state.flag("isDrained");
   if (values.json) deps.print(JSON.stringify(state.object));
   else if (isDrained) deps.print("drained");
-  else {
-    deps.print(
-      `${filesOf(state.count("dirtyFiles"))}, ${
-        formatBytes(state.count("dirtyBytes"))
-      } ` +
-        `not uploaded; ${filesOf(state.count("retryingFiles"))} wait for a retry, ` +
-        `${filesOf(state.count("undecidedFiles"))} for a decision`,
-    );
-  }
+  else deps.print(leftOf(state, values.wait));
   return isDrained ? 0 : 1;
+}
+
+function leftOf(state: Members, hasWaited: boolean): string {
+  const uploads = `${filesOf(state.count("dirtyFiles"))}, ` +
+    `${formatBytes(state.count("dirtyBytes"))} not uploaded; ` +
+    `${filesOf(state.count("retryingFiles"))} wait for a retry, ` +
+    `${filesOf(state.count("undecidedFiles"))} for a decision`;
+  const unproven = state.countOrNull("unprovenFiles");
+  if (unproven === null) return `${uploads}; no scan has looked at the whole depot yet`;
+  if (unproven === 0) return uploads;
+  const why = hasWaited
+    ? "they cannot be read, or a scan failed: see the daemon's log"
+    : "--wait hashes them";
+  return `${uploads}; ${
+    filesOf(unproven)
+  } may have changed without a newer mtime (${why})`;
 }

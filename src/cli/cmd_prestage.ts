@@ -32,8 +32,8 @@ ${CONFIG_HELP}
   --json            one object, as docs/cli.md describes it
   --quiet           no progress
 
-Exit status: 0 the store has everything, 1 something is left or waits for a decision
-(p4-cache conflicts), 2 usage, 69 store unavailable, 74 state damaged, 78 configuration, or
+Exit status: 0 the store has everything, 1 something is left, waits for a decision (p4-cache
+conflicts) or could not be looked at, 2 usage, 69 store unavailable, 74 state damaged, 78 configuration, or
 a daemon runs.
 `;
 
@@ -94,7 +94,14 @@ export async function runPrestageCommand(
           "conflicts list",
       );
     }
+    if (report.unprovenFiles > 0) {
+      deps.print(
+        `${filesOf(report.unprovenFiles)} may have changed without a newer mtime: ` +
+          (dryRun ? "not hashed in a dry run" : "not read, see the log"),
+      );
+    }
   }
   // Nor does the store have the bytes of a file in conflict.
-  return report.dirtyFiles === 0 && report.undecidedFiles === 0 ? 0 : 1;
+  const left = report.dirtyFiles + report.undecidedFiles + report.unprovenFiles;
+  return left === 0 ? 0 : 1;
 }

@@ -17,6 +17,7 @@ const REPORT: ScanReport = {
   actions: {},
   unmanageable: 0,
   unreadable: 0,
+  unproven: 0,
   failing: 0,
   stopped: null,
 };

@@ -44,6 +44,8 @@ export interface PrestageReport {
   readonly dirtyBytes: number;
   /** Left: in conflict or foreign. */
   readonly undecidedFiles: number;
+  /** Nobody knows whether they are what the store has: see the log. */
+  readonly unprovenFiles: number;
 }
 
 /** @throws {StartError} Also while a daemon has the depot. */
@@ -59,30 +61,35 @@ export async function runPrestage(prestage: Prestage): Promise<PrestageReport> {
     { config, log, version, signal },
     cleanup,
   );
-  await compare(context, record, prestage);
-  return await uploadAll(context, prestage, ended);
+  const unprovenFiles = await compare(context, record, prestage);
+  return { ...await uploadAll(context, prestage, ended), unprovenFiles };
 }
 
-/** The same look as the daemon's first: what differs after a power cut is a conflict. */
+/**
+ * The same look as the daemon's first: what differs after a power cut is a conflict. But all is
+ * hashed where only that tells. Resolves with how many files stay unproven.
+ */
 async function compare(
   context: EngineContext,
   record: ScanRecord,
-  { onProgress }: Prestage,
-): Promise<void> {
+  { dryRun, onProgress }: Prestage,
+): Promise<number> {
   onProgress({ phase: "scan", doneBytes: 0, totalBytes: 0 });
-  const report = await scanDepot(context, SCAN);
+  const report = await scanDepot(context, { ...SCAN, mayHash: () => !dryRun });
   if (report.stopped !== null) throw new StartError(EXIT.incomplete, report.stopped);
-  if (await record.finished(report)) return;
-  context.log.warn("not everything could be looked at; the daemon does it again", {
-    failing: report.failing,
-  });
+  if (!await record.finished(report)) {
+    context.log.warn("not everything could be looked at; the daemon does it again", {
+      failing: report.failing,
+    });
+  }
+  return report.unproven + report.failing;
 }
 
 async function uploadAll(
   context: EngineContext,
   { dryRun, onProgress, signal }: Prestage,
   ended: AbortController,
-): Promise<PrestageReport> {
+): Promise<Omit<PrestageReport, "unprovenFiles">> {
   const { manifest, clock } = context;
   const before = manifest.counters();
   if (dryRun) return reportOf(before, before);
@@ -113,7 +120,10 @@ function isIdle({ manifest, clock }: EngineContext): boolean {
     manifest.dirtyDue(clock.nowMs(), 1).length === 0;
 }
 
-function reportOf(before: ManifestCounters, after: ManifestCounters): PrestageReport {
+function reportOf(
+  before: ManifestCounters,
+  after: ManifestCounters,
+): Omit<PrestageReport, "unprovenFiles"> {
   return {
     files: after.cleanFiles + after.dirtyFiles + after.uploadingFiles,
     totalBytes: after.totalBytes,

@@ -10,6 +10,7 @@ const WHOLE: ScanReport = {
   actions: {},
   unmanageable: 0,
   unreadable: 0,
+  unproven: 0,
   failing: 0,
   stopped: null,
 };

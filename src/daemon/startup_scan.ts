@@ -97,6 +97,7 @@ export class StartupScan {
         files: report.filesSeen,
         ms: Math.round(clock.monotonicMs() - startedMs),
         ...report.actions,
+        ...report.unproven > 0 ? { unproven: report.unproven } : {},
       });
     } catch (error) {
       if (signal.aborted || !(error instanceof Error)) throw error;

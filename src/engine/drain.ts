@@ -6,6 +6,9 @@
 
 import type { Waiting } from "../manifest/manifest.ts";
 import type { EngineContext } from "./engine_context.ts";
+import { SCAN } from "./observe.ts";
+import type { LookReason } from "./observe_plan.ts";
+import type { ScanReport } from "./scan.ts";
 
 const LOOK_MS = 100;
 /** Rows looked at in one turn. */
@@ -16,8 +19,8 @@ const RETRIES_COUNTED_MAX = 10_000;
 
 export interface DrainState {
   /**
-   * Nothing is dirty that was dirty then, and nothing waits for a decision: the bytes of a file in
-   * conflict are nowhere else, dirty or not.
+   * Nothing is dirty that was dirty then, nothing waits for a decision (the bytes of a file in
+   * conflict are nowhere else, dirty or not), and no file is unproven.
    */
   readonly isDrained: boolean;
   /** Of now, with what became dirty since. */
@@ -27,6 +30,8 @@ export interface DrainState {
   readonly retryingFiles: number;
   /** In conflict or foreign: somebody has to decide. */
   readonly undecidedFiles: number;
+  /** By the last whole scan ({@linkcode ScanReport}); null: there was none since the start. */
+  readonly unprovenFiles: number | null;
 }
 
 export interface Drain {
@@ -35,23 +40,61 @@ export interface Drain {
   readonly signal: AbortSignal;
 }
 
+/** What is taken for stored by its times alone. */
+export interface Unproven {
+  /** See {@linkcode UnprovenFiles}. */
+  count(): number | null;
+  scan(context: EngineContext, reason: LookReason): Promise<ScanReport>;
+}
+
+/** A scan that something kept from being whole, as a directory's rename, is done again. */
+const HASHING_SCANS_MAX = 3;
+
 /**
  * Resolves when it is done, or when what is left waits for a retry or for a decision. A file
  * that is written over and over counts as done with the first upload of it that begins
- * after the call.
+ * after the call. What scans have left unproven is hashed first.
  */
 export async function drain(
   context: EngineContext,
-  { wait, onProgress, signal }: Drain,
+  options: Drain,
+  unproven: Unproven,
 ): Promise<DrainState> {
+  const { wait, onProgress, signal } = options;
   const { clock } = context;
+  if (wait && unproven.count() !== 0) await hashAll(context, options, unproven);
   const hasWaited = waitingSince(context);
   const totalFiles = openFiles(context);
   for (;;) {
     const isUploaded = !await hasWaited(signal);
-    if (isUploaded || !wait || isStuck(context)) return stateOf(context, isUploaded);
+    if (isUploaded || !wait || isStuck(context)) {
+      return stateOf(context, isUploaded, unproven.count());
+    }
     onProgress(Math.max(0, totalFiles - openFiles(context)), totalFiles);
     await clock.sleep(LOOK_MS, signal);
+  }
+}
+
+async function hashAll(
+  context: EngineContext,
+  { onProgress, signal }: Drain,
+  unproven: Unproven,
+): Promise<void> {
+  const either = AbortSignal.any([context.signal, signal]);
+  const totalFiles = unproven.count() ?? 0;
+  let files = 0;
+  const mayHash = (): boolean => {
+    onProgress(Math.min(files++, totalFiles), totalFiles);
+    return true;
+  };
+  for (let scans = 0; scans < HASHING_SCANS_MAX; scans++) {
+    const reason = { ...SCAN, mayHash };
+    const { stopped, failing } = await unproven.scan(
+      { ...context, signal: either },
+      reason,
+    );
+    if (stopped !== null) context.log.error(`a scan stopped: ${stopped}`);
+    if (stopped !== null || failing === 0) return;
   }
 }
 
@@ -90,15 +133,20 @@ function isStuck({ manifest, clock }: EngineContext): boolean {
     manifest.dirtyDue(clock.nowMs(), 1).length === 0;
 }
 
-function stateOf(context: EngineContext, isUploaded: boolean): DrainState {
+function stateOf(
+  context: EngineContext,
+  isUploaded: boolean,
+  unprovenFiles: number | null,
+): DrainState {
   const { manifest } = context;
   const { dirtyBytes, conflicts } = manifest.counters();
   const dirtyFiles = openFiles(context);
   return {
-    isDrained: isUploaded && conflicts === 0,
+    isDrained: isUploaded && conflicts === 0 && unprovenFiles === 0,
     dirtyFiles,
     dirtyBytes,
     retryingFiles: manifest.retries(RETRIES_COUNTED_MAX).length,
     undecidedFiles: conflicts,
+    unprovenFiles,
   };
 }

@@ -50,6 +50,7 @@ import { SpaceLedger } from "./space.ts";
 import { type StatAnswer, statFile } from "./stat.ts";
 import { undeleteFile } from "./undelete.ts";
 import { UploadCoordinator } from "./upload_coordinator.ts";
+import { UnprovenFiles } from "./unproven_files.ts";
 import { VanishedNames } from "./vanished_names.ts";
 import { NO_ROW, type Verdict } from "./verdict.ts";
 
@@ -70,6 +71,7 @@ export class Engine {
   readonly #accessTimes: AccessTimes;
   readonly #vanished: VanishedNames;
   #movedDirectories = 0;
+  readonly #unproven = new UnprovenFiles();
   readonly #exchanges: DirectoryExchanges;
   readonly #moves: DirectoryMoves;
   /** Looks that nobody waits for. */
@@ -269,16 +271,28 @@ export class Engine {
   }
 
   /** A directory that was renamed meanwhile may have taken files past it: then it has failed. */
-  async scan(reason: LookReason, pace?: ScanPace): Promise<ScanReport> {
+  scan(reason: LookReason, pace?: ScanPace): Promise<ScanReport> {
+    return this.#scan(this.#context, reason, pace);
+  }
+
+  async #scan(
+    context: EngineContext,
+    reason: LookReason,
+    pace?: ScanPace,
+  ): Promise<ScanReport> {
+    const scan = this.#unproven.begin();
     const movedBefore = this.#movedDirectories;
     // Until then a file may lie under one name, and its row under another.
     await this.#moves.settled();
-    const report = await scanDepot(this.#context, reason, pace);
+    const report = await scanDepot(context, reason, pace);
     this.#coordinator.wake();
     this.#evictWakeUp.wake();
     await this.#context.eventsUntilNow();
     const moved = this.#movedDirectories - movedBefore;
-    return { ...report, failing: report.failing + moved };
+    const failing = report.failing + moved;
+    const all = { ...report, failing };
+    this.#unproven.ended(scan, all);
+    return all;
   }
 
   /** The local file as it is now, or null if there is none. Mends nothing. */
@@ -322,7 +336,10 @@ export class Engine {
   }
 
   drain(options: Drain): Promise<DrainState> {
-    return drain(this.#context, options);
+    return drain(this.#context, options, {
+      count: () => this.#unproven.count,
+      scan: (context, reason) => this.#scan(context, reason),
+    });
   }
 
   /** Settings changed: limits may be exceeded now, and other files go. */

@@ -68,13 +68,15 @@ export async function observe(
 ): Promise<Observed> {
   let waitedFor: number | null = null;
   let moved = 0;
+  let mayHash = false;
   for (;;) {
     const reason = within(given, context.unwatched());
     const entry = context.manifest.get(path);
     const look = lookAt(context, path);
     let plan = planObservation(entry, look, reason);
-    if (plan.action === "unproven" && reason.mayHash?.(plan.stat.sizeBytes)) {
-      plan = { action: "compare", stat: plan.stat };
+    if (plan.action === "unproven") {
+      mayHash ||= reason.mayHash?.(plan.stat.sizeBytes) ?? false;
+      if (mayHash) plan = { action: "compare", stat: plan.stat };
     }
     // Another row than the one that was waited for may have come with a rename, and its file
     // have left the name by one that is not told yet.
@@ -189,6 +191,7 @@ async function act(
     }
     case "unproven": {
       const stat = asUnproven(plan.stat);
+      if (stat.ctimeNs === entry!.local.ctimeNs) return "unproven";
       const { outcome } = await manifest.apply(path, expected, {
         kind: "attributes",
         stat,

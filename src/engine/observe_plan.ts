@@ -10,7 +10,6 @@
 
 import type { FileEntry, LocalStat } from "../manifest/manifest.ts";
 import { NO_INODE } from "../manifest/transitions.ts";
-import { asUnproven } from "../manifest/unproven.ts";
 
 /** What lies at the path. `marker`: a socket inode whose check is right. */
 export type Look =
@@ -40,7 +39,7 @@ export interface LookReason {
   readonly trusts: Trust;
   /** Of the file that an event is about, where the kernel tells. */
   readonly ino?: bigint | null;
-  /** Asked before a file that may be unchanged is hashed for a scan, which hashes so much at most. */
+  /** Asked before a file that may be unchanged is hashed for a scan; by default it hashes some GiB. */
   readonly mayHash?: (sizeBytes: number) => boolean;
 }
 
@@ -151,9 +150,7 @@ function planCtime(entry: FileEntry, stat: LocalStat, reason: LookReason): Obser
     !entry.flags.conflict;
   if (!isToBeHashed) return { action: "attributes", stat };
   if (reason.source !== "scan") return { action: "compare", stat };
-  return asUnproven(stat).ctimeNs === entry.local.ctimeNs
-    ? NOTHING
-    : { action: "unproven", stat };
+  return { action: "unproven", stat };
 }
 
 /** The file is not what the store has: written on purpose, or damaged? */

@@ -7,6 +7,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import {
   type EngineFixture,
+  NONE_UNPROVEN,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
 import type { DepotPath } from "../core/names.ts";
@@ -188,20 +189,24 @@ Deno.test("drain() waits for what was dirty, and ends early when only a person c
   await using fixture = await openEngineFixture();
   const { context, manifest } = fixture;
   const options = { wait: true, onProgress: (): void => {}, signal };
-  strictEqual((await drain(context, options)).isDrained, true);
+  strictEqual((await drain(context, options, NONE_UNPROVEN)).isDrained, true);
   await fixture.write("d/a,v", "text");
   await observe(context, fixture.path("d/a,v"), REPORTED);
-  strictEqual((await drain(context, { ...options, wait: false })).isDrained, false);
+  strictEqual(
+    (await drain(context, { ...options, wait: false }, NONE_UNPROVEN)).isDrained,
+    false,
+  );
   const draining = drain(context, {
     ...options,
     onProgress: () => void upload(context, fixture.path("d/a,v")),
-  });
+  }, NONE_UNPROVEN);
   deepStrictEqual(await draining, {
     isDrained: true,
     dirtyFiles: 0,
     dirtyBytes: 0,
     retryingFiles: 0,
     undecidedFiles: 0,
+    unprovenFiles: 0,
   });
   await fixture.write("d/a,v", "by somebody");
   await observe(context, fixture.path("d/a,v"), REPORTED);
@@ -209,7 +214,11 @@ Deno.test("drain() waits for what was dirty, and ends early when only a person c
     kind: "flagged",
     flags: { foreign: true },
   });
-  const { isDrained, dirtyFiles, undecidedFiles } = await drain(context, options);
+  const { isDrained, dirtyFiles, undecidedFiles } = await drain(
+    context,
+    options,
+    NONE_UNPROVEN,
+  );
   deepStrictEqual([isDrained, dirtyFiles, undecidedFiles], [false, 1, 1]);
 });
 
@@ -220,7 +229,7 @@ Deno.test("drain() is not done while a file is in conflict that is not dirty", a
   await manifest.apply(path, "any", { kind: "flagged", flags: { conflict: true } });
   const onProgress = (): void => {};
   for (const wait of [false, true]) {
-    const state = await drain(context, { wait, onProgress, signal });
+    const state = await drain(context, { wait, onProgress, signal }, NONE_UNPROVEN);
     deepStrictEqual(
       [state.isDrained, state.dirtyFiles, state.undecidedFiles],
       [false, 0, 1],

@@ -37,8 +37,8 @@ const CHANGES_AT_ONCE = 64;
 
 /**
  * So much is hashed of files of which only the ctime is another, so that a file that somebody
- * repaired is told of now. After a `chmod -R` the rest is left to who wants to evict it: markers
- * that are missing may not wait for hours of reading.
+ * repaired is told of now. After a `chmod -R` the rest is left to later scans, to who wants to evict
+ * it, and to a drain: markers that are missing may not wait for hours of reading.
  */
 const HASHED_BYTES_MAX = 8 * GIB;
 
@@ -58,6 +58,11 @@ export interface ScanReport {
   readonly unmanageable: number;
   /** Directories and files that may not be looked at. */
   readonly unreadable: number;
+  /**
+   * Files of which nobody knows whether they are what their row says: only their ctime is another
+   * and they were not hashed since (manifest/unproven.ts), or they may not be read or looked at.
+   */
+  readonly unproven: number;
   /**
    * What could not be looked at just now, as on a failing disk or in a directory that moved
    * meanwhile: to be scanned again.
@@ -86,10 +91,15 @@ export async function scanDepot(
 /** Not permitted, or gone meanwhile. */
 const LASTING: readonly string[] = ["EACCES", "EPERM", "ENOENT", "ENOTDIR"];
 
+function isForbidden({ code }: PosixError): boolean {
+  return code === "EACCES" || code === "EPERM";
+}
+
 class ScanPass implements ScanReport {
   filesSeen = 0;
   unmanageable = 0;
   unreadable = 0;
+  unproven = 0;
   failing = 0;
   stopped: string | null = null;
   readonly actions: Partial<Record<Observed, number>> = {};
@@ -98,6 +108,8 @@ class ScanPass implements ScanReport {
   readonly #pace: ScanPace;
   readonly #places = new Places(CHANGES_AT_ONCE);
   #toHashBytes = HASHED_BYTES_MAX;
+  /** What may be hashed, instead of us. */
+  readonly #isCallerAsked: boolean;
   /** The watcher does not tell. */
   #isBlind = false;
   #firstUnmanageable: BytePath | null = null;
@@ -105,6 +117,7 @@ class ScanPass implements ScanReport {
 
   constructor(context: EngineContext, reason: LookReason, pace: ScanPace) {
     this.#context = context;
+    this.#isCallerAsked = reason.mayHash !== undefined;
     this.#reason = { mayHash: (sizeBytes) => this.#mayHash(sizeBytes), ...reason };
     this.#pace = pace;
   }
@@ -209,8 +222,16 @@ class ScanPass implements ScanReport {
   /** The common case, decided without another system call. */
   #isAsKnown(path: DepotPath, found: WalkedFile): boolean {
     const { manifest } = this.#context;
-    if (found.kind === "file") return manifest.isLocal(path, found);
-    return lookOf(this.#context, found).kind === "marker" && manifest.isLocal(path, null);
+    if (found.kind !== "file") {
+      return lookOf(this.#context, found).kind === "marker" &&
+        manifest.glance(path, null) === "known";
+    }
+    const glance = manifest.glance(path, found);
+    if (glance !== "unproven") return glance === "known";
+    // An earlier scan left it: looked at only to be hashed.
+    if (this.#isCallerAsked || found.sizeBytes <= this.#toHashBytes) return false;
+    this.unproven += 1;
+    return true;
   }
 
   /**
@@ -222,6 +243,7 @@ class ScanPass implements ScanReport {
       if (this.#isBlind) return;
       try {
         const observed = await observe(this.#context, path, this.#reason);
+        if (observed === "unproven") this.unproven += 1;
         this.actions[observed] = (this.actions[observed] ?? 0) + 1;
       } catch (error) {
         if (error instanceof PosixError) return this.#tellFault(path, error);
@@ -236,6 +258,7 @@ class ScanPass implements ScanReport {
 
   #tellFault(path: DepotPath, error: PosixError): void {
     this.#count(error.code);
+    if (isForbidden(error)) this.unproven += 1;
     const { log } = this.#context;
     log.error(`the scan cannot bring a file up to date: ${error.message}`, shown(path));
   }
@@ -251,8 +274,9 @@ class ScanPass implements ScanReport {
     try {
       return lookAt(this.#context, path).kind === "absent";
     } catch (error) {
-      if (error instanceof PosixError) return false;
-      throw error;
+      if (!(error instanceof PosixError)) throw error;
+      if (isForbidden(error)) this.unproven += 1;
+      return false;
     }
   }
 

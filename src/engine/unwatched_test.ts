@@ -5,9 +5,10 @@
  * @module
  */
 
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import {
   type EngineFixture,
+  NONE_UNPROVEN,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
 import { bytePathOf, type DepotPath } from "../core/names.ts";
@@ -19,12 +20,14 @@ import { Engine } from "./engine.ts";
 import { type EngineContext, localStatOf } from "./engine_context.ts";
 import { evict } from "./evict.ts";
 import { MET, observe, REPORTED, REPORTED_APART, SCAN } from "./observe.ts";
-import { scanDepot } from "./scan.ts";
+import { scanDepot, type ScanReport } from "./scan.ts";
+import { UnprovenFiles } from "./unproven_files.ts";
 import { upload } from "./upload.ts";
 import { NO_ROW } from "./verdict.ts";
 
 const EPERM = 1;
 const EIO = 5;
+const EACCES = 13;
 
 async function stored(
   fixture: EngineFixture,
@@ -107,23 +110,182 @@ Deno.test("a file that was repaired in place while nobody watched stays here, an
   }
 });
 
-Deno.test("a chmod of everything while nobody watched is neither hashed nor looked at again by scans", async () => {
+Deno.test("a chmod of everything while nobody watched is hashed by and by, and by whoever evicts", async () => {
   await using fixture = await openEngineFixture();
   const { context, manifest } = fixture;
-  const path = await stored(fixture, "a,v", "content");
-  await Deno.chmod(`${fixture.root}/a,v`, 0o640);
+  const [path, other] = [await stored(fixture, "a,v", "content"), fixture.path("b,v")];
+  await stored(fixture, "b,v", "content");
+  for (const name of ["a,v", "b,v"]) await Deno.chmod(`${fixture.root}/${name}`, 0o640);
   const openRead = fixture.posix.openRead.bind(fixture.posix);
   fixture.posix.openRead = (): number => {
     throw new Error("it is not to be read");
   };
-  deepStrictEqual((await scanDepot(context, HASHES_NOTHING)).actions, { unproven: 1 });
-  strictEqual(manifest.get(path)!.local.mode, 0o640);
-  deepStrictEqual((await scanDepot(context, SCAN)).actions, {});
+  const first = await scanDepot(context, HASHES_NOTHING);
+  deepStrictEqual([first.actions, first.unproven], [{ unproven: 2 }, 2]);
+  const { local, generation } = manifest.get(path)!;
+  strictEqual(local.mode, 0o640);
+  strictEqual((await scanDepot(context, HASHES_NOTHING)).unproven, 2);
+  strictEqual(manifest.get(path)!.generation, generation);
   fixture.posix.openRead = openRead;
   strictEqual(await evict(context, path), "evicted");
   strictEqual(fixture.posix.lstat(bytePathOf(`${fixture.root}/a,v`))?.mode, 0o640);
   await fixture.restorer.restore(path);
   strictEqual(await fixture.read("a,v"), "content");
+  const later = await scanDepot(context, SCAN);
+  deepStrictEqual([later.actions, later.unproven], [{ attributes: 1 }, 0]);
+  const stat = localStatOf(fixture.posix.lstat(bytePathOf(`${fixture.root}/b,v`))!);
+  strictEqual(manifest.glance(other, stat), "known");
+});
+
+Deno.test("a depot is drained only once every file was looked at, and hashed where only that tells", async () => {
+  await using fixture = await openEngineFixture();
+  const engine = new Engine(fixture.context);
+  const { signal } = new AbortController();
+  const drained = async (wait: boolean): Promise<unknown[]> => {
+    const state = await engine.drain({ wait, onProgress: () => {}, signal });
+    return [state.isDrained, state.unprovenFiles, state.undecidedFiles];
+  };
+  deepStrictEqual(await drained(false), [false, null, 0]);
+  const path = await stored(fixture, "a,v", "damaged revision");
+  await stored(fixture, "b,v", "content");
+  await Deno.chmod(`${fixture.root}/b,v`, 0o640);
+  await engine.scan(HASHES_NOTHING);
+  deepStrictEqual(await drained(false), [false, 1, 0]);
+  deepStrictEqual(await drained(true), [true, 0, 0]);
+  deepStrictEqual(await drained(false), [true, 0, 0]);
+  await repair(fixture, "a,v", "repaired content");
+  await engine.scan(HASHES_NOTHING);
+  deepStrictEqual(await drained(false), [false, 1, 0]);
+  deepStrictEqual(await drained(true), [false, 0, 1]);
+  strictEqual(fixture.manifest.get(path)!.flags.conflict, true);
+});
+
+Deno.test("a drain also hashes what is too large for scans, and is not done if that fails", async () => {
+  await using fixture = await openEngineFixture();
+  const { manifest, posix, root } = fixture;
+  const path = await stored(fixture, "a,v", "");
+  const sizeBytes = 8 * GIB + 1;
+  await Deno.truncate(`${root}/a,v`, sizeBytes);
+  const now = localStatOf(posix.lstat(bytePathOf(`${root}/a,v`))!);
+  await manifest.apply(path, "any", {
+    kind: "adopted",
+    stored: { ...manifest.get(path)!.stored!, sizeBytes },
+    stat: { ...now, ctimeNs: now.ctimeNs - 1n },
+    resident: true,
+    flags: {},
+    nowS: 0,
+  });
+  const engine = new Engine(fixture.context);
+  deepStrictEqual((await engine.scan(SCAN)).actions, { unproven: 1 });
+  for (const [errno, files] of [[EIO, 1], [EACCES, 1]] as const) {
+    let reads = 0;
+    posix.openRead = (name): number => {
+      reads++;
+      throw new PosixError("open", name, errno);
+    };
+    const told: [number, number][] = [];
+    const state = await engine.drain({
+      wait: true,
+      onProgress: (...progress) => told.push(progress),
+      signal: new AbortController().signal,
+    });
+    deepStrictEqual([state.isDrained, state.unprovenFiles], [false, files]);
+    ok(reads > 0, "it was not hashed");
+    deepStrictEqual(told[0], [0, 1]);
+  }
+});
+
+Deno.test("a file that may not be read, or looked at, is not proven", async () => {
+  await using fixture = await openEngineFixture();
+  const { posix, root } = fixture;
+  await stored(fixture, "a,v", "damaged revision");
+  await stored(fixture, "d/b,v", "text");
+  await repair(fixture, "a,v", "repaired content");
+  const { lstat, openRead, openWalk } = posix;
+  const refuse = (name: string): never => {
+    throw new PosixError("look at", name, EACCES);
+  };
+  posix.openRead = (name) =>
+    name.endsWith("/a,v") ? refuse(name) : openRead.call(posix, name);
+  // A directory that may not be entered: its files are not listed, and cannot be asked for.
+  posix.lstat = (name) =>
+    name.endsWith("/d/b,v") ? refuse(name) : lstat.call(posix, name);
+  posix.openWalk = (name, options) =>
+    openWalk.call(posix, name, { ...options, skip: ["d"] });
+  const { unproven, failing } = await scanDepot(fixture.context, SCAN);
+  deepStrictEqual([unproven, failing], [2, 0], root);
+});
+
+Deno.test("whether a file may be hashed is asked once, however often it is looked at", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "damaged revision");
+  await repair(fixture, "a,v", "repaired content");
+  let asked = 0;
+  const reason = { ...SCAN, mayHash: () => asked++ === 0 };
+  deepStrictEqual((await scanDepot(fixture.context, reason)).actions, { conflict: 1 });
+  strictEqual(asked, 1);
+});
+
+Deno.test("a drain whose client leaves stops hashing", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "a,v", "content");
+  await Deno.chmod(`${fixture.root}/a,v`, 0o640);
+  const client = new AbortController();
+  const engine = new Engine(fixture.context);
+  await engine.scan(HASHES_NOTHING);
+  client.abort(new Error("the client left"));
+  const draining = engine.drain({
+    wait: true,
+    onProgress: () => {},
+    signal: client.signal,
+  });
+  await rejects(draining, { message: "the client left" });
+});
+
+Deno.test("a drain scans again when something kept its scan from being whole, but not for ever", async () => {
+  await using fixture = await openEngineFixture();
+  const whole = {
+    ...{ filesSeen: 1, actions: {}, unmanageable: 0, unreadable: 0 },
+    ...{ unproven: 0, failing: 0, stopped: null },
+  };
+  for (const failures of [0, 1, 2, 3]) {
+    const unproven = new UnprovenFiles();
+    unproven.ended(unproven.begin(), { ...whole, unproven: 2 });
+    let scans = 0;
+    const state = await drain(fixture.context, {
+      wait: true,
+      onProgress: () => {},
+      signal: new AbortController().signal,
+    }, {
+      count: () => unproven.count,
+      scan: () => {
+        const report = { ...whole, failing: scans++ < failures ? 1 : 0 };
+        unproven.ended(unproven.begin(), report);
+        return Promise.resolve(report);
+      },
+    });
+    deepStrictEqual([scans, state.isDrained], [Math.min(3, failures + 1), failures < 3]);
+  }
+});
+
+Deno.test("of scans that overlap, the one that began last tells how many files are unproven", () => {
+  const report = (unproven: number, part: Partial<ScanReport> = {}): ScanReport => ({
+    ...{ filesSeen: 9, actions: {}, unmanageable: 0, unreadable: 0 },
+    ...{ unproven, failing: 0, stopped: null, ...part },
+  });
+  const files = new UnprovenFiles();
+  const [drained, rescanned] = [files.begin(), files.begin()];
+  files.ended(rescanned, report(7, { failing: 1 }));
+  strictEqual(files.count, null, "it did not look at everything");
+  files.ended(rescanned, report(2));
+  files.ended(drained, report(0));
+  strictEqual(files.count, 2);
+  files.ended(files.begin(), report(1, { failing: 1 }));
+  strictEqual(files.count, 2);
+  files.ended(files.begin(), report(3, { stopped: "why" }));
+  strictEqual(files.count, 3, "what it saw is left, whatever it did not see");
+  files.ended(files.begin(), report(0));
+  strictEqual(files.count, 0);
 });
 
 Deno.test("a file in conflict is not hashed by every scan", async () => {
@@ -178,7 +340,10 @@ Deno.test("a scan does not read more than some GiB of files of which only the ct
     flags: {},
     nowS: 0,
   });
-  deepStrictEqual((await scanDepot(fixture.context, SCAN)).actions, { unproven: 1 });
+  const first = await scanDepot(fixture.context, SCAN);
+  deepStrictEqual([first.actions, first.unproven], [{ unproven: 1 }, 1]);
+  const again = await scanDepot(fixture.context, SCAN);
+  deepStrictEqual([again.actions, again.unproven], [{}, 1]);
 });
 
 Deno.test("what was reported is a write, also before the first whole scan", async () => {
@@ -325,9 +490,9 @@ Deno.test("drain() waits for what was dirty before the clock was set back", asyn
   const { signal } = new AbortController();
   const onProgress = (): void => {};
   strictEqual(
-    (await drain(context, { wait: false, onProgress, signal })).isDrained,
+    (await drain(context, { wait: false, onProgress, signal }, NONE_UNPROVEN)).isDrained,
     false,
   );
   strictEqual(await upload(context, path), "uploaded");
-  ok((await drain(context, { wait: true, onProgress, signal })).isDrained);
+  ok((await drain(context, { wait: true, onProgress, signal }, NONE_UNPROVEN)).isDrained);
 });

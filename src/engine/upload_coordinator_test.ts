@@ -1,5 +1,5 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
-import { openEngineFixture } from "../../tests/support/engine_fixture.ts";
+import { NONE_UNPROVEN, openEngineFixture } from "../../tests/support/engine_fixture.ts";
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import { MIB } from "../core/units.ts";
 import { StorageError } from "../storage/storage_error.ts";
@@ -65,7 +65,7 @@ Deno.test("a dirty file over which another file system is mounted waits as a fai
       wait: true,
       onProgress: () => {},
       signal: new AbortController().signal,
-    });
+    }, NONE_UNPROVEN);
     deepStrictEqual([drained.isDrained, drained.retryingFiles], [false, 1]);
   }
 });

@@ -59,7 +59,7 @@ Deno.test("a path whose row is not there is damage, and not a file that nobody k
   const damage = { fault: "damaged", message: /rows_by_id.*d\/a,v/ };
   throws(() => manifest.get(A), damage);
   throws(() => manifest.entries("", null, 10), damage);
-  strictEqual(manifest.isLocal(A, STAT), false);
+  strictEqual(manifest.glance(A, STAT), "other");
   deepStrictEqual(await faultyTables(tables), [
     "dirty_queue",
     "dirty_since",

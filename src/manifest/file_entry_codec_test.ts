@@ -11,7 +11,7 @@ import {
   rowLabelOf,
   versionOf,
 } from "./file_entry_codec.ts";
-import { saysEvicted, saysLocal } from "./row_glance.ts";
+import { glanceAt } from "./row_glance.ts";
 import { asUnproven } from "./unproven.ts";
 import { FormatError } from "./format_error.ts";
 import { NO_FLAGS, type Row } from "./row.ts";
@@ -234,13 +234,15 @@ Deno.test("a clean row with the path for its key takes 144 bytes", () => {
   ok(bytes.length <= 144, `${bytes.length} bytes`);
 });
 
-Deno.test("saysLocal() is true of the very file only, and saysEvicted() of none", () => {
+Deno.test("a glance knows the very file only, and tells one that a scan left unproven", () => {
   const { local } = NEW_ROW;
   const bytes = encodeRow(PATH_A, NEW_ROW);
-  ok(saysLocal(bytes, local));
-  ok(saysLocal(encodeRow(PATH_A, DIRTY_ROW), local));
-  ok(saysLocal(encodeRow(PATH_A, { ...NEW_ROW, local: asUnproven(local) }), local));
-  ok(!saysEvicted(bytes));
+  strictEqual(glanceAt(bytes, local), "known");
+  strictEqual(glanceAt(encodeRow(PATH_A, DIRTY_ROW), local), "known");
+  const unproven = encodeRow(PATH_A, { ...NEW_ROW, local: asUnproven(local) });
+  strictEqual(glanceAt(unproven, local), "unproven");
+  strictEqual(glanceAt(unproven, { ...local, ctimeNs: local.ctimeNs + 1n }), "other");
+  strictEqual(glanceAt(bytes, null), "other");
   const others = [
     { sizeBytes: local.sizeBytes + 2 ** 32 },
     { sizeBytes: local.sizeBytes - 1 },
@@ -249,15 +251,18 @@ Deno.test("saysLocal() is true of the very file only, and saysEvicted() of none"
     { ino: local.ino + 2n ** 32n },
     { ino: local.ino - 1n },
   ];
-  for (const other of others) ok(!saysLocal(bytes, { ...local, ...other }));
+  for (const other of others) {
+    strictEqual(glanceAt(bytes, { ...local, ...other }), "other");
+  }
 });
 
-Deno.test("saysLocal() and saysEvicted() say what the decoded row says, whatever it is", () => {
+Deno.test("a glance says what the decoded row says, whatever it is", () => {
   fc.assert(fc.property(PATH_AND_ROW, ([path, row]) => {
     const bytes = encodeRow(path, row);
     const isV2 = versionOf(bytes, "any") === "v2";
-    strictEqual(saysLocal(bytes, row.local), isV2 && row.resident);
-    strictEqual(saysEvicted(bytes), isV2 && row.state === "clean" && !row.resident);
+    strictEqual(glanceAt(bytes, row.local), isV2 && row.resident ? "known" : "other");
+    const isEvicted = isV2 && row.state === "clean" && !row.resident;
+    strictEqual(glanceAt(bytes, null), isEvicted ? "known" : "other");
   }));
 });
 

@@ -252,6 +252,13 @@ export interface FinishedMove extends MovedTree {
   readonly to: DepotPath;
 }
 
+/**
+ * known: the row says that exactly this file is resident, by inode, size, mtime and ctime, or that
+ * it is evicted. unproven: a scan saw it so, but nobody has hashed it since its ctime changed
+ * (unproven.ts). other: whatever else, a missing row included.
+ */
+export type Glance = "known" | "unproven" | "other";
+
 export interface Manifest {
   /** The row, or null. @throws {ManifestError} `damaged` if its checksum fails. */
   get(path: DepotPath): FileEntry | null;
@@ -354,11 +361,10 @@ export interface Manifest {
   entries(prefix: string, after: DepotPath | null, limit: number): PathAndEntry[];
 
   /**
-   * Whether the row says that exactly `file` is resident, by inode, size, mtime and ctime;
-   * null: that the file is evicted. What a scan asks of each file: cheaper than
-   * `get`, because nothing but these bytes of the row is looked at.
+   * What a scan asks of each file, or of a marker (null): cheaper than `get`, because nothing but
+   * these bytes of the row is looked at.
    */
-  isLocal(path: DepotPath, file: LocalStat | null): boolean;
+  glance(path: DepotPath, file: LocalStat | null): Glance;
 
   /** Up to `limit` paths that have a row, in byte order, after `after`. */
   paths(after: DepotPath | null, limit: number): DepotPath[];

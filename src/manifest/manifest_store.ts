@@ -19,6 +19,7 @@ import {
   type Expectation,
   type FileEntry,
   type FinishedMove,
+  type Glance,
   type Leaving,
   type LocalStat,
   type Manifest,
@@ -280,8 +281,8 @@ export class ManifestStore implements Manifest {
     return this.#lists.entries(prefix, after, limit);
   }
 
-  isLocal(path: DepotPath, file: LocalStat | null): boolean {
-    return this.#reader.isLocal(path, file);
+  glance(path: DepotPath, file: LocalStat | null): Glance {
+    return this.#reader.glance(path, file);
   }
 
   paths(after: DepotPath | null, limit: number): DepotPath[] {

@@ -16,7 +16,7 @@ import { afterPrefix, u64At, u64Key } from "./byte_keys.ts";
 import { textOf } from "./codec_text.ts";
 import { decodeRowAndSum, decodeRowWithin, decodeSealedRow } from "./file_entry_codec.ts";
 import { FormatError } from "./format_error.ts";
-import { saysEvicted, saysLocal } from "./row_glance.ts";
+import { glanceAt } from "./row_glance.ts";
 import {
   hasValues,
   indexKeyOf,
@@ -26,7 +26,12 @@ import {
 } from "./row_index.ts";
 import type { ByteKey, KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
 import { decodeMeta } from "./ledger.ts";
-import { type LocalStat, ManifestError, type Tombstone } from "./manifest.ts";
+import {
+  type Glance,
+  type LocalStat,
+  ManifestError,
+  type Tombstone,
+} from "./manifest.ts";
 import type { KnownRow, Row } from "./row.ts";
 import { decodeTombstone } from "./tombstone_codec.ts";
 
@@ -135,15 +140,14 @@ export class ManifestReader {
     });
   }
 
-  /** See {@linkcode Manifest.isLocal}. */
-  isLocal(path: DepotPath, file: LocalStat | null): boolean {
-    const says = (bytes: Uint8Array): boolean => {
-      return file === null ? saysEvicted(bytes) : saysLocal(bytes, file);
-    };
+  /** See {@linkcode Manifest.glance}. */
+  glance(path: DepotPath, file: LocalStat | null): Glance {
     const sealed = this.#store.sealedRow(path);
-    if (sealed !== null) return says(sealed.bytes);
+    if (sealed !== null) return glanceAt(sealed.bytes, file);
     const key = this.#rowKeyOf(path);
-    return key !== null && (this.#store.read("rows_by_id", key, says) ?? false);
+    if (key === null) return "other";
+    const look = (bytes: Uint8Array): Glance => glanceAt(bytes, file);
+    return this.#store.read("rows_by_id", key, look) ?? "other";
   }
 
   paths(range: KeyRange): DepotPath[] {

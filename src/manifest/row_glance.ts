@@ -6,7 +6,7 @@
  */
 
 import { MAGIC_BYTES, stateOf } from "./legacy_row_codec.ts";
-import type { LocalStat } from "./manifest.ts";
+import type { Glance, LocalStat } from "./manifest.ts";
 import { asUnproven } from "./unproven.ts";
 
 /** "P4FE" as a little-endian u32. */
@@ -36,16 +36,17 @@ export function isV2(bytes: Uint8Array): boolean {
     bytes[MAGIC_BYTES] === 2;
 }
 
-/** Whether the row says that its file is resident and is `file`, unchanged or as a scan saw it. */
-export function saysLocal(bytes: Uint8Array, file: LocalStat): boolean {
-  return isV2(bytes) && (bytes[6]! & RESIDENT) !== 0 &&
+/** What the row says of `file`, or, if that is null, of a file that is evicted. */
+export function glanceAt(bytes: Uint8Array, file: LocalStat | null): Glance {
+  if (!isV2(bytes)) return "other";
+  const isResident = (bytes[6]! & RESIDENT) !== 0;
+  if (file === null) {
+    return !isResident && stateOf(bytes[5]!) === "clean" ? "known" : "other";
+  }
+  const isSame = isResident &&
     u32At(bytes, 8) + u32At(bytes, 12) * 2 ** 32 === file.sizeBytes &&
-    isWordAt(bytes, 56, file.mtimeNs) && isWordAt(bytes, 72, file.ino) &&
-    (isWordAt(bytes, 64, file.ctimeNs) ||
-      isWordAt(bytes, 64, asUnproven(file).ctimeNs));
-}
-
-/** Whether the row says that its file is evicted. */
-export function saysEvicted(bytes: Uint8Array): boolean {
-  return isV2(bytes) && stateOf(bytes[5]!) === "clean" && (bytes[6]! & RESIDENT) === 0;
+    isWordAt(bytes, 56, file.mtimeNs) && isWordAt(bytes, 72, file.ino);
+  if (!isSame) return "other";
+  if (isWordAt(bytes, 64, file.ctimeNs)) return "known";
+  return isWordAt(bytes, 64, asUnproven(file).ctimeNs) ? "unproven" : "other";
 }

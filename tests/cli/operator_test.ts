@@ -263,7 +263,17 @@ Deno.test("prestage uploads everything, only while no daemon runs, and again fin
   deepStrictEqual(await type("prestage", "--json"), [
     0,
     '{"dryRun":false,"files":2,"totalBytes":8,"uploadedBytes":0,"dirtyFiles":0,' +
-    '"dirtyBytes":0,"undecidedFiles":0}\n',
+    '"dirtyBytes":0,"undecidedFiles":0,"unprovenFiles":0}\n',
+  ]);
+  await Deno.chmod(`${site.depot}/d/a,v`, 0o640);
+  deepStrictEqual(await type("prestage", "--dry-run"), [
+    1,
+    "2 files, 8 B; uploaded 0 B; left 0 files, 0 B\n" +
+    "1 file may have changed without a newer mtime: not hashed in a dry run\n",
+  ]);
+  deepStrictEqual(await type("prestage"), [
+    0,
+    "2 files, 8 B; uploaded 0 B; left 0 files, 0 B\n",
   ]);
   await site.start();
   const [code, why] = await type("prestage");

@@ -119,7 +119,7 @@ function compareAll(
     deepStrictEqual(reader.row(path), expected?.row ?? null, path);
     strictEqual(sealed, expected !== null, `only LMDB has ${path}`);
     for (const file of [null, expected?.row.local ?? null, statOf(-1)]) {
-      strictEqual(manifest.isLocal(path, file), plain.isLocal(path, file), path);
+      strictEqual(manifest.glance(path, file), plain.glance(path, file), path);
     }
     if (sealed) found++;
   }

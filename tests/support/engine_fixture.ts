@@ -13,6 +13,7 @@ import {
   type DepotPath,
   parseDepotPath,
 } from "../../src/core/names.ts";
+import type { Unproven } from "../../src/engine/drain.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
 import { SpaceLedger } from "../../src/engine/space.ts";
 import { RecallBudget } from "../../src/engine/recall_budget.ts";
@@ -35,6 +36,14 @@ import {
 import { SMALL_BYTES_MAX } from "../../src/engine/bring_back.ts";
 import type { StorageBackend } from "../../src/storage/backend.ts";
 import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
+
+/** For a drain of a depot where nothing is unproven. */
+export const NONE_UNPROVEN: Unproven = {
+  count: () => 0,
+  scan: () => {
+    throw new Error("nothing is left to be hashed");
+  },
+};
 
 export const SETTINGS: EngineSettings = {
   manage: "archives",

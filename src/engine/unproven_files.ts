@@ -1,0 +1,32 @@
+/**
+ * How many files are unproven ({@linkcode ScanReport}), as scans tell, of which two may overlap.
+ *
+ * @module
+ */
+
+import type { ScanReport } from "./scan.ts";
+
+export class UnprovenFiles {
+  #scansBegun = 0;
+  #known: { readonly files: number; readonly scan: number } | null = null;
+
+  /** By the last whole scan of this session, that is, the one that began last; null: none yet. */
+  get count(): number | null {
+    return this.#known?.files ?? null;
+  }
+
+  /** The number of a scan that begins. */
+  begin(): number {
+    return ++this.#scansBegun;
+  }
+
+  /** What one that began before another has seen says nothing of what that has found since. */
+  ended(scan: number, { stopped, failing, unproven }: ScanReport): void {
+    const known = this.#known;
+    if (stopped === null && failing === 0) {
+      if (known === null || known.scan < scan) this.#known = { files: unproven, scan };
+    } else if (known !== null && known.files < unproven) {
+      this.#known = { ...known, files: unproven };
+    }
+  }
+}
