@@ -60,23 +60,27 @@ export async function runPrestageCommand(
     retentionDays: config.logRetentionDays,
     clock: SYSTEM_CLOCK,
   });
-  const progress = new ProgressLine({
-    verb: "upload",
-    unit: "bytes",
-    clock: deps.clock,
-    isTerminal: deps.isTerminal,
-    write: values.quiet ? (): void => {} : deps.writeError,
-  });
+  const lineOf = (verb: string): ProgressLine =>
+    new ProgressLine({
+      verb,
+      unit: "bytes",
+      clock: deps.clock,
+      isTerminal: deps.isTerminal,
+      write: values.quiet ? (): void => {} : deps.writeError,
+    });
+  const progress = { scan: lineOf("hash"), upload: lineOf("upload") };
   const dryRun = values["dry-run"];
   const report = await runPrestage({
     config,
     version: BUILD.version,
     log,
     dryRun,
-    onProgress: ({ doneBytes, totalBytes }) => progress.update(doneBytes, totalBytes),
+    onProgress: ({ phase, doneBytes, totalBytes }) =>
+      progress[phase].update(doneBytes, totalBytes),
     signal: deps.signal,
   }).finally(() => {
-    progress.clear();
+    progress.scan.clear();
+    progress.upload.clear();
     log.close();
   });
   if (values.json) deps.print(JSON.stringify({ dryRun, ...report }));

@@ -75,7 +75,14 @@ async function compare(
   { dryRun, onProgress }: Prestage,
 ): Promise<number> {
   onProgress({ phase: "scan", doneBytes: 0, totalBytes: 0 });
-  const report = await scanDepot(context, { ...SCAN, mayHash: () => !dryRun });
+  let doneBytes = 0;
+  const mayHash = (sizeBytes: number): boolean => {
+    if (dryRun) return false;
+    doneBytes += sizeBytes;
+    onProgress({ phase: "scan", doneBytes, totalBytes: 0 });
+    return true;
+  };
+  const report = await scanDepot(context, { ...SCAN, mayHash });
   if (report.stopped !== null) throw new StartError(EXIT.incomplete, report.stopped);
   if (!await record.finished(report)) {
     context.log.warn("not everything could be looked at; the daemon does it again", {

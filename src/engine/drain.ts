@@ -47,7 +47,7 @@ export interface Unproven {
   scan(context: EngineContext, reason: LookReason): Promise<ScanReport>;
 }
 
-/** A scan that something kept from being whole, as a directory's rename, is done again. */
+/** A scan is done again if a directory was renamed meanwhile, or another scan has begun. */
 const HASHING_SCANS_MAX = 3;
 
 /**
@@ -88,13 +88,12 @@ async function hashAll(
     return true;
   };
   for (let scans = 0; scans < HASHING_SCANS_MAX; scans++) {
-    const reason = { ...SCAN, mayHash };
-    const { stopped, failing } = await unproven.scan(
-      { ...context, signal: either },
-      reason,
-    );
-    if (stopped !== null) context.log.error(`a scan stopped: ${stopped}`);
-    if (stopped !== null || failing === 0) return;
+    const hashing = { ...context, signal: either };
+    const report = await unproven.scan(hashing, { ...SCAN, mayHash });
+    const { stopped, failing } = report;
+    if (stopped !== null) return context.log.error(`a scan stopped: ${stopped}`);
+    // A scan that began since may have left more.
+    if (failing === 0 && unproven.count() === report.unproven) return;
   }
 }
 

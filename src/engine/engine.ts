@@ -284,7 +284,10 @@ export class Engine {
     const movedBefore = this.#movedDirectories;
     // Until then a file may lie under one name, and its row under another.
     await this.#moves.settled();
-    const report = await scanDepot(context, reason, pace);
+    const report = await scanDepot(context, reason, pace).catch((error) => {
+      this.#unproven.failed(1);
+      throw error;
+    });
     this.#coordinator.wake();
     this.#evictWakeUp.wake();
     await this.#context.eventsUntilNow();

@@ -91,7 +91,7 @@ export async function scanDepot(
 /** Not permitted, or gone meanwhile. */
 const LASTING: readonly string[] = ["EACCES", "EPERM", "ENOENT", "ENOTDIR"];
 
-function isForbidden({ code }: PosixError): boolean {
+function isForbidden({ code }: { readonly code: string }): boolean {
   return code === "EACCES" || code === "EPERM";
 }
 
@@ -113,6 +113,8 @@ class ScanPass implements ScanReport {
   /** The watcher does not tell. */
   #isBlind = false;
   #firstUnmanageable: BytePath | null = null;
+  /** Directories that may not be listed: what has a row there may be there, or be another. */
+  readonly #closed: BytePath[] = [];
   readonly #seen = new SeenPaths(Math.random() * 2 ** 32);
 
   constructor(context: EngineContext, reason: LookReason, pace: ScanPace) {
@@ -173,6 +175,7 @@ class ScanPass implements ScanReport {
     for (const found of batch) {
       if (found.kind === "unreadable") {
         if (found.code === "ENAMETOOLONG") this.#firstUnmanageable ??= found.path;
+        if (isForbidden(found)) this.#closed.push(`${found.path}/`);
         this.#count(found.code);
         continue;
       }
@@ -258,7 +261,7 @@ class ScanPass implements ScanReport {
 
   #tellFault(path: DepotPath, error: PosixError): void {
     this.#count(error.code);
-    if (isForbidden(error)) this.unproven += 1;
+    if (isForbidden(error) && !this.#isAway(path)) this.unproven += 1;
     const { log } = this.#context;
     log.error(`the scan cannot bring a file up to date: ${error.message}`, shown(path));
   }
@@ -280,6 +283,29 @@ class ScanPass implements ScanReport {
     }
   }
 
+  /** Whether there is nothing of an evicted file but a marker that could not be put back. */
+  #isAway(path: DepotPath): boolean {
+    const entry = this.#context.manifest.get(path);
+    try {
+      return entry?.resident === false && lookAt(this.#context, path).kind === "absent";
+    } catch (error) {
+      if (error instanceof PosixError) return false;
+      throw error;
+    }
+  }
+
+  /** Whether it is there, in a directory that may be entered but not listed. */
+  #isUnlisted(path: DepotPath): boolean {
+    if (!this.#closed.some((directory) => path.startsWith(directory))) return false;
+    if (!isManaged(path, this.#context.settings().manage)) return false;
+    try {
+      return lookAt(this.#context, path).kind !== "absent";
+    } catch (error) {
+      if (error instanceof PosixError) return false;
+      throw error;
+    }
+  }
+
   async walkRows(): Promise<void> {
     const { manifest, signal } = this.#context;
     let missingDirty = 0;
@@ -289,9 +315,8 @@ class ScanPass implements ScanReport {
       const batch = manifest.paths(after, ROW_BATCH);
       if (batch.length === 0) return;
       after = batch.at(-1)!;
-      const missing = batch.filter((path) =>
-        !this.#seen.has(path) && this.#isMissing(path)
-      );
+      const unseen = batch.filter((path) => !this.#seen.has(path));
+      const missing = unseen.filter((path) => this.#isMissing(path));
       const isDirty = (path: DepotPath): boolean =>
         (manifest.get(path)?.state ?? "clean") !== "clean";
       missingDirty += missing.filter(isDirty).length;
@@ -301,7 +326,8 @@ class ScanPass implements ScanReport {
           `are missing: is a volume of the depot not mounted? Nothing more was changed`;
         return;
       }
-      await Promise.all(missing.map((path) => this.#look(path)));
+      const unlisted = unseen.filter((path) => this.#isUnlisted(path));
+      await Promise.all([...missing, ...unlisted].map((path) => this.#look(path)));
       await this.#rest(batch.length);
     }
   }

@@ -22,11 +22,15 @@ export class UnprovenFiles {
 
   /** What one that began before another has seen says nothing of what that has found since. */
   ended(scan: number, { stopped, failing, unproven }: ScanReport): void {
-    const known = this.#known;
-    if (stopped === null && failing === 0) {
-      if (known === null || known.scan < scan) this.#known = { files: unproven, scan };
-    } else if (known !== null && known.files < unproven) {
-      this.#known = { ...known, files: unproven };
+    if (stopped !== null || failing > 0) return this.failed(unproven + failing);
+    if (this.#known === null || this.#known.scan < scan) {
+      this.#known = { files: unproven, scan };
     }
+  }
+
+  /** A scan that did not look at everything left so many, at least. */
+  failed(files: number): void {
+    const known = this.#known;
+    if (known !== null && known.files < files) this.#known = { ...known, files };
   }
 }

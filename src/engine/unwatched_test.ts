@@ -14,7 +14,7 @@ import {
 import { bytePathOf, type DepotPath } from "../core/names.ts";
 import { GIB } from "../core/units.ts";
 import { createMemoryLogger } from "../obs/logger.ts";
-import { PosixError } from "../posix/posix.ts";
+import { PosixError, type Walk, type WalkEntry } from "../posix/posix.ts";
 import { drain } from "./drain.ts";
 import { Engine } from "./engine.ts";
 import { type EngineContext, localStatOf } from "./engine_context.ts";
@@ -197,23 +197,68 @@ Deno.test("a drain also hashes what is too large for scans, and is not done if t
 
 Deno.test("a file that may not be read, or looked at, is not proven", async () => {
   await using fixture = await openEngineFixture();
-  const { posix, root } = fixture;
+  const { posix } = fixture;
   await stored(fixture, "a,v", "damaged revision");
   await stored(fixture, "d/b,v", "text");
   await repair(fixture, "a,v", "repaired content");
-  const { lstat, openRead, openWalk } = posix;
+  const { lstat, openRead } = posix;
   const refuse = (name: string): never => {
     throw new PosixError("look at", name, EACCES);
   };
   posix.openRead = (name) =>
     name.endsWith("/a,v") ? refuse(name) : openRead.call(posix, name);
-  // A directory that may not be entered: its files are not listed, and cannot be asked for.
   posix.lstat = (name) =>
     name.endsWith("/d/b,v") ? refuse(name) : lstat.call(posix, name);
-  posix.openWalk = (name, options) =>
-    openWalk.call(posix, name, { ...options, skip: ["d"] });
+  hideDirectory(fixture, "d");
   const { unproven, failing } = await scanDepot(fixture.context, SCAN);
-  deepStrictEqual([unproven, failing], [2, 0], root);
+  deepStrictEqual([unproven, failing], [2, 0]);
+});
+
+/** Its mode keeps it from being listed: root, as whom tests may run, would not mind. */
+function hideDirectory({ posix }: EngineFixture, directory: string): void {
+  const { openWalk } = posix;
+  posix.openWalk = (name, options): Walk => {
+    const walk = openWalk.call(posix, name, { ...options, skip: [directory] });
+    let isTold = false;
+    return {
+      async nextBatch(): Promise<WalkEntry[]> {
+        const batch = await walk.nextBatch();
+        if (isTold) return batch;
+        isTold = true;
+        return [{ path: directory, kind: "unreadable", code: "EACCES" }, ...batch];
+      },
+      close: () => walk.close(),
+    };
+  };
+}
+
+Deno.test("files in a directory that may be entered but not listed are looked at by their rows", async () => {
+  await using fixture = await openEngineFixture();
+  await stored(fixture, "d/a,v", "damaged revision");
+  await stored(fixture, "d/b,v", "text");
+  const newer = await stored(fixture, "d/c,v", "1st");
+  await repair(fixture, "d/a,v", "repaired content");
+  await fixture.write("d/c,v", "second");
+  hideDirectory(fixture, "d");
+  const { actions, unreadable, unproven } = await scanDepot(fixture.context, SCAN);
+  deepStrictEqual([actions, unreadable, unproven], [
+    { conflict: 1, nothing: 1, written: 1 },
+    1,
+    0,
+  ]);
+  strictEqual(fixture.manifest.get(newer)!.state, "dirty");
+});
+
+Deno.test("an evicted file whose marker may not be put back leaves nothing unproven", async () => {
+  await using fixture = await openEngineFixture();
+  const path = await stored(fixture, "d/a,v", "text");
+  strictEqual(await evict(fixture.context, path), "evicted");
+  await Deno.remove(`${fixture.root}/d/a,v`);
+  fixture.posix.makeMarker = (name): never => {
+    throw new PosixError("make the marker", name, EACCES);
+  };
+  const { unproven, unreadable } = await scanDepot(fixture.context, SCAN);
+  deepStrictEqual([unproven, unreadable], [0, 1]);
 });
 
 Deno.test("whether a file may be hashed is asked once, however often it is looked at", async () => {
@@ -242,49 +287,76 @@ Deno.test("a drain whose client leaves stops hashing", async () => {
   await rejects(draining, { message: "the client left" });
 });
 
-Deno.test("a drain scans again when something kept its scan from being whole, but not for ever", async () => {
-  await using fixture = await openEngineFixture();
-  const whole = {
-    ...{ filesSeen: 1, actions: {}, unmanageable: 0, unreadable: 0 },
-    ...{ unproven: 0, failing: 0, stopped: null },
+/** A drain whose scans are `scan`, called with what they tell and their number from 0. */
+async function drainWith(
+  { context }: EngineFixture,
+  scan: (files: UnprovenFiles, index: number) => ScanReport,
+): Promise<{ scans: number; isDrained: boolean }> {
+  const files = new UnprovenFiles();
+  files.ended(files.begin(), reportOf(2));
+  let scans = 0;
+  const { isDrained } = await drain(context, {
+    wait: true,
+    onProgress: () => {},
+    signal: new AbortController().signal,
+  }, {
+    count: () => files.count,
+    scan: () => Promise.resolve(scan(files, scans++)),
+  });
+  return { scans, isDrained };
+}
+
+function reportOf(unproven: number, part: Partial<ScanReport> = {}): ScanReport {
+  return {
+    ...{ filesSeen: 9, actions: {}, unmanageable: 0, unreadable: 0 },
+    ...{ unproven, failing: 0, stopped: null, ...part },
   };
-  for (const failures of [0, 1, 2, 3]) {
-    const unproven = new UnprovenFiles();
-    unproven.ended(unproven.begin(), { ...whole, unproven: 2 });
-    let scans = 0;
-    const state = await drain(fixture.context, {
-      wait: true,
-      onProgress: () => {},
-      signal: new AbortController().signal,
-    }, {
-      count: () => unproven.count,
-      scan: () => {
-        const report = { ...whole, failing: scans++ < failures ? 1 : 0 };
-        unproven.ended(unproven.begin(), report);
-        return Promise.resolve(report);
-      },
+}
+
+Deno.test("a drain scans again when something came between its scan, but not for ever", async () => {
+  await using fixture = await openEngineFixture();
+  for (const disturbed of [0, 1, 2, 3]) {
+    const expected = { scans: Math.min(3, disturbed + 1), isDrained: disturbed < 3 };
+    // A directory was renamed.
+    const moved = await drainWith(fixture, (files, index) => {
+      const report = reportOf(0, { failing: index < disturbed ? 1 : 0 });
+      files.ended(files.begin(), report);
+      return report;
     });
-    deepStrictEqual([scans, state.isDrained], [Math.min(3, failures + 1), failures < 3]);
+    deepStrictEqual(moved, expected);
+    // Another scan began meanwhile, and was not to hash all.
+    const overlapped = await drainWith(fixture, (files, index) => {
+      const own = files.begin();
+      if (index < disturbed) files.ended(files.begin(), reportOf(2));
+      files.ended(own, reportOf(0));
+      return reportOf(0);
+    });
+    deepStrictEqual(overlapped, expected);
   }
+  const stopped = await drainWith(fixture, (files) => {
+    const report = reportOf(0, { stopped: "why" });
+    files.ended(files.begin(), report);
+    return report;
+  });
+  deepStrictEqual(stopped, { scans: 1, isDrained: false });
 });
 
 Deno.test("of scans that overlap, the one that began last tells how many files are unproven", () => {
-  const report = (unproven: number, part: Partial<ScanReport> = {}): ScanReport => ({
-    ...{ filesSeen: 9, actions: {}, unmanageable: 0, unreadable: 0 },
-    ...{ unproven, failing: 0, stopped: null, ...part },
-  });
   const files = new UnprovenFiles();
   const [drained, rescanned] = [files.begin(), files.begin()];
-  files.ended(rescanned, report(7, { failing: 1 }));
+  files.ended(rescanned, reportOf(7, { failing: 1 }));
   strictEqual(files.count, null, "it did not look at everything");
-  files.ended(rescanned, report(2));
-  files.ended(drained, report(0));
+  files.ended(rescanned, reportOf(2));
+  files.ended(drained, reportOf(0));
   strictEqual(files.count, 2);
-  files.ended(files.begin(), report(1, { failing: 1 }));
+  files.ended(files.begin(), reportOf(1, { failing: 1 }));
   strictEqual(files.count, 2);
-  files.ended(files.begin(), report(3, { stopped: "why" }));
+  files.ended(files.begin(), reportOf(0));
+  files.ended(files.begin(), reportOf(0, { failing: 1 }));
+  strictEqual(files.count, 1, "what failed may be another than it was");
+  files.ended(files.begin(), reportOf(3, { stopped: "why" }));
   strictEqual(files.count, 3, "what it saw is left, whatever it did not see");
-  files.ended(files.begin(), report(0));
+  files.ended(files.begin(), reportOf(0));
   strictEqual(files.count, 0);
 });
 
