@@ -661,7 +661,9 @@ export class World {
     this.#tell({ kind: "gone", path });
     const isStored = row?.state === "clean" &&
       this.reference.of(path).contents.includes(storedContentOf(row) ?? -1);
-    if (!isStored) this.reference.doubt(path, this.hasMoves);
+    // What an exchange may have brought back after its DELETE stays in doubt.
+    const { brokenOk } = this.reference.of(path);
+    if (!isStored) this.reference.doubt(path, brokenOk || this.hasMoves);
   }
 
   #rename(from: string, to: string): void {
