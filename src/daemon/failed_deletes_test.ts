@@ -6,7 +6,7 @@ import {
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import { Engine } from "../engine/engine.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
-import { MET, observe, REPORTED } from "../engine/observe.ts";
+import { MET, observe, REPORTED, SCAN } from "../engine/observe.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import type { Rename } from "../engine/rename.ts";
 import { upload } from "../engine/upload.ts";
@@ -97,6 +97,28 @@ Deno.test("a failed delete is only put into the ledger when the file is there, n
   ]);
   for (const path of ["d/here,v", "d/newer,v"]) {
     ok(fixture.manifest.get(fixture.path(path)) !== null, path);
+  }
+});
+
+Deno.test("a failed delete is applied where the name has a link or a directory since, and stays so", async () => {
+  for (const make of [Deno.mkdir, (name: string) => Deno.symlink("b,v", name)]) {
+    await using fixture = await openEngineFixture();
+    const { context, manifest, root } = fixture;
+    const path = fixture.path("d/a,v");
+    await stored(fixture, "d/a,v");
+    await Deno.remove(`${root}/d/a,v`);
+    await Deno.writeTextFile(logOf(fixture), record("d/a,v"));
+    await make(`${root}/d/a,v`);
+    // A look may have come first.
+    await observe(context, path, MET);
+    deepStrictEqual(await deletesOf(fixture).drain(), { recorded: 1, applied: 1 });
+    deepStrictEqual(
+      [manifest.get(path), manifest.tombstonesOf(path).length],
+      [null, 1],
+    );
+    await Deno.remove(`${root}/d/a,v`);
+    await new Engine(context).scan(SCAN);
+    strictEqual(await Deno.lstat(`${root}/d/a,v`).catch(() => null), null);
   }
 });
 

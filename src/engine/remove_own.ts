@@ -50,11 +50,16 @@ export function removePutBack(context: EngineContext, path: DepotPath): boolean 
   );
 }
 
-/** Whether nothing is at the name, or only the marker that was put back since its file left. */
+/**
+ * Whether the file of the name has left it: nothing is there, or what was put there since: our own
+ * marker, a link, a directory.
+ */
 export function isLeft(context: EngineContext, path: DepotPath): boolean {
   const look = lookAt(context, path);
-  return look.kind === "absent" ||
-    (look.kind === "marker" && isPutBack(context, path, look.stat));
+  if (look.kind === "marker") return isPutBack(context, path, look.stat);
+  if (look.kind !== "other") return look.kind === "absent";
+  const kind = context.posix.lstat(absolute(context, path))?.kind;
+  return kind === "symlink" || kind === "directory";
 }
 
 /** By this process, or by the one before: then its row tells, and it is known from now on. */
