@@ -90,6 +90,23 @@ async function repair(
   posix.setTimes(file, { atimeNs: null, mtimeNs });
 }
 
+/** `a,v`, of more bytes than a scan hashes, with another ctime than its row's. */
+async function storeHuge(fixture: EngineFixture): Promise<void> {
+  const { manifest, posix, root } = fixture;
+  const path = await stored(fixture, "a,v", "");
+  const sizeBytes = 8 * GIB + 1;
+  await Deno.truncate(`${root}/a,v`, sizeBytes);
+  const now = localStatOf(posix.lstat(bytePathOf(`${root}/a,v`))!);
+  await manifest.apply(path, "any", {
+    kind: "adopted",
+    stored: { ...manifest.get(path)!.stored!, sizeBytes },
+    stat: { ...now, ctimeNs: now.ctimeNs - 1n },
+    resident: true,
+    flags: {},
+    nowS: 0,
+  });
+}
+
 const HASHES_NOTHING = { ...SCAN, mayHash: () => false };
 
 Deno.test("a file that was repaired in place while nobody watched stays here, and is a conflict", async () => {
@@ -162,19 +179,8 @@ Deno.test("a depot is drained only once every file was looked at, and hashed whe
 
 Deno.test("a drain also hashes what is too large for scans, and is not done if that fails", async () => {
   await using fixture = await openEngineFixture();
-  const { manifest, posix, root } = fixture;
-  const path = await stored(fixture, "a,v", "");
-  const sizeBytes = 8 * GIB + 1;
-  await Deno.truncate(`${root}/a,v`, sizeBytes);
-  const now = localStatOf(posix.lstat(bytePathOf(`${root}/a,v`))!);
-  await manifest.apply(path, "any", {
-    kind: "adopted",
-    stored: { ...manifest.get(path)!.stored!, sizeBytes },
-    stat: { ...now, ctimeNs: now.ctimeNs - 1n },
-    resident: true,
-    flags: {},
-    nowS: 0,
-  });
+  const { posix } = fixture;
+  await storeHuge(fixture);
   const engine = new Engine(fixture.context);
   deepStrictEqual((await engine.scan(SCAN)).actions, { unproven: 1 });
   for (const [errno, files] of [[EIO, 1], [EACCES, 1]] as const) {
@@ -399,19 +405,7 @@ Deno.test("a write that is reported counts also where a scan had left the file u
 
 Deno.test("a scan does not read more than some GiB of files of which only the ctime is another", async () => {
   await using fixture = await openEngineFixture();
-  const { manifest, posix, root } = fixture;
-  const path = await stored(fixture, "a,v", "");
-  const sizeBytes = 8 * GIB + 1;
-  await Deno.truncate(`${root}/a,v`, sizeBytes);
-  const now = localStatOf(posix.lstat(bytePathOf(`${root}/a,v`))!);
-  await manifest.apply(path, "any", {
-    kind: "adopted",
-    stored: { ...manifest.get(path)!.stored!, sizeBytes },
-    stat: { ...now, ctimeNs: now.ctimeNs - 1n },
-    resident: true,
-    flags: {},
-    nowS: 0,
-  });
+  await storeHuge(fixture);
   const first = await scanDepot(fixture.context, SCAN);
   deepStrictEqual([first.actions, first.unproven], [{ unproven: 1 }, 1]);
   const again = await scanDepot(fixture.context, SCAN);
