@@ -131,6 +131,8 @@ static int find_all(void) {
     struct p4posix_rows *rows;
     MUST(p4posix_rows_open(fd, &rows) == 0);
     int found = 0;
+    unsigned char none[8 + 4096];
+    MUST(p4posix_rows_find(rows, (const unsigned char *)paths[0], 9, none, sizeof none) == -ENOENT);
     if (p4posix_rows_renew(rows) == 0) {
         for (int i = 0; i < ROWS; i++) {
             unsigned char memory[8 + 4096];

@@ -171,26 +171,26 @@ static bool is_meta(const unsigned char *page, uint64_t number) {
            transaction_of(page) % 2 == number;
 }
 
-/* Maps what there is of the file, and room for more. */
+/* Maps what there is of the file, and room for more. On failure there is no page to look at. */
 static int map_file(struct p4posix_rows *rows) {
+    rows->page_count = 0;
     struct stat st;
     if (fstat(rows->fd, &st) != 0) {
         return failure();
     }
+    if (rows->mapped == NULL || (uint64_t)st.st_size > rows->mapped_bytes) {
+        const size_t bytes = (size_t)(st.st_size + MAP_MORE_BYTES);
+        void *mapped = mmap(NULL, bytes, PROT_READ, MAP_SHARED, rows->fd, 0);
+        if (mapped == MAP_FAILED) {
+            return failure();
+        }
+        if (rows->mapped != NULL) {
+            munmap(rows->mapped, rows->mapped_bytes);
+        }
+        rows->mapped = mapped;
+        rows->mapped_bytes = bytes;
+    }
     rows->page_count = (uint64_t)st.st_size / PAGE_BYTES;
-    if (rows->mapped != NULL && (uint64_t)st.st_size <= rows->mapped_bytes) {
-        return 0;
-    }
-    const size_t bytes = (size_t)(st.st_size + MAP_MORE_BYTES);
-    void *mapped = mmap(NULL, bytes, PROT_READ, MAP_SHARED, rows->fd, 0);
-    if (mapped == MAP_FAILED) {
-        return failure();
-    }
-    if (rows->mapped != NULL) {
-        munmap(rows->mapped, rows->mapped_bytes);
-    }
-    rows->mapped = mapped;
-    rows->mapped_bytes = bytes;
     return 0;
 }
 
@@ -250,7 +250,7 @@ P4POSIX_EXPORT int p4posix_rows_find(const struct p4posix_rows *rows, const unsi
     const struct key name = {path, (size_t)path_bytes};
     struct key id;
     struct key row;
-    if (transaction_of(newest_meta(rows)) != rows->transaction ||
+    if (rows->page_count < 2 || transaction_of(newest_meta(rows)) != rows->transaction ||
         !find(rows, rows->by_path, name, 0, &id) || id.length != ID_BYTES ||
         !find(rows, rows->by_id, id, 0, &row) || row.length < ROW_BYTES_MIN ||
         row.length > (size_t)(memory_bytes - ID_BYTES)) {
