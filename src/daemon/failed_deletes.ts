@@ -147,12 +147,8 @@ export class FailedDeletes {
    */
   async takeOverNew(): Promise<boolean> {
     if (this.#isLate || this.#hasNew()) {
-      const before = this.#recorded;
-      const { recorded } = await this.drain();
-      const { clock, signal, log } = this.#context;
-      if (recorded > before) {
-        log.warn("took over deletes that the shim could not report", { recorded });
-      }
+      await this.drain();
+      const { clock, signal } = this.#context;
       void clock.sleep(FAILED_DELETES_SETTLE_MS, signal).then(
         () => this.finish(),
         () => {},
@@ -219,9 +215,26 @@ export class FailedDeletes {
   }
 
   #inTurn(work: () => Promise<void>): Promise<FailedDeletesReport> {
-    const done = this.#turn.then(work);
+    const done = this.#turn.then(() => this.#telling(work));
     this.#turn = done.catch(() => {});
     return done.then(() => ({ recorded: this.#recorded, applied: this.#applied }));
+  }
+
+  /** Whichever look took some over, also one that failed half-way. */
+  async #telling(work: () => Promise<void>): Promise<void> {
+    const before = { recorded: this.#recorded, applied: this.#applied };
+    try {
+      await work();
+    } finally {
+      const recorded = this.#recorded - before.recorded;
+      const applied = this.#applied - before.applied;
+      if (recorded > 0) {
+        this.#context.log.warn("took over deletes that the shim could not report", {
+          recorded,
+          applied,
+        });
+      }
+    }
   }
 
   #drainingNames(): string[] {

@@ -9,6 +9,7 @@ import type { EngineContext } from "../engine/engine_context.ts";
 import { MET, observe, REPORTED, SCAN } from "../engine/observe.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import type { Rename } from "../engine/rename.ts";
+import { createMemoryLogger } from "../obs/logger.ts";
 import { upload } from "../engine/upload.ts";
 import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 import { PosixError } from "../posix/posix.ts";
@@ -392,10 +393,12 @@ Deno.test("what is written down waits for a watcher that does not tell, and is t
     await Deno.remove(`${fixture.root}/${path}`);
   }
   let isTold = false;
+  const log = createMemoryLogger();
   const context = {
     ...fixture.context,
     clock: WITHOUT_TIMERS,
     eventsUntilNow: () => Promise.resolve(isTold),
+    log,
   };
   const deletes = new FailedDeletes(context, () => []);
   await Deno.writeTextFile(logOf(fixture), record("a,v"));
@@ -407,7 +410,14 @@ Deno.test("what is written down waits for a watcher that does not tell, and is t
     ok(fixture.manifest.get(fixture.path(path)) !== null);
   }
   isTold = true;
+  // Whichever comes first when the watcher tells again: each tells what it took over.
+  await deletes.finish();
   strictEqual(await deletes.takeOverNew(), true);
+  deepStrictEqual(
+    log.records.filter(({ message }) => message.startsWith("took over deletes"))
+      .map(({ fields }) => fields),
+    [{ recorded: 1, applied: 1 }, { recorded: 1, applied: 1 }],
+  );
   for (const path of ["a,v", "b,v"]) {
     strictEqual(fixture.manifest.get(fixture.path(path)), null);
   }

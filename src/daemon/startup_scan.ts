@@ -46,16 +46,13 @@ export class StartupScan {
 
   /** Deletes first: the scan puts back the marker of whatever is only missing. */
   async run(): Promise<void> {
-    const { deletes, config, clock, log, signal } = this.#deps;
+    const { deletes, config, clock, signal } = this.#deps;
     await deletes.begin();
     const isSlow = config().skipStartupScan;
     this.#state = isSlow ? "catching-up" : "scanning";
     if (!isSlow) await this.#scan();
     await clock.sleep(FAILED_DELETES_SETTLE_MS, signal);
-    const { recorded, applied } = await deletes.finish();
-    if (recorded > 0) {
-      log.warn("took over deletes that the shim could not report", { recorded, applied });
-    }
+    await deletes.finish();
     if (isSlow) await this.#scan();
   }
 
