@@ -3,7 +3,8 @@
  *
  * An object is written to `.p4cache-tmp/`, flushed, and gets its name by link(2), which
  * fails if the name is taken: no reader sees half an object and no writer replaces one.
- * Names are nfs_keys.ts's, metadata nfs_sidecar.ts's, calls nfs_directory.ts's.
+ * Names are nfs_keys.ts's, metadata nfs_metadata.ts's, listings nfs_listing.ts's, calls
+ * nfs_directory.ts's.
  *
  * @module
  */
@@ -18,7 +19,6 @@ import type {
   DownloadRequest,
   DownloadResult,
   ObjectInfo,
-  ObjectMetadata,
   RetrieveRequest,
   RetrieveState,
   StorageBackend,
@@ -29,25 +29,12 @@ import { createContentHasher } from "../hashing.ts";
 import { openSourceReader, TRANSFER_CHUNK_BYTES } from "../source_reader.ts";
 import type { StorageOperation } from "../storage_error.ts";
 import { MountCalls } from "./mount_calls.ts";
-import {
-  type FileReader,
-  joined,
-  NfsDirectory,
-  parentOf,
-  type StoredStat,
-} from "./nfs_directory.ts";
+import { type FileReader, joined, NfsDirectory, parentOf } from "./nfs_directory.ts";
 import { fault, isAbsence, nfsError } from "./nfs_errors.ts";
-import {
-  keyOfStoredPath,
-  keyPrefixOf,
-  keyProblem,
-  SIDECAR_DIRECTORY,
-  storedDirectoryOf,
-  storedPathOf,
-  TEMPORARY_DIRECTORY,
-} from "./nfs_keys.ts";
+import { keyProblem, storedDirectoryOf, storedPathOf } from "./nfs_keys.ts";
+import { listObjects } from "./nfs_listing.ts";
+import { infoOf, readInfo, removeSidecar, writeSidecar } from "./nfs_metadata.ts";
 import { readWhole } from "./nfs_read.ts";
-import { decodeSidecar, encodeSidecar } from "./nfs_sidecar.ts";
 
 export interface NfsBackendOptions {
   /** Absolute directory: the mounted export, or a directory in it. It is never created. */
@@ -89,9 +76,6 @@ const CAPABILITIES: StorageCapabilities = {
 
 /** To hash these takes the time of a hundred small answers. */
 const HEAVY_BYTES = 131_072;
-
-/** How many files of a directory are looked at together in a listing. */
-const LIST_BATCH = 32;
 
 /** @throws {Error} With what to do, if the root cannot be a store. */
 export async function openNfsBackend(
@@ -171,7 +155,7 @@ class NfsBackend implements StorageBackend {
     if (problem !== null) throw fault("invalid", "list", prefix, problem);
     try {
       await this.#directory.checkMounted("list", prefix, signal);
-      yield* this.#walk(start, prefix, signal);
+      yield* listObjects(this.#directory, start, { prefix, signal });
       // A mount that went away in between would have looked like an end.
       await this.#directory.checkMounted("list", prefix, signal);
     } catch (error) {
@@ -194,14 +178,15 @@ class NfsBackend implements StorageBackend {
       const { stat, hash } = await this.#writeTemporary(temporary, request);
       await directory.makeDirectories(parentOf(path), signal);
       if (request.ifAbsent === false) {
-        await this.#removeSidecar(key, signal);
+        await removeSidecar(this.#directory, key, signal);
         await directory.renameOver(temporary, path, signal);
       } else if (!(await directory.linkNew(temporary, path, signal))) {
         await this.#adoptTwin(request, hash);
         throw fault("precondition", "upload", key, "it exists, and it must not");
       }
-      await this.#writeSidecar(key, stat, { ...request.metadata, hash }, signal);
-      return infoOf(key, stat, { ...request.metadata, hash });
+      const metadata = { ...request.metadata, hash };
+      await writeSidecar(directory, { key, stat }, metadata, signal);
+      return infoOf({ key, stat }, metadata);
     } catch (error) {
       if (isAbsence(error)) directory.forgetDirectories();
       throw error;
@@ -257,7 +242,9 @@ class NfsBackend implements StorageBackend {
       signal,
     });
     if (stored.hash !== hash) return;
-    await this.#writeSidecar(key, stored.stat, { ...request.metadata, hash }, signal);
+    const metadata = { ...request.metadata, hash };
+    const twin = { key, stat: stored.stat };
+    await writeSidecar(this.#directory, twin, metadata, signal);
   }
 
   async #download(request: DownloadRequest): Promise<DownloadResult> {
@@ -274,7 +261,7 @@ class NfsBackend implements StorageBackend {
     const path = this.#pathOf("download", key);
     const reading = { operation: "download" as const, key, path, clock: this.#clock };
     // Each call is a way to the server and back, and most objects are small.
-    const describing = this.#infoOf(key, looked, signal);
+    const describing = readInfo(this.#directory, { key, stat: looked }, signal);
     describing.catch(() => {});
     if ((request.ifMatch ?? null) !== null) {
       const { etag } = await describing;
@@ -317,7 +304,7 @@ class NfsBackend implements StorageBackend {
     this.#memory.give(memory);
     signal?.throwIfAborted();
     request.onProgress?.(sizeBytes, sizeBytes);
-    return { info: infoOf(key, stat, null), hash };
+    return { info: infoOf({ key, stat }, null), hash };
   }
 
   #hashOf(bytes: Uint8Array): Promise<string> | string {
@@ -340,7 +327,7 @@ class NfsBackend implements StorageBackend {
       throw fault("precondition", "delete", key, `it is ${info.etag}`);
     }
     const path = this.#pathOf("delete", key);
-    await this.#removeSidecar(key, signal);
+    await removeSidecar(this.#directory, key, signal);
     if (await this.#directory.remove(path, signal)) {
       await this.#directory.syncDirectory(parentOf(path), signal);
     }
@@ -352,7 +339,7 @@ class NfsBackend implements StorageBackend {
     signal: AbortSignal | undefined,
   ): Promise<ObjectInfo | null> {
     const stat = await this.#look(operation, key, signal);
-    return stat === null ? null : await this.#infoOf(key, stat, signal);
+    return stat === null ? null : await readInfo(this.#directory, { key, stat }, signal);
   }
 
   /** Null if there is no such object. */
@@ -372,95 +359,11 @@ class NfsBackend implements StorageBackend {
     return stat;
   }
 
-  async #infoOf(
-    key: ObjectKey,
-    stat: Deno.FileInfo,
-    signal: AbortSignal | undefined,
-  ): Promise<ObjectInfo> {
-    const text = await this.#directory.readText(this.#sidecarOf(key), signal);
-    const metadata = text === null ? null : decodeSidecar(text, fileOf(stat));
-    return infoOf(key, stat, metadata);
-  }
-
-  async *#walk(
-    directory: string,
-    prefix: string,
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<ObjectInfo> {
-    const files: string[] = [];
-    const entries = await this.#directory.entries(
-      joined(this.#directory.path, directory),
-      signal,
-    );
-    for (const entry of entries) {
-      const stored = directory === "" ? entry.name : `${directory}/${entry.name}`;
-      if (stored === TEMPORARY_DIRECTORY || stored === SIDECAR_DIRECTORY) continue;
-      if (entry.isDirectory && mayHold(stored, prefix)) {
-        yield* this.#walk(stored, prefix, signal);
-      }
-      if (entry.isFile) files.push(stored);
-    }
-    for (let i = 0; i < files.length; i += LIST_BATCH) {
-      signal?.throwIfAborted();
-      const batch = files.slice(i, i + LIST_BATCH);
-      const infos = await Promise.all(
-        batch.map((stored) => this.#listed(stored, prefix, signal)),
-      );
-      for (const info of infos) if (info !== null) yield info;
-    }
-  }
-
-  async #listed(
-    stored: string,
-    prefix: string,
-    signal: AbortSignal | undefined,
-  ): Promise<ObjectInfo | null> {
-    const key = keyOfStoredPath(stored);
-    if (key === null || !key.startsWith(prefix)) return null;
-    const path = joined(this.#directory.path, stored);
-    const stat = await this.#directory.lstat(path, signal);
-    if (stat === null || !stat.isFile) return null;
-    return { ...infoOf(key, stat, null), etag: null };
-  }
-
-  async #writeSidecar(
-    key: ObjectKey,
-    stat: Deno.FileInfo,
-    metadata: ObjectMetadata,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const directory = this.#directory;
-    const path = this.#sidecarOf(key);
-    const temporary = directory.temporaryPath();
-    const text = encodeSidecar(fileOf(stat), metadata);
-    await directory.writeFile(temporary, new TextEncoder().encode(text), key, signal);
-    await directory.makeDirectories(parentOf(path), signal);
-    await directory.renameOver(temporary, path, signal);
-  }
-
-  async #removeSidecar(key: ObjectKey, signal: AbortSignal | undefined): Promise<void> {
-    const path = this.#sidecarOf(key);
-    if (await this.#directory.remove(path, signal)) {
-      await this.#directory.syncDirectory(parentOf(path), signal);
-    }
-  }
-
   #pathOf(operation: StorageOperation, key: ObjectKey): string {
     const problem = keyProblem(key);
     if (problem !== null) throw fault("invalid", operation, key, problem);
     return joined(this.#directory.path, storedPathOf(key));
   }
-
-  #sidecarOf(key: ObjectKey): string {
-    const home = joined(this.#directory.path, SIDECAR_DIRECTORY);
-    return `${home}/meta/${storedPathOf(key)}`;
-  }
-}
-
-/** Whether a key that begins with `prefix` may have its file below the directory `stored`. */
-function mayHold(stored: string, prefix: string): boolean {
-  const begin = keyPrefixOf(stored);
-  return begin.startsWith(prefix) || prefix.startsWith(begin);
 }
 
 async function translated<T>(
@@ -473,30 +376,4 @@ async function translated<T>(
   } catch (error) {
     throw nfsError(operation, key, error);
   }
-}
-
-function fileOf(stat: StoredStat): { sizeBytes: number; storedAtMs: number } {
-  return { sizeBytes: stat.size, storedAtMs: stat.mtime?.getTime() ?? 0 };
-}
-
-/**
- * The ETag is the content's hash where it is known: it survives a copy of the tree to
- * another filer, as a manifest that names it must. Without a sidecar it is size and time.
- */
-function infoOf(
-  key: ObjectKey,
-  stat: StoredStat,
-  metadata: ObjectMetadata | null,
-): ObjectInfo {
-  const { sizeBytes, storedAtMs } = fileOf(stat);
-  return {
-    key,
-    sizeBytes,
-    etag: metadata?.hash ?? `${sizeBytes}-${Math.floor(storedAtMs / 1_000)}`,
-    storedAtMs,
-    versionId: null,
-    storageClass: null,
-    metadata,
-    storeNowMs: null,
-  };
 }
