@@ -22,7 +22,8 @@ import {
 import type { Depth, Finding } from "../verify/report_types.ts";
 import { ResumeError } from "../verify/resume_log.ts";
 import type { ArchiveStore, LocalFiles, ManifestView } from "../verify/sources.ts";
-import { verify, type VerifyResult } from "../verify/verifier.ts";
+import { verify } from "../verify/verifier.ts";
+import type { VerifyResult } from "../verify/verify_types.ts";
 import { parseArguments, UsageError, type VerifyArguments } from "./verify_arguments.ts";
 
 export const HELP = `\

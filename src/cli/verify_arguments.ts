@@ -7,7 +7,7 @@
 import { bytePathOf } from "../core/names.ts";
 import type { Sampling } from "../verify/budget.ts";
 import type { Depth } from "../verify/report_types.ts";
-import type { VerifyOptions } from "../verify/verifier.ts";
+import type { VerifyOptions } from "../verify/verify_types.ts";
 
 export interface VerifyArguments {
   readonly options: VerifyOptions;

@@ -8,7 +8,7 @@
 import type { Clock } from "../core/clock.ts";
 import { formatBytes } from "../core/units.ts";
 import { formatDuration } from "./report.ts";
-import type { Phase } from "./verifier.ts";
+import type { Phase } from "./verify_types.ts";
 
 const TERMINAL_EVERY_MS = 200;
 const LINE_EVERY_MS = 30_000;

@@ -8,7 +8,7 @@ import { displayPath } from "../core/names.ts";
 import { formatBytes } from "../core/units.ts";
 import { formatFinding } from "./finding.ts";
 import type { Depth, Finding, Tally } from "./report_types.ts";
-import type { VerifyResult } from "./verifier.ts";
+import type { VerifyResult } from "./verify_types.ts";
 
 export interface ReportFacts {
   readonly depth: Depth;

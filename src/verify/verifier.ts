@@ -6,84 +6,28 @@
  * @module
  */
 
-import type { Clock } from "../core/clock.ts";
 import { bytesOf, type DepotPath, displayPath, firstKeyFor } from "../core/names.ts";
 import { DepotMaps, foldCase } from "../perforce/archive_path.ts";
 import { createContentHasher } from "../storage/hashing.ts";
 import { ArchiveChecker } from "./archive_check.ts";
-import { chooseSelection, RecallBudget, type Sampling, Throttle } from "./budget.ts";
-import { type Catalog, type CatalogStats, readCatalog } from "./catalog.ts";
+import { chooseSelection, RecallBudget, Throttle } from "./budget.ts";
+import { type Catalog, readCatalog } from "./catalog.ts";
 import { type ArchiveGroup, type Claim, groupClaims } from "./claims.ts";
 import { CopyReader } from "./copy_reader.ts";
 import { GroupChecker, type GroupOutcome } from "./group_check.ts";
-import { Inventory, type InventoryCounts } from "./inventory.ts";
+import { Inventory } from "./inventory.ts";
+import { lookFromOtherSide, orIncomplete } from "./other_side.ts";
 import { checkPacks } from "./pack_check.ts";
-import { addTally, type Depth, type Finding, type Tally } from "./report_types.ts";
+import { addTally, type Depth, type Finding } from "./report_types.ts";
 import { ResumeLog } from "./resume_log.ts";
 import { RunTotals } from "./run_totals.ts";
 import { Scratch } from "./scratch.ts";
-import {
-  type ArchiveStore,
-  LocalFileError,
-  type LocalFiles,
-  type ManifestView,
-  StoreReadError,
-} from "./sources.ts";
-
-export interface VerifyOptions {
-  readonly checkpoint: string | null;
-  readonly journals: readonly string[];
-  readonly depth: Depth;
-  readonly sampling: Sampling;
-  /** Only archives that a file below this depot path uses: `//depot/dir/`. Null for all. */
-  readonly depotPrefix: string | null;
-  /** Check depots of type archive too, which may be unmounted. */
-  readonly checksArchiveDepots: boolean;
-  readonly readsAllCopies: boolean;
-  readonly findsOrphans: boolean;
-  readonly orphanAgeMs: number;
-  readonly recallBytesMax: number;
-  readonly bytesPerSecond: number;
-  readonly resumePath: string | null;
-  readonly ignoresMd5: boolean;
-}
-
-export interface VerifySources {
-  readonly files: LocalFiles;
-  /** Absolute, one character per byte. */
-  readonly depotRoot: string;
-  readonly manifest: ManifestView | null;
-  readonly store: ArchiveStore | null;
-  readonly scratchDirectory: string;
-  readonly clock: Clock;
-  readonly signal: AbortSignal;
-}
-
-export type Phase = "records" | "archives" | "store list" | "disk";
-
-export interface VerifyObserver {
-  finding(finding: Finding): void;
-  /** `total` is 0 where it is not known. Called often. */
-  progress(phase: Phase, done: number, total: number): void;
-}
-
-export interface VerifyResult {
-  readonly tallies: ReadonlyMap<string, Tally>;
-  readonly total: Tally;
-  readonly reasons: ReadonlyMap<string, number>;
-  readonly orphans: number;
-  readonly strays: number;
-  /** Null where the other direction was not looked at; then `notLooked` says why. */
-  readonly inventory: InventoryCounts | null;
-  readonly inventoryOmitted: string | null;
-  /** The records may lack rows. */
-  readonly truncated: boolean;
-  /** Reasons why the result cannot be called complete; empty if it is. */
-  readonly incomplete: readonly string[];
-  readonly warnings: readonly string[];
-  readonly stats: CatalogStats;
-  readonly asOfS: number;
-}
+import type {
+  VerifyObserver,
+  VerifyOptions,
+  VerifyResult,
+  VerifySources,
+} from "./verify_types.ts";
 
 /** Groups under way at once. Results are taken in order, so this bounds memory too. */
 const GROUPS_IN_FLIGHT = 16;
@@ -249,7 +193,14 @@ class Run {
     );
     if (isDone) await this.#checkGraphDepots();
     const omitted = isDone
-      ? await this.#lookFromOtherSide()
+      ? await lookFromOtherSide({
+        wanted: this.#options,
+        hasStore: this.#sources.store !== null,
+        hasAllRows: this.#catalog.incomplete.length === 0,
+        inventory: this.#inventory,
+        totals: this.#totals,
+        observer: this.#observer,
+      })
       : "the run did not come so far";
     const { incomplete, stats, asOfS } = this.#catalog;
     const { tallies, reasons, orphans, strays, warnings } = this.#totals;
@@ -401,66 +352,13 @@ class Run {
     for (const depot of this.#maps.depots()) {
       if (depot.type !== "graph") continue;
       const { path } = this.#maps.mapped(depot, "");
-      await this.#orIncomplete(async () => {
+      await orIncomplete(this.#totals, async () => {
         const { files } = this.#sources;
         const { depth } = this.#options;
         const { tally, findings } = await checkPacks(files, path, depth, this.#throttle);
         addTally(this.#totals.tallyOf(depot.name), tally);
         for (const finding of findings) this.#observer.finding(finding);
       });
-    }
-  }
-
-  /** Null if it was done, else why not. */
-  async #lookFromOtherSide(): Promise<string | null> {
-    const { store } = this.#sources;
-    if (this.#options.depotPrefix !== null) return "only part of the depot was asked for";
-    const isListed = store === null || await this.#compareStore();
-    if (!this.#options.findsOrphans) return "it was not asked for";
-    // Rows that are not there would make orphans of good files.
-    if (this.#catalog.incomplete.length > 0) return "the records may lack rows";
-    if (!isListed) return "the store could not be listed";
-    const isWalked = await this.#orIncomplete(async () => {
-      await this.#inventory.walkFiles((count) =>
-        this.#observer.progress("disk", count, 0)
-      );
-      this.#inventory.walkManifest();
-    });
-    if (!isWalked) return "the disk could not be walked";
-    const isCompared = await this.#orIncomplete(async () => {
-      for await (const finding of this.#inventory.orphans()) {
-        if (finding.kind === "stray") this.#totals.strays++;
-        else this.#totals.orphans++;
-        this.#observer.finding(finding);
-      }
-    });
-    return isCompared ? null : "the comparison could not be finished";
-  }
-
-  async #compareStore(): Promise<boolean> {
-    return await this.#orIncomplete(async () => {
-      await this.#inventory.listStore((count) =>
-        this.#observer.progress("store list", count, 0)
-      );
-      for await (const { finding, depot, revisions } of this.#inventory.compareStore()) {
-        const kind = finding.kind === "missing" ? "missing" : "bad";
-        this.#totals.reclassify(depot, kind, revisions);
-        this.#observer.finding(finding);
-      }
-    });
-  }
-
-  /** Runs a part; what our own reach prevents makes the run incomplete. */
-  async #orIncomplete(part: () => Promise<void>): Promise<boolean> {
-    try {
-      await part();
-      return true;
-    } catch (error) {
-      if (!(error instanceof LocalFileError) && !(error instanceof StoreReadError)) {
-        throw error;
-      }
-      this.#totals.addIncomplete(error.message);
-      return false;
     }
   }
 }

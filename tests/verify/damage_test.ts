@@ -7,7 +7,7 @@ import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import { formatFinding } from "../../src/verify/finding.ts";
 import type { Finding } from "../../src/verify/report_types.ts";
-import type { VerifyOptions } from "../../src/verify/verifier.ts";
+import type { VerifyOptions } from "../../src/verify/verify_types.ts";
 import {
   BINARY,
   bytesOfText,

@@ -7,7 +7,7 @@ import { deepStrictEqual, match, rejects, strictEqual } from "node:assert/strict
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { CatalogError } from "../../src/verify/catalog.ts";
-import type { VerifyOptions } from "../../src/verify/verifier.ts";
+import type { VerifyOptions } from "../../src/verify/verify_types.ts";
 import {
   AS_OF_S,
   bytesOfText,

@@ -24,11 +24,8 @@ import type {
   ManifestRow,
   ManifestView,
 } from "../../src/verify/sources.ts";
-import {
-  verify,
-  type VerifyOptions,
-  type VerifyResult,
-} from "../../src/verify/verifier.ts";
+import { verify } from "../../src/verify/verifier.ts";
+import type { VerifyOptions, VerifyResult } from "../../src/verify/verify_types.ts";
 import { writeRcs } from "./rcs_writer.ts";
 
 /** When the checkpoint was taken, in seconds; all files are older. */
