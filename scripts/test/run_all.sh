@@ -73,6 +73,11 @@ differential() {
     "$deno" test --allow-all --quiet tests/differential
 }
 
+programs() {
+  scripts/toolchain/packages.sh programs &&
+    "$deno" test --allow-all --quiet tests/programs
+}
+
 demo() { # variables...
   env "$@" scripts/demo/demo.sh && echo "1 passed, 0 failed"
 }
@@ -87,7 +92,7 @@ stage conformance scripts/emulators/run_conformance.sh
 stage verify "$deno" test --allow-all --quiet tests/verify
 [ -d tests/model ] && stage model "$deno" test --allow-all --quiet tests/model
 [ -d tests/crash ] && stage crash "$deno" test --allow-all --quiet tests/crash
-[ -d tests/programs ] && stage programs "$deno" test --allow-all --quiet tests/programs
+[ -d tests/programs ] && stage programs programs
 stage faults "$deno" test --allow-all --quiet tests/faults
 [ -d tests/cli ] && stage cli "$deno" test --allow-all --quiet tests/cli
 stage differential differential

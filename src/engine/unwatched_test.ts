@@ -78,6 +78,17 @@ Deno.test("after a reboot a newer file that nobody reported is a conflict, whoev
   }
 });
 
+/** With another ctime, also where times are those of ticks. */
+async function chmod(
+  { root, posix }: EngineFixture,
+  name: string,
+  mode: number,
+): Promise<void> {
+  const file = bytePathOf(`${root}/${name}`);
+  const { ctimeNs } = posix.lstat(file)!;
+  do await Deno.chmod(file, mode); while (posix.lstat(file)!.ctimeNs === ctimeNs);
+}
+
 /** As `cp -p` of a backup writes: the same inode, another content, the time that it had. */
 async function repair(
   { root, posix }: EngineFixture,
@@ -85,9 +96,12 @@ async function repair(
   content: string,
 ): Promise<void> {
   const file = bytePathOf(`${root}/${name}`);
-  const { mtimeNs } = posix.lstat(file)!;
-  await Deno.writeTextFile(file, content);
-  posix.setTimes(file, { atimeNs: null, mtimeNs });
+  const { mtimeNs, ctimeNs } = posix.lstat(file)!;
+  // Where times are those of ticks, in the same one nobody could tell.
+  do {
+    await Deno.writeTextFile(file, content);
+    posix.setTimes(file, { atimeNs: null, mtimeNs });
+  } while (posix.lstat(file)!.ctimeNs === ctimeNs);
 }
 
 /** `a,v`, of more bytes than a scan hashes, with another ctime than its row's. */
@@ -132,7 +146,7 @@ Deno.test("a chmod of everything while nobody watched is hashed by and by, and b
   const { context, manifest } = fixture;
   const [path, other] = [await stored(fixture, "a,v", "content"), fixture.path("b,v")];
   await stored(fixture, "b,v", "content");
-  for (const name of ["a,v", "b,v"]) await Deno.chmod(`${fixture.root}/${name}`, 0o640);
+  for (const name of ["a,v", "b,v"]) await chmod(fixture, name, 0o640);
   const openRead = fixture.posix.openRead.bind(fixture.posix);
   fixture.posix.openRead = (): number => {
     throw new Error("it is not to be read");
@@ -165,7 +179,7 @@ Deno.test("a depot is drained only once every file was looked at, and hashed whe
   deepStrictEqual(await drained(false), [false, null, 0]);
   const path = await stored(fixture, "a,v", "damaged revision");
   await stored(fixture, "b,v", "content");
-  await Deno.chmod(`${fixture.root}/b,v`, 0o640);
+  await chmod(fixture, "b,v", 0o640);
   await engine.scan(HASHES_NOTHING);
   deepStrictEqual(await drained(false), [false, 1, 0]);
   deepStrictEqual(await drained(true), [true, 0, 0]);
@@ -280,7 +294,7 @@ Deno.test("whether a file may be hashed is asked once, however often it is looke
 Deno.test("a drain whose client leaves stops hashing", async () => {
   await using fixture = await openEngineFixture();
   await stored(fixture, "a,v", "content");
-  await Deno.chmod(`${fixture.root}/a,v`, 0o640);
+  await chmod(fixture, "a,v", 0o640);
   const client = new AbortController();
   const engine = new Engine(fixture.context);
   await engine.scan(HASHES_NOTHING);
@@ -397,7 +411,7 @@ Deno.test("a rename is no word of a write: what a scan left unproven is a confli
 Deno.test("a write that is reported counts also where a scan had left the file unproven", async () => {
   await using fixture = await openEngineFixture();
   const path = await stored(fixture, "a,v", "1st");
-  await Deno.chmod(`${fixture.root}/a,v`, 0o640);
+  await chmod(fixture, "a,v", 0o640);
   await scanDepot(fixture.context, HASHES_NOTHING);
   await repair(fixture, "a,v", "2nd");
   strictEqual(await observe(fixture.context, path, REPORTED), "written");

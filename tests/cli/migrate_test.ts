@@ -116,6 +116,7 @@ Deno.test("without a daemon migrate takes its place, and goes on after it was ki
   await evictedAndMoved(site, files);
   const killed = site.spawn(["migrate", "--all", "--config", configOf(site)]);
   await until("some are copied", () => countNow(`${newStore(site)}/d`) >= 3);
+  killed.kill("SIGSTOP");
   const [code, why] = await type("migrate", "--all");
   strictEqual(code, 78, "one at a time");
   match(why, /Another p4-cache \(process \d+\) has this depot/);

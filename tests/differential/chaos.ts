@@ -184,9 +184,16 @@ export class Chaos {
   async #killGate(): Promise<void> {
     const { rig } = this.#options;
     this.#count("gate killed");
-    Deno.kill(rig.helperPid("p4-cache-gate"), "SIGKILL");
-    const restarts = 'p4cache_helper_restarts_total{helper="gate"}';
-    await until("the gate is there again", () => rig.metric(restarts) > 0);
+    const old = rig.helperPid("p4-cache-gate");
+    Deno.kill(old, "SIGKILL");
+    await until("the gate is there again", () => {
+      try {
+        return rig.helperPid("p4-cache-gate") !== old;
+      } catch {
+        return false;
+      }
+    });
+    while (await this.#ask("P4CACHE/1 STAT own/no such file,v") === null) await sleep(10);
   }
 
   async #killWatcher(): Promise<void> {

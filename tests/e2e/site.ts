@@ -112,10 +112,11 @@ export class Site implements AsyncDisposable {
   async configure(changes: Record<string, unknown>): Promise<void> {
     this.#config = { ...this.#config, ...changes };
     const path = `${this.directory}/config.json`;
+    // Before the file is there: the daemon looks at it by itself, too.
+    const applied = this.#daemon === null ? 0 : count(this.log, "configuration applied");
     await Deno.writeTextFile(`${path}.new`, JSON.stringify(this.#config, null, 1));
     await Deno.rename(`${path}.new`, path);
     if (this.#daemon !== null) {
-      const applied = count(this.log, "configuration applied");
       this.#daemon.kill("SIGHUP");
       await until(
         "the configuration is applied",
@@ -219,22 +220,27 @@ export class Site implements AsyncDisposable {
   }
 
   async uploaded(files: number): Promise<void> {
-    await until(
+    await untilGone(
       `${files} files are uploaded`,
       () =>
-        this.metric('p4cache_files{state="clean"}') === files &&
-        this.metric('p4cache_files{state="total"}') === files,
+        Math.abs(this.metric('p4cache_files{state="clean"}') - files) +
+        Math.abs(this.metric('p4cache_files{state="total"}') - files),
     );
   }
 
   /** Waits for the minimum age, evicts everything, and leaves the limit at 1 byte. */
   async evictAll(): Promise<void> {
     await this.configure({ max_cache_bytes: 1, low_watermark_bytes: 0 });
-    await until("everything is evicted", () => this.residents() === 0);
+    await untilGone("everything is evicted", () => this.residents());
   }
 
   residents(): number {
     return [...walk(this.depot)].filter((info) => info.isFile).length;
+  }
+
+  /** Versions of all files, without what is known of them. */
+  objectsInStore(): number {
+    return [...walk(this.store)].length;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -245,7 +251,7 @@ export class Site implements AsyncDisposable {
 
 function* walk(directory: string): Generator<Deno.FileInfo> {
   for (const { name, isDirectory } of Deno.readDirSync(directory)) {
-    if (name === ".p4cache") continue;
+    if (name.startsWith(".p4cache")) continue;
     const path = `${directory}/${name}`;
     if (isDirectory) yield* walk(path);
     else yield Deno.lstatSync(path);
@@ -266,6 +272,15 @@ export async function until(
   while (!isDone()) {
     if (performance.now() > deadlineMs) throw new Error(`gave up waiting until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** As `until`, of something that becomes less: waits as long as it does. */
+async function untilGone(what: string, left: () => number): Promise<void> {
+  for (let least = Infinity; least > 0;) {
+    let now = NaN;
+    await until(`${what} (${least} are left)`, () => (now = left()) < least);
+    least = now;
   }
 }
 

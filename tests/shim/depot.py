@@ -51,7 +51,14 @@ class Buffer:
         at = libc.shmat(shmid, None, 0)
         if at == ctypes.c_void_p(-1).value:
             raise ProcessLookupError(ctypes.get_errno(), "the segment ended with its process")
+        self.at = at
         self.map = memoryview((ctypes.c_char * self.SIZE).from_address(at)).cast("B")
+
+    def detach(self):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.shmdt.argtypes = (ctypes.c_void_p,)
+        self.map = None
+        assert libc.shmdt(self.at) == 0, os.strerror(ctypes.get_errno())
 
     def head(self):
         magic, lock, size, _, oldest_ms = self.HEAD.unpack_from(self.map)
@@ -81,6 +88,7 @@ class Daemon:
         self.lock = threading.Lock()
         self.arrived = threading.Condition(self.lock)
         self.serving = []
+        self.is_over = False
         self.listener = None
         self.datagrams = None
 
@@ -113,6 +121,13 @@ class Daemon:
                     pass
                 sock.close()
         self.listener = self.datagrams = None
+
+    def detach(self):
+        """The system has 4,096 segments; each that is attached here is one."""
+        with self.lock:
+            self.is_over = True
+            while self.buffers:
+                self.buffers.pop().detach()
 
     def _accept(self, listener):
         while True:
@@ -166,7 +181,8 @@ class Daemon:
                 if data.startswith(b"P4CACHE/1 BUFFER "):
                     self.announced.append(int(data.split()[2]))
                     try:
-                        self.buffers.append(Buffer(int(data.split()[2])))
+                        if not self.is_over:
+                            self.buffers.append(Buffer(int(data.split()[2])))
                     except ProcessLookupError:
                         pass
                     self.arrived.notify_all()
@@ -253,6 +269,7 @@ class Depot:
 
     def remove(self):
         self.daemon.stop()
+        self.daemon.detach()
         shutil.rmtree(self.top)
 
     def path(self, rel):
@@ -306,7 +323,11 @@ class Depot:
 
     def probe(self, call, path, **extra):
         process = self.start(call, path, **extra)
-        output, _ = process.communicate(timeout=60)
+        try:
+            output, _ = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         if process.returncode != 0:
             output += f"status={process.returncode}\n"
         return output

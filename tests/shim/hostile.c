@@ -54,6 +54,13 @@ static void await_request(void) {
     }
 }
 
+/* From now on the daemon answers. */
+static void let_answer(void) {
+    char done[PATH_MAX];
+    snprintf(done, sizeof done, "%s/done", getenv("PROBE_SCRATCH"));
+    close(open(done, O_WRONLY | O_CREAT, 0600));
+}
+
 static void *open_in_thread(void *path) {
     return (void *)(intptr_t)open(path, O_RDONLY);
 }
@@ -70,6 +77,7 @@ void probe_fork_while_waiting(const char *path) {
         _exit(0);
     }
     waitpid(child, NULL, 0);
+    let_answer();
     void *fd = NULL;
     pthread_join(thread, &fd);
     probe_show_fd((int)(intptr_t)fd);
@@ -191,6 +199,7 @@ void probe_cancel(const char *path) {
     pthread_create(&thread, NULL, open_in_thread, (void *)(uintptr_t)path);
     await_request();
     pthread_cancel(thread);
+    let_answer();
     pthread_join(thread, &result);
     printf("sockets left=%d\n", count_sockets());
     probe_show_fd(open(path, O_RDONLY));

@@ -26,9 +26,16 @@ def _(make):
     equal(depot.daemon.requests, [])
 
 
-def hostile(name, call, wanted, slow_ms=0, **extra):
+def hostile(name, call, wanted, slow_ms=0, is_held=False, **extra):
+    """`is_held`: the daemon answers when the program has made a file in its scratch directory."""
     def run(make):
         depot = make()
+        if is_held:
+            def held(conn, path):
+                while not os.path.exists(os.path.join(depot.scratch, "done")):
+                    time.sleep(0.002)
+                return depot.daemon.fetch(conn, path)
+            depot.daemon.answer["FETCH"] = held
         if slow_ms:
             def slow(conn, path):
                 time.sleep(slow_ms / 1000)
@@ -48,7 +55,7 @@ def hostile(name, call, wanted, slow_ms=0, **extra):
 
 OPENED = r"open=ok bytes=1000 .*\n"
 hostile("a child forked during a request has none of its sockets", "fork_while_waiting",
-        "child sockets=0\n" + OPENED + "sockets left=0\n", 200)
+        "child sockets=0\n" + OPENED + "sockets left=0\n", is_held=True)
 
 
 @test("a host that closes all descriptors and opens its own gets not one byte from us")
@@ -77,7 +84,8 @@ for relative in (None, "1"):
     hostile("a handler of signals on a stack of 8 KiB can stat and open an evicted file"
             + (", by a relative name" if relative else ""), "alternate_stack",
             "regular=1 size=1000\n" + OPENED, PROBE_RELATIVE=relative)
-hostile("a cancelled thread leaves no socket behind", "cancel", "sockets left=0\n" + OPENED, 200)
+hostile("a cancelled thread leaves no socket behind", "cancel", "sockets left=0\n" + OPENED,
+        is_held=True)
 hostile("a process for each connection, forked without exec, has the file; the server goes on",
         "fork_for_each", "served=200 of 200\n" + OPENED, 20)
 hostile("3,000 threads at once open and stat one evicted file", "thousands",

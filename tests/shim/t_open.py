@@ -451,12 +451,12 @@ def _(make):
     def slow(conn, path):
         for i in range(6):
             conn.sendall(b"WAIT %d 6\nWAIT" % i)
-            time.sleep(0.15)
+            time.sleep(0.6)
             conn.sendall(b" %d 6\n" % i)
         return depot.daemon.fetch(conn, path)
     depot.daemon.answer["FETCH"] = slow
     depot.daemon.start()
-    contains(depot.probe("open", depot.path(FILE), P4CACHE_FETCH_TIMEOUT_MS="500"),
+    contains(depot.probe("open", depot.path(FILE), P4CACHE_FETCH_TIMEOUT_MS="3000"),
              "open=ok bytes=1000")
 
 

@@ -215,7 +215,7 @@ Deno.test("a completion that stalls is not aborted", async () => {
         completes: true,
         answer: null,
       },
-    { stallSecs: 1 },
+    { stallSecs: 5 },
   );
   strictEqual((await scene.upload()).etag, '"z-2"');
   deepStrictEqual(scene.asked, ["head", "begin", "head", "complete 1", "head"]);
