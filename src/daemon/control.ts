@@ -273,7 +273,7 @@ export class ControlServer {
     { dryRun }: Extract<ControlRequest, { op: "retry" }>,
   ): Promise<ControlAnswer> {
     this.#mayChange();
-    const files = this.#deps.manifest.retries(10_000).length;
+    const files = this.#deps.manifest.retryCount();
     if (!dryRun) await this.#deps.engine.retryFailed();
     return { files };
   }

@@ -27,9 +27,6 @@ export type ScanState =
   | "incomplete"
   | "stopped";
 
-/** More retries are not counted one by one. */
-const RETRIES_COUNTED_MAX = 10_000;
-
 export interface StatusFacts {
   readonly version: string;
   readonly config: Config;
@@ -75,7 +72,7 @@ export function statusOf(facts: StatusFacts): ControlAnswer {
     dirtyBytes: counters.dirtyBytes,
     uploadingFiles: counters.uploadingFiles,
     oldestDirtySecs: oldestMs === null ? null : secondsOf(nowMs - oldestMs),
-    retryingFiles: manifest.retries(RETRIES_COUNTED_MAX).length,
+    retryingFiles: manifest.retryCount(),
     nextRetrySecs: retryMs === null ? null : secondsOf(retryMs - nowMs),
     undecidedFiles: counters.conflicts,
     lostFiles: facts.metrics.counted("p4cache_lost_files_total"),

@@ -53,6 +53,7 @@ async function opened(): Promise<Depot> {
       range: (table, range) => store.range(table, range),
       sealedRow: () => null,
       snapshot: () => store.snapshot(),
+      count: (table) => store.count(table),
       close: () => store.close(),
       commit: async (writes) => {
         disk.commits += 1;

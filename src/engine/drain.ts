@@ -14,9 +14,6 @@ const LOOK_MS = 100;
 /** Rows looked at in one turn. */
 const PAGE = 1_000;
 
-/** More retries than these are not counted one by one. */
-const RETRIES_COUNTED_MAX = 10_000;
-
 export interface DrainState {
   /**
    * Nothing is dirty that was dirty then, nothing waits for a decision (the bytes of a file in
@@ -144,7 +141,7 @@ function stateOf(
     isDrained: isUploaded && conflicts === 0 && unprovenFiles === 0,
     dirtyFiles,
     dirtyBytes,
-    retryingFiles: manifest.retries(RETRIES_COUNTED_MAX).length,
+    retryingFiles: manifest.retryCount(),
     undecidedFiles: conflicts,
     unprovenFiles,
   };

@@ -7,6 +7,7 @@
  */
 
 import type { DepotPath } from "../core/names.ts";
+import { nextTurn } from "../core/turns.ts";
 import { MIB } from "../core/units.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import { ManifestError, type PathAndEntry } from "../manifest/manifest.ts";
@@ -16,7 +17,7 @@ import { upload } from "./upload.ts";
 /** Rows read from the queue at a time: enough that those in flight do not hide the rest. */
 const QUEUE_WINDOW = 256;
 
-/** Read instead while all of those are big and a thread waits for another. */
+/** Read instead, some at a time, while all of those are big and a thread waits for another. */
 const QUEUE_WINDOW_DEEP = 4_096;
 
 const DEEP_LOOK_MS = 1_000;
@@ -26,9 +27,6 @@ const BIG_BYTES = 256 * MIB;
 
 /** A look at the queue even if nobody woke us, in milliseconds. */
 const IDLE_MS = 5_000;
-
-/** At the start, of those that wait. */
-const RETRIES_LOOKED_AT = 10_000;
 
 /** A clock that is corrected by less is not set back. */
 const SET_BACK_MS = 60_000;
@@ -46,6 +44,8 @@ export class UploadCoordinator {
   /** Due and settled when they were read; each upload looks at its row again. */
   #queue: Due[] = [];
   #runningBigCount = 0;
+  /** All that was read is big, and waits for the others. */
+  #isBehindBig = false;
   #nextDueMs = 0;
   #nextDeepLookMs = 0;
   /** The wall clock's distance from the monotonic one, where the deadlines fit it. */
@@ -67,7 +67,11 @@ export class UploadCoordinator {
     const { signal } = this.#context;
     while (!signal.aborted) {
       await this.#keepDeadlines();
-      const delayMs = this.#startDue();
+      let delayMs = this.#startDue();
+      if (this.#isBehindBig && this.#mayLookDeep()) {
+        await this.#lookDeep();
+        delayMs = this.#startDue();
+      }
       await this.#wakeUp.wait(delayMs, signal);
     }
     await Promise.all(this.#running.values());
@@ -83,7 +87,7 @@ export class UploadCoordinator {
     const offsetMs = nowMs - clock.monotonicMs();
     const latestMs = nowMs + settings().slowRetrySecs * 1_000 + SET_BACK_MS;
     const isSetBack = this.#wallOffsetMs === null
-      ? manifest.retries(RETRIES_LOOKED_AT).some(({ atMs }) => atMs > latestMs)
+      ? manifest.hasRetryAfter(latestMs)
       : offsetMs < this.#wallOffsetMs - SET_BACK_MS;
     try {
       if (isSetBack) {
@@ -112,20 +116,18 @@ export class UploadCoordinator {
 
   /** The first that may start; null if none may, also in a fresh look at the queue. */
   #takeNext(): Due | null {
-    for (const windowRows of [0, QUEUE_WINDOW, QUEUE_WINDOW_DEEP]) {
-      if (windowRows === QUEUE_WINDOW_DEEP && !this.#mayLookDeep()) break;
-      if (windowRows > 0) this.#refill(windowRows);
+    for (const isFresh of [false, true]) {
+      if (isFresh) this.#refill();
       const index = this.#queue.findIndex(({ path, isBig }) =>
         !this.#running.has(path) && !(isBig && this.#isFullOfBig())
       );
       if (index >= 0) return this.#queue.splice(index, 1)[0]!;
-      // A deeper look finds others only where big ones are in the way.
-      if (windowRows > 0 && this.#queue.length === 0) break;
     }
+    this.#isBehindBig = this.#queue.length > 0;
     return null;
   }
 
-  /** It costs some 20 ms, and a burst of writes wakes us for each. */
+  /** A burst of writes wakes us for each. */
   #mayLookDeep(): boolean {
     const nowMs = this.#context.clock.monotonicMs();
     if (nowMs < this.#nextDeepLookMs) return false;
@@ -139,26 +141,40 @@ export class UploadCoordinator {
     return uploadThreads > 1 && this.#runningBigCount >= uploadThreads - 1;
   }
 
-  /** Reads on in the durable queue, past what is under way and what has not settled. */
-  #refill(windowRows: number): void {
-    this.#queue = [];
-    const { manifest, clock, settings } = this.#context;
-    const { uploadSettleMs } = settings();
+  /** Reads the durable queue, past what is under way and what has not settled. */
+  #refill(): void {
+    const { manifest, clock } = this.#context;
     const nowMs = clock.nowMs();
     const retryAtMs = manifest.nextRetryAtMs() ?? 0;
     // One that is due is in this window or under way: it is no reason to look again at once.
     this.#nextDueMs = retryAtMs > nowMs ? retryAtMs : nowMs + IDLE_MS;
-    for (const row of manifest.dirtyDue(nowMs, windowRows + this.#running.size)) {
-      if (this.#running.has(row.path)) continue;
-      const settledInMs = settledAtMs(row, uploadSettleMs) - nowMs;
-      // An mtime in the future (a clock that jumped, a restored backup) settles at once.
-      if (settledInMs > 0 && settledInMs <= uploadSettleMs) {
-        this.#nextDueMs = Math.min(this.#nextDueMs, nowMs + settledInMs);
-      } else {
-        const isBig = row.entry.local.sizeBytes >= BIG_BYTES;
-        this.#queue.push({ path: row.path, isBig });
-      }
+    this.#queue = manifest.dirtyDue(nowMs, QUEUE_WINDOW + this.#running.size)
+      .filter((row) => this.#isSettled(row, nowMs)).map(dueOf);
+  }
+
+  /** The same of more rows; what the others of the event loop do meanwhile goes first. */
+  async #lookDeep(): Promise<void> {
+    const { manifest, clock, signal } = this.#context;
+    const nowMs = clock.nowMs();
+    const queue: Due[] = [];
+    let looked = 0;
+    for (const row of manifest.due(nowMs)) {
+      if (this.#isSettled(row, nowMs)) queue.push(dueOf(row));
+      if (++looked === QUEUE_WINDOW_DEEP || signal.aborted) break;
+      if (looked % QUEUE_WINDOW === 0) await nextTurn();
     }
+    this.#queue = queue;
+  }
+
+  /** False of what is under way, too. */
+  #isSettled(row: PathAndEntry, nowMs: number): boolean {
+    if (this.#running.has(row.path)) return false;
+    const { uploadSettleMs } = this.#context.settings();
+    const settledInMs = settledAtMs(row, uploadSettleMs) - nowMs;
+    // An mtime in the future (a clock that jumped, a restored backup) settles at once.
+    if (settledInMs <= 0 || settledInMs > uploadSettleMs) return true;
+    this.#nextDueMs = Math.min(this.#nextDueMs, nowMs + settledInMs);
+    return false;
   }
 
   #start({ path, isBig }: Due): void {
@@ -185,6 +201,10 @@ export class UploadCoordinator {
     log.error(`cannot upload now: ${error.message}`, shown(path));
     await clock.sleep(IDLE_MS, signal).catch(() => {});
   }
+}
+
+function dueOf({ path, entry }: PathAndEntry): Due {
+  return { path, isBig: entry.local.sizeBytes >= BIG_BYTES };
 }
 
 function settledAtMs({ entry }: PathAndEntry, settleMs: number): number {

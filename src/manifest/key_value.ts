@@ -93,6 +93,8 @@ export interface KeyValueSnapshot extends KeyValueReads {
 /** Reads see the last commit that was acknowledged; within one turn they agree. */
 export interface KeyValueStore extends KeyValueReads {
   snapshot(): KeyValueSnapshot;
+  /** How many keys a table has; takes no longer where they are many. */
+  count(table: TableName): number;
   /**
    * All of `writes` in their order, or none. Resolves when they are on the disk. One at a
    * time. @throws {ManifestError} `full` or `unavailable`: nothing was written.

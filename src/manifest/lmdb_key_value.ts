@@ -157,6 +157,11 @@ export class LmdbKeyValue implements KeyValueStore {
     return rangeOf(this.#table(table), range, {});
   }
 
+  count(table: TableName): number {
+    const stats = reading(() => this.#table(table).getStats());
+    return (stats as { readonly entryCount: number }).entryCount;
+  }
+
   snapshot(): KeyValueSnapshot {
     const transaction = reading(() => this.#root.useReadTransaction());
     return {

@@ -333,11 +333,20 @@ export interface Manifest {
    */
   dirtyDue(nowMs: number, limit: number): PathAndEntry[];
 
+  /** All of them, in that order, read some at a time; they may change in between. */
+  due(nowMs: number): Generator<PathAndEntry>;
+
   /** When the next row that waits for a retry is due; null if none waits. */
   nextRetryAtMs(): number | null;
 
   /** The next `limit` retries: when each is due, the earliest first. */
   retries(limit: number): { readonly path: DepotPath; readonly atMs: number }[];
+
+  /** How many wait for a retry. */
+  retryCount(): number;
+
+  /** Whether some are due after `atMs` only. */
+  hasRetryAfter(atMs: number): boolean;
 
   /** Every waiting retry becomes due now. */
   retryNow(): Promise<void>;

@@ -232,6 +232,10 @@ export class ManifestStore implements Manifest {
     return this.#lists.dirtyDue(nowMs, limit);
   }
 
+  due(nowMs: number): Generator<PathAndEntry> {
+    return this.#lists.due(nowMs);
+  }
+
   nextRetryAtMs(): number | null {
     return this.#lists.firstNumber("retry_deadlines");
   }
@@ -246,6 +250,14 @@ export class ManifestStore implements Manifest {
 
   nextSequence(): number {
     return this.#ledger.nextSequence;
+  }
+
+  retryCount(): number {
+    return this.#deps.store.count("retry_deadlines");
+  }
+
+  hasRetryAfter(atMs: number): boolean {
+    return this.#lists.hasRetryAfter(atMs);
   }
 
   retries(limit: number): { path: DepotPath; atMs: number }[] {

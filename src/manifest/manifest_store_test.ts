@@ -225,6 +225,7 @@ Deno.test("a long list of accesses is held back: no commit has all of it", async
       range: (table, range) => tables.range(table, range),
       sealedRow: () => null,
       snapshot: () => tables.snapshot(),
+      count: (table) => tables.count(table),
       close: () => tables.close(),
       commit: (writes) => {
         const rows = writes.filter(({ table }) => table === "rows_by_id").length;

@@ -31,6 +31,10 @@ class MemTable {
     if (this.#values.delete(key)) this.#keys.splice(this.#indexOf(key), 1);
   }
 
+  count(): number {
+    return this.#keys.length;
+  }
+
   range({ from, before, limit }: KeyRange): KeyAndValue[] {
     const found: KeyAndValue[] = [];
     for (let i = this.#indexOf(from); i < this.#keys.length; i++) {
@@ -94,6 +98,10 @@ export class MemKeyValue implements KeyValueStore {
 
   range(table: TableName, range: KeyRange): KeyAndValue[] {
     return this.#tables.get(table)!.range(range);
+  }
+
+  count(table: TableName): number {
+    return this.#tables.get(table)!.count();
   }
 
   commit(writes: readonly Write[]): Promise<void> {

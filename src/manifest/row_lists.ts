@@ -7,6 +7,7 @@
 import { assert } from "../core/assert.ts";
 import type { DepotPath } from "../core/names.ts";
 import { u64At, u64Key, u64PairKey } from "./byte_keys.ts";
+import type { KeyRange } from "./key_value.ts";
 import type { FileEntry, PathAndEntry, Waiting } from "./manifest.ts";
 import { type ManifestReader, type PathAndRow, rangeOfPrefix } from "./reader.ts";
 import type { RecentRows } from "./recent_rows.ts";
@@ -14,6 +15,8 @@ import { entryOf, type Row } from "./row.ts";
 import { indexKeyOf, type IndexTable } from "./row_index.ts";
 
 const FROM_START = "";
+/** Read at a time. */
+const PAGE_ROWS = 256;
 
 /** A row as it was handed out, to find its place in an index again. */
 class HandedOut implements PathAndEntry {
@@ -43,35 +46,48 @@ export class RowLists {
   }
 
   dirtyDue(nowMs: number, limit: number): PathAndEntry[] {
-    const queued = this.#indexed("dirty_queue", { from: FROM_START, limit });
-    const retries = this.#indexed("retry_deadlines", {
-      from: FROM_START,
-      before: u64Key(nowMs + 1),
-      limit,
-    });
-    const due: PathAndRow[] = [];
-    let nextQueued = 0;
-    let nextRetry = 0;
-    while (due.length < limit) {
-      const fresh = queued[nextQueued];
-      const retry = retries[nextRetry];
-      if (fresh === undefined && retry === undefined) break;
-      if (retry === undefined || (fresh !== undefined && waitsLonger(fresh, retry))) {
-        due.push(fresh!);
-        nextQueued++;
-      } else {
-        due.push(retry);
-        nextRetry++;
-      }
-    }
-    return this.#handOut(due);
+    return this.#due(nowMs, Math.min(limit, PAGE_ROWS)).take(limit).toArray();
   }
 
-  #indexed(
+  due(nowMs: number): Generator<PathAndEntry> {
+    return this.#due(nowMs, PAGE_ROWS);
+  }
+
+  *#due(nowMs: number, pageRows: number): Generator<PathAndEntry> {
+    const queued = this.#each("dirty_queue", { before: null, limit: pageRows });
+    const retries = this.#each("retry_deadlines", {
+      before: u64Key(nowMs + 1),
+      limit: pageRows,
+    });
+    let fresh = queued.next().value;
+    let retry = retries.next().value;
+    while (fresh !== undefined || retry !== undefined) {
+      if (retry === undefined || (fresh !== undefined && waitsLonger(fresh, retry))) {
+        yield new HandedOut(fresh!.path, fresh!.row);
+        fresh = queued.next().value;
+      } else {
+        yield new HandedOut(retry.path, retry.row);
+        retry = retries.next().value;
+      }
+    }
+  }
+
+  /** Page by page, each with the rows that are there when its first is asked for. */
+  *#each(
     table: IndexTable,
-    range: { from: string; before?: string; limit: number },
-  ): PathAndRow[] {
-    return this.#reader.indexEntries(table, { before: null, ...range }).map((entry) => {
+    { before, limit }: { before: string | null; limit: number },
+  ): Generator<PathAndRow, undefined> {
+    for (let from = FROM_START;;) {
+      const page = this.#indexed(table, { from, before, limit });
+      yield* page;
+      if (page.length < limit) return;
+      const { path, row } = page.at(-1)!;
+      from = `${indexKeyOf(table, path, row)}\0`;
+    }
+  }
+
+  #indexed(table: IndexTable, range: KeyRange): PathAndRow[] {
+    return this.#reader.indexEntries(table, range).map((entry) => {
       const found = this.#reader.indexed(table, entry);
       this.#recent.set(found.path, found);
       return found;
@@ -83,8 +99,13 @@ export class RowLists {
   }
 
   retries(limit: number): { path: DepotPath; atMs: number }[] {
-    return this.#indexed("retry_deadlines", { from: FROM_START, limit })
+    return this.#indexed("retry_deadlines", { from: FROM_START, before: null, limit })
       .map(({ path, row }) => ({ path, atMs: row.queue!.retryAtMs! }));
+  }
+
+  hasRetryAfter(atMs: number): boolean {
+    const later = { from: u64Key(atMs + 1), before: null, limit: 1 };
+    return this.#reader.indexEntries("retry_deadlines", later).length > 0;
   }
 
   waiting(after: Waiting | null, limit: number): Waiting[] {
@@ -115,7 +136,7 @@ export class RowLists {
   /** Up to `limit` rows of an index in its order, behind the place of `after`. */
   page(table: IndexTable, after: PathAndEntry | null, limit: number): PathAndEntry[] {
     const from = after === null ? FROM_START : this.#placeAfter(table, after);
-    return this.#handOut(this.#indexed(table, { from, limit }));
+    return this.#handOut(this.#indexed(table, { from, before: null, limit }));
   }
 
   /** The first key behind the place that `after` had when it was handed out. */

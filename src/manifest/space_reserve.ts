@@ -133,6 +133,7 @@ export function withReserve(store: KeyValueStore, reserve: SpaceReserve): KeyVal
     keys: (table, range) => store.keys(table, range),
     range: (table, range) => store.range(table, range),
     snapshot: () => store.snapshot(),
+    count: (table) => store.count(table),
     close: () => store.close(),
     async commit(writes: readonly Write[]): Promise<void> {
       try {

@@ -111,13 +111,13 @@ export class Tombstones {
 
   async removed(tombstone: Tombstone): Promise<void> {
     await this.#change((group) => {
-      const all = group.tombstonesOf(tombstone.path);
-      const current = all.find(({ id }) => id === tombstone.id);
-      if (current === undefined) return;
+      const { path } = tombstone;
+      const current = group.tombstone(path, tombstone.id);
+      if (current === null) return;
       const first = firstVersionOf(current.stored.key);
       // One for each name that stores may have the object under.
       const isNeeded = current.whiteout &&
-        !all.some(({ id, stored, whiteout, removed }) =>
+        !group.tombstonesOf(path).some(({ id, stored, whiteout, removed }) =>
           whiteout && removed && id !== current.id &&
           firstVersionOf(stored.key) === first
         );
@@ -137,8 +137,8 @@ export class Tombstones {
       await this.#change((group) => {
         for (const { path, id } of some) {
           // It may have been removed since it was read.
-          const current = group.tombstonesOf(path).find((one) => one.id === id);
-          if (current !== undefined) group.replaceTombstone({ ...current, atMs: nowMs });
+          const current = group.tombstone(path, id);
+          if (current !== null) group.replaceTombstone({ ...current, atMs: nowMs });
         }
       });
     }

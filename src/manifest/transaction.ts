@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { DepotPath } from "../core/names.ts";
+import type { DepotPath, ObjectKey } from "../core/names.ts";
 import { bytesOf } from "../core/names.ts";
 import { u64Key, u64PairKey } from "./byte_keys.ts";
 import { entryCrc32 } from "./crc32c.ts";
@@ -128,7 +128,7 @@ export class Transaction {
       ...this.#rowOf(to, row, moved),
       // Above what either path had: the floor has just risen to both.
       generation: this.#numbers.generationFloor + 1,
-      tombstoned: this.tombstonesOf(to).length > 0,
+      tombstoned: this.#hasTombstones(to),
     };
     this.#replace(to, null, now);
     return now;
@@ -140,7 +140,7 @@ export class Transaction {
       generation: 1 + Math.max(current?.generation ?? 0, this.#numbers.generationFloor),
       id: current?.id ?? this.#numbers.nextRowId++,
       queue: this.#queueOf(current?.queue ?? null, change.queue),
-      tombstoned: current?.tombstoned ?? this.tombstonesOf(path).length > 0,
+      tombstoned: current?.tombstoned ?? this.#hasTombstones(path),
     };
   }
 
@@ -179,13 +179,39 @@ export class Transaction {
   }
 
   /** The object is current again: it must not be removed as an old version. */
-  #dropTombstonesOf(path: DepotPath, key: string): void {
-    for (const tombstone of this.tombstonesOf(path)) {
-      if (tombstone.stored.key === key) this.removeTombstone(tombstone);
+  #dropTombstonesOf(path: DepotPath, key: ObjectKey): void {
+    // Not by the path: a file that is written often has thousands.
+    const range = rangeOfPrefix(objectKeyPrefix(key), ALL);
+    for (const tombstone of this.#reader.tombstonesByKey(range)) {
+      const isOther = tombstone.path !== path ||
+        this.#tombstones.has(tombstoneKey(path, tombstone.id));
+      if (!isOther) this.removeTombstone(tombstone);
+    }
+    for (const tombstone of [...this.#tombstones.values()]) {
+      const isOfKey = tombstone?.path === path && tombstone.stored.key === key;
+      if (isOfKey) this.removeTombstone(tombstone);
     }
   }
 
-  /** Oldest first. */
+  tombstone(path: DepotPath, id: number): Tombstone | null {
+    const changed = this.#tombstones.get(tombstoneKey(path, id));
+    return changed === undefined ? this.#reader.tombstone(path, id) : changed;
+  }
+
+  #hasTombstones(path: DepotPath): boolean {
+    if (this.#numbers.tombstones === 0) return false;
+    const prefix = `${path}\0`;
+    let removedCount = 0;
+    for (const [key, tombstone] of this.#tombstones) {
+      if (!key.startsWith(prefix)) continue;
+      if (tombstone !== null) return true;
+      removedCount++;
+    }
+    const some = this.#reader.tombstones(rangeOfPrefix(prefix, removedCount + 1));
+    return some.some(({ id }) => !this.#tombstones.has(tombstoneKey(path, id)));
+  }
+
+  /** Oldest first; of a file that is written often, thousands. */
   tombstonesOf(path: DepotPath): Tombstone[] {
     if (this.#numbers.tombstones === 0) return [];
     const prefix = `${path}\0`;

@@ -43,6 +43,7 @@ function open(tables: Tables): ManifestStore {
       range: (table, range) => store.range(table, range),
       sealedRow: () => null,
       snapshot: () => store.snapshot(),
+      count: (table) => store.count(table),
       close: () => Promise.resolve(),
       commit: async (writes) => {
         if (tables.commitsLeft-- <= 0) throw new ManifestError("full", "no room");

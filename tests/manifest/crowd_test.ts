@@ -156,6 +156,7 @@ function failing(
     range: (table, range) => store.range(table, range),
     sealedRow: () => null,
     snapshot: () => store.snapshot(),
+    count: (table) => store.count(table),
     close: () => store.close(),
     read: (table, key, decode) => store.read(table, key, decode),
     async commit(writes): Promise<void> {

@@ -128,6 +128,7 @@ function stoppingAfter(store: KeyValueStore, commits: number): KeyValueStore {
     sealedRow: (path) => store.sealedRow(path),
     range: (table, range) => store.range(table, range),
     snapshot: () => store.snapshot(),
+    count: (table) => store.count(table),
     close: () => store.close(),
     commit: (writes) =>
       left-- > 0 ? store.commit(writes) : Promise.reject(new Error("stopped")),

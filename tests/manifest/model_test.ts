@@ -226,6 +226,7 @@ function compare(model: ManifestModel, manifest: Manifest): void {
     [...model.rows.keys()].sort(),
   );
   deepStrictEqual(pathsOf(manifest.dirtyDue(0, 100)), model.dirtyPaths());
+  strictEqual(manifest.retryCount(), model.waitingPaths().length);
   const due = new Set(pathsOf(manifest.dirtyDue(Number.MAX_SAFE_INTEGER - 1, 100)));
   deepStrictEqual(due, new Set([...model.dirtyPaths(), ...model.waitingPaths()]));
   deepStrictEqual(pathsOf(manifest.leastRecentlyUsed(100)), model.lruPaths());

@@ -142,6 +142,7 @@ export class Life {
       sealedRow: () => null,
       range: (table, range) => tables.range(table, range),
       snapshot: () => tables.snapshot(),
+      count: (table) => tables.count(table),
       close: () => Promise.resolve(),
       commit: async (writes) => {
         this.#committing = writes;
