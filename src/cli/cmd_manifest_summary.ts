@@ -20,7 +20,8 @@ Usage: p4-cache manifest-summary [--config FILE | --manifest DIR] [--top N] [--d
                                  [--json]
 
 Files and bytes by state, residence and directory, the dirty queue and its retries, and
-the age of what may be evicted. Reads only; safe while the daemon runs.
+the age of what may be evicted, all as it is at one moment. Reads only; safe while the
+daemon runs.
 
 ${PLACE_HELP}
   --top N           how many directories to show (default 10)

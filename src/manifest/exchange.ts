@@ -7,30 +7,55 @@
  */
 
 import type { DepotPath } from "../core/names.ts";
-import type { FileEntry, FileFlags, Manifest } from "./manifest.ts";
+import {
+  type FileEntry,
+  type FileFlags,
+  type Manifest,
+  ManifestError,
+  type ManifestSnapshot,
+} from "./manifest.ts";
+import { MOVING } from "./moving.ts";
+import { allRows } from "./snapshot.ts";
 
 export const FORMAT = "p4-cache-manifest";
 export const FORMAT_VERSION = 1;
-const PAGE_ROWS = 1_000;
-/** Header, rows in byte order of their paths, end. Pure ASCII. */
+
+/**
+ * Header, rows in byte order of their paths, end. Pure ASCII. All of one moment, which is held from
+ * the first line to the last: who takes them is not to tarry.
+ *
+ * @throws {ManifestError} `unavailable` before the first line, if the rename of a directory has begun
+ * in the manifest and not ended.
+ */
 export async function* exportLines(manifest: Manifest): AsyncGenerator<string> {
-  yield asciiJson({
-    type: "header",
-    format: FORMAT,
-    version: FORMAT_VERSION,
-    instance_id: manifest.meta("instance_id"),
-  });
-  let count = 0;
-  let after: DepotPath | null = null;
-  for (;;) {
-    const page = manifest.entries("", after, PAGE_ROWS);
-    for (const { path, entry } of page) yield asciiJson(fieldsOf(path, entry));
-    count += page.length;
-    if (page.length < PAGE_ROWS) break;
-    after = page.at(-1)!.path;
-    await Promise.resolve();
+  const snapshot = manifest.snapshot();
+  try {
+    refuseHalfMoved(snapshot);
+    yield asciiJson({
+      type: "header",
+      format: FORMAT,
+      version: FORMAT_VERSION,
+      instance_id: snapshot.meta("instance_id"),
+    });
+    let count = 0;
+    for await (const page of allRows(snapshot)) {
+      for (const { path, entry } of page) yield asciiJson(fieldsOf(path, entry));
+      count += page.length;
+    }
+    yield asciiJson({ type: "end", files: count });
+  } finally {
+    snapshot.done();
   }
-  yield asciiJson({ type: "end", files: count });
+}
+
+/** Who takes the rows does not get the record that some of them are still to be renamed. */
+function refuseHalfMoved(snapshot: ManifestSnapshot): void {
+  if (snapshot.meta(MOVING) === null) return;
+  throw new ManifestError(
+    "unavailable",
+    "Cannot export the manifest: the rename of a directory has begun in it and not ended; " +
+      "try again while the daemon runs, or start the daemon once, which finishes it",
+  );
 }
 
 function fieldsOf(path: DepotPath, entry: FileEntry): Record<string, unknown> {

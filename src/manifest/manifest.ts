@@ -211,6 +211,14 @@ export interface Waiting {
   readonly rowId: number;
 }
 
+/** A dirty row that waits for a retry. */
+export interface Retry {
+  readonly path: DepotPath;
+  /** When it is due. */
+  readonly atMs: number;
+  readonly rowId: number;
+}
+
 /** Names in the `meta` table that others than the manifest itself read and write. */
 export type MetaName =
   | "instance_id" //        also in the store, at .p4cache-meta/instance
@@ -339,8 +347,8 @@ export interface Manifest {
   /** When the next row that waits for a retry is due; null if none waits. */
   nextRetryAtMs(): number | null;
 
-  /** The next `limit` retries: when each is due, the earliest first. */
-  retries(limit: number): { readonly path: DepotPath; readonly atMs: number }[];
+  /** Up to `limit` retries, the earliest first, after `after` if given. */
+  retries(limit: number, after?: Retry): Retry[];
 
   /** How many wait for a retry. */
   retryCount(): number;
@@ -427,6 +435,9 @@ export interface Manifest {
    */
   undelete(path: DepotPath, nowS: number): Promise<FileEntry | null>;
 
+  /** @throws {ManifestError} `unavailable` if no more can read at once. */
+  snapshot(): ManifestSnapshot;
+
   counters(): ManifestCounters;
   /**
    * Counts every row again at one moment, beside other work. Where `counted` and `kept`
@@ -460,6 +471,19 @@ export interface Manifest {
 
   /** Waits for what is under way. Nothing may be called afterwards. */
   close(): Promise<void>;
+}
+
+/**
+ * What the manifest said at one moment, whatever is written meanwhile: all answers are of one commit.
+ * Space that commits free is not used again while it is held, and the file grows.
+ */
+export interface ManifestSnapshot extends
+  Pick<
+    Manifest,
+    "entries" | "retries" | "oldestDirtyAtMs" | "counters" | "format" | "meta"
+  > {
+  /** Ends it. Nothing may be asked afterwards. */
+  done(): void;
 }
 
 /**

@@ -13,7 +13,7 @@ import type { DepotPath, ObjectKey } from "../core/names.ts";
 import { recount } from "./check.ts";
 import { GroupCommit } from "./group_commit.ts";
 import type { KeyValueStore } from "./key_value.ts";
-import { decodeLedger, type Ledger } from "./ledger.ts";
+import type { Ledger } from "./ledger.ts";
 import {
   type ApplyOutcome,
   type Expectation,
@@ -26,19 +26,22 @@ import {
   type ManifestCounters,
   ManifestError,
   type ManifestEvent,
+  type ManifestSnapshot,
   type ManifestTrouble,
   type MetaName,
   type MovedTree,
   type PathAndEntry,
+  type Retry,
   type StoredVersion,
   type Tombstone,
   type Waiting,
 } from "./manifest.ts";
 import { exchangeRows, moveRow } from "./move_rows.ts";
-import { damaged, decoded, ManifestReader } from "./reader.ts";
+import { damaged, ManifestReader } from "./reader.ts";
 import { RecentRows } from "./recent_rows.ts";
 import { entryOf, type Row } from "./row.ts";
 import { RowLists } from "./row_lists.ts";
+import { StoreSnapshot } from "./snapshot.ts";
 import { Tombstones } from "./tombstones.ts";
 import { countersOf, isExpected, Transaction } from "./transaction.ts";
 import { planChange, planInterrupted } from "./transitions.ts";
@@ -85,7 +88,7 @@ export class ManifestStore implements Manifest {
       change: (operate) => this.#change(operate),
       rowsPerStep: deps.rowsPerStep ?? ROWS_PER_STEP,
     });
-    this.#ledger = readLedger(this.#reader);
+    this.#ledger = this.#reader.ledger();
     const rows = { reader: this.#reader, recent: this.#recent };
     this.#commits = new GroupCommit({
       begin: () => new Transaction(rows, this.#ledger, deps.clock.nowMs()),
@@ -260,8 +263,8 @@ export class ManifestStore implements Manifest {
     return this.#lists.hasRetryAfter(atMs);
   }
 
-  retries(limit: number): { path: DepotPath; atMs: number }[] {
-    return this.#lists.retries(limit);
+  retries(limit: number, after?: Retry): Retry[] {
+    return this.#lists.retries(limit, after);
   }
 
   async retryNow(): Promise<void> {
@@ -351,8 +354,13 @@ export class ManifestStore implements Manifest {
 
   // ---- the whole ----
 
+  snapshot(): ManifestSnapshot {
+    assert(!this.#isClosed, "The manifest is closed");
+    return new StoreSnapshot(this.#deps.store.snapshot());
+  }
+
   counters(): ManifestCounters {
-    if (this.#deps.readOnly) return countersOf(readLedger(this.#reader));
+    if (this.#deps.readOnly) return countersOf(this.#reader.ledger());
     return countersOf(this.#ledger);
   }
 
@@ -362,17 +370,14 @@ export class ManifestStore implements Manifest {
     const snapshot = this.#deps.store.snapshot();
     try {
       const counted = await recount(snapshot, signal);
-      return { kept: countersOf(readLedger(new ManifestReader(snapshot))), counted };
+      return { kept: countersOf(new ManifestReader(snapshot).ledger()), counted };
     } finally {
       snapshot.done();
     }
   }
 
   format(): { schemaVersion: number; rowVersion: string } {
-    return {
-      schemaVersion: Number(this.#reader.meta("schema_version")),
-      rowVersion: "v2",
-    };
+    return this.#reader.format();
   }
 
   meta(name: MetaName): string | null {
@@ -406,12 +411,6 @@ export class ManifestStore implements Manifest {
     await this.#commits.idle();
     await this.#deps.store.close();
   }
-}
-
-function readLedger(reader: ManifestReader): Ledger {
-  const text = reader.meta("counters");
-  if (text === null) throw damaged("The manifest's table meta");
-  return decoded(() => "The manifest's counters", () => decodeLedger(text));
 }
 
 function staleAt(row: Row | null): ApplyOutcome {

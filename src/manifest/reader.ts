@@ -25,7 +25,7 @@ import {
   PRESENT,
 } from "./row_index.ts";
 import type { ByteKey, KeyAndValue, KeyRange, KeyValueReads } from "./key_value.ts";
-import { decodeMeta } from "./ledger.ts";
+import { decodeLedger, decodeMeta, type Ledger } from "./ledger.ts";
 import {
   type Glance,
   type LocalStat,
@@ -242,6 +242,17 @@ export class ManifestReader {
     const value = this.#store.get("meta", name);
     if (value === null) return null;
     return decoded(() => `The manifest's ${name}`, () => decodeMeta(name, value));
+  }
+
+  ledger(): Ledger {
+    const text = this.meta("counters");
+    if (text === null) throw damaged("The manifest's table meta");
+    return decoded(() => "The manifest's counters", () => decodeLedger(text));
+  }
+
+  /** See {@linkcode Manifest.format}. */
+  format(): { schemaVersion: number; rowVersion: string } {
+    return { schemaVersion: Number(this.meta("schema_version")), rowVersion: "v2" };
   }
 }
 

@@ -8,7 +8,7 @@ import { assert } from "../core/assert.ts";
 import type { DepotPath } from "../core/names.ts";
 import { u64At, u64Key, u64PairKey } from "./byte_keys.ts";
 import type { KeyRange } from "./key_value.ts";
-import type { FileEntry, PathAndEntry, Waiting } from "./manifest.ts";
+import type { FileEntry, PathAndEntry, Retry, Waiting } from "./manifest.ts";
 import { type ManifestReader, type PathAndRow, rangeOfPrefix } from "./reader.ts";
 import type { RecentRows } from "./recent_rows.ts";
 import { entryOf, type Row } from "./row.ts";
@@ -98,9 +98,12 @@ export class RowLists {
     return rows.map(({ path, row }) => new HandedOut(path, row));
   }
 
-  retries(limit: number): { path: DepotPath; atMs: number }[] {
-    return this.#indexed("retry_deadlines", { from: FROM_START, before: null, limit })
-      .map(({ path, row }) => ({ path, atMs: row.queue!.retryAtMs! }));
+  retries(limit: number, after?: Retry): Retry[] {
+    const from = after === undefined
+      ? FROM_START
+      : `${u64PairKey(after.atMs, after.rowId)}\0`;
+    return this.#indexed("retry_deadlines", { from, before: null, limit })
+      .map(({ path, row }) => ({ path, atMs: row.queue!.retryAtMs!, rowId: row.id }));
   }
 
   hasRetryAfter(atMs: number): boolean {

@@ -5,10 +5,18 @@
  * @module
  */
 
-import { nextTurn } from "../core/turns.ts";
 import { displayPath } from "../core/names.ts";
 import { formatBytes } from "../core/units.ts";
-import type { FileEntry, FileState, Manifest, PathAndEntry } from "./manifest.ts";
+import type {
+  FileEntry,
+  FileState,
+  Manifest,
+  ManifestCounters,
+  ManifestSnapshot,
+  PathAndEntry,
+  Retry,
+} from "./manifest.ts";
+import { allRetries, allRows } from "./snapshot.ts";
 
 export interface Amount {
   files: number;
@@ -79,43 +87,57 @@ const AGES_SECS: readonly (number | null)[] = [
   null,
 ];
 
-const PAGE_ROWS = 1_000;
 const RETRIES_SHOWN = 5;
-/** Retries are counted up to here. */
-const RETRIES_MAX = 1_000_000;
 
-/** Reads every row; yields to other work between pages. */
+/** Reads every row, all of one moment; yields to other work between some and the next. */
 export async function summarizeManifest(
   manifest: Manifest,
   options: SummaryOptions,
 ): Promise<ManifestSummary> {
   const tally = new Tally(options);
-  let last: PathAndEntry | undefined;
-  for (;;) {
-    const page = manifest.entries("", last?.path ?? null, PAGE_ROWS);
-    for (const row of page) tally.add(row);
-    last = page.at(-1);
-    if (page.length < PAGE_ROWS) break;
-    await nextTurn();
+  const snapshot = manifest.snapshot();
+  let kept: Kept;
+  try {
+    kept = keptIn(snapshot);
+    for await (const page of allRows(snapshot)) {
+      for (const row of page) tally.add(row);
+    }
+    for await (const page of allRetries(snapshot)) tally.addRetries(page);
+  } finally {
+    snapshot.done();
   }
-  return summaryOf(manifest, tally, options);
+  return summaryOf(kept, tally, options);
+}
+
+/** What the manifest says of itself. */
+interface Kept extends ReturnType<Manifest["format"]> {
+  readonly instanceId: string | null;
+  readonly counters: ManifestCounters;
+  readonly oldestMs: number | null;
+}
+
+function keptIn(snapshot: ManifestSnapshot): Kept {
+  return {
+    ...snapshot.format(),
+    instanceId: snapshot.meta("instance_id"),
+    counters: snapshot.counters(),
+    oldestMs: snapshot.oldestDirtyAtMs(),
+  };
 }
 
 function summaryOf(
-  manifest: Manifest,
+  { schemaVersion, rowVersion, instanceId, counters, oldestMs }: Kept,
   tally: Tally,
   { nowMs, top }: SummaryOptions,
 ): ManifestSummary {
   const { byState, resident } = tally;
-  const counters = manifest.counters();
-  const oldestMs = manifest.oldestDirtyAtMs();
-  const retries = manifest.retries(RETRIES_MAX);
   const total = sumOf([byState.clean, byState.dirty, byState.uploading]);
   return {
     format: "p4-cache-manifest-summary",
     version: 1,
-    ...manifest.format(),
-    instanceId: manifest.meta("instance_id"),
+    schemaVersion,
+    rowVersion,
+    instanceId,
     total,
     byState,
     resident,
@@ -128,8 +150,8 @@ function summaryOf(
       oldestAgeSecs: oldestMs === null ? null : ageSecs(nowMs, oldestMs),
     },
     retries: {
-      waiting: retries.length,
-      next: retries.slice(0, RETRIES_SHOWN).map(({ path, atMs }) => ({
+      waiting: tally.retries,
+      next: tally.nextRetries.map(({ path, atMs }) => ({
         path: displayPath(path),
         inSecs: Math.max(0, Math.ceil((atMs - nowMs) / 1000)),
       })),
@@ -173,6 +195,8 @@ class Tally {
   };
   readonly ages: Amount[] = AGES_SECS.map(() => ({ files: 0, bytes: 0 }));
   unhashed = 0;
+  retries = 0;
+  readonly nextRetries: Retry[] = [];
   readonly #directories = new Map<string, DirectoryAmount>();
   readonly #options: SummaryOptions;
 
@@ -194,6 +218,12 @@ class Tally {
       addTo(this.ages[index]!, sizeBytes);
     }
     this.#addToDirectory(path, entry);
+  }
+
+  addRetries(some: readonly Retry[]): void {
+    this.retries += some.length;
+    const left = RETRIES_SHOWN - this.nextRetries.length;
+    this.nextRetries.push(...some.slice(0, left));
   }
 
   #addToDirectory(path: string, entry: FileEntry): void {
