@@ -14,6 +14,7 @@ import { depotAround, openRebuildSides } from "./sources.ts";
 export type AllManifestDeps = RebuildManifestDeps & ImportManifestDeps;
 
 export function manifestDeps(output: CommandOutput): AllManifestDeps {
+  let signal: AbortSignal | null = null;
   return {
     ...output,
     openManifest,
@@ -22,7 +23,10 @@ export function manifestDeps(output: CommandOutput): AllManifestDeps {
     openSides: openRebuildSides,
     readLines,
     depotAround,
-    signal: abortOnInterrupt(),
+    // The others Ctrl-C ends at once: only who asks for it looks at it.
+    get signal(): AbortSignal {
+      return signal ??= abortOnInterrupt();
+    },
   };
 }
 

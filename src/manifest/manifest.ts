@@ -347,9 +347,6 @@ export interface Manifest {
   /** When the next row that waits for a retry is due; null if none waits. */
   nextRetryAtMs(): number | null;
 
-  /** Up to `limit` retries, the earliest first, after `after` if given. */
-  retries(limit: number, after?: Retry): Retry[];
-
   /** How many wait for a retry. */
   retryCount(): number;
 
@@ -480,8 +477,11 @@ export interface Manifest {
 export interface ManifestSnapshot extends
   Pick<
     Manifest,
-    "entries" | "retries" | "oldestDirtyAtMs" | "counters" | "format" | "meta"
+    "entries" | "oldestDirtyAtMs" | "counters" | "format" | "meta"
   > {
+  /** Up to `limit` retries, the earliest first, after `after` if given. */
+  retries(limit: number, after?: Retry): Retry[];
+
   /** Ends it. Nothing may be asked afterwards. */
   done(): void;
 }

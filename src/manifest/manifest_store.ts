@@ -31,7 +31,6 @@ import {
   type MetaName,
   type MovedTree,
   type PathAndEntry,
-  type Retry,
   type StoredVersion,
   type Tombstone,
   type Waiting,
@@ -261,10 +260,6 @@ export class ManifestStore implements Manifest {
 
   hasRetryAfter(atMs: number): boolean {
     return this.#lists.hasRetryAfter(atMs);
-  }
-
-  retries(limit: number, after?: Retry): Retry[] {
-    return this.#lists.retries(limit, after);
   }
 
   async retryNow(): Promise<void> {
