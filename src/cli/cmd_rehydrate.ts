@@ -34,8 +34,8 @@ import {
   PATH_HELP,
   selectionOf,
 } from "./operator_command.ts";
-import { ProgressLine } from "./progress_line.ts";
-import { type Restorer, restorerAt } from "./restore_client.ts";
+import { type Amount, noOutcome, type Outcome, restoreAll } from "./rehydrate_run.ts";
+import { restorerAt } from "./restore_client.ts";
 import { openLocalPosix } from "./sources.ts";
 
 export const HELP = `\
@@ -61,19 +61,6 @@ usage, 3 it does not fit or no daemon answers, 74 the manifest is damaged, 77 pe
 `;
 
 const JOBS_MAX = 256;
-
-/** Failures that are named; the rest is counted. */
-const SHOWN_FAILURES_MAX = 100;
-
-interface Amount {
-  files: number;
-  bytes: number;
-}
-
-interface Outcome {
-  readonly restored: Amount;
-  failedFiles: number;
-}
 
 export async function runRehydrate(
   args: readonly string[],
@@ -108,17 +95,19 @@ export async function runRehydrate(
     const evicted = amountOf(wanted());
     refuseWhatDoesNotFit(config, manifest, evicted);
     const dryRun = values["dry-run"];
-    const outcome: Outcome = { restored: { files: 0, bytes: 0 }, failedFiles: 0 };
+    const outcome = noOutcome();
     if (!dryRun) {
       const write = values.quiet ? (): void => {} : deps.writeError;
-      const run = { wanted: wanted(), jobs, evicted, outcome, write };
+      const run = { wanted, jobs, evicted, outcome, write };
       await restoreAll(run, restorerAt(shimSocketOf(config), deps.clock), deps)
         .catch((error) => {
           throw unreachableBy(error, shimSocketOf(config));
         });
     }
     report({ dryRun, json: values.json, evicted, outcome }, deps);
-    if (isKnown(manifest, selection)) return outcome.failedFiles === 0 ? 0 : 1;
+    if (isKnown(manifest, selection)) {
+      return outcome.failedFiles + outcome.goneFiles === 0 ? 0 : 1;
+    }
     deps.printError(`${displayPath(selection)}: no such file`);
     return 1;
   } finally {
@@ -180,56 +169,6 @@ function refuseWhatDoesNotFit(config: Config, manifest: Manifest, wanted: Amount
   }
 }
 
-interface Run {
-  readonly wanted: Iterable<PathAndEntry>;
-  readonly jobs: number;
-  readonly evicted: Amount;
-  readonly outcome: Outcome;
-  readonly write: (text: string) => void;
-}
-
-async function restoreAll(
-  { wanted, jobs, evicted, outcome, write }: Run,
-  restorer: Restorer,
-  { clock, isTerminal, signal, printError }: OperatorDeps,
-): Promise<void> {
-  const progress = new ProgressLine({
-    verb: "rehydrate",
-    unit: "bytes",
-    clock,
-    isTerminal,
-    write,
-  });
-  const restore = async ({ path, entry }: PathAndEntry): Promise<void> => {
-    const reply = await restorer.restore(path, signal);
-    if (reply.kind === "restored") {
-      outcome.restored.files += 1;
-      outcome.restored.bytes += entry.stored!.sizeBytes;
-      progress.update(outcome.restored.bytes, evicted.bytes);
-    } else if (reply.kind === "failed") {
-      outcome.failedFiles += 1;
-      if (outcome.failedFiles > SHOWN_FAILURES_MAX) return;
-      progress.clear();
-      printError(`${displayPath(path)}: ${reply.code} ${reply.why}`);
-    } // missing: deleted meanwhile
-  };
-  const underWay = new Set<Promise<void>>();
-  // The daemon is gone, most likely: the run ends, and the next one does the rest.
-  let failure: { readonly error: unknown } | null = null;
-  for (const row of wanted) {
-    if (underWay.size >= jobs) await Promise.race(underWay);
-    if (signal.aborted || failure !== null) break;
-    const done: Promise<void> = restore(row)
-      .catch((error) => void (failure ??= { error }))
-      .finally(() => underWay.delete(done));
-    underWay.add(done);
-  }
-  await Promise.all(underWay);
-  signal.throwIfAborted();
-  if (failure !== null) throw (failure as { readonly error: unknown }).error;
-  progress.clear();
-}
-
 interface Result {
   readonly dryRun: boolean;
   readonly json: boolean;
@@ -238,7 +177,7 @@ interface Result {
 }
 
 function report(
-  { dryRun, json, evicted, outcome: { restored, failedFiles } }: Result,
+  { dryRun, json, evicted, outcome: { restored, failedFiles, goneFiles } }: Result,
   { print }: OperatorDeps,
 ): void {
   if (json) {
@@ -248,7 +187,7 @@ function report(
       evictedBytes: evicted.bytes,
       restoredFiles: restored.files,
       restoredBytes: restored.bytes,
-      failedFiles,
+      failedFiles: failedFiles + goneFiles,
     }));
     return;
   }
@@ -257,4 +196,7 @@ function report(
     `${dryRun ? "would restore" : "restored"} ${filesOf(files)}, ${formatBytes(bytes)}`,
   );
   if (failedFiles > 0) print(`${filesOf(failedFiles)} could not be restored`);
+  if (goneFiles > 0) {
+    print(`${filesOf(goneFiles)} had another name when their turn came: run it again`);
+  }
 }

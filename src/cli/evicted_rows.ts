@@ -29,11 +29,13 @@ export function* evictedRows(
     if (isWanted) yield { path, entry };
     return;
   }
-  const prefix = selection === "" ? "" : `${selection}/`;
-  for (let after: DepotPath | null = null;;) {
-    const batch = manifest.entries(prefix, after, ROW_BATCH);
+  for (let after: PathAndEntry | null = null;;) {
+    // Of everything none is passed over, whatever is renamed meanwhile.
+    const batch: PathAndEntry[] = selection === ""
+      ? manifest.byArrival(after, ROW_BATCH)
+      : manifest.entries(`${selection}/`, after?.path ?? null, ROW_BATCH);
     if (batch.length === 0) return;
-    after = batch.at(-1)!.path;
+    after = batch.at(-1)!;
     for (const row of batch) if (isEvicted(row)) yield row;
   }
 }

@@ -128,11 +128,17 @@ async function allOrStopped(
   if (failure !== null) throw (failure as { readonly error: unknown }).error;
 }
 
-/** Of a dirty row the version before: what a lost local file would fall back to. */
+/**
+ * Of a dirty row the version before: what a lost local file would fall back to. Of everything, what
+ * was deleted comes first and last: a file that is undeleted meanwhile is a new row, and one
+ * that is deleted a new tombstone.
+ */
 function* namedObjects(
   context: EngineContext,
   selection: string,
 ): Generator<readonly Named[]> {
+  const seen = { newest: 0 };
+  if (selection === "") yield* buriedObjects(context, seen);
   for (const batch of selectRows(context, selection)) {
     yield batch.flatMap(({ path, entry }) => {
       const { stored, local, flags, generation } = entry;
@@ -141,13 +147,22 @@ function* namedObjects(
       return [{ path, stored, local, flaggedGeneration }];
     });
   }
-  if (selection !== "") return;
-  const nowMs = context.clock.nowMs();
+  if (selection === "") yield* buriedObjects(context, seen);
+}
+
+/** Those with greater ids than `newest`, which is the greatest then. */
+function* buriedObjects(
+  { manifest, clock }: EngineContext,
+  seen: { newest: number },
+): Generator<Named[]> {
+  const { newest } = seen;
+  const nowMs = clock.nowMs();
   for (let after: Tombstone | undefined = undefined;;) {
-    const batch = context.manifest.tombstonesDue(nowMs, TOMBSTONE_BATCH, after);
+    const batch: Tombstone[] = manifest.tombstonesDue(nowMs, TOMBSTONE_BATCH, after);
     if (batch.length === 0) return;
     after = batch.at(-1)!;
-    yield batch.map(({ path, stored, local }) => {
+    seen.newest = Math.max(seen.newest, ...batch.map(({ id }) => id));
+    yield batch.filter(({ id }) => id > newest).map(({ path, stored, local }) => {
       return { path, stored, local, flaggedGeneration: null };
     });
   }

@@ -109,6 +109,38 @@ Deno.test("migrateSelected() takes a dirty file's stored version, and deleted fi
   deepStrictEqual(await keysOf(it.primary), ["d/a,v", "d/gone,v"]);
 });
 
+Deno.test("migrateSelected() of everything passes over nothing that is renamed, deleted or undeleted meanwhile", async () => {
+  await using fixture = await openEngineFixture({ settings: { deleteGraceSecs: 3_600 } });
+  const names = Array.from(
+    { length: 600 },
+    (_, i) => `m/${String(i).padStart(3, "0")},v`,
+  );
+  const it = await moved(fixture, Object.fromEntries(names.map((name) => [name, name])));
+  const { context, manifest } = fixture;
+  const [back, gone] = [names[300]!, names[301]!];
+  await Deno.remove(`${fixture.root}/${back}`);
+  strictEqual(await deleteFile(context, fixture.path(back)), "deleted");
+  let steps = 0;
+  const onProgress = async (): Promise<void> => {
+    if (++steps !== 2) return;
+    // From where the run has not been to where it has.
+    await manifest.move(fixture.path(names[599]!), fixture.path("a,v"), 1);
+    await manifest.undelete(fixture.path(back), 1);
+    await Deno.remove(`${fixture.root}/${gone}`);
+    strictEqual(await deleteFile(context, fixture.path(gone)), "deleted");
+  };
+  const changes: Promise<void>[] = [];
+  await migrateSelected(it.context, new SpaceLedger(it.context, () => {}), {
+    selection: "",
+    dryRun: false,
+    onProgress: () => void changes.push(onProgress()),
+    signal: new AbortController().signal,
+  });
+  await Promise.all(changes);
+  ok(steps > 2);
+  deepStrictEqual(await keysOf(it.primary), names);
+});
+
 Deno.test("migrateSelected() overwrites nothing, and copies nothing that is not what the manifest has", async () => {
   await using fixture = await openEngineFixture();
   const contents = { "d/a,v": "aaaa", "d/b,v": "bbbb", "d/c,v": "cccc", "d/d,v": "dddd" };

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type DepotPath, depotPathOrNull } from "../core/names.ts";
+import { depotPathOrNull } from "../core/names.ts";
 import type { PathAndEntry } from "../manifest/manifest.ts";
 import type { EngineContext } from "./engine_context.ts";
 
@@ -25,11 +25,13 @@ export function* selectRows(
     yield [{ path, entry }];
     return;
   }
-  const prefix = selection === "" ? "" : `${selection}/`;
-  for (let after: DepotPath | null = null;;) {
-    const batch = manifest.entries(prefix, after, BATCH);
+  for (let after: PathAndEntry | null = null;;) {
+    // Of everything none is passed over, whatever is renamed meanwhile.
+    const batch: PathAndEntry[] = selection === ""
+      ? manifest.byArrival(after, BATCH)
+      : manifest.entries(`${selection}/`, after?.path ?? null, BATCH);
     if (batch.length === 0) return;
-    after = batch.at(-1)!.path;
+    after = batch.at(-1)!;
     yield batch;
   }
 }

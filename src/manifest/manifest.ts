@@ -375,6 +375,12 @@ export interface Manifest {
   entries(prefix: string, after: DepotPath | null, limit: number): PathAndEntry[];
 
   /**
+   * Up to `limit` rows in the order in which they came, after `after`. No rename changes a row's
+   * place: who goes through all of them passes over none that is there all the while.
+   */
+  byArrival(after: PathAndEntry | null, limit: number): PathAndEntry[];
+
+  /**
    * What a scan asks of each file, or of a marker (null): cheaper than `get`, because nothing but
    * these bytes of the row is looked at.
    */

@@ -246,6 +246,10 @@ export class ManifestStore implements Manifest {
     return this.#lists.firstNumber("dirty_since");
   }
 
+  byArrival(after: PathAndEntry | null, limit: number): PathAndEntry[] {
+    return this.#lists.byArrival(after, limit);
+  }
+
   waiting(after: Waiting | null, limit: number): Waiting[] {
     return this.#lists.waiting(after, limit);
   }

@@ -182,3 +182,25 @@ Deno.test("a change of a file with thousands of old versions reads none of them"
   ok(readCount("tombstones") < 10, "nor does a removal");
   strictEqual(manifest.counters().tombstones, 999);
 });
+
+Deno.test("byArrival() passes over no row that is renamed between its pages", async () => {
+  const { manifest } = await openCounted();
+  const paths = await failed(manifest, Array.from({ length: 30 }, () => null));
+  const seen: DepotPath[] = [];
+  for (let page = manifest.byArrival(null, 10); page.length > 0;) {
+    seen.push(...page.map(({ path }) => path));
+    if (seen.length === 10) {
+      await manifest.move(paths[29]!, parseDepotPath("a,v"), 1);
+      await manifest.exchange(paths[0]!, paths[20]!);
+      await manifest.apply(paths[9]!, "any", {
+        kind: "deleted",
+        nowMs: 1,
+        whiteout: false,
+      });
+    }
+    page = manifest.byArrival(page.at(-1)!, 10);
+  }
+  // The row that was at 20 is at 0 now.
+  const expected = [...paths.slice(0, 20), paths[0]!, ...paths.slice(21, 29)];
+  deepStrictEqual(seen, [...expected, parseDepotPath("a,v")]);
+});

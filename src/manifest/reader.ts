@@ -140,6 +140,18 @@ export class ManifestReader {
     });
   }
 
+  /** In the order of their ids. */
+  rowsById(range: KeyRange): PathAndRow[] {
+    return this.#store.range("rows_by_id", range).map(({ key, value }) => {
+      const path = this.pathOf(key);
+      if (path === null) {
+        throw damaged(`The manifest's table paths_by_id (row ${u64At(key, 0)})`);
+      }
+      const row = decodedRow(path, () => decodeRowWithin(path, value, value.length));
+      return { path, row };
+    });
+  }
+
   /** See {@linkcode Manifest.glance}. */
   glance(path: DepotPath, file: LocalStat | null): Glance {
     const sealed = this.#store.sealedRow(path);

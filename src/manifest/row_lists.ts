@@ -35,6 +35,15 @@ class HandedOut implements PathAndEntry {
   }
 }
 
+/** The row that was given to the caller. */
+function handedOut(after: PathAndEntry): Row {
+  assert(
+    after instanceof HandedOut,
+    "Only what this manifest returned can be continued from",
+  );
+  return after.row;
+}
+
 export class RowLists {
   readonly #reader: ManifestReader;
   readonly #recent: RecentRows;
@@ -142,13 +151,14 @@ export class RowLists {
     return this.#handOut(this.#indexed(table, { from, before: null, limit }));
   }
 
+  byArrival(after: PathAndEntry | null, limit: number): PathAndEntry[] {
+    const from = after === null ? FROM_START : `${u64Key(handedOut(after).id)}\0`;
+    return this.#handOut(this.#reader.rowsById({ from, before: null, limit }));
+  }
+
   /** The first key behind the place that `after` had when it was handed out. */
   #placeAfter(table: IndexTable, after: PathAndEntry): string {
-    assert(
-      after instanceof HandedOut,
-      "Only what this manifest returned can be continued from",
-    );
-    const { row } = after;
+    const row = handedOut(after);
     const key = indexKeyOf(table, after.path, row);
     assert(key !== null, `${after.path} was not listed in ${table}`);
     return `${key}\0`;
