@@ -4,7 +4,6 @@
  * @module
  */
 
-import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type { Fault } from "../manifest/check.ts";
 import type { CheckOptions } from "../manifest/check_manifest.ts";
@@ -60,7 +59,7 @@ export function runManifestBackup(
     throw new UsageError("the directory of the copy is wanted, and nothing else");
   }
   return reporting("manifest-backup", deps, async () => {
-    const target = resolve(given);
+    const target = absolute(given);
     const directory = manifestDirectory(values);
     const places = { directory, target, unchecked: `${target}.unchecked` };
     refuseExisting(places);
@@ -68,6 +67,12 @@ export function runManifestBackup(
     deps.print(`${target}: ${told}`);
     return 0;
   });
+}
+
+/** As the kernel has it: `..` behind a link leads out of where the link leads to. */
+function absolute(given: string): string {
+  const path = given.startsWith("/") ? given : `${Deno.cwd()}/${given}`;
+  return path.replace(/\/+$/, "");
 }
 
 function refuseExisting({ target, unchecked }: Places): void {
@@ -95,13 +100,13 @@ function isThere(path: string): boolean {
 async function makeCopy(places: Places, deps: ManifestBackupDeps): Promise<string> {
   const { directory, target, unchecked } = places;
   let told: string;
-  const manifest = await deps.openManifest({ directory, readOnly: true });
   try {
-    await manifest.backup(unchecked);
-  } finally {
-    await manifest.close();
-  }
-  try {
+    const manifest = await deps.openManifest({ directory, readOnly: true });
+    try {
+      await manifest.backup(unchecked);
+    } finally {
+      await manifest.close();
+    }
     await refuseUnsound(places, deps);
     told = await countCopy(places, deps);
     await Deno.rename(unchecked, target);
@@ -109,7 +114,7 @@ async function makeCopy(places: Places, deps: ManifestBackupDeps): Promise<strin
     await removeIfThere(unchecked);
     throw error;
   }
-  await syncDirectory(resolve(target, ".."));
+  await syncDirectory(`${target}/..`);
   return told;
 }
 

@@ -48,6 +48,7 @@ export class UploadCoordinator {
   #isBehindBig = false;
   #nextDueMs = 0;
   #nextDeepLookMs = 0;
+  #deepDueMs = Infinity;
   /** The wall clock's distance from the monotonic one, where the deadlines fit it. */
   #wallOffsetMs: number | null = null;
 
@@ -70,8 +71,10 @@ export class UploadCoordinator {
       let delayMs = this.#startDue();
       if (this.#isBehindBig && this.#mayLookDeep()) {
         await this.#lookDeep();
+        if (signal.aborted) break;
         delayMs = this.#startDue();
       }
+      if (this.#isBehindBig) delayMs = Math.min(delayMs, this.#deepDelayMs());
       await this.#wakeUp.wait(delayMs, signal);
     }
     await Promise.all(this.#running.values());
@@ -104,6 +107,7 @@ export class UploadCoordinator {
   /** Starts what may start now; returns how long nothing more can, in milliseconds. */
   #startDue(): number {
     const { clock, settings } = this.#context;
+    this.#isBehindBig = false;
     while (this.#running.size < settings().uploadThreads) {
       const next = this.#takeNext();
       if (next === null) break;
@@ -135,6 +139,13 @@ export class UploadCoordinator {
     return true;
   }
 
+  /** Until the next of those that were past the big ones has settled, and may be looked for. */
+  #deepDelayMs(): number {
+    const { clock } = this.#context;
+    const mayLookInMs = this.#nextDeepLookMs - clock.monotonicMs();
+    return Math.max(0, mayLookInMs, this.#deepDueMs - clock.nowMs());
+  }
+
   /** One thread is for files that are not big; with a single thread each waits its turn. */
   #isFullOfBig(): boolean {
     const { uploadThreads } = this.#context.settings();
@@ -148,8 +159,10 @@ export class UploadCoordinator {
     const retryAtMs = manifest.nextRetryAtMs() ?? 0;
     // One that is due is in this window or under way: it is no reason to look again at once.
     this.#nextDueMs = retryAtMs > nowMs ? retryAtMs : nowMs + IDLE_MS;
-    this.#queue = manifest.dirtyDue(nowMs, QUEUE_WINDOW + this.#running.size)
-      .filter((row) => this.#isSettled(row, nowMs)).map(dueOf);
+    this.#queue = [];
+    for (const row of manifest.dirtyDue(nowMs, QUEUE_WINDOW + this.#running.size)) {
+      this.#nextDueMs = Math.min(this.#nextDueMs, this.#sort(row, nowMs, this.#queue));
+    }
   }
 
   /** The same of more rows; what the others of the event loop do meanwhile goes first. */
@@ -157,24 +170,25 @@ export class UploadCoordinator {
     const { manifest, clock, signal } = this.#context;
     const nowMs = clock.nowMs();
     const queue: Due[] = [];
+    this.#deepDueMs = Infinity;
     let looked = 0;
     for (const row of manifest.due(nowMs)) {
-      if (this.#isSettled(row, nowMs)) queue.push(dueOf(row));
+      this.#deepDueMs = Math.min(this.#deepDueMs, this.#sort(row, nowMs, queue));
       if (++looked === QUEUE_WINDOW_DEEP || signal.aborted) break;
       if (looked % QUEUE_WINDOW === 0) await nextTurn();
     }
     this.#queue = queue;
   }
 
-  /** False of what is under way, too. */
-  #isSettled(row: PathAndEntry, nowMs: number): boolean {
-    if (this.#running.has(row.path)) return false;
+  /** Into `queue`, if it has settled and is not under way; else returns when it will have. */
+  #sort({ path, entry }: PathAndEntry, nowMs: number, queue: Due[]): number {
+    if (this.#running.has(path)) return Infinity;
     const { uploadSettleMs } = this.#context.settings();
-    const settledInMs = settledAtMs(row, uploadSettleMs) - nowMs;
+    const settledAtMs = Number(entry.local.mtimeNs / 1_000_000n) + uploadSettleMs;
     // An mtime in the future (a clock that jumped, a restored backup) settles at once.
-    if (settledInMs <= 0 || settledInMs > uploadSettleMs) return true;
-    this.#nextDueMs = Math.min(this.#nextDueMs, nowMs + settledInMs);
-    return false;
+    if (settledAtMs > nowMs && settledAtMs - nowMs <= uploadSettleMs) return settledAtMs;
+    queue.push({ path, isBig: entry.local.sizeBytes >= BIG_BYTES });
+    return Infinity;
   }
 
   #start({ path, isBig }: Due): void {
@@ -201,12 +215,4 @@ export class UploadCoordinator {
     log.error(`cannot upload now: ${error.message}`, shown(path));
     await clock.sleep(IDLE_MS, signal).catch(() => {});
   }
-}
-
-function dueOf({ path, entry }: PathAndEntry): Due {
-  return { path, isBig: entry.local.sizeBytes >= BIG_BYTES };
-}
-
-function settledAtMs({ entry }: PathAndEntry, settleMs: number): number {
-  return Number(entry.local.mtimeNs / 1_000_000n) + settleMs;
 }

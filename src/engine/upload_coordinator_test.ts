@@ -1,6 +1,11 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
-import { NONE_UNPROVEN, openEngineFixture } from "../../tests/support/engine_fixture.ts";
+import {
+  type EngineFixture,
+  NONE_UNPROVEN,
+  openEngineFixture,
+} from "../../tests/support/engine_fixture.ts";
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
+import { bytePathOf } from "../core/names.ts";
 import { MIB } from "../core/units.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { drain } from "./drain.ts";
@@ -111,6 +116,95 @@ Deno.test("big files leave a thread to small ones, also to those behind hundreds
   bigEnd.resolve();
   await run;
   deepStrictEqual([bigCountMax, cleanFiles], [2, 20]);
+});
+
+/** Rows of 300 big files, long settled, before that of `small,v`. */
+async function behindBigs(fixture: EngineFixture): Promise<void> {
+  const { context, root, posix } = fixture;
+  await Deno.writeTextFile(`${root}/one`, "");
+  await Deno.truncate(`${root}/one`, 256 * MIB);
+  await Deno.utime(`${root}/one`, 1, 1);
+  for (let i = 0; i < 300; i++) {
+    await Deno.link(`${root}/one`, `${root}/big${i},v`);
+    await observe(context, fixture.path(`big${i},v`), REPORTED);
+  }
+  await fixture.write("small,v", "content");
+  const mtimeNs = BigInt(Date.now()) * 1_000_000n;
+  posix.setTimes(bytePathOf(`${root}/small,v`), { atimeNs: null, mtimeNs });
+  await observe(context, fixture.path("small,v"), REPORTED);
+}
+
+Deno.test("a small file behind big ones is looked for when it has settled", async () => {
+  const settings = { uploadThreads: 3, uploadSettleMs: 4_000 };
+  await using fixture = await openEngineFixture({ settings });
+  await behindBigs(fixture);
+  const { context, primary } = fixture;
+  const stop = new AbortController();
+  primary.upload = () =>
+    new Promise((_, reject) => {
+      stop.signal.addEventListener("abort", () => reject(stop.signal.reason));
+    });
+  const waits = Promise.withResolvers<number>();
+  const clock: Clock = {
+    ...SYSTEM_CLOCK,
+    sleep(delayMs, signal): Promise<void> {
+      if (delayMs > 0) waits.resolve(delayMs);
+      return SYSTEM_CLOCK.sleep(delayMs, signal);
+    },
+  };
+  const coordinator = new UploadCoordinator(
+    { ...context, clock, signal: stop.signal },
+    () => {},
+  );
+  const run = coordinator.run();
+  const delayMs = await waits.promise;
+  stop.abort();
+  await run;
+  ok(delayMs <= 4_000, `it looks again in ${delayMs} ms`);
+});
+
+Deno.test("nothing is looked for past big files while every thread has one to send", async () => {
+  await using fixture = await openEngineFixture({ settings: { uploadThreads: 3 } });
+  await behindBigs(fixture);
+  const { context, primary, manifest } = fixture;
+  const stop = new AbortController();
+  const areSent = Promise.withResolvers<void>();
+  let sentCount = 0;
+  primary.upload = () =>
+    new Promise((_, reject) => {
+      if (++sentCount === 3) areSent.resolve();
+      stop.signal.addEventListener("abort", () => reject(stop.signal.reason));
+    });
+  let lookCount = 0;
+  const due = manifest.due.bind(manifest);
+  manifest.due = (nowMs): ReturnType<typeof due> => {
+    lookCount++;
+    return due(nowMs);
+  };
+  let monotonicMs = 0;
+  let turned = Promise.withResolvers<void>();
+  const clock: Clock = {
+    nowMs: () => SYSTEM_CLOCK.nowMs(),
+    monotonicMs: () => monotonicMs += 1_000,
+    sleep(_, signal): Promise<void> {
+      turned.resolve();
+      return SYSTEM_CLOCK.sleep(3_600_000, signal);
+    },
+  };
+  const coordinator = new UploadCoordinator(
+    { ...context, clock, signal: stop.signal },
+    () => {},
+  );
+  const run = coordinator.run();
+  await areSent.promise;
+  for (let i = 0; i < 5; i++) {
+    turned = Promise.withResolvers<void>();
+    coordinator.wake();
+    await turned.promise;
+  }
+  strictEqual(lookCount, 1);
+  stop.abort();
+  await run;
 });
 
 Deno.test("a retry does not wait for the time of a clock that was set back", async () => {

@@ -258,6 +258,7 @@ async function copyManifest(
     } finally {
       file.close();
     }
+    await syncDirectory(beside);
     await Deno.rename(beside, target);
   } catch (error) {
     // Its part of the disk is wanted by those who write.

@@ -55,7 +55,7 @@ export class RowLists {
   }
 
   dirtyDue(nowMs: number, limit: number): PathAndEntry[] {
-    return this.#due(nowMs, Math.min(limit, PAGE_ROWS)).take(limit).toArray();
+    return this.#due(nowMs, limit).take(limit).toArray();
   }
 
   due(nowMs: number): Generator<PathAndEntry> {
