@@ -23,7 +23,7 @@ export interface DrainState {
   /** Of now, with what became dirty since. */
   readonly dirtyFiles: number;
   readonly dirtyBytes: number;
-  /** Their upload failed and is tried again later; at most 10,000 are counted. */
+  /** Their upload failed and is tried again later. */
   readonly retryingFiles: number;
   /** In conflict or foreign: somebody has to decide. */
   readonly undecidedFiles: number;
