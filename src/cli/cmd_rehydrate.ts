@@ -19,7 +19,6 @@ import {
 import { formatBytes } from "../core/units.ts";
 import { engineSettingsOf } from "../daemon/settings.ts";
 import { EXIT, StartError } from "../daemon/start_error.ts";
-import { openManifest } from "../manifest/lmdb_manifest.ts";
 import type { Manifest, PathAndEntry } from "../manifest/manifest.ts";
 import { loadConfig } from "../config/load_config.ts";
 import { UsageError } from "./command.ts";
@@ -36,7 +35,7 @@ import {
 } from "./operator_command.ts";
 import { type Amount, noOutcome, type Outcome, restoreAll } from "./rehydrate_run.ts";
 import { restorerAt } from "./restore_client.ts";
-import { openLocalPosix } from "./sources.ts";
+import { openLocalPosix, openManifestToRead } from "./sources.ts";
 
 export const HELP = `\
 Usage: p4-cache rehydrate [--prefix PATH] [--jobs N] [--config FILE] [--dry-run] [--json]
@@ -88,7 +87,7 @@ export async function runRehydrate(
     ? ""
     : selectionOf(values.prefix, config.depotPath);
   const directory = `${config.depotPath.replace(/\/+$/, "")}/.p4cache/manifest`;
-  const manifest = await openManifest({ directory, readOnly: true });
+  const manifest = await openManifestToRead(directory);
   try {
     const wanted = (): Iterable<PathAndEntry> =>
       evictedRows(manifest, selection, (path) => isGone(config, path));

@@ -15,7 +15,6 @@ import { Places } from "../core/limits.ts";
 import { displayPath } from "../core/names.ts";
 import { formatBytes } from "../core/units.ts";
 import type { Stores } from "../daemon/stores.ts";
-import { openManifest } from "../manifest/lmdb_manifest.ts";
 import type { Manifest, PathAndEntry } from "../manifest/manifest.ts";
 import type { ArchiveState, RetrieveSpeed, StorageBackend } from "../storage/backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
@@ -34,7 +33,7 @@ import {
 } from "./operator_command.ts";
 import { linesOfFile } from "./path_list.ts";
 import { ProgressLine } from "./progress_line.ts";
-import { openConfiguredStores } from "./sources.ts";
+import { openConfiguredStores, openManifestToRead } from "./sources.ts";
 
 export const HELP = `\
 Usage: p4-cache restore-archived (--all-needed | --all | --list FILE | PATH ...)
@@ -184,7 +183,7 @@ async function openWork(
 ): Promise<Work> {
   await using opening = new AsyncDisposableStack();
   const directory = `${config.depotPath.replace(/\/+$/, "")}/.p4cache/manifest`;
-  const manifest = await openManifest({ directory, readOnly: true });
+  const manifest = await openManifestToRead(directory);
   opening.defer(() => manifest.close());
   const stores = await openConfiguredStores(config);
   opening.defer(() => stores.primary.close());

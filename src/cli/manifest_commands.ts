@@ -9,7 +9,7 @@ import { openManifest } from "../manifest/lmdb_manifest.ts";
 import type { CommandOutput } from "./command.ts";
 import { type ImportManifestDeps } from "./cmd_import_manifest.ts";
 import { type RebuildManifestDeps } from "./cmd_rebuild_manifest.ts";
-import { depotAround, openRebuildSides } from "./sources.ts";
+import { depotAround, openLocalPosix, openRebuildSides } from "./sources.ts";
 
 export type AllManifestDeps = RebuildManifestDeps & ImportManifestDeps;
 
@@ -17,7 +17,8 @@ export function manifestDeps(output: CommandOutput): AllManifestDeps {
   let signal: AbortSignal | null = null;
   return {
     ...output,
-    openManifest,
+    openManifest: (options) =>
+      openManifest(options.readOnly ? { native: openLocalPosix(), ...options } : options),
     nowMs: () => Date.now(),
     checkManifest,
     openSides: openRebuildSides,

@@ -26,6 +26,8 @@ import {
   type StoreTools,
 } from "../daemon/stores.ts";
 import { openManifest } from "../manifest/lmdb_manifest.ts";
+import type { Manifest } from "../manifest/manifest.ts";
+import type { NativeReads } from "../manifest/page_file.ts";
 import type {
   LocalThing,
   RebuildDepot,
@@ -52,8 +54,13 @@ import {
 } from "./rebuild_stores.ts";
 import { restorerAt } from "./restore_client.ts";
 
-export function openLocalPosix(): Posix {
+export function openLocalPosix(): Posix & NativeReads {
   return openPosix(nativeFile("libp4posix.so"));
+}
+
+/** For commands that only look, also beside a daemon. @throws {ManifestError} */
+export function openManifestToRead(directory: string): Promise<Manifest> {
+  return openManifest({ directory, readOnly: true, native: openLocalPosix() });
 }
 
 function storeTools(config: Config): StoreTools {
@@ -83,7 +90,7 @@ export async function openVerifySources(path: string): Promise<ConfiguredSources
   const config = loadConfig(path);
   const backend = await openPrimary(config);
   const directory = `${config.depotPath}/.p4cache/manifest`;
-  const manifest = await openManifest({ directory, readOnly: true }).catch((error) => {
+  const manifest = await openManifestToRead(directory).catch((error) => {
     if (error instanceof Error && "fault" in error && error.fault === "unavailable") {
       return null;
     }

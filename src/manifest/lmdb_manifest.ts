@@ -13,16 +13,11 @@ import { accessSync, constants, statfsSync } from "node:fs";
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import type { KeyValueReads, KeyValueStore } from "./key_value.ts";
 import { DATA_FILE, LmdbKeyValue, LOCK_FILE } from "./lmdb_key_value.ts";
+import { cannotOpen } from "./lmdb_faults.ts";
 import { type Manifest, ManifestError } from "./manifest.ts";
 import { ManifestStore } from "./manifest_store.ts";
-import { inspectPages } from "./page_check.ts";
-import {
-  type NativePages,
-  type NativeReads,
-  openPageFile,
-  PAGE_BYTES,
-  readMetas,
-} from "./page_file.ts";
+import { checkPages, checkPagesBesideWriter } from "./page_faults.ts";
+import type { NativeReads } from "./page_file.ts";
 import { removeIfThere, syncDirectory } from "./directories.ts";
 import { migrate } from "./migrate.ts";
 import { damaged, ManifestReader } from "./reader.ts";
@@ -34,7 +29,7 @@ export interface OpenManifestOptions {
   readonly clock?: Clock;
   /** Changes nothing, and may be used while the daemon writes. Default false. */
   readonly readOnly?: boolean;
-  /** Makes the look at all pages fast, before which a daemon does not serve, and lookups. */
+  /** Makes the look at all pages fast, which comes first, and the lookups of the only writer. */
   readonly native?: NativeReads;
   /** Room that is kept on the disk for its commits. Default: none. */
   readonly reserve?: Omit<ReserveOptions, "path" | "clock">;
@@ -61,8 +56,7 @@ export async function openManifest(
     await makeManifest(directory);
   }
   refuseFilesOfOthers(directory, readOnly);
-  // A reader beside a daemon that writes would see pages change under its eyes.
-  const schemaVersion = readOnly ? null : checkPages(directory, native ?? null);
+  const schemaVersion = await checkPagesToOpen(directory, { readOnly, native });
   const isOlder = schemaVersion !== null && schemaVersion < SCHEMA_VERSION;
   const store = await LmdbKeyValue.open(directory, { readOnly, create: isOlder, native });
   try {
@@ -104,38 +98,23 @@ export function hasManifest(directory: string): boolean {
   return true;
 }
 
-/**
- * Up to this size every page is looked at when the manifest is opened (about a second);
- * above it only those that lead to others, and the leaves when a copy is checked.
- */
-const WHOLE_CHECK_BYTES_MAX = 1024 * 1024 * 1024;
-const NATIVE_CHECK_BYTES_MAX = 4 * WHOLE_CHECK_BYTES_MAX;
-
-/**
- * LMDB has no checksums and trusts what it maps, so the file is looked at first: a damaged
- * page could end the process, or answer that a row is not there.
- *
- * @returns The schema version that the file says.
- */
-function checkPages(directory: string, native: NativePages | null): number | null {
-  const path = `${directory}/${DATA_FILE}`;
-  const file = openPageFile(path, native);
+/** @returns The schema version, where nobody else may write. @throws {ManifestError} */
+async function checkPagesToOpen(
+  directory: string,
+  { readOnly, native }: {
+    readonly readOnly: boolean;
+    readonly native: NativeReads | undefined;
+  },
+): Promise<number | null> {
   try {
-    const metas = readMetas(file);
-    const bytesMax = native === null ? WHOLE_CHECK_BYTES_MAX : NATIVE_CHECK_BYTES_MAX;
-    const leaves = file.pageCount * PAGE_BYTES <= bytesMax;
-    const { faults, schemaVersion } = typeof metas === "string"
-      ? { faults: [metas], schemaVersion: null }
-      : inspectPages(file, metas[0], { leaves });
-    const [first] = faults;
-    if (first !== undefined) {
-      throw damaged(
-        `${path} has ${faults.length} damaged pages, the first: ${first}; it`,
-      );
-    }
-    return schemaVersion;
-  } finally {
-    file.close();
+    if (!readOnly) return checkPages(directory, native ?? null);
+    // What a daemon's later transaction puts on a page is not judged by an earlier one.
+    await checkPagesBesideWriter(directory, { native });
+    return null;
+  } catch (error) {
+    if (error instanceof ManifestError) throw error;
+    // That the file cannot be had says nothing against what is in it.
+    throw cannotOpen(directory, error);
   }
 }
 

@@ -191,6 +191,32 @@ Deno.test("check-manifest is content with a sound manifest and names faults of a
     });
   }));
 
+Deno.test("the commands that look say of a damaged manifest what recovers it, and end with 74", () =>
+  inDirectory(async (root, output) => {
+    const args = ["--manifest", `${root}/manifest`];
+    const data = `${root}/manifest/data.mdb`;
+    const good = await Deno.readFile(data);
+    const rows = new TextDecoder("latin1").decode(good).lastIndexOf(pathOf(1));
+    const page = rows - rows % 8192;
+    const torn = good.slice().fill(0, page, page + 8192);
+    const turned = good.slice().fill(0xff, page + 24, page + 64);
+    for (const bytes of [torn, turned, good.slice(0, good.length / 2)]) {
+      await Deno.writeFile(data, bytes);
+      const commands = [
+        () => runManifestSummary(args, depsFor(output)),
+        () => runExportManifest(args, depsFor(output)),
+        () => runManifestBackup([...args, `${root}/copy`], depsFor(output)),
+      ];
+      for (const run of commands) {
+        strictEqual(await run(), 74);
+        match(output.errors.at(-1)!, /is damaged; .* `p4-cache rebuild-manifest`/);
+      }
+      deepStrictEqual(output.printed, []);
+      deepStrictEqual(namesIn(root), ["manifest"]);
+      deepStrictEqual(await Deno.readFile(data), bytes);
+    }
+  }));
+
 Deno.test("check-manifest says that there is none, and does not take that for damage", () =>
   inDirectory(async (root, output) => {
     const args = ["--manifest", `${root}/manifset`];

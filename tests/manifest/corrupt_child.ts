@@ -2,10 +2,14 @@
  * Damages copies of a manifest's file, one seed after the other, and says what came of it:
  * a line `<seed> <verdict>` each. A process of its own, because LMDB may end it.
  *
- *     corrupt_child.ts <base data file> <older data file> <work directory> <from> <to>
+ *     corrupt_child.ts daemon|command <base data file> <older data file> <work directory>
+ *         <from> <to>
+ *
+ * It is opened as the daemon does it, which also writes, or as the commands that only look.
  *
  * Verdicts: refused (openManifest), detected (a read), harmless (every answer is right),
- * found (an answer was wrong, and the check knows), silent (an answer was wrong).
+ * found (an answer was wrong, and the check knows), silent (an answer was wrong), and
+ * misnamed: it was refused, but not as damaged, or without saying what recovers it.
  *
  * @module
  */
@@ -14,6 +18,8 @@ import { checkManifest } from "../../src/manifest/check_manifest.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
 import type { NativeReads } from "../../src/manifest/page_file.ts";
 import { type Manifest, ManifestError } from "../../src/manifest/manifest.ts";
+import { RECOVERY_HINT } from "../../src/manifest/reader.ts";
+import { summarizeManifest } from "../../src/manifest/summary.ts";
 import { nativeFile } from "../../src/posix/native_files.ts";
 import { openPosix } from "../../src/posix/posix.ts";
 import { pathOf } from "./sample_manifest.ts";
@@ -66,7 +72,7 @@ export function damage(good: Uint8Array, older: Uint8Array, random: Random): Uin
 }
 
 /** Every answer, one line each; equal lines are equal answers. */
-function* answersOf(manifest: Manifest): Generator<string> {
+async function* answersOf(manifest: Manifest): AsyncGenerator<string> {
   const show = (value: unknown): string =>
     JSON.stringify(value, (_, part) => typeof part === "bigint" ? `${part}n` : part);
   yield show(manifest.counters());
@@ -81,28 +87,41 @@ function* answersOf(manifest: Manifest): Generator<string> {
   yield show(manifest.tombstonesDue(99_000_000, 1000));
   yield show([manifest.oldestDirtyAtMs(), manifest.nextRetryAtMs()]);
   yield show(manifest.meta("instance_id"));
+  yield show(await summarizeManifest(manifest, { nowMs: 99_000_000, top: 10, depth: 3 }));
 }
 
-/** As the daemon opens it, or as the commands do. */
+interface Opening {
+  readonly readOnly: boolean;
+  readonly native: NativeReads | null;
+}
+
+/** What is said of a refusal: it must be of damage, and name the way out. */
+function verdictOn({ fault, message }: ManifestError, verdict: string): string {
+  const isRight = fault === "damaged" && message.includes(RECOVERY_HINT);
+  return isRight ? verdict : `misnamed ${verdict}: ${fault}: ${message}`;
+}
+
 async function verdictOf(
   directory: string,
-  native: NativeReads | null,
+  { readOnly, native }: Opening,
   expected: readonly string[],
 ): Promise<string> {
   let manifest: Manifest;
   try {
-    manifest = await openManifest({ directory, ...native && { native } });
+    manifest = await openManifest({ directory, readOnly, ...native && { native } });
   } catch (error) {
-    if (error instanceof ManifestError) return "refused";
+    if (error instanceof ManifestError) return verdictOn(error, "refused");
     throw error;
   }
   let isWrong = false;
   try {
     let index = 0;
-    for (const answer of answersOf(manifest)) isWrong ||= answer !== expected[index++];
+    for await (const answer of answersOf(manifest)) {
+      isWrong ||= answer !== expected[index++];
+    }
   } catch (error) {
-    if (error instanceof ManifestError && !isWrong) return "detected";
     if (!(error instanceof ManifestError)) throw error;
+    if (!isWrong) return verdictOn(error, "detected");
   } finally {
     await manifest.close();
   }
@@ -111,8 +130,14 @@ async function verdictOf(
   return "silent";
 }
 
+const say = (line: string): void => {
+  // deno-lint-ignore no-console -- the parent reads it
+  console.log(line);
+};
+
 async function run(): Promise<void> {
-  const [base, olderPath, work, from, to] = Deno.args as [
+  const [who, base, olderPath, work, from, to] = Deno.args as [
+    "daemon" | "command",
     string,
     string,
     string,
@@ -128,17 +153,15 @@ async function run(): Promise<void> {
   };
   put(good);
   const manifest = await openManifest({ directory: work, readOnly: true });
-  const expected = [...answersOf(manifest)];
+  const expected = await Array.fromAsync(answersOf(manifest));
   await manifest.close();
   using posix = openPosix(nativeFile("libp4posix.so"));
+  const readOnly = who === "command";
   for (let seed = Number(from); seed < Number(to); seed++) {
-    // deno-lint-ignore no-console -- the parent reads it
-    console.log(`${seed} begun`);
+    say(`${seed} begun`);
     put(damage(good, older, randomFrom(seed)));
-    // deno-lint-ignore no-console -- the parent reads it
-    console.log(
-      `${seed} ${await verdictOf(work, seed % 2 === 0 ? posix : null, expected)}`,
-    );
+    const native = seed % 2 === 0 ? posix : null;
+    say(`${seed} ${await verdictOf(work, { readOnly, native }, expected)}`);
   }
 }
 

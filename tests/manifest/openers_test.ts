@@ -114,17 +114,20 @@ Deno.test("what was committed stays, however often other processes open the mani
   }));
 
 Deno.test("a data file that cannot be had is told as that, and not as damaged", () =>
-  withManifest(async (_manifest, directory) => {
+  withManifest(async (manifest, directory) => {
+    await manifest.close();
     const openSync = Deno.openSync;
     Deno.openSync = () => {
       throw new Error("Too many open files (os error 24)");
     };
     try {
-      await rejects(openManifest({ directory, readOnly: true }), {
-        name: "ManifestError",
-        fault: "unavailable",
-        message: /Cannot open the manifest in .*Too many open files/,
-      });
+      for (const readOnly of [true, false]) {
+        await rejects(openManifest({ directory, readOnly }), {
+          name: "ManifestError",
+          fault: "unavailable",
+          message: /Cannot open the manifest in .*Too many open files/,
+        });
+      }
     } finally {
       Deno.openSync = openSync;
     }
