@@ -7,14 +7,21 @@
  * begins from the older transaction: changes that were durable are lost, and pages are used twice.
  * So an opening has the data file alone (flock(2)), and a commit shares it with no opening.
  *
+ * The lock is the file's, not its name's. Once somebody has put another file there, it keeps nobody
+ * apart, and what is committed to the file that is open is gone when it is closed: so nothing is.
+ *
  * @module
  */
 
 export class DataFileLock {
+  readonly #path: string;
   readonly #file: Deno.FsFile;
+  readonly #opened: Deno.FileInfo;
 
-  private constructor(file: Deno.FsFile) {
+  private constructor(path: string, file: Deno.FsFile) {
+    this.#path = path;
     this.#file = file;
+    this.#opened = file.statSync();
   }
 
   /** Runs `open` while nobody commits. A file that is not there yet nobody else can have open. */
@@ -35,11 +42,16 @@ export class DataFileLock {
   }
 
   static of(path: string): DataFileLock {
-    return new DataFileLock(Deno.openSync(path));
+    return new DataFileLock(path, Deno.openSync(path));
   }
 
-  /** Runs `commit` while nobody opens: an opening takes milliseconds. */
+  /**
+   * Runs `commit` while nobody opens: an opening takes milliseconds.
+   *
+   * @throws {Error} If the file is not there any more; nothing was committed.
+   */
   async whileCommitting<T>(commit: () => Promise<T>): Promise<T> {
+    this.#refuseReplaced();
     if (!this.#file.tryLockSync(false)) await this.#file.lock(false);
     try {
       return await commit();
@@ -48,7 +60,28 @@ export class DataFileLock {
     }
   }
 
+  #refuseReplaced(): void {
+    const { dev, ino } = this.#opened;
+    const there = statOrNull(this.#path);
+    if (there?.dev === dev && there.ino === ino) return;
+    throw new Error(
+      `${this.#path} ${
+        there === null ? "is gone" : "is another file"
+      }, which it was not ` +
+        "when it was opened; stop the daemon and run `p4-cache rebuild-manifest`",
+    );
+  }
+
   close(): void {
     this.#file.close();
+  }
+}
+
+function statOrNull(path: string): Deno.FileInfo | null {
+  try {
+    return Deno.statSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
   }
 }

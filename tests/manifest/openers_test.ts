@@ -113,6 +113,29 @@ Deno.test("what was committed stays, however often other processes open the mani
     deepStrictEqual(PATHS.map((path) => manifest.get(path)?.local.sizeBytes), sizes);
   }));
 
+Deno.test("nothing is committed to a file that another one has replaced, or that is gone", () =>
+  withManifest(async (manifest, directory) => {
+    await write(manifest, 0, 7);
+    const data = `${directory}/data.mdb`;
+    await Deno.copyFile(data, `${directory}/other`);
+    await write(manifest, 0, 8);
+    await Deno.rename(data, `${directory}/opened`);
+    const refused = {
+      fault: "unavailable",
+      message: /data\.mdb .*; stop the daemon .*`p4-cache rebuild-manifest`.*nothing was/,
+    };
+    await rejects(write(manifest, 0, 9), refused);
+    await Deno.rename(`${directory}/other`, data);
+    await rejects(write(manifest, 0, 9), refused);
+    strictEqual(manifest.get(PATHS[0]!)?.local.sizeBytes, 8);
+    strictEqual(manifest.trouble()?.error.fault, "unavailable");
+
+    await Deno.rename(`${directory}/opened`, data);
+    await write(manifest, 0, 10);
+    strictEqual(manifest.get(PATHS[0]!)?.local.sizeBytes, 10);
+    strictEqual(manifest.trouble(), null);
+  }));
+
 Deno.test("a data file that cannot be had is told as that, and not as damaged", () =>
   withManifest(async (manifest, directory) => {
     await manifest.close();
