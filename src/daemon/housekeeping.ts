@@ -82,7 +82,7 @@ async function recount(
   const drifted = names.filter((name) => kept[name] !== counted[name]);
   if (drifted.length === 0) return;
   metrics.count("p4cache_manifest_counter_drift_total", {}, drifted.length);
-  log.error("the manifest's counters are not what a recount gives", {
+  log.error("the manifest's counters are not what a recount gives: run check-manifest", {
     counters: drifted.join(" "),
   });
 }

@@ -4,9 +4,13 @@ import { ManualClock } from "../../tests/support/manual_clock.ts";
 import { type DepotPath, objectKeyOf } from "../core/names.ts";
 import { NoSpaceError } from "../engine/space.ts";
 import { copyNamesOf } from "../manifest/copies.ts";
+import { decodeLedger, decodeMeta, encodeLedger } from "../manifest/ledger.ts";
+import { LmdbKeyValue } from "../manifest/lmdb_key_value.ts";
 import { openManifest } from "../manifest/lmdb_manifest.ts";
 import type { Manifest } from "../manifest/manifest.ts";
+import type { LogRecord } from "../obs/log_record.ts";
 import { createMemoryLogger } from "../obs/logger.ts";
+import { metaWrite } from "../manifest/schema.ts";
 import { createMetrics } from "../obs/metrics.ts";
 import { nativeFile } from "../posix/native_files.ts";
 import { openPosix } from "../posix/posix.ts";
@@ -23,6 +27,7 @@ interface House extends AsyncDisposable {
   readonly deps: HousekeepingDeps;
   /** One round, at this time. */
   roundAt(time: string | number): Promise<void>;
+  readonly records: readonly LogRecord[];
   readonly messages: () => string[];
 }
 
@@ -48,6 +53,7 @@ async function openHouse(root?: string): Promise<House> {
     manifest,
     deps,
     roundAt: (time) => roundOf(deps, time),
+    records: log.records,
     messages: () => log.records.map(({ message }) => message),
     async [Symbol.asyncDispose](): Promise<void> {
       await manifest.close();
@@ -175,6 +181,38 @@ Deno.test("a copy waits for room, and one that is not sound goes", async () => {
       "cannot copy the manifest: eviction made no room",
       "cannot copy the manifest: the copy is not sound",
     ],
+  );
+});
+
+Deno.test("counters that a recount does not give are counted and told, each time anew", async () => {
+  const root = await Deno.makeTempDir({ prefix: "p4-cache-house-" });
+  await using _root = {
+    [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }),
+  };
+  {
+    await using house = await openHouse(root);
+    await write(house.manifest, "a,v");
+    await house.roundAt(0);
+    deepStrictEqual(house.messages().filter((it) => /counters/.test(it)), []);
+  }
+  const store = await LmdbKeyValue.open(`${root}/manifest`, {
+    readOnly: false,
+    create: false,
+  });
+  const kept = decodeLedger(decodeMeta("counters", store.get("meta", "counters")!));
+  const drifted = { ...kept, cleanFiles: 7, residentBytes: 5 };
+  await store.commit([metaWrite("counters", encodeLedger(drifted))]);
+  await store.close();
+  await using house = await openHouse(root);
+  const line = /^p4cache_manifest_counter_drift_total (\d+)$/m;
+  for (const total of ["2", "4"]) {
+    await house.roundAt(0);
+    strictEqual(line.exec(await house.deps.metrics.render())?.[1], total);
+  }
+  const told = house.records.filter(({ message }) => /counters are not/.test(message));
+  deepStrictEqual(
+    told.map(({ level, fields }) => [level, fields]),
+    Array(2).fill(["error", { counters: "cleanFiles residentBytes" }]),
   );
 });
 

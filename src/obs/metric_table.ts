@@ -184,7 +184,7 @@ export const METRICS = {
   },
   p4cache_manifest_counter_drift_total: {
     kind: "counter",
-    help: "Recounts of the manifest that did not match its counters.",
+    help: "Counters of the manifest that are not what a recount gives; each hour's anew.",
   },
   p4cache_opens_total: {
     kind: "counter",
