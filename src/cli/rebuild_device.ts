@@ -16,7 +16,7 @@ import { EXIT, StartError } from "../daemon/start_error.ts";
 import type { Fault } from "../manifest/check.ts";
 import { copyNamesOf } from "../manifest/copies.ts";
 import type { OpenManifestOptions } from "../manifest/lmdb_manifest.ts";
-import type { Manifest } from "../manifest/manifest.ts";
+import { type Manifest, ManifestError } from "../manifest/manifest.ts";
 
 export interface RebuildPlace {
   /** Where the manifest belongs. */
@@ -87,13 +87,24 @@ export async function settleDevice(
 async function wasHere(directory: string, deps: PlaceDeps): Promise<boolean> {
   if (copyNamesOf(directory).length > 0) return true;
   if (await isAbsent(directory)) return false;
-  // LMDB trusts what it opens. A damaged one was in use.
-  for await (const _ of deps.checkManifest(directory)) return true;
+  // LMDB trusts what it opens.
+  if (await isUnreadable(directory, deps)) return true;
   const manifest = await deps.openManifest({ directory, readOnly: true });
   try {
     return manifest.entries("", null, 1).length > 0;
   } finally {
     await manifest.close();
+  }
+}
+
+/** A manifest that is damaged, or that a newer p4-cache has written, was in use. */
+async function isUnreadable(directory: string, deps: PlaceDeps): Promise<boolean> {
+  try {
+    for await (const _ of deps.checkManifest(directory)) return true;
+    return false;
+  } catch (error) {
+    if (error instanceof ManifestError && error.fault === "newer") return true;
+    throw error;
   }
 }
 

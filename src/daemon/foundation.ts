@@ -116,7 +116,8 @@ async function openManifestOrExplain(
       ? "; nothing was changed. See p4-cache check-manifest for what is wrong, and run " +
         "p4-cache rebuild-manifest"
       : error.fault === "newer"
-      ? "; install the newer p4-cache again"
+      ? "; nothing was changed. If that p4-cache cannot be had, p4-cache rebuild-manifest " +
+        "--no-copy makes a manifest of this one's from the store and the depot"
       : "";
     throw new StartError(EXIT.stateDamaged, `${error.message}${advice}`, {
       cause: error,
