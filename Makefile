@@ -93,7 +93,7 @@ help:
 	@echo "make aarch64                                      shim and helpers for it; the shim's tests emulated"
 	@echo "make real-programs                                RCS, git, tar, rsync, sqlite, ... on evicted trees"
 	@echo "make crash|power-cut|faults RUNS=n, burst N=n, model OPS=n"
-	@echo "make mutations                                    each rule of the engine broken: its test must fail"
+	@echo "make mutations                                    each rule of engine and manifest broken: its test must fail"
 	@echo "make bench-scan | bench-shim | bench-manifest | bench-start | bench-fairness | bench-storage | bench-verify"
 
 conformance: build

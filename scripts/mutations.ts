@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-console -- a program whose output is its result
 /**
- * Breaks each rule of the engine on purpose, in a copy of the tree, and shows that the test
- * named for it fails: `deno run -A scripts/mutations.ts`. A mutation whose test still passes,
+ * Breaks each rule of the engine and the manifest on purpose, in a copy of the tree, and shows
+ * that the test named for it fails: `deno run -A scripts/mutations.ts`. A mutation whose test still passes,
  * whose text is not in the source any more, or whose test fails without it, ends with 1.
  *
  * @module
@@ -301,6 +301,42 @@ const MUTATIONS: readonly Mutation[] = [
       "it.waitingCount > 0",
     ]],
     test: ["src/core/fair_places_test.ts", "lets another user in at once"],
+  },
+  {
+    breaks: "manifest: a commit is acknowledged before it is on the disk",
+    file: "src/manifest/lmdb_key_value.ts",
+    edits: [["overlappingSync: false,", "overlappingSync: false,\n      noSync: true,"]],
+    test: ["tests/manifest/durable_test.ts", "that was awaited has been synced"],
+  },
+  {
+    breaks: "manifest: a change does not wait for its commit",
+    file: "src/manifest/group_commit.ts",
+    edits: [[
+      "      await this.#deps.commit(group);",
+      "      void this.#deps.commit(group).catch(() => {});",
+    ]],
+    test: [
+      "tests/manifest/durable_test.ts",
+      "is refused when its sync or its write fails",
+    ],
+  },
+  {
+    breaks: "manifest: a command reads pages that nobody has looked at",
+    file: "src/manifest/lmdb_manifest.ts",
+    edits: [["    await checkPagesBesideWriter(directory, { native });\n", ""]],
+    test: ["tests/manifest/page_faults_test.ts", "is not opened to be read"],
+  },
+  {
+    breaks: "manifest: commits go to a file that another one has replaced",
+    file: "src/manifest/data_file_lock.ts",
+    edits: [["    this.#refuseReplaced();\n", ""]],
+    test: ["tests/manifest/openers_test.ts", "that another one has replaced"],
+  },
+  {
+    breaks: "manifest: counters that have drifted are not counted",
+    file: "src/daemon/housekeeping.ts",
+    edits: [["if (drifted.length === 0) return;", "if (drifted.length >= 0) return;"]],
+    test: ["src/daemon/housekeeping_test.ts", "counters that a recount does not give"],
   },
 ];
 

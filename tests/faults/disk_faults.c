@@ -1,6 +1,7 @@
 /*
  * disk_faults.c - preloaded into the daemon by the tests: system calls on the disk fail as told, and the
- * wall clock is another one. A file that is mapped into memory says which and how (disk_faults.ts).
+ * wall clock is another one. A file that is mapped into memory says which and how (disk_faults.ts), and
+ * is told when a file was written and when it was synced.
  *
  * Only calls that go through libc are seen, which are all of libp4posix.so's, LMDB's and Deno's that
  * matter here. Other programs that inherit the library are left alone.
@@ -30,8 +31,13 @@ struct control {
     volatile int32_t hits;
     int32_t unused;
     volatile int64_t clock_ns; /* added to the wall clock */
+    char watched[256];         /* part of the path of files that are written and synced; empty: none */
+    volatile int64_t moments;  /* how many there were; each of the following is one of them */
+    volatile int64_t written;  /* the end of the last write that a sync has to follow */
+    volatile int64_t synced;   /* the beginning of the last sync that worked */
+    volatile int64_t through;  /* the end of the last write through O_DSYNC that worked */
 };
-_Static_assert(sizeof(struct control) == 304, "disk_faults.ts writes it");
+_Static_assert(sizeof(struct control) == 592, "disk_faults.ts writes it");
 
 static struct control *control;
 
@@ -63,19 +69,53 @@ static bool fails(const char *op, const char *path) {
     return true;
 }
 
-static bool fails_on(const char *op, int fd) {
-    if (control == NULL || control->left == 0 || strcmp(control->op, op) != 0) {
-        return false;
-    }
+enum { PATH_BYTES = 4097 };
+
+static bool path_of(int fd, char path[PATH_BYTES]) {
     char link[64];
-    char path[4097];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    const ssize_t bytes = readlink(link, path, sizeof path - 1);
+    const ssize_t bytes = readlink(link, path, PATH_BYTES - 1);
     if (bytes < 0) {
         return false;
     }
     path[bytes] = '\0';
-    return fails(op, path);
+    return true;
+}
+
+static bool fails_on(const char *op, int fd) {
+    char path[PATH_BYTES];
+    return control != NULL && control->left != 0 && strcmp(control->op, op) == 0 &&
+           path_of(fd, path) && fails(op, path);
+}
+
+static int64_t moment(void) {
+    return __sync_add_and_fetch(&control->moments, 1);
+}
+
+/* When a call on a watched file began; 0: it is none. */
+static int64_t begin(const char *op, int fd) {
+    char path[PATH_BYTES];
+    if (control == NULL || control->watched[0] == '\0' || strcmp(op, "read") == 0 ||
+        !path_of(fd, path) || strstr(path, control->watched) == NULL) {
+        return 0;
+    }
+    return moment();
+}
+
+/* A write that failed may have written. */
+static void end(const char *op, int fd, int64_t begun, bool worked) {
+    if (begun == 0) {
+        return;
+    }
+    const int error = errno;
+    if (strcmp(op, "sync") == 0) {
+        control->synced = worked ? begun : control->synced;
+    } else if (worked && (fcntl(fd, F_GETFL) & O_DSYNC) != 0) {
+        control->through = moment();
+    } else {
+        control->written = moment();
+    }
+    errno = error;
 }
 
 #define REAL(type, name, ...)                                                                      \
@@ -102,11 +142,18 @@ OPEN(open64)
         if (real == NULL) {                                                                        \
             *(void **)&real = dlsym(RTLD_NEXT, #name);                                             \
         }                                                                                          \
-        return fails_on(op, fd) ? -1 : real arguments;                                             \
+        if (fails_on(op, fd)) {                                                                    \
+            return -1;                                                                             \
+        }                                                                                          \
+        const int64_t begun = begin(op, fd);                                                       \
+        const type result = real arguments;                                                        \
+        end(op, fd, begun, result >= 0);                                                           \
+        return result;                                                                             \
     }
 ON_FD(ssize_t, pwrite, "write", (int fd, const void *b, size_t n, off_t at), (fd, b, n, at))
 ON_FD(ssize_t, pwrite64, "write", (int fd, const void *b, size_t n, off64_t at), (fd, b, n, at))
 ON_FD(ssize_t, pwritev, "write", (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))
+ON_FD(ssize_t, writev, "write", (int fd, const struct iovec *v, int n), (fd, v, n))
 ON_FD(ssize_t, write, "write", (int fd, const void *b, size_t n), (fd, b, n))
 ON_FD(ssize_t, pread, "read", (int fd, void *b, size_t n, off_t at), (fd, b, n, at))
 ON_FD(ssize_t, pread64, "read", (int fd, void *b, size_t n, off64_t at), (fd, b, n, at))

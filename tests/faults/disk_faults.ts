@@ -21,18 +21,39 @@ export interface DiskFault {
   readonly times: number;
 }
 
+/**
+ * When a file was written and synced: numbers of moments, the later the greater; 0: never.
+ * What was written is on the disk if `synced` is later than `written`.
+ */
+export interface Moments {
+  /** The last of all. */
+  readonly last: bigint;
+  /** When the last write ended that a sync has to follow. */
+  readonly written: bigint;
+  /** When the last sync began that worked. */
+  readonly synced: bigint;
+  /** When the last write ended that waited for the disk itself (O_DSYNC). */
+  readonly through: bigint;
+}
+
+/** Where a process finds the file that tells it what fails. */
+const CONTROL = "P4CACHE_TEST_FAULTS";
+
 /** struct control of disk_faults.c. */
-const BYTES = 304;
+const BYTES = 592;
 const OP_AT = 8;
 const PATH_AT = 32;
 const HITS_AT = 288;
 const CLOCK_AT = 296;
+const WATCHED_AT = 304;
+const MOMENTS_AT = 560;
 
 export class DiskFaults implements AsyncDisposable {
-  readonly #directory: string;
+  /** Null: another process has made it. */
+  readonly #directory: string | null;
   readonly #control: Deno.FsFile;
 
-  private constructor(directory: string, control: Deno.FsFile) {
+  private constructor(directory: string | null, control: Deno.FsFile) {
     this.#directory = directory;
     this.#control = control;
   }
@@ -59,11 +80,17 @@ export class DiskFaults implements AsyncDisposable {
     return new DiskFaults(directory, control);
   }
 
+  /** In a process that was started with {@linkcode env}. */
+  static async inThisProcess(): Promise<DiskFaults> {
+    const control = await Deno.open(Deno.env.get(CONTROL)!, { read: true, write: true });
+    return new DiskFaults(null, control);
+  }
+
   /** Of the daemon that is to fail. */
   get env(): Readonly<Record<string, string>> {
     return {
       LD_PRELOAD: `${this.#directory}/faults.so`,
-      P4CACHE_TEST_FAULTS: `${this.#directory}/control`,
+      [CONTROL]: `${this.#directory}/control`,
     };
   }
 
@@ -102,13 +129,24 @@ export class DiskFaults implements AsyncDisposable {
     this.#write(CLOCK_AT, new Uint8Array(bytes.buffer));
   }
 
+  /** From now on, {@linkcode moments} are those of files with `path` in their path. */
+  watch(path: string): void {
+    this.#write(WATCHED_AT, new TextEncoder().encode(`${path}\0`));
+  }
+
+  get moments(): Moments {
+    const view = this.#read(MOMENTS_AT, 32);
+    const at = (index: number): bigint => view.getBigInt64(8 * index, true);
+    return { last: at(0), written: at(1), synced: at(2), through: at(3) };
+  }
+
   #write(at: number, bytes: Uint8Array): void {
     this.#control.seekSync(at, Deno.SeekMode.Start);
     this.#control.writeSync(bytes);
   }
 
-  #read(at: number): DataView {
-    const bytes = new Uint8Array(8);
+  #read(at: number, count = 8): DataView {
+    const bytes = new Uint8Array(count);
     this.#control.seekSync(at, Deno.SeekMode.Start);
     this.#control.readSync(bytes);
     return new DataView(bytes.buffer);
@@ -116,6 +154,7 @@ export class DiskFaults implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#control.close();
+    if (this.#directory === null) return;
     await Deno.remove(this.#directory, { recursive: true });
   }
 }

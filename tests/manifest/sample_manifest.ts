@@ -51,7 +51,8 @@ async function store(manifest: Manifest, seed: number, suffix = ""): Promise<voi
   });
 }
 
-async function makeRow(manifest: Manifest, seed: number): Promise<void> {
+/** A file in the state that its number says. */
+export async function makeRow(manifest: Manifest, seed: number): Promise<void> {
   const path = pathOf(seed);
   switch (seed % 8) {
     case 0:
