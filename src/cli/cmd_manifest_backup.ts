@@ -118,17 +118,13 @@ async function makeCopy(places: Places, deps: ManifestBackupDeps): Promise<strin
   return told;
 }
 
-/** @throws {ManifestError} `damaged`, that says what is: the manifest, or its copy alone. */
+/** The manifest was sound when it was opened. @throws {ManifestError} `damaged` */
 async function refuseUnsound(
-  { directory, target, unchecked }: Places,
+  { target, unchecked }: Places,
   deps: ManifestBackupDeps,
 ): Promise<void> {
   const fault = await firstFault(unchecked, deps);
   if (fault === null) return;
-  const ofManifest = await firstFault(directory, deps);
-  if (ofManifest !== null) {
-    throw damaged(`No copy was made: the manifest in ${directory} (${ofManifest})`);
-  }
   throw new ManifestError(
     "damaged",
     `No copy was made: what was written for ${target} is not what came back (${fault}), ` +

@@ -117,7 +117,11 @@ class PageCheck {
         const name = textOfBytes(key).replace(/\0$/, "");
         if (flags !== SUBTREE || value.length !== 48) {
           this.#fault(`the table of tables has a stray entry "${name}"`);
-        } else named.set(name, readTree(value, 0));
+          return;
+        }
+        const tree = readTree(value, 0);
+        if (tree.flags === 0) named.set(name, tree);
+        else this.#fault(`the table ${name} is of an unknown kind`);
       },
     });
     yield* this.#walkTable("meta", named.get("meta"), true);

@@ -10,9 +10,10 @@
  *             24  pointers u16, from 24
  *
  *     meta    24  magic, format u32      tree     0  -, flags u16, depth u16
- *     page    48  tree of free pages     (48)     8  branch, leaf, overflow pages u64
- *             96  tree of tables                 32  entries u64
- *            144  last page u64                  40  root page u64
+ *     page    32  address, map size u64  (48)     8  branch, leaf, overflow pages u64
+ *             48  tree of free pages             32  entries u64
+ *             96  tree of tables                 40  root page u64
+ *            144  last page u64
  *            152  transaction u64
  *
  * @module
@@ -45,7 +46,14 @@ export const NO_PAGE = 0xffff_ffff_ffff_ffffn;
 const MAGIC = 0xbeefc0de;
 const FORMAT = 2;
 
+/** Flags of a tree: its keys are numbers of the machine. Of free pages only. */
+const NUMBER_KEYS = 0x08;
+/** More than any process can map. */
+const MAP_BYTES_MAX = 2n ** 46n;
+
 export interface Tree {
+  /** Of how LMDB reads it, from the kind of its keys to a cipher. */
+  readonly flags: number;
   readonly depth: number;
   readonly branchPages: number;
   readonly leafPages: number;
@@ -110,6 +118,7 @@ export function viewOf(bytes: Uint8Array): DataView {
 export function readTree(bytes: Uint8Array, at: number): Tree {
   const view = viewOf(bytes);
   return {
+    flags: view.getUint16(at + 4, true),
     depth: view.getUint16(at + 6, true),
     branchPages: Number(view.getBigUint64(at + 8, true)),
     leafPages: Number(view.getBigUint64(at + 16, true)),
@@ -151,16 +160,19 @@ function readMeta(bytes: Uint8Array, page: number): Meta | string {
   const isMeta = Number(view.getBigUint64(0, true)) === page &&
     (view.getUint16(18, true) & KIND_BITS) === META &&
     view.getUint32(24, true) === MAGIC && view.getUint32(28, true) === FORMAT &&
-    view.getUint32(48, true) === PAGE_BYTES;
+    view.getUint32(48, true) === PAGE_BYTES &&
+    view.getBigUint64(32, true) === 0n && view.getBigUint64(40, true) < MAP_BYTES_MAX &&
+    view.getBigUint64(144, true) < MAP_BYTES_MAX / BigInt(PAGE_BYTES);
   if (!isMeta) return `meta page ${page} is not one`;
   const transaction = Number(view.getBigUint64(152, true));
   if (transaction % 2 !== page) {
     return `meta page ${page} says transaction ${transaction}`;
   }
-  return {
-    transaction,
-    lastPage: Number(view.getBigUint64(144, true)),
-    free: readTree(bytes, 48),
-    tables: readTree(bytes, 96),
-  };
+  const free = readTree(bytes, 48);
+  const tables = readTree(bytes, 96);
+  if (free.flags !== NUMBER_KEYS || tables.flags !== 0) {
+    return `meta page ${page} has trees of an unknown kind`;
+  }
+  const lastPage = Number(view.getBigUint64(144, true));
+  return { transaction, lastPage, free, tables };
 }

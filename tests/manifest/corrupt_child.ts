@@ -25,6 +25,8 @@ import { openPosix } from "../../src/posix/posix.ts";
 import { pathOf } from "./sample_manifest.ts";
 
 const PAGE_BYTES = 8_192;
+/** What a meta page holds, and some behind it. */
+const META_BYTES = 176;
 const FILES = 400;
 
 export type Random = (below: number) => number;
@@ -45,7 +47,7 @@ export function damage(good: Uint8Array, older: Uint8Array, random: Random): Uin
   const bytes = good.slice();
   const pages = bytes.length / PAGE_BYTES;
   const page = random(pages) * PAGE_BYTES;
-  switch (random(7)) {
+  switch (random(8)) {
     case 0:
       bytes[random(bytes.length)]! ^= 1 << random(8);
       return bytes;
@@ -64,6 +66,9 @@ export function damage(good: Uint8Array, older: Uint8Array, random: Random): Uin
       return bytes.slice(0, random(bytes.length));
     case 5: // a write that the disk lost: the page as it was before
       bytes.set(older.subarray(page, page + PAGE_BYTES), page);
+      return bytes;
+    case 6: // in a meta page, from which LMDB takes how to read all others
+      bytes[random(2) * PAGE_BYTES + random(META_BYTES)]! ^= 1 << random(8);
       return bytes;
     default: // in the header and pointers of a page, where the structure is
       bytes[page + random(128)] = random(256);

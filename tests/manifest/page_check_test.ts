@@ -55,3 +55,26 @@ Deno.test("leaf pages looked at in C have the faults that they have in TypeScrip
     await Deno.remove(root, { recursive: true });
   }
 });
+
+Deno.test("a meta page that would lead LMDB out of its map, or to a cipher, is refused", async () => {
+  const root = await Deno.makeTempDir({ prefix: "p4-cache-pages-" });
+  try {
+    await makeSample(`${root}/m`, 100);
+    const path = `${root}/m/data.mdb`;
+    const good = await Deno.readFile(path);
+    // Address, map size from 64 TiB on, flags of both trees, and the last page as far.
+    const wholes = [32, 33, 34, 35, 36, 37, 38, 39, 46, 47, 52, 53, 100, 101, 150, 151];
+    const bits = wholes.flatMap((at) => [0, 1, 2, 3, 4, 5, 6, 7].map((bit) => [at, bit]));
+    bits.push([45, 6], [45, 7], ...[1, 2, 3, 4, 5, 6, 7].map((bit) => [148, bit]));
+    for (const page of [0, 8_192]) {
+      for (const [at, bit] of bits) {
+        const bytes = good.slice();
+        bytes[page + at!]! ^= 1 << bit!;
+        await Deno.writeFile(path, bytes);
+        ok(faultsOf(path, null).length > 0, `page at ${page}, byte ${at}, bit ${bit}`);
+      }
+    }
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
