@@ -296,10 +296,15 @@ const CLOCKS_APART_MS_MAX = 60_000;
 
 /**
  * What lies where an upload may have left an object was there before the file was written:
- * then somebody else put it. An object that a row once named is what it is.
+ * then somebody else put it. An object that a row once named is what it is, unless it has other
+ * bytes: then it is of a file that was stored under the key since, and the row that says so may be
+ * lost with a manifest.
  */
-function isOfFile({ storedAtMs }: ObjectInfo, { stored, local }: Tombstone): boolean {
-  if (stored.hash !== null) return true;
+function isOfFile(
+  { storedAtMs, metadata }: ObjectInfo,
+  { stored, local }: Tombstone,
+): boolean {
+  if (stored.hash !== null) return (metadata?.hash ?? stored.hash) === stored.hash;
   const writtenMs = Number(local.mtimeNs / 1_000_000n);
   return storedAtMs !== null && storedAtMs >= writtenMs - CLOCKS_APART_MS_MAX;
 }

@@ -3,6 +3,7 @@ import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
+import { metadataOf, sourceOf } from "../../tests/conformance/test_bytes.ts";
 import type { Clock } from "../core/clock.ts";
 import { objectKeyOf } from "../core/names.ts";
 import type { createMemoryLogger } from "../obs/logger.ts";
@@ -95,6 +96,23 @@ Deno.test("an object goes when its grace is over, and not before", () =>
     strictEqual(await sweepFor(HOUR_MS), 1);
     strictEqual(await isStored(), false);
     strictEqual(warnings(), 0);
+  }));
+
+Deno.test("an object of other bytes under the key of a deleted one stays", () =>
+  withGrace(async ({ deleted, sweepFor, isStored, fixture }) => {
+    await deleted();
+    const { primary } = fixture;
+    await primary.delete({ key: KEY });
+    // Of a file whose row was lost with a manifest.
+    const bytes = new TextEncoder().encode("another");
+    await primary.upload({
+      key: KEY,
+      source: sourceOf(bytes),
+      metadata: metadataOf(bytes),
+    });
+    strictEqual(await sweepFor(2 * DAY_MS), 0);
+    ok(await isStored());
+    strictEqual(fixture.manifest.counters().tombstones, 0);
   }));
 
 Deno.test("a clock that is set forth ends no grace, however long the daemon has been up", () =>
