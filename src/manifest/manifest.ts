@@ -395,6 +395,12 @@ export interface Manifest {
   /** Whether some row has the object as its stored version. */
   isNamed(key: ObjectKey): boolean;
 
+  /** The rows that have an object of this key as their stored version, under whatever path. */
+  rowsNaming(key: ObjectKey): PathAndEntry[];
+
+  /** The tombstones of objects of this key, of whatever path. */
+  tombstonesNaming(key: ObjectKey): Tombstone[];
+
   /** Whether some tombstone, of whatever path, is of the object. */
   isBuried(key: ObjectKey): boolean;
 

@@ -322,6 +322,14 @@ export class ManifestStore implements Manifest {
     return this.#tombstones.isNamed(key);
   }
 
+  rowsNaming(key: ObjectKey): PathAndEntry[] {
+    return this.#tombstones.rowsNaming(key);
+  }
+
+  tombstonesNaming(key: ObjectKey): Tombstone[] {
+    return this.#tombstones.naming(key);
+  }
+
   isBuried(key: ObjectKey): boolean {
     return this.#tombstones.isBuried(key);
   }

@@ -364,11 +364,19 @@ for (
     await manifest.move(from, to, 1_500_000);
     strictEqual(manifest.isNamed(objectKeyOf(key)), true);
     await store(manifest, from, key);
+    const named = manifest.rowsNaming(objectKeyOf(key)).map(({ path }) => path);
+    deepStrictEqual(named.sort(), [from, to].sort());
     await remove(manifest, from);
+    deepStrictEqual(manifest.rowsNaming(objectKeyOf(key)), [
+      { path: to, entry: manifest.get(to) },
+    ]);
     deepStrictEqual(dueKeys(manifest), []);
     await remove(manifest, to);
     strictEqual(manifest.isNamed(objectKeyOf(key)), false);
     deepStrictEqual(dueKeys(manifest), [key, key]);
+    deepStrictEqual(manifest.rowsNaming(objectKeyOf(key)), []);
+    const buried = manifest.tombstonesNaming(objectKeyOf(key));
+    deepStrictEqual(buried.map(({ path }) => path), [from, to]);
   });
 }
 

@@ -41,9 +41,10 @@ export async function rebuildManifest(
   const rebuild = new Rebuild(deps, { taken, markers, tally });
   // Of the copy: what the daemon's own manifest did with it by then is what the disk shows.
   await deps.manifest.finishMove({});
-  await deps.manifest.postponeTombstones(deps.nowMs());
   const objects = await taken.take("primary", signal);
   const secondaryObjects = await taken.take("secondary", signal);
+  // When they were made says until here which objects were stored later.
+  await deps.manifest.postponeTombstones(deps.nowMs());
   const rows = await rebuild.compareRows(signal);
   const files = await rebuild.takeFiles(signal);
   await markers.settle(signal);

@@ -5,7 +5,7 @@
  */
 
 import { type DepotPath, depotPathOrNull } from "../core/names.ts";
-import type { FileEntry, LocalStat, StoredVersion } from "./manifest.ts";
+import type { FileEntry, LocalStat, StoredVersion, Tombstone } from "./manifest.ts";
 import type { LocalThing, RebuildObject, RebuildOwner } from "./rebuild_sides.ts";
 import { isParked } from "./row.ts";
 
@@ -103,14 +103,76 @@ export function isOfLaterVersion(
 }
 
 /**
- * What a row that only the secondary can confirm says of its object. Its generation is above
- * that of its upload, and of all uploads before: only what was stored since is newer.
+ * What a row says of its object, where no store can be asked or has it. Its generation is above that
+ * of its upload, and of all uploads before: only what was stored since is newer.
  */
-export function objectOfRow({ stored, local, generation }: FileEntry): RebuildObject {
+export function objectOfRow(entry: FileEntry): RebuildObject {
+  const { stored, local, generation } = entry;
   const { key, hash, sizeBytes, mtimeNs, versionId } = stored!;
   const { mode, uid, gid } = local;
   const metadata = { hash, mtimeNs, mode, uid, gid, path: null, generation };
-  return { key, sizeBytes, storedAtMs: null, versionId, metadata };
+  return { key, sizeBytes, storedAtMs: knownMs(entry), versionId, metadata };
+}
+
+/** When the row was known to have its object, in the daemon's time. */
+function knownMs({ createdAtS, settledAtS, lastAccessS }: FileEntry): number {
+  return Math.max(createdAtS, settledAtS, lastAccessS) * 1000;
+}
+
+/** Between the store's clock and the daemon's. Where they are further apart, a HEAD tells. */
+const CLOCKS_APART_MS_MAX = 5_000;
+
+/**
+ * Whether the list and the disk let no doubt that the object is still the one that the row names. A key
+ * is free again once what was deleted is gone from the store, and then another file may have it. To
+ * ask the store of each object would take hours.
+ */
+export function isConfirmed(
+  entry: FileEntry,
+  { sizeBytes, storedAtMs }: RebuildObject,
+  local: LocalThing | null,
+): boolean {
+  // What is in another instance's prefix has any size.
+  if (entry.stored!.sizeBytes !== sizeBytes && !entry.flags.borrowed) return false;
+  if (local !== null) {
+    return isMarkerOfRow(entry, local.stat) || isSameFile(entry.local, local.stat);
+  }
+  return storedAtMs !== null && storedAtMs <= knownMs(entry) + CLOCKS_APART_MS_MAX;
+}
+
+/** Whether the object is the one that the row names, and was not stored anew since. */
+export function isObjectOfRow(entry: FileEntry, object: RebuildObject): boolean {
+  const storedIn = object.metadata?.generation ?? 0;
+  return storedIn <= entry.generation && hasContentOf(entry.stored!, object);
+}
+
+/** As far as both say. */
+export function hasContentOf(
+  { hash, sizeBytes, mtimeNs }: StoredVersion,
+  { sizeBytes: otherBytes, metadata }: RebuildObject,
+): boolean {
+  if (sizeBytes !== otherBytes) return false;
+  if (metadata === null || metadata.hash === null) return true;
+  if (hash !== null) return hash === metadata.hash;
+  return metadata.mtimeNs === null || metadata.mtimeNs === mtimeNs;
+}
+
+/**
+ * Whether an object is of a later file than the tombstone of its key, whose object was removed then. The
+ * same bytes may be that one's still, and only the store's time tells; unless they have to be other
+ * ones (`hasToDiffer`). A lost upload is buried whether or not it ever ended, and late.
+ */
+export function isOfLaterFile(
+  { stored, atMs }: Pick<Tombstone, "stored" | "atMs">,
+  object: RebuildObject,
+  hasToDiffer: boolean,
+): boolean {
+  if (stored.hash === null) {
+    return stored.sizeBytes !== object.sizeBytes ||
+      stored.mtimeNs !== storedVersionOf(object).mtimeNs;
+  }
+  if (!hasContentOf(stored, object)) return true;
+  return !hasToDiffer && (object.storedAtMs ?? 0) > atMs;
 }
 
 export function storedVersionOf(object: RebuildObject): StoredVersion {

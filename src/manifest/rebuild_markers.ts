@@ -159,10 +159,8 @@ export class LooseMarkers {
     for (const [said, listed] of this.#objects.others) {
       const sizeBytes = listed?.object.sizeBytes ?? Number(said.split(" ", 1)[0]);
       if (!this.#missing.has(sizeBytes)) continue;
-      const { manifest } = this.#deps;
-      const key = listed?.object.key ?? null;
-      if (key !== null && (manifest.isBuried(key) || manifest.isNamed(key))) continue;
-      const name = key === null ? null : pathOfKey(firstVersionOf(key));
+      if (listed !== null && this.#objects.isKnown(listed)) continue;
+      const name = listed === null ? null : pathOfKey(firstVersionOf(listed.object.key));
       const isSame = !names.has(sizeBytes) || names.get(sizeBytes) === name;
       names.set(sizeBytes, isSame ? name : null);
     }
@@ -254,7 +252,9 @@ export class LooseMarkers {
     const { manifest } = this.#deps;
     const { path, stat } = marker;
     const listed = this.#objects.others.get(markerText(stat.sizeBytes, stat.mtimeNs));
-    if (!listed || manifest.isNamed(listed.object.key)) return await this.#report(marker);
+    if (!listed || this.#objects.isTaken(listed.object)) {
+      return await this.#report(marker);
+    }
     const entry = manifest.get(path);
     this.#forget(entry, marker);
     await this.#objects.adopt(path, listed, { entry, stat });
@@ -289,7 +289,8 @@ export class LooseMarkers {
     }
     const back = this.#objects.maybeBack.get(path) ?? null;
     if (
-      back === null || manifest.isNamed(back.object.key) || !this.#isAloneWithSize(marker)
+      back === null || this.#objects.isTaken(back.object) ||
+      !this.#isAloneWithSize(marker)
     ) {
       return await this.#report(marker);
     }

@@ -3,6 +3,9 @@
  * its path, if it is newer than the row's: by what the disk shows, or by the generation that the
  * object was uploaded with.
  *
+ * What a row names already is passed over, unless the list or the disk says that the key has been free
+ * since the copy, and is another file's by now: then the store is asked for the object.
+ *
  * The primary is listed to its end before the secondary: what both have is the primary's, and
  * what a row names is looked for in both. The secondary may be an old primary, or a replica that
  * keeps what was deleted. So what the manifest's copy knows as deleted comes back from there
@@ -11,14 +14,19 @@
  * @module
  */
 
-import { type DepotPath, isManaged, pathOfKey } from "../core/names.ts";
+import { type DepotPath, isManaged, type ObjectKey, pathOfKey } from "../core/names.ts";
 import { ListedKeys } from "./listed_keys.ts";
-import type { FileEntry, LocalStat } from "./manifest.ts";
+import type { FileEntry, LocalStat, PathAndEntry, Tombstone } from "./manifest.ts";
 import { forEachSome, type RebuildDeps, type Tally, vanish } from "./rebuild_run.ts";
 import type { LocalThing, RebuildObject, RebuildStore } from "./rebuild_sides.ts";
 import {
   chooseVersion,
+  hasContentOf,
+  isConfirmed,
   isMarkerOfObject,
+  isMarkerOfRow,
+  isObjectOfRow,
+  isOfLaterFile,
   isSameFile,
   isVersionOf,
   markerText,
@@ -34,6 +42,12 @@ export type Side = "primary" | "secondary";
 export interface Listed {
   readonly object: RebuildObject;
   readonly side: Side;
+}
+
+/** What a row has for its version. */
+interface Current extends Listed {
+  /** False: no store has it, or none that can be asked; this is the row's own word for it. */
+  readonly isThere: boolean;
 }
 
 /** The instance's mark and the copies of the manifest. */
@@ -59,6 +73,10 @@ export class RebuildObjects {
   readonly #tally: Tally;
   /** Paths that an object is being taken for: versions of one path come one by one. */
   readonly #busy = new Map<DepotPath, Promise<void>>();
+  /** Keys of objects that are not those which the rows mean that name them. */
+  readonly #strangers = new Set<ObjectKey>();
+  /** What the generations of rows were, of whose files this rebuild found that they are gone. */
+  readonly #generations = new Map<DepotPath, number>();
 
   constructor(deps: RebuildDeps, tally: Tally) {
     this.#deps = deps;
@@ -80,7 +98,7 @@ export class RebuildObjects {
   /** Whether the secondary listed the object that the row names, and the primary did not. */
   isInSecondaryOnly({ stored, flags }: FileEntry): boolean {
     return stored !== null && !flags.borrowed && !this.#listed.primary.has(stored.key) &&
-      this.#listed.secondary.has(stored.key);
+      this.#listed.secondary.has(stored.key) && !this.#strangers.has(stored.key);
   }
 
   #storeOf(side: Side): RebuildStore | null {
@@ -138,16 +156,23 @@ export class RebuildObjects {
   }
 
   async #takeObject(path: DepotPath, listed: Listed): Promise<void> {
-    const { manifest, depot } = this.#deps;
+    const { manifest, depot, manage } = this.#deps;
     // Also of a file that was moved, by what the copy says.
-    if (manifest.isNamed(listed.object.key) || await this.#isPrimarys(listed)) return;
+    const named = manifest.rowsNaming(listed.object.key).map((row) => this.#asFound(row));
+    if (await this.#isSettled(named, listed) || await this.#isPrimarys(listed)) return;
     const object = await this.#whole(listed);
     if (object === null) return;
+    if (named.some(({ entry }) => isObjectOfRow(entry, object))) return;
+    if (named.length > 0) this.#strangers.add(object.key);
     const found: Listed = { object, side: listed.side };
+    const local = await depot.look(path);
+    // The name of a row's object was ours; what somebody else has put there since is not.
+    if (!isManaged(path, manage) && local?.kind !== "marker") {
+      return this.#tally.find({ kind: "stray", key: object.key });
+    }
     const { generation } = object.metadata ?? {};
     // Uploads to come must not look older than this one.
     if (generation !== undefined) await manifest.raiseGenerations(generation);
-    const local = await depot.look(path);
     let entry = manifest.get(path);
     const isOld = this.#isOldVersion(path, found, entry);
     if (isOld && !isVersionOf(local, object)) return this.#bury(path, found, local);
@@ -156,6 +181,7 @@ export class RebuildObjects {
       if (local?.kind === "file" && isSameFile(entry.local, local.stat)) {
         return this.#putAside(found);
       }
+      this.#generations.set(path, entry.generation);
       entry = await vanish(this.#deps, this.#tally, path, entry);
     }
     // A file in the place of a newer version may be from a backup.
@@ -171,34 +197,59 @@ export class RebuildObjects {
     await this.adopt(path, found, { entry, stat });
   }
 
+  /** Whether one of the rows that name the object certainly has it still. */
+  async #isSettled(
+    named: readonly PathAndEntry[],
+    { object, side }: Listed,
+  ): Promise<boolean> {
+    if (named.length === 0) return false;
+    if (side === "secondary" && this.#listed.primary.has(object.key)) return true;
+    for (const { path, entry } of named) {
+      if (isConfirmed(entry, object, await this.#deps.depot.look(path))) return true;
+    }
+    return false;
+  }
+
+  /** With the generation that the copy's row has. */
+  #asFound({ path, entry }: PathAndEntry): PathAndEntry {
+    const generation = this.#generations.get(path) ?? entry.generation;
+    return { path, entry: { ...entry, generation } };
+  }
+
   /** Whether it is to be the row's version, whose own is put aside then. */
   async #isNewer(
     path: DepotPath,
     { object, side }: Listed,
     { entry, local }: { readonly entry: FileEntry; readonly local: LocalThing | null },
   ): Promise<boolean> {
-    const current = await this.#currentOf(entry);
+    const current = await this.#currentOf(this.#asFound({ path, entry }).entry, local);
     const inTwoStores = current !== null && current.side !== side;
     const choice = chooseVersion(local, current?.object ?? null, object, inTwoStores);
     if (choice.isGuess) {
       this.#tally.find({ kind: "chosen", path, key: choice.object.key });
     }
     if (choice.object !== object) return false;
-    if (current !== null) this.#putAside(current);
+    if (current?.isThere) this.#putAside(current);
     return true;
   }
 
   /** The object that a row names, from whichever store has it; null if it is gone. */
-  async #currentOf(entry: FileEntry): Promise<Listed | null> {
-    const { store, secondary } = this.#deps;
+  async #currentOf(entry: FileEntry, local: LocalThing | null): Promise<Current | null> {
+    const { secondary } = this.#deps;
     const { key } = entry.stored!;
-    const inPrimary = await store.head(key);
-    if (inPrimary !== null) return { object: inPrimary, side: "primary" };
-    const inSecondary = await secondary?.head(key) ?? null;
-    if (inSecondary !== null) return { object: inSecondary, side: "secondary" };
-    // Left out, the secondary can not be asked: the row's own word for it.
-    if (secondary !== null || !entry.flags.secondaryOnly) return null;
-    return { object: objectOfRow(entry), side: "secondary" };
+    let isOthers = false;
+    for (const side of ["primary", "secondary"] as const) {
+      const object = await this.#storeOf(side)?.head(key) ?? null;
+      if (object === null) continue;
+      if (isObjectOfRow(entry, object)) return { object, side, isThere: true };
+      isOthers = true;
+    }
+    // Left out, the secondary can not be asked. And what a later file has the key of by now may be
+    // older than what is listed, or newer.
+    const isUnknown = secondary === null && entry.flags.secondaryOnly;
+    if (!isUnknown && !isOthers) return null;
+    const side = entry.flags.secondaryOnly ? "secondary" : "primary";
+    return { object: wordOf(entry, local), side, isThere: false };
   }
 
   /** The copy knows it as replaced or deleted. A marker may say that it came back since. */
@@ -222,26 +273,36 @@ export class RebuildObjects {
     entry: FileEntry | null,
   ): boolean {
     const { manifest } = this.#deps;
-    if (manifest.isBuried(object.key)) return !this.#isOfLaterFile(path, object);
-    if (side === "primary" || entry !== null) return false;
     const { mtimeNs } = storedVersionOf(object);
-    return manifest.tombstonesOf(path).some(({ stored, local }) =>
-      stored.mtimeNs >= mtimeNs || local.mtimeNs >= mtimeNs
-    );
+    const buried = manifest.tombstonesNaming(object.key);
+    if (buried.length > 0) {
+      // Without a number a version is not brought back over the row's by when the store took it.
+      const isGuess = entry !== null && object.metadata?.generation === undefined;
+      return !buried.every((one) =>
+        isOfLaterFile(one, object, isGuess) &&
+        // A secondary may hold what was before: all that is known is when the file was written.
+        (side === "primary" || one.stored.hash === null || isBefore(one, mtimeNs))
+      );
+    }
+    if (side === "primary" || entry !== null) return false;
+    return !manifest.tombstonesOf(path).every((one) => isBefore(one, mtimeNs));
   }
 
   /**
-   * A lost upload is buried whether or not it ever ended; so its key may have been free, and then a
-   * file that was made since has it.
+   * Whether a row has the object for its version, or the copy knows it as replaced or deleted. Either
+   * may name its key, and mean an object that was there before.
    */
-  #isOfLaterFile(path: DepotPath, object: RebuildObject): boolean {
-    const { key, sizeBytes } = object;
+  isKnown({ object, side }: Listed): boolean {
+    return this.isTaken(object) ||
+      this.#deps.manifest.tombstonesNaming(object.key).some((one) =>
+        side === "secondary" || !isOfLaterFile(one, object, false)
+      );
+  }
+
+  isTaken(object: RebuildObject): boolean {
     const { mtimeNs } = storedVersionOf(object);
-    const buried = this.#deps.manifest.tombstonesOf(path)
-      .filter(({ stored }) => stored.key === key);
-    return buried.length > 0 && buried.every(({ stored }) =>
-      stored.hash === null &&
-      (stored.sizeBytes !== sizeBytes || stored.mtimeNs !== mtimeNs)
+    return this.#deps.manifest.rowsNaming(object.key).some(({ entry: { stored } }) =>
+      stored!.mtimeNs === mtimeNs && hasContentOf(stored!, object)
     );
   }
 
@@ -273,6 +334,18 @@ export class RebuildObjects {
         nowS: Math.floor(this.#deps.nowMs() / 1000),
       },
     );
+    this.#generations.delete(path);
     if (outcome === "applied") this.#tally.changed++;
   }
+}
+
+function isBefore({ stored, local }: Tombstone, mtimeNs: bigint): boolean {
+  return stored.mtimeNs < mtimeNs && local.mtimeNs < mtimeNs;
+}
+
+/** A marker of the row may have the time that its file had, and not the version's. */
+function wordOf(entry: FileEntry, local: LocalThing | null): RebuildObject {
+  const word = objectOfRow(entry);
+  if (local === null || !isMarkerOfRow(entry, local.stat)) return word;
+  return { ...word, metadata: { ...word.metadata!, mtimeNs: local.stat.mtimeNs } };
 }

@@ -247,6 +247,83 @@ Deno.test("an older file is in conflict also where the copy had a write of it to
   }
 });
 
+Deno.test("the newest version is taken where the copy had a write to be uploaded, whatever is listed first", async () => {
+  for (const order of [[1, 5, 9], [9, 5, 1], [5, 9, 1], [9, 1, 5]]) {
+    const manifest = await openMemManifest();
+    await store(manifest, 1, KEY);
+    await manifest.apply(A, "any", { kind: "written", stat: statOf(6), nowS: 6 });
+    const objects = order.map((version) =>
+      versions(true).find(({ metadata }) => metadata!.generation === version)!
+    );
+    const { findings } = await rebuild(manifest, { objects, things: new Map() });
+    strictEqual(manifest.get(A)!.stored!.hash, hashOf(9));
+    deepStrictEqual(findings, []);
+  }
+});
+
+for (const where of ["objects", "secondary"] as const) {
+  const worldOf = (object: RebuildObject, thing: LocalThing | null): World => ({
+    objects: [],
+    [where]: [object],
+    things: new Map(thing === null ? [] : [[A, thing]]),
+  });
+
+  Deno.test(`what the ${where} have under the row's key is its version if it was uploaded later`, async () => {
+    for (const thing of [marker(5), file(5), null]) {
+      const manifest = await openMemManifest();
+      await store(manifest, 1, KEY);
+      const later = withGeneration(objectOf(5, KEY, 9_000), 99);
+      const result = await rebuild(manifest, worldOf(later, thing));
+      const { stored, flags } = manifest.get(A)!;
+      deepStrictEqual([stored!.hash, stored!.key], [hashOf(5), KEY]);
+      strictEqual(flags.secondaryOnly, where === "secondary");
+      deepStrictEqual(result.findings, []);
+    }
+  });
+
+  Deno.test(`what the ${where} have under the row's key is not its version if it is an older one`, async () => {
+    for (const thing of [marker(5), null]) {
+      const manifest = await openMemManifest();
+      await manifest.raiseGenerations(50);
+      await store(manifest, 5, KEY);
+      // As a store that was brought back from a backup: it took what it has late.
+      const older = withGeneration(objectOf(1, KEY, 9_000), 1);
+      const others = withGeneration(objectOf(2, LATER_KEY, 9_000), 2);
+      const world = worldOf(older, thing);
+      const result = await rebuild(manifest, {
+        ...world,
+        [where]: [...world[where]!, others],
+      });
+      const { stored, flags } = manifest.get(A)!;
+      deepStrictEqual([stored!.hash, flags.secondaryOnly], [hashOf(5), false]);
+      deepStrictEqual(result.findings, []);
+    }
+  });
+}
+
+Deno.test("without a number the object under the row's key is the later one if the store took it later, and is reported", async () => {
+  for (const storedAtMs of [1_000, 900_000]) {
+    const manifest = await openMemManifest();
+    await store(manifest, 1, KEY);
+    const objects = [objectOf(5, KEY, storedAtMs)];
+    const { findings } = await rebuild(manifest, { objects, things: new Map() });
+    const isLater = storedAtMs === 900_000;
+    strictEqual(manifest.get(A)!.stored!.hash, hashOf(isLater ? 5 : 1));
+    deepStrictEqual(findings, [{ kind: "chosen", path: A, key: KEY }]);
+  }
+});
+
+Deno.test("what somebody else put under the key of a file that was managed is a stray", async () => {
+  const manifest = await openMemManifest();
+  const [B, key] = [parseDepotPath("d/b,v"), "d/db.rev"];
+  await store(manifest, 1, key);
+  await manifest.move(A, B, 1_500);
+  const objects = [withGeneration(objectOf(5, key), 99)];
+  const result = await rebuild(manifest, { objects, things: new Map() });
+  strictEqual(manifest.get(parseDepotPath(key)), null);
+  deepStrictEqual(result.findings, [{ kind: "stray", key }]);
+});
+
 Deno.test("a write that the copy knows is uploaded, and its file is no conflict", async () => {
   const manifest = await openMemManifest();
   await store(manifest, 1, KEY);

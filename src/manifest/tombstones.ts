@@ -12,8 +12,8 @@ import {
 } from "../core/names.ts";
 import { u64Key } from "./byte_keys.ts";
 import { utf8Of } from "./codec_text.ts";
-import type { FileEntry, Tombstone } from "./manifest.ts";
-import { type ManifestReader, rangeOfPrefix } from "./reader.ts";
+import type { FileEntry, PathAndEntry, Tombstone } from "./manifest.ts";
+import { type ManifestReader, type PathAndRow, rangeOfPrefix } from "./reader.ts";
 import { entryOf } from "./row.ts";
 import { objectKeyPrefix } from "./row_index.ts";
 import { isRemovable, timeKey, type Transaction } from "./transaction.ts";
@@ -71,8 +71,7 @@ export class Tombstones {
 
   /** The object was another file's, too, and that one's grace is not over. */
   #hasYounger({ id, stored }: Tombstone, beforeMs: number): boolean {
-    const all = rangeOfPrefix(objectKeyPrefix(stored.key), ALL);
-    return this.#reader.tombstonesByKey(all).some((other) =>
+    return this.naming(stored.key).some((other) =>
       other.id !== id && other.atMs > beforeMs && isRemovable(other)
     );
   }
@@ -107,6 +106,20 @@ export class Tombstones {
     if (this.#reader.indexEntries("keys_elsewhere", elsewhere).length > 0) return true;
     const owner = pathOfKey(key);
     return owner !== null && this.#reader.row(owner)?.stored?.key === key;
+  }
+
+  rowsNaming(key: ObjectKey): PathAndEntry[] {
+    const elsewhere = rangeOfPrefix(objectKeyPrefix(key), ALL);
+    const rows: PathAndRow[] = this.#reader.indexEntries("keys_elsewhere", elsewhere)
+      .map((entry) => this.#reader.indexed("keys_elsewhere", entry));
+    const owner = pathOfKey(key);
+    const own = owner === null ? null : this.#reader.row(owner);
+    if (own?.stored?.key === key) rows.unshift({ path: owner!, row: own });
+    return rows.map(({ path, row }) => ({ path, entry: entryOf(row) }));
+  }
+
+  naming(key: ObjectKey): Tombstone[] {
+    return this.#reader.tombstonesByKey(rangeOfPrefix(objectKeyPrefix(key), ALL));
   }
 
   async removed(tombstone: Tombstone): Promise<void> {

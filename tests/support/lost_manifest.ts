@@ -27,6 +27,7 @@ import type { FileEntry, Manifest } from "../../src/manifest/manifest.ts";
 import { rebuildManifest } from "../../src/manifest/rebuild.ts";
 import type { RebuildResult } from "../../src/manifest/rebuild_run.ts";
 import type { RebuildStore } from "../../src/manifest/rebuild_sides.ts";
+import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
 import {
   type EngineFixture,
   type FixtureOptions,
@@ -85,9 +86,10 @@ export class LostManifest implements AsyncDisposable {
 
   static async open(options: FixtureOptions = {}): Promise<LostManifest> {
     const settings = { deleteGraceSecs: GRACE_HOURS * 3_600, ...options.settings };
-    const fixture = await openEngineFixture({ ...options, settings });
-    const directory = await Deno.makeTempDir({ prefix: "p4cache-lost-" });
     const clock = new PassingClock();
+    const primary = options.primary ?? openMemBackend({ nowMs: () => clock.nowMs() });
+    const fixture = await openEngineFixture({ ...options, primary, settings });
+    const directory = await Deno.makeTempDir({ prefix: "p4cache-lost-" });
     const manifest = await openManifest({ directory: `${directory}/0`, clock });
     return new LostManifest(fixture, { directory, manifest, clock });
   }
@@ -143,9 +145,14 @@ export class LostManifest implements AsyncDisposable {
     strictEqual(verdict.isDone, true);
   }
 
+  /** The daemon looks at it, and has not uploaded it yet. */
+  async look(name: string): Promise<void> {
+    await observe(this.context, this.#path(name), REPORTED_APART);
+  }
+
   /** The daemon looks at it, and uploads it if that is due. */
   async uploadAgain(name: string): Promise<void> {
-    await observe(this.context, this.#path(name), REPORTED_APART);
+    await this.look(name);
     await upload(this.context, this.#path(name));
   }
 
@@ -191,11 +198,11 @@ export class LostManifest implements AsyncDisposable {
 
   /** On what is there: as after a rebuild that was stopped. */
   async rebuildAgain({ store, signal }: RebuildOptions = {}): Promise<RebuildResult> {
-    const { posix, root, primary } = this.fixture.context;
+    const { posix, root, primary, secondary } = this.fixture.context;
     return await rebuildManifest({
       manifest: this.#manifest,
       store: store ?? primary,
-      secondary: null,
+      secondary,
       depot: rebuildDepot(posix, root, "archives"),
       owner: { uid: Deno.uid() ?? 0, gid: Deno.gid() ?? 0 },
       manage: "archives",
