@@ -163,6 +163,7 @@ class Rebuild {
       return;
     }
     if (!isMarkerOfRow(entry, marker)) return this.#markers.add(path, marker);
+    if (!this.#taken.mayBeThere(entry)) this.#tally.find({ kind: "no-object", path });
     if (isSameFile(entry.local, marker)) return;
     await manifest.apply(path, generation, { kind: "attributes", stat: marker });
   }

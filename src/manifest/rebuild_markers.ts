@@ -282,19 +282,16 @@ export class LooseMarkers {
     const { manifest } = this.#deps;
     const { path, stat } = marker;
     const entry = manifest.get(path);
-    if (entry !== null) {
-      return mayBeMarkerOf(entry, stat, this.#isAloneWithSize(marker))
-        ? await this.#know(marker)
-        : await this.#report(marker);
+    const known = this.#objects.maybeBack.get(path) ?? null;
+    const back = known === null || this.#objects.isTaken(known.object) ? null : known;
+    const isAlone = this.#isAloneWithSize(marker);
+    if (entry === null && back !== null && isAlone) {
+      return await this.#objects.adopt(path, back, { entry, stat });
     }
-    const back = this.#objects.maybeBack.get(path) ?? null;
-    if (
-      back === null || this.#objects.isTaken(back.object) ||
-      !this.#isAloneWithSize(marker)
-    ) {
-      return await this.#report(marker);
-    }
-    await this.#objects.adopt(path, back, { entry, stat });
+    // Where an earlier version of the size is there, it may be of either.
+    const isRows = entry !== null && back === null && this.#objects.mayBeThere(entry) &&
+      mayBeMarkerOf(entry, stat, isAlone);
+    await (isRows ? this.#know(marker) : this.#report(marker));
   }
 
   async #report({ path }: Marker): Promise<void> {
@@ -365,8 +362,9 @@ function matchOf(
 }
 
 /**
- * Where nothing else is known that the marker could be of: the row never knew one; or this very
- * one, touched; or the file is another instance's, which may have written it since.
+ * Where nothing else is known that the marker could be of: the row never knew one; or this very one,
+ * touched, unless another one has got its number. Or the file is another instance's, which may have
+ * written it since.
  */
 function mayBeMarkerOf(
   { stored, local, flags }: FileEntry,
@@ -375,6 +373,6 @@ function mayBeMarkerOf(
 ): boolean {
   if (flags.borrowed) return true;
   const wasUnknown = local.ino === NO_INODE && local.ctimeNs === 0n;
-  return stored?.sizeBytes === marker.sizeBytes &&
-    ((wasUnknown && isAlone) || local.ino === marker.ino);
+  return isAlone && stored?.sizeBytes === marker.sizeBytes &&
+    (wasUnknown || local.ino === marker.ino);
 }

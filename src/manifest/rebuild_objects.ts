@@ -101,6 +101,15 @@ export class RebuildObjects {
       this.#listed.secondary.has(stored.key) && !this.#strangers.has(stored.key);
   }
 
+  /** False: no store has an object for the row. */
+  mayBeThere({ stored, flags }: FileEntry): boolean {
+    if (stored === null || flags.borrowed) return true;
+    if (this.#listed.primary.has(stored.key)) return true;
+    // Left out, the secondary has listed nothing.
+    const isUnknown = flags.secondaryOnly && this.#deps.secondary === null;
+    return isUnknown || this.#listed.secondary.has(stored.key);
+  }
+
   #storeOf(side: Side): RebuildStore | null {
     return side === "primary" ? this.#deps.store : this.#deps.secondary;
   }

@@ -13,7 +13,7 @@ import { openMemManifest } from "./mem_manifest.ts";
 import { encodeMoving, MOVING } from "./moving.ts";
 import { rebuildManifest } from "./rebuild.ts";
 import type { RebuildResult } from "./rebuild_run.ts";
-import { chooseVersion, planUnknownFile } from "./rebuild_choice.ts";
+import { chooseVersion, planUnknownFile, storedVersionOf } from "./rebuild_choice.ts";
 import type {
   LocalThing,
   RebuildDepot,
@@ -322,6 +322,46 @@ Deno.test("what somebody else put under the key of a file that was managed is a 
   const result = await rebuild(manifest, { objects, things: new Map() });
   strictEqual(manifest.get(parseDepotPath(key)), null);
   deepStrictEqual(result.findings, [{ kind: "stray", key }]);
+});
+
+Deno.test("a marker with the inode of the copy's is its row's touched one only where nothing else has its size", async () => {
+  const B = parseDepotPath("d/b,v");
+  for (const other of ["none", "an earlier version", "a file without a marker"]) {
+    const manifest = await openMemManifest();
+    await store(manifest, 1, KEY);
+    await manifest.apply(A, "any", { kind: "evicted", marker: marker(1).stat });
+    const { sizeBytes } = statOf(1);
+    const objects = [withGeneration(objectOf(1, KEY), 1)];
+    const key = other === "an earlier version" ? LATER_KEY : B;
+    const second = { ...withGeneration(objectOf(2, key), 2), sizeBytes };
+    if (other !== "none") objects.push(second);
+    if (key === LATER_KEY) {
+      await manifest.orphaned(A, storedVersionOf(second), statOf(2));
+    }
+    const touched = { ...marker(1), stat: { ...marker(1).stat, mtimeNs: 77n } };
+    const things = new Map([[A, touched]]);
+    const { findings } = await rebuild(manifest, { objects, things });
+    const isSure = other === "none";
+    deepStrictEqual(findings, isSure ? [] : [{ kind: "other-marker", path: A }], other);
+    // A restore trusts the marker that the row knows.
+    deepStrictEqual(manifest.get(A)!.local.ino, isSure ? 7n : 0n);
+  }
+});
+
+Deno.test("a marker of the copy's row is reported where no store has an object for it any more", async () => {
+  for (const secondary of [undefined, [], [objectOf(1, KEY)]]) {
+    const manifest = await openMemManifest();
+    await store(manifest, 1, KEY);
+    await manifest.apply(A, "any", { kind: "evicted", marker: marker(1).stat });
+    const { findings } = await rebuild(manifest, {
+      objects: [],
+      ...secondary !== undefined && { secondary },
+      things: new Map([[A, marker(1)]]),
+    });
+    const isThere = secondary?.length === 1;
+    deepStrictEqual(findings, isThere ? [] : [{ kind: "no-object", path: A }]);
+    strictEqual(manifest.get(A)!.stored!.key, KEY);
+  }
 });
 
 Deno.test("a write that the copy knows is uploaded, and its file is no conflict", async () => {
