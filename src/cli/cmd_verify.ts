@@ -47,8 +47,10 @@ What is checked:
   --path //DEPOT/...     only files below this depot path
   --archive-depots       depots of type archive too
   --all-copies           at content: read the store's copy of resident files as well
-  --no-orphans           do not look for what no record names
-  --orphan-age HOURS     what is younger is no orphan (default 24)
+  --no-orphans           do not look for what no record names: with a filtered checkpoint,
+                         or a copy of the manifest, files in use would look like that
+  --orphan-age HOURS     what is younger than that before the records is no orphan
+                         (default 24)
 
 How much is read (hash and content; the rest is still checked at size):
   --sample 1/N           one archive in N, others with each checkpoint

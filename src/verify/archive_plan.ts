@@ -33,7 +33,12 @@ export interface ArchivePlan {
   readonly unverifiable: readonly { readonly claim: Claim; readonly why: string }[];
   /** Revisions behind an archive trigger (+X). */
   readonly external: number;
+  /** Where an archive of those may be all the same. */
+  readonly otherNames: readonly string[];
 }
+
+/** Which between them give every name of a revision. */
+const FILE_FORMS = ["rcs", "plain"] as const satisfies readonly ArchiveForm[];
 
 /**
  * @param base Path of the archive without `,v` or `,d/`.
@@ -55,10 +60,15 @@ export function planArchive(
   const files: ArchiveFile[] = [];
   const rcs: ArchiveRevision[] = [];
   const unverifiable: { claim: Claim; why: string }[] = [];
+  const otherNames = new Set<string>();
   let external = 0;
   for (const of of revisions.values()) {
     const { form, lbrRev } = of[0]!;
     const excuse = excuseOf(of, form, purged);
+    if (form === "external" || form === "tiny" || form === null) {
+      const names = FILE_FORMS.flatMap((it) => archiveNames(it, base, lbrRev));
+      for (const name of spelled(names, spellings)) otherNames.add(name);
+    }
     if (form === "external") external++;
     else if (form === "tiny") {
       unverifiable.push({ claim: of[0]!, why: "it is stored in tiny.db" });
@@ -75,7 +85,7 @@ export function planArchive(
     const names = spelled(archiveNames("rcs", base, ""), spellings);
     files.unshift({ isRcs: true, names, revisions: rcs });
   }
-  return { files, unverifiable, external };
+  return { files, unverifiable, external, otherNames: [...otherNames] };
 }
 
 function spelled(

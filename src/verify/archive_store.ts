@@ -120,10 +120,12 @@ export function manifestViewOf(manifest: Manifest): ManifestView {
         after = batch.at(-1)!.path;
       }
     },
-    tombstoneKeys(path: DepotPath): string[] {
-      const tombstones = orReadError(() => manifest.tombstonesOf(path));
-      return tombstones.map((tombstone) => tombstone.stored.key);
-    },
+    pathsOf: (key) =>
+      orReadError(() => manifest.rowsNaming(objectKeyOf(key)).map(({ path }) => path)),
+    isInGrace: (key) =>
+      orReadError(() =>
+        manifest.tombstonesNaming(objectKeyOf(key)).some(({ removed }) => !removed)
+      ),
   };
 }
 

@@ -54,13 +54,14 @@ Deno.test("manifestViewOf() gives rows, and all of them in order, whatever their
   });
   strictEqual(view.get(parseDepotPath(names[7]!))?.isElsewhere, true);
   strictEqual(view.get(parseDepotPath("d/none,v")), null);
-  deepStrictEqual(view.tombstoneKeys(parseDepotPath(names[3]!)), []);
+  const key = names[3]!;
+  deepStrictEqual([view.pathsOf(key), view.isInGrace(key)], [[key], false]);
   await manifest.apply(parseDepotPath(names[3]!), "any", {
     kind: "deleted",
     nowMs: 1,
     whiteout: false,
   });
-  deepStrictEqual(view.tombstoneKeys(parseDepotPath(names[3]!)), [names[3]]);
+  deepStrictEqual([view.pathsOf(key), view.isInGrace(key)], [[], true]);
   await manifest.close();
 });
 
@@ -68,12 +69,13 @@ Deno.test("manifestViewOf() turns a damaged row into an error that ends no run",
   const fail = (): never => {
     throw new ManifestError("damaged", "its checksum fails");
   };
-  const broken = { get: fail, entries: fail, tombstonesOf: fail } as unknown as Manifest;
-  const view = manifestViewOf(broken);
+  const broken = { get: fail, entries: fail, rowsNaming: fail, tombstonesNaming: fail };
+  const view = manifestViewOf(broken as unknown as Manifest);
   const path = parseDepotPath("a,v");
   throws(() => view.get(path), StoreReadError);
   throws(() => [...view.entries()], StoreReadError);
-  throws(() => view.tombstoneKeys(path), StoreReadError);
+  throws(() => view.pathsOf(path), StoreReadError);
+  throws(() => view.isInGrace(path), StoreReadError);
 });
 
 function backendThat(parts: Partial<StorageBackend>): StorageBackend {

@@ -18,6 +18,8 @@ export interface GroupOutcome {
   readonly claims: number;
   readonly tally: Tally;
   readonly files: readonly FileOutcome[];
+  /** Names beside those of files that an archive may have: they are no orphans. */
+  readonly otherNames: readonly string[];
   readonly reasons: ReadonlyMap<string, number>;
 }
 
@@ -60,7 +62,7 @@ export class GroupChecker {
     if (why !== null || !group.isWanted) {
       tally.skipped += revisionsOf(group);
       if (why !== null) reasons.set(why, revisionsOf(group));
-      return { ...outcome, files: [] };
+      return { ...outcome, files: [], otherNames: [] };
     }
     if (base === null) {
       this.#options.onWarning(
@@ -73,7 +75,7 @@ export class GroupChecker {
       tally.checked += revisionsOf(group);
       tally.unverifiable += revisionsOf(group);
       reasons.set("its depot map leads out of the depot root", revisionsOf(group));
-      return { ...outcome, files: [] };
+      return { ...outcome, files: [], otherNames: [] };
     }
     const plan = planArchive(
       group.claims,
@@ -88,7 +90,7 @@ export class GroupChecker {
     }
     const files: FileOutcome[] = [];
     for (const file of plan.files) files.push(await this.#checkFile(group.key, file));
-    return { ...outcome, files };
+    return { ...outcome, files, otherNames: plan.otherNames };
   }
 
   async #checkFile(key: string, file: ArchiveFile): Promise<FileOutcome> {

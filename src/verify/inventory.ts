@@ -10,30 +10,22 @@
  * @module
  */
 
-import {
-  bytePathOf,
-  bytesOf,
-  type DepotPath,
-  depotPathOrNull,
-  isHistory,
-  LOCKS,
-  pathOfKey,
-  RESERVED_DIRECTORY,
-} from "../core/names.ts";
-import { type CaseRule, foldCase, parseArchiveName } from "../perforce/archive_path.ts";
+import { bytePathOf, depotPathOrNull, pathOfKey } from "../core/names.ts";
+import { type CaseRule, foldCase } from "../perforce/archive_path.ts";
 import { describeType } from "../perforce/file_type.ts";
 import { ACTIONS } from "../perforce/rows.ts";
-import type { ExpectedObject } from "./outcome_draft.ts";
 import { ExternalSorter } from "./external_sort.ts";
+import type { JudgedNames } from "./judged_names.ts";
+import {
+  type InventoryCounts,
+  type ListedObject,
+  OrphanJudge,
+  unicodeKey,
+} from "./orphan_judge.ts";
+import type { ExpectedObject } from "./outcome_draft.ts";
 import type { Finding } from "./report_types.ts";
 import type { Scratch } from "./scratch.ts";
-import type {
-  ArchiveStore,
-  LocalFiles,
-  ManifestRow,
-  ManifestView,
-  StoredObject,
-} from "./sources.ts";
+import type { ArchiveStore, LocalFiles, ManifestView } from "./sources.ts";
 
 export interface InventoryOptions {
   readonly files: LocalFiles;
@@ -45,8 +37,7 @@ export interface InventoryOptions {
   readonly checksSize: boolean;
   /** What is younger than this cannot be in the records yet. */
   readonly orphansBeforeMs: number;
-  /** Directories below the depot root whose archives are not asked for. */
-  readonly skippedDirectories: readonly string[];
+  readonly judged: JudgedNames;
 }
 
 /** A finding, and what it does to the count of the archive's depot. */
@@ -57,22 +48,21 @@ export interface InventoryFinding {
   readonly revisions: number;
 }
 
-export interface InventoryCounts {
-  /** Unnamed, but too young to be called orphans. */
-  young: number;
-  /** Objects of superseded or deleted versions, which the daemon will remove. */
-  tombstones: number;
-  /** Objects whose path cannot be told. */
-  unidentified: number;
-}
-
 export class Inventory {
   readonly #options: InventoryOptions;
   readonly #names: ExternalSorter;
   readonly #expected: ExternalSorter;
   readonly #objects: ExternalSorter;
   readonly #found: ExternalSorter;
-  readonly counts: InventoryCounts = { young: 0, tombstones: 0, unidentified: 0 };
+  /** Unnamed files with objects of other names, by those. */
+  readonly #renamed: ExternalSorter;
+  #newestKnownMs = -Infinity;
+  readonly counts: InventoryCounts = {
+    young: 0,
+    tombstones: 0,
+    unidentified: 0,
+    doubtful: 0,
+  };
 
   constructor(options: InventoryOptions) {
     this.#options = options;
@@ -80,12 +70,15 @@ export class Inventory {
     this.#expected = new ExternalSorter(options.scratch);
     this.#objects = new ExternalSorter(options.scratch);
     this.#found = new ExternalSorter(options.scratch);
+    this.#renamed = new ExternalSorter(options.scratch);
   }
 
   close(): void {
-    for (const it of [this.#names, this.#expected, this.#objects, this.#found]) {
-      it.close();
-    }
+    this.#names.close();
+    this.#expected.close();
+    this.#objects.close();
+    this.#found.close();
+    this.#renamed.close();
   }
 
   /** Names under which a record's archive may be on disk. */
@@ -150,6 +143,9 @@ export class Inventory {
         }
         next = expected.next();
       }
+      if (isExpected && storedAt !== "") {
+        this.#newestKnownMs = Math.max(this.#newestKnownMs, Number(storedAt));
+      }
       await this.#addObject(key, storedAt, isExpected);
     }
     for (; !next.done; next = expected.next()) yield* this.#confirmObject(next.value);
@@ -172,6 +168,7 @@ export class Inventory {
       ? "the store has no such object"
       : `the object has ${object.sizeBytes} bytes, ${stored.sizeBytes} were stored`;
     const isRow = depotRev !== "";
+    this.addDoubt([path!]);
     yield {
       depot: depot!,
       revisions: revisions!,
@@ -208,22 +205,23 @@ export class Inventory {
   }
 
   #addFound(path: string, ...what: string[]): void {
+    if (!this.#options.judged.has(path)) return;
     this.#found.add(
       [foldCase(path, this.#options.caseRule), path, ...what].join("\0"),
     );
   }
 
+  /** Something is wrong with an archive: no version of it is of no use. */
+  addDoubt(names: readonly string[]): void {
+    for (const name of names) this.#addFound(name, "doubt");
+  }
+
   /** Every archive-like file below the depot root. */
   async walkFiles(onFile: (count: number) => void): Promise<void> {
-    const { files, skippedDirectories } = this.#options;
+    const { files, judged } = this.#options;
     let count = 0;
-    const skip = [RESERVED_DIRECTORY, LOCKS, ...skippedDirectories];
-    for await (const path of files.walk(skip)) {
-      const name = path.slice(path.lastIndexOf("/") + 1);
-      // Each device below the root has a directory of ours.
-      const isOurs = path.includes(`/${RESERVED_DIRECTORY}/`);
-      if (isOurs || parseArchiveName(path) === null) continue;
-      if (name.startsWith("tmp.") && !isHistory(name)) continue;
+    for await (const path of files.walk(judged.directoriesLeftOut())) {
+      if (!judged.has(path)) continue;
       this.#addFound(path, "file");
       onFile(++count);
     }
@@ -236,131 +234,79 @@ export class Inventory {
 
   /** What was found, and no record names. After all that adds to it. */
   async *orphans(): AsyncGenerator<Finding> {
+    const { counts } = this;
+    const judge = new OrphanJudge({
+      ...this.#options,
+      newestKnownMs: this.#newestKnownMs,
+      counts,
+    });
+    for (const { path, records, isNamed } of this.#paths(this.#found)) {
+      const objects = records.filter((record) => record[2] === "object").map(objectOf);
+      const hasFault = records.some((record) => record[2] === "doubt");
+      if (!isNamed) yield* this.#unnamed(judge, path, objects);
+      else if (!hasFault) yield* judge.versions(path, objects);
+      else counts.doubtful += objects.filter(({ isExpected }) => !isExpected).length;
+    }
+    // By the names that they had before: one that records name is a file that has been renamed
+    // since they were written.
+    for (const { path, records, isNamed } of this.#paths(this.#renamed)) {
+      if (isNamed) counts.doubtful++;
+      else yield* this.#judgeAll(judge, path, records.map(objectOf));
+    }
+  }
+
+  async *#unnamed(
+    judge: OrphanJudge,
+    path: string,
+    objects: readonly ListedObject[],
+  ): AsyncGenerator<Finding> {
+    if (judge.isYoungPath(path)) return;
+    const before = await judge.nameBefore(path);
+    if (before === null) return yield* this.#judgeAll(judge, path, objects);
+    yield* judge.objects(path, objects);
+    if (!this.#options.judged.has(before.path)) {
+      this.counts.doubtful++;
+      return;
+    }
+    const folded = foldCase(before.path, this.#options.caseRule);
+    this.#renamed.add([folded, path, "object", before.key, "", ""].join("\0"));
+  }
+
+  async *#judgeAll(
+    judge: OrphanJudge,
+    path: string,
+    objects: readonly ListedObject[],
+  ): AsyncGenerator<Finding> {
+    const hasNoObject = yield* judge.objects(path, objects);
+    yield* judge.fileOrRow(path, hasNoObject);
+  }
+
+  /** The records of each path, and whether the name that they are sorted by is a record's. */
+  *#paths(
+    sorter: ExternalSorter,
+  ): Generator<{ path: string; records: string[][]; isNamed: boolean }> {
     const names = this.#names.sorted();
     let name = names.next();
-    for (const group of groupByFirst(this.#found.sorted())) {
+    for (const group of groupByFirst(sorter.sorted())) {
       while (!name.done && name.value < group.key) name = names.next();
       const isNamed = !name.done && name.value === group.key;
-      if (!isNamed) yield* this.#unnamed(group.records);
-      else yield* this.#extraVersions(group.records);
+      const byPath = Map.groupBy(group.records, (record) => record[1]!);
+      for (const [path, records] of byPath) yield { path, records, isNamed };
     }
-  }
-
-  async *#unnamed(records: readonly string[][]): AsyncGenerator<Finding> {
-    const path = records[0]![1]!;
-    const entry = this.#options.files.lstat(path);
-    const row = this.#rowOf(path);
-    const objects = records.filter((record) => record[2] === "object");
-    if (entry !== null && entry.kind === "file") {
-      if (this.#isYoung(entry.mtimeMs)) return;
-      yield orphan(path, "no record names this file", row, ["local"]);
-    }
-    let present = 0;
-    for (const record of objects) {
-      const object = await this.#confirmUnnamed(path, record);
-      if (object === null) continue;
-      present++;
-      const what = row === null ? "" : "; the manifest has a row for it";
-      yield orphan(
-        unicodeKey(record[3]!),
-        `no record names ${JSON.stringify(path)}, whose object this is${what}`,
-        row,
-        ["store"],
-      );
-    }
-    if (row === null && entry?.kind === "evicted" && present === 0) {
-      if (this.#isYoung(entry.mtimeMs)) return;
-      yield orphan(path, "no record and no manifest row names this marker", row, [
-        "local",
-      ]);
-    }
-    if (row !== null && entry?.kind !== "file" && present === 0 && objects.length === 0) {
-      if (this.#isYoung(row.createdAtMs)) return;
-      yield {
-        ...orphan(path, "only the manifest has it: no record, no file, no object", row, [
-          "manifest",
-        ]),
-        kind: "stray",
-      };
-    }
-  }
-
-  /** Objects of a path that records do name, but that are not its current version. */
-  async *#extraVersions(records: readonly string[][]): AsyncGenerator<Finding> {
-    if (this.#options.manifest === null) return;
-    for (const record of records) {
-      if (record[2] !== "object" || record[5] === "expected") continue;
-      const path = record[1]!;
-      const object = await this.#confirmUnnamed(path, record);
-      if (object === null) continue;
-      const row = this.#rowOf(path);
-      if (row?.stored?.key === object.key) continue;
-      yield orphan(
-        object.key,
-        `a version of ${JSON.stringify(path)} that the manifest does not know`,
-        row,
-        ["store"],
-      );
-    }
-  }
-
-  /** The object, if it is still there, old enough, and not about to be removed. */
-  async #confirmUnnamed(
-    path: string,
-    record: readonly string[],
-  ): Promise<StoredObject | null> {
-    if (record[4] !== "" && this.#isYoung(Number(record[4]))) return null;
-    const key = unicodeKey(record[3]!);
-    const name = depotPathOrNull(path);
-    if (name !== null && this.#options.manifest?.tombstoneKeys(name).includes(key)) {
-      this.counts.tombstones++;
-      return null;
-    }
-    return await this.#options.store!.head(key);
-  }
-
-  #isYoung(timeMs: number): boolean {
-    if (timeMs <= this.#options.orphansBeforeMs) return false;
-    this.counts.young++;
-    return true;
-  }
-
-  #rowOf(path: string): ManifestRow | null {
-    const name: DepotPath | null = depotPathOrNull(path);
-    return name === null ? null : this.#options.manifest?.get(name) ?? null;
   }
 }
 
-/** A key as the store has it, from the bytes by which keys are sorted. */
-function unicodeKey(bytes: string): string {
-  return new TextDecoder().decode(bytesOf(bytes));
+/** A record of an object. */
+function objectOf([, , , key, storedAt, expected]: readonly string[]): ListedObject {
+  return {
+    key: key!,
+    storedAtMs: storedAt === "" ? null : Number(storedAt),
+    isExpected: expected === "expected",
+  };
 }
 
 function keyOf(record: string): string {
   return record.slice(0, record.indexOf("\0"));
-}
-
-function orphan(
-  archive: string,
-  why: string,
-  row: ManifestRow | null,
-  wrong: Finding["wrong"],
-): Finding {
-  return {
-    kind: "orphan",
-    depotFile: "",
-    depotRev: null,
-    action: null,
-    change: null,
-    type: null,
-    digest: null,
-    archive,
-    archiveRev: null,
-    rows: 0,
-    wrong: row === null || wrong.includes("manifest") ? wrong : [...wrong, "manifest"],
-    good: [],
-    why,
-  };
 }
 
 function* groupByFirst(

@@ -28,7 +28,10 @@ function stepsFor(finding: Finding, target: RepairTarget): string[] {
   const command = commandFor(target);
   const path = shellQuote(argumentOf(archive));
   if (kind === "orphan") {
-    return ["# nothing refers to it by these records; keep it until newer records agree"];
+    return [
+      "# nothing refers to it by these records; keep it until all that is MISSING or BAD is",
+      "# settled and newer records agree",
+    ];
   }
   if (kind === "stray") {
     return ["# neither a file nor an object is left of it: nothing can be brought back"];

@@ -61,7 +61,8 @@ function formatNotes(result: VerifyResult, facts: ReportFacts): string[] {
     result.inventory === null
       ? `orphans: not looked for, ${result.inventoryOmitted}`
       : `orphans: ${result.orphans}; strays: ${result.strays}; too young to tell: ` +
-        `${result.inventory.young}; waiting for removal: ${result.inventory.tombstones}`,
+        `${result.inventory.young}; waiting for removal: ${result.inventory.tombstones}; ` +
+        `doubtful: ${result.inventory.doubtful}`,
   );
   for (const warning of result.warnings) lines.push(`warning: ${warning}`);
   for (const why of result.incomplete) lines.push(`incomplete: ${why}`);

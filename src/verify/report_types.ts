@@ -6,8 +6,8 @@
 
 /**
  * missing: an archive revision has no copy where one must be. bad: a copy is not what the
- * record says. orphan: a file or object that no record names. stray: a manifest row that
- * no record names, with neither file nor object.
+ * record says. orphan: a file or object that no record names, nor a row or tombstone of another
+ * name has. stray: a manifest row that no record names, with neither file nor object.
  */
 export type FindingKind = "missing" | "bad" | "orphan" | "stray";
 

@@ -78,8 +78,10 @@ export interface ManifestView {
   get(path: DepotPath): ManifestRow | null;
   /** All rows in byte order of their paths. */
   entries(): Iterable<readonly [DepotPath, ManifestRow]>;
-  /** Keys of versions of `path` that wait for their removal. */
-  tombstoneKeys(path: DepotPath): readonly string[];
+  /** Paths whose rows have the object as their stored version. */
+  pathsOf(key: string): readonly DepotPath[];
+  /** Whether a deleted or replaced version, of whatever path, is in it and not removed yet. */
+  isInGrace(key: string): boolean;
 }
 
 export interface StoredObject {

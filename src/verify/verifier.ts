@@ -16,6 +16,7 @@ import { type ArchiveGroup, type Claim, groupClaims } from "./claims.ts";
 import { CopyReader } from "./copy_reader.ts";
 import { GroupChecker, type GroupOutcome } from "./group_check.ts";
 import { Inventory } from "./inventory.ts";
+import { JudgedNames, leftOutOf } from "./judged_names.ts";
 import { lookFromOtherSide, orIncomplete } from "./other_side.ts";
 import { checkPacks } from "./pack_check.ts";
 import { addTally, type Depth, type Finding } from "./report_types.ts";
@@ -135,7 +136,10 @@ class Run {
       caseRule: catalog.caseRule,
       checksSize: options.depth !== "exists",
       orphansBeforeMs: catalog.asOfS * 1000 - options.orphanAgeMs,
-      skippedDirectories: this.#skippedDirectories(),
+      judged: new JudgedNames(
+        leftOutOf(this.#maps, options.checksArchiveDepots),
+        catalog.caseRule,
+      ),
     });
     this.#groups = new GroupChecker({
       maps: this.#maps,
@@ -295,8 +299,11 @@ class Run {
     state: { claims: number; last: string },
   ): void {
     state.claims += outcome.claims;
+    this.#inventory.addNames(outcome.otherNames);
     for (const file of outcome.files) {
       this.#inventory.addNames(file.names);
+      const wasFound = file.names.some((name) => this.#resumeFound.has(name));
+      if (wasFound || file.findings.length > 0) this.#inventory.addDoubt(file.names);
       if (file.expected === null || this.#resumeFound.has(file.expected.path)) continue;
       this.#inventory.addExpected(file.expected, outcome.depot);
     }
@@ -334,17 +341,6 @@ class Run {
   #report(finding: Finding, isLeft: boolean): void {
     if (!isLeft) this.#resume?.finding(finding);
     this.#observer.finding(finding);
-  }
-
-  #skippedDirectories(): string[] {
-    const directories: string[] = [];
-    for (const depot of this.#maps.depots()) {
-      const isSkipped = depot.type === "graph" || depot.address !== "" ||
-        (depot.type === "archive" && !this.#options.checksArchiveDepots);
-      const { path, isOutside } = this.#maps.mapped(depot, "");
-      if (isSkipped && !isOutside) directories.push(path.replace(/\/+$/, ""));
-    }
-    return directories;
   }
 
   async #checkGraphDepots(): Promise<void> {

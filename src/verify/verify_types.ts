@@ -7,7 +7,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Sampling } from "./budget.ts";
 import type { CatalogStats } from "./catalog.ts";
-import type { InventoryCounts } from "./inventory.ts";
+import type { InventoryCounts } from "./orphan_judge.ts";
 import type { Depth, Finding, Tally } from "./report_types.ts";
 import type { ArchiveStore, LocalFiles, ManifestView } from "./sources.ts";
 

@@ -82,7 +82,7 @@ Deno.test("verify writes findings and a summary by depot, and exits with 1", asy
     "depth content: 6 archive revisions of 7 rows in T; R read here, 0 B recalled from " +
     "the store",
     lines[8]!,
-    "orphans: 0; strays: 0; too young to tell: 0; waiting for removal: 0",
+    "orphans: 0; strays: 0; too young to tell: 0; waiting for removal: 0; doubtful: 0",
     "RESULT: 2 findings",
     "",
   ]);

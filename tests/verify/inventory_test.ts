@@ -86,7 +86,7 @@ Deno.test("older versions of a file are orphans only if the manifest does not kn
   await world.putObject(unknown, path, bytesOfText("older"));
   world.tombstones.set(path, [known]);
   const { result, findings } = await world.verify({ depth: "exists" });
-  deepStrictEqual(brief(findings), [`orphan ${unknown} store+manifest`]);
+  deepStrictEqual(brief(findings), [`orphan ${unknown} store`]);
   strictEqual(result.inventory?.tombstones, 1);
 });
 

@@ -150,6 +150,7 @@ export class World {
   readonly root: string;
   readonly checkpoint: string;
   readonly rows = new Map<string, ManifestRow>();
+  /** By path: keys of objects that are not removed yet. */
   readonly tombstones = new Map<string, string[]>();
   readonly backend: StorageBackend = openMemBackend({
     nowMs: () => (AS_OF_S - 10 * 86_400) * 1000,
@@ -282,7 +283,11 @@ export class World {
       entries: () =>
         [...this.rows].sort(([a], [b]) => a < b ? -1 : 1)
           .map(([path, row]) => [parseDepotPath(path), row] as const),
-      tombstoneKeys: (path: DepotPath) => this.tombstones.get(path) ?? [],
+      pathsOf: (key) =>
+        [...this.rows].filter(([, row]) => row.stored?.key === key)
+          .map(([path]) => parseDepotPath(path)),
+      isInGrace: (key) =>
+        [...this.tombstones.values()].some((keys) => keys.includes(key)),
     };
   }
 
