@@ -45,6 +45,8 @@ export async function dropTable(directory: string, name: TableName): Promise<voi
     noSubdir: false,
     pageSize: PAGE_BYTES,
     maxDbs: 20,
+    // It is written down in the file, and no manifest has it.
+    overlappingSync: false,
   });
   await root.openDB(name, { encoding: "binary" }).drop();
   await root.close();
