@@ -412,6 +412,18 @@ export interface Manifest {
 
   /** Oldest first. */
   tombstonesOf(path: DepotPath): Tombstone[];
+  /** Up to `limit` of all of them, in byte order of their paths, then oldest first, after `after`. */
+  tombstones(
+    after: Pick<Tombstone, "path" | "id"> | null,
+    limit: number,
+  ): Tombstone[];
+  /** The next one's; all that can be seen now have smaller ones. */
+  nextTombstoneId(): number;
+  /**
+   * The primary has the object: no row and no tombstone says any longer that only the secondary has
+   * it, whatever becomes of them meanwhile. A tombstone's grace counts from when it was made.
+   */
+  inPrimary(stored: StoredVersion): Promise<void>;
   /**
    * Up to `limit` tombstones made at or before `beforeMs` whose object may be removed: it
    * is ours, not yet removed, and no row names it (a file that was moved or that got its

@@ -12,6 +12,7 @@ import type { Clock } from "../core/clock.ts";
 import type { DepotPath, ObjectKey } from "../core/names.ts";
 import { recount } from "./check.ts";
 import { GroupCommit } from "./group_commit.ts";
+import { markInPrimary } from "./in_primary.ts";
 import type { KeyValueStore } from "./key_value.ts";
 import type { Ledger } from "./ledger.ts";
 import {
@@ -312,6 +313,21 @@ export class ManifestStore implements Manifest {
 
   tombstonesDue(beforeMs: number, limit: number, after?: Tombstone): Tombstone[] {
     return this.#tombstones.due(beforeMs, limit, after);
+  }
+
+  tombstones(
+    after: Pick<Tombstone, "path" | "id"> | null,
+    limit: number,
+  ): Tombstone[] {
+    return this.#tombstones.page(after, limit);
+  }
+
+  nextTombstoneId(): number {
+    return this.#ledger.nextTombstoneId;
+  }
+
+  inPrimary(stored: StoredVersion): Promise<void> {
+    return markInPrimary(this.#reader, (operate) => this.#change(operate), stored);
   }
 
   isDue(tombstone: Tombstone, beforeMs: number): boolean {

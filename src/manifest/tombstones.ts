@@ -13,7 +13,12 @@ import {
 import { u64Key } from "./byte_keys.ts";
 import { utf8Of } from "./codec_text.ts";
 import type { FileEntry, PathAndEntry, Tombstone } from "./manifest.ts";
-import { type ManifestReader, type PathAndRow, rangeOfPrefix } from "./reader.ts";
+import {
+  type ManifestReader,
+  type PathAndRow,
+  rangeOfPrefix,
+  tombstoneKey,
+} from "./reader.ts";
 import { entryOf } from "./row.ts";
 import { objectKeyPrefix } from "./row_index.ts";
 import { isRemovable, timeKey, type Transaction } from "./transaction.ts";
@@ -27,7 +32,7 @@ const ALL = Number.MAX_SAFE_INTEGER;
 const VERSIONS_AT_ONCE = 16;
 
 /** Runs an operation in some group, and resolves once that is durable. */
-type ChangeGroup = <T>(operate: (group: Transaction) => T) => Promise<T>;
+export type ChangeGroup = <T>(operate: (group: Transaction) => T) => Promise<T>;
 
 export class Tombstones {
   readonly #reader: ManifestReader;
@@ -40,6 +45,11 @@ export class Tombstones {
 
   of(path: DepotPath): Tombstone[] {
     return this.#reader.tombstones(rangeOfPrefix(`${path}\0`, Number.MAX_SAFE_INTEGER));
+  }
+
+  page(after: Pick<Tombstone, "path" | "id"> | null, limit: number): Tombstone[] {
+    const from = after === null ? "" : `${tombstoneKey(after.path, after.id)}\0`;
+    return this.#reader.tombstones({ from, before: null, limit });
   }
 
   due(beforeMs: number, limit: number, after?: Tombstone): Tombstone[] {
@@ -140,15 +150,15 @@ export class Tombstones {
   }
 
   async postpone(nowMs: number): Promise<void> {
-    for (;;) {
-      const some = this.#reader.tombstonesByTime({
-        from: "",
-        before: u64Key(nowMs),
-        limit: TOMBSTONES_PER_STEP,
-      });
+    for (let after: Tombstone | null = null;;) {
+      const some: Tombstone[] = this.page(after, TOMBSTONES_PER_STEP);
       if (some.length === 0) return;
+      after = some.at(-1)!;
+      // Also what is not due yet for another reason than its age: that may end.
+      const early = some.filter(({ removed, atMs }) => !removed && atMs < nowMs);
+      if (early.length === 0) continue;
       await this.#change((group) => {
-        for (const { path, id } of some) {
+        for (const { path, id } of early) {
           // It may have been removed since it was read.
           const current = group.tombstone(path, id);
           if (current !== null) group.replaceTombstone({ ...current, atMs: nowMs });

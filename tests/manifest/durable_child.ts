@@ -36,6 +36,14 @@ const CHANGES: Readonly<Record<string, (manifest: Manifest) => Promise<unknown>>
     const stored = manifest.get(pathOf(2))!.stored ?? manifest.get(pathOf(1))!.stored!;
     return manifest.orphaned(pathOf(2), stored, statOf(2));
   },
+  "inPrimary()": async (manifest) => {
+    const { path, entry } = manifest.entries("", null, 100)
+      .find(({ entry }) => entry.stored !== null)!;
+    const flags = { secondaryOnly: true };
+    await manifest.apply(path, "any", { kind: "flagged", flags });
+    await manifest.inPrimary(entry.stored!);
+    strictEqual(manifest.get(path)!.flags.secondaryOnly, false);
+  },
   "undelete()": (manifest) => manifest.undelete(pathOf(4), 1),
   "postponeTombstones()": (manifest) => manifest.postponeTombstones(NOW_MS),
   "tombstoneRemoved()": (manifest) =>

@@ -143,6 +143,18 @@ export class ManifestModel {
     });
   }
 
+  inPrimary({ key, hash, sizeBytes }: StoredVersion): void {
+    const isIt = (stored: StoredVersion | null): boolean =>
+      stored?.key === key && stored.hash === hash && stored.sizeBytes === sizeBytes;
+    for (const [path, { entry }] of this.rows) {
+      if (!entry.flags.secondaryOnly || !isIt(entry.stored)) continue;
+      this.apply(path, { kind: "flagged", flags: { secondaryOnly: false } });
+    }
+    this.tombstones = this.tombstones.map((one) =>
+      isIt(one.stored) ? { ...one, flags: { ...one.flags, secondaryOnly: false } } : one
+    );
+  }
+
   dirtyPaths(): DepotPath[] {
     return this.#sorted((row) =>
       row.entry.state === "dirty" && row.retryAtMs === null && !isParked(row.entry)

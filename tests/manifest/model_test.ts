@@ -21,7 +21,7 @@ type Step =
     readonly isWild: boolean;
   }
   | { readonly do: "move"; readonly path: number; readonly to: number }
-  | { readonly do: "undelete" | "touch" | "stale"; readonly path: number }
+  | { readonly do: "undelete" | "touch" | "stale" | "inPrimary"; readonly path: number }
   | { readonly do: "reopen" | "retryNow" };
 
 const KINDS: ManifestEvent["kind"][] = [
@@ -61,7 +61,12 @@ const STEP: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 3,
     arbitrary: fc.record({
-      do: fc.constantFrom("undelete" as const, "touch" as const, "stale" as const),
+      do: fc.constantFrom(
+        "undelete" as const,
+        "touch" as const,
+        "stale" as const,
+        "inPrimary" as const,
+      ),
       path: PATH_INDEX,
     }),
   },
@@ -103,7 +108,8 @@ function eventOf(
     mtimeNs: stat.mtimeNs,
     versionId: null,
   };
-  const flags = { [step % 5 < 3 ? "conflict" : "borrowed"]: step % 3 === 0 };
+  const flag = step % 5 < 2 ? "conflict" : step % 5 < 3 ? "borrowed" : "secondaryOnly";
+  const flags = { [flag]: step % 3 === 0 };
   switch (kind) {
     case "written":
       return { kind, stat, nowS };
@@ -185,6 +191,15 @@ async function takeStep(
       model.undelete(PATHS[step.path]!, 1_000 + index);
       await manifest.undelete(PATHS[step.path]!, 1_000 + index);
       return manifest;
+    case "inPrimary": {
+      const path = PATHS[step.path]!;
+      const stored = model.rows.get(path)?.entry.stored ??
+        model.tombstones.findLast((one) => one.path === path)?.stored;
+      if (stored === undefined) return manifest;
+      model.inPrimary(stored);
+      await manifest.inPrimary(stored);
+      return manifest;
+    }
     case "touch": {
       const path = PATHS[step.path]!;
       const row = model.rows.get(path);
@@ -215,10 +230,12 @@ function compare(model: ManifestModel, manifest: Manifest): void {
     strictEqual(found?.state, expected?.state, path);
     strictEqual(found?.resident, expected?.resident, path);
     deepStrictEqual(found?.stored, expected?.stored, path);
+    deepStrictEqual(found?.flags, expected?.flags, path);
     deepStrictEqual(
-      manifest.tombstonesOf(path).map(({ stored, reason }) => [stored.key, reason]),
+      manifest.tombstonesOf(path)
+        .map(({ stored, reason, secondaryOnly }) => [stored.key, reason, secondaryOnly]),
       model.tombstones.filter((one) => one.path === path)
-        .map(({ stored, reason }) => [stored.key, reason]),
+        .map(({ stored, reason, flags }) => [stored.key, reason, flags.secondaryOnly]),
     );
   }
   deepStrictEqual(
