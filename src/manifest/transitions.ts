@@ -277,8 +277,7 @@ function planUploaded(current: FileEntry, event: EventOf<"uploaded">): Change {
       flags: { ...current.flags, borrowed: false, secondaryOnly: false },
     },
     queue: { kind: "none" },
-    // An object that is another instance's, or in the secondary, is not ours to remove.
-    tombstone: isReplaced && isOurs(current.flags)
+    tombstone: isReplaced && isKept(current.flags, stored, event.stored.hash)
       ? tombstoneOf(current, stored, { reason: "replaced", atMs: event.nowMs })
       : null,
     lost: false,
@@ -358,7 +357,7 @@ export function planOverwritten(current: FileEntry, nowMs: number): Change {
   const { stored } = current;
   return {
     ...NOTHING,
-    tombstone: stored === null || !isOurs(current.flags)
+    tombstone: stored === null || !isKept(current.flags, stored, null)
       ? null
       : tombstoneOf(current, stored, { reason: "replaced", atMs: nowMs }),
   };
@@ -394,6 +393,19 @@ export function planUndelete(tombstone: Tombstone, nowS: number): Change {
       secondaryOnly: tombstone.secondaryOnly,
     },
   });
+}
+
+/**
+ * Whether a replaced version is kept for its grace. Another instance's is not ours to keep or to
+ * remove. What only the secondary has is, until it is brought from there; but not the bytes that
+ * have just been, which the primary has under the new key.
+ */
+function isKept(
+  { borrowed, secondaryOnly }: FileFlags,
+  { hash }: StoredVersion,
+  newHash: string | null,
+): boolean {
+  return !borrowed && !(secondaryOnly && hash !== null && hash === newHash);
 }
 
 function isOurs(flags: FileFlags): boolean {

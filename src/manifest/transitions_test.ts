@@ -147,12 +147,23 @@ Deno.test("an upload makes the replaced version a tombstone, and never the same 
   strictEqual(same.tombstone, null);
 });
 
-Deno.test("an upload over an object that is not ours leaves no tombstone and ends the flag", () => {
-  for (const flag of ["borrowed", "secondaryOnly"] as const) {
-    const change = planChange(rowIn("uploading", { [flag]: true }), EVENTS.uploaded);
-    strictEqual(change.tombstone, null);
-    strictEqual(change.entry!.flags[flag], false);
-  }
+Deno.test("an upload over another instance's object leaves no tombstone and ends the flag", () => {
+  const change = planChange(rowIn("uploading", { borrowed: true }), EVENTS.uploaded);
+  strictEqual(change.tombstone, null);
+  strictEqual(change.entry!.flags.borrowed, false);
+});
+
+Deno.test("an upload over a version that only the secondary has keeps that, unless its bytes are the same", () => {
+  const row = rowIn("uploading", { secondaryOnly: true });
+  const { entry, tombstone } = planChange(row, EVENTS.uploaded);
+  strictEqual(entry!.flags.secondaryOnly, false);
+  deepStrictEqual(tombstone!.stored, OLD_VERSION);
+  deepStrictEqual([tombstone!.reason, tombstone!.secondaryOnly], ["replaced", true]);
+  const { hash } = OLD_VERSION;
+  const stored = { ...NEW_VERSION, hash };
+  strictEqual(planChange(row, { ...EVENTS.uploaded, stored }).tombstone, null);
+  const nameless = { ...row, stored: { ...OLD_VERSION, hash: null } };
+  deepStrictEqual(planChange(nameless, EVENTS.uploaded).tombstone!.stored.hash, null);
 });
 
 Deno.test("a delete of a row whose object stays elsewhere is a whiteout", () => {
@@ -230,7 +241,9 @@ Deno.test("planMove() takes an upload back and leaves the others as they are", (
   }
 });
 
-Deno.test("planOverwritten() keeps the overwritten version as a tombstone, if it is ours", () => {
+Deno.test("planOverwritten() keeps the overwritten version as a tombstone, if it is no other instance's", () => {
   deepStrictEqual(planOverwritten(rowIn("resident"), 9).tombstone!.stored, OLD_VERSION);
+  const { tombstone } = planOverwritten(rowIn("evicted", { secondaryOnly: true }), 9);
+  deepStrictEqual([tombstone!.stored, tombstone!.secondaryOnly], [OLD_VERSION, true]);
   strictEqual(planOverwritten(rowIn("evicted", { borrowed: true }), 9).tombstone, null);
 });
