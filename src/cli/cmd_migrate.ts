@@ -41,7 +41,8 @@ stopped and started again at any time, and does what is left.
 
 ${PATH_HELP}
 
-  --all             every file, and the deleted ones that can still be undeleted
+  --all             every file, with replaced versions and the deleted files that can still be
+                    undeleted; nothing less lets you take the secondary away
   --list FILE       the PATHs in FILE, one a line; - is standard input
 ${CONFIG_HELP}
   --dry-run         only look in both stores, and say what there is to copy
@@ -210,15 +211,15 @@ async function migratorInPlace(
       const all = selection === "" ? opened.files : 0;
       const onProgress = (done: number): void => progress.update(done, all);
       const report = await opened.migrate({ selection, dryRun, onProgress, signal });
-      const { present, copied, missing, differing, archived, failed } = report.objects;
+      const { objects } = report;
       return {
-        presentObjects: present,
-        copiedObjects: copied,
+        presentObjects: objects.present,
+        copiedObjects: objects.copied,
         copiedBytes: report.copiedBytes,
-        missingObjects: missing,
-        differingObjects: differing,
-        archivedObjects: archived,
-        failedObjects: failed,
+        missingObjects: objects.missing,
+        differingObjects: objects.differing,
+        archivedObjects: objects.archived,
+        failedObjects: objects.failed,
       };
     },
     async [Symbol.asyncDispose](): Promise<void> {

@@ -13,24 +13,21 @@
  */
 
 import { Places } from "../core/limits.ts";
-import { type DepotPath, firstVersionOf, percentEncoded } from "../core/names.ts";
-import type { LocalStat, StoredVersion, Tombstone } from "../manifest/manifest.ts";
+import { firstVersionOf, percentEncoded } from "../core/names.ts";
 import type { ObjectInfo, ObjectMetadata, StorageBackend } from "../storage/backend.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { type EngineContext, shown } from "./engine_context.ts";
 import { objectShown } from "./evict.ts";
 import { openTemporary } from "./bring_back.ts";
 import { ContentOfFile } from "./fetch_content.ts";
-import { selectRows } from "./selection.ts";
+import { isStillNamed, type NamedObject, namedObjects } from "./named_objects.ts";
 import { NoSpaceError, type OnWritten, type SpaceLedger } from "./space.ts";
 
 /** Objects under way: each takes its size on the depot's disk until it is copied. */
 const CONCURRENCY = 8;
 
-const TOMBSTONE_BATCH = 256;
-
 export interface Migration {
-  /** A file, else a directory, else ("") everything, deleted files in their grace too. */
+  /** A file, else a directory, else ("") everything, with deleted files and replaced versions. */
   readonly selection: string;
   /** Only looks. */
   readonly dryRun: boolean;
@@ -69,15 +66,6 @@ const ENDS_THE_RUN: Readonly<Record<StorageFault, boolean>> = {
   "invalid": true,
 };
 
-/** One object that the manifest names. */
-interface Named {
-  readonly path: DepotPath;
-  readonly stored: StoredVersion;
-  readonly local: LocalStat;
-  /** Of a row that says that only the secondary has the object. */
-  readonly flaggedGeneration: number | null;
-}
-
 /** @throws {StorageError} If a store does not answer, or takes nothing. */
 export async function migrateSelected(
   context: EngineContext,
@@ -95,12 +83,13 @@ export async function migrateSelected(
   };
   const places = new Places(CONCURRENCY);
   let doneObjects = 0;
-  for (const batch of namedObjects(context, migration.selection)) {
+  for (const batch of namedObjects(context.manifest, migration.selection)) {
     await allOrStopped(
       batch.map((named) =>
         places.run(async () => {
           signal.throwIfAborted();
-          const outcome = await migrateObject(run, named);
+          const outcome = named.borrowed ? null : await migrateObject(run, named);
+          if (outcome === null) return;
           report.objects[outcome] += 1;
           if (outcome === "copied") report.copiedBytes += named.stored.sizeBytes;
         })
@@ -128,46 +117,6 @@ async function allOrStopped(
   if (failure !== null) throw (failure as { readonly error: unknown }).error;
 }
 
-/**
- * Of a dirty row the version before: what a lost local file would fall back to. Of everything, what
- * was deleted comes first and last: a file that is undeleted meanwhile is a new row, and one
- * that is deleted a new tombstone.
- */
-function* namedObjects(
-  context: EngineContext,
-  selection: string,
-): Generator<readonly Named[]> {
-  const seen = { newest: 0 };
-  if (selection === "") yield* buriedObjects(context, seen);
-  for (const batch of selectRows(context, selection)) {
-    yield batch.flatMap(({ path, entry }) => {
-      const { stored, local, flags, generation } = entry;
-      if (stored === null || flags.borrowed) return [];
-      const flaggedGeneration = flags.secondaryOnly ? generation : null;
-      return [{ path, stored, local, flaggedGeneration }];
-    });
-  }
-  if (selection === "") yield* buriedObjects(context, seen);
-}
-
-/** Those with greater ids than `newest`, which is the greatest then. */
-function* buriedObjects(
-  { manifest, clock }: EngineContext,
-  seen: { newest: number },
-): Generator<Named[]> {
-  const { newest } = seen;
-  const nowMs = clock.nowMs();
-  for (let after: Tombstone | undefined = undefined;;) {
-    const batch: Tombstone[] = manifest.tombstonesDue(nowMs, TOMBSTONE_BATCH, after);
-    if (batch.length === 0) return;
-    after = batch.at(-1)!;
-    seen.newest = Math.max(seen.newest, ...batch.map(({ id }) => id));
-    yield batch.filter(({ id }) => id > newest).map(({ path, stored, local }) => {
-      return { path, stored, local, flaggedGeneration: null };
-    });
-  }
-}
-
 interface Run {
   readonly context: EngineContext;
   readonly space: SpaceLedger;
@@ -176,15 +125,18 @@ interface Run {
   readonly dryRun: boolean;
 }
 
-async function migrateObject(run: Run, named: Named): Promise<MigrationOutcome> {
-  const { context, dryRun } = run;
-  const { path, stored } = named;
-  let outcome: MigrationOutcome;
+/** Null: there is nothing to copy. */
+async function migrateObject(
+  run: Run,
+  named: NamedObject,
+): Promise<MigrationOutcome | null> {
+  const { context } = run;
+  let outcome: MigrationOutcome | null;
   let why = "";
   try {
     // An upload and the sweeper work on a path's keys under the same lock.
-    const lock = `key:${firstVersionOf(stored.key)}`;
-    outcome = await context.locks.run(lock, () => copyIfMissing(run, named));
+    const lock = `key:${firstVersionOf(named.stored.key)}`;
+    outcome = await context.locks.run(lock, () => migrateLocked(run, named));
   } catch (error) {
     const isOfObject = error instanceof NoSpaceError ||
       (error instanceof StorageError && !ENDS_THE_RUN[error.fault]);
@@ -194,16 +146,25 @@ async function migrateObject(run: Run, named: Named): Promise<MigrationOutcome> 
       ? "archived"
       : "failed";
   }
-  if (outcome !== "present" && outcome !== "copied") {
-    record(run, named, outcome, why);
-  } else if (named.flaggedGeneration !== null && !dryRun) {
-    // Stale: the row changed meanwhile, and the next run sees what it is then.
-    await context.manifest.apply(path, named.flaggedGeneration, {
-      kind: "flagged",
-      flags: { secondaryOnly: false },
-    });
-  }
+  if (outcome !== null && !isInPrimary(outcome)) record(run, named, outcome, why);
   return outcome;
+}
+
+async function migrateLocked(
+  run: Run,
+  named: NamedObject,
+): Promise<MigrationOutcome | null> {
+  const { context: { manifest }, dryRun } = run;
+  // Replaced or deleted since it was listed: the new tombstone's turn comes. Or its grace is over.
+  if (!isStillNamed(manifest, named)) return null;
+  const outcome = await copyIfMissing(run, named);
+  // Within the lock: the sweeper has not removed it since.
+  if (isInPrimary(outcome) && !dryRun) await manifest.inPrimary(named.stored);
+  return outcome;
+}
+
+function isInPrimary(outcome: MigrationOutcome | null): boolean {
+  return outcome === "present" || outcome === "copied";
 }
 
 const WHY: Readonly<Record<MigrationOutcome, string>> = {
@@ -217,7 +178,7 @@ const WHY: Readonly<Record<MigrationOutcome, string>> = {
 
 function record(
   { context, dryRun }: Run,
-  { path, stored }: Named,
+  { path, stored }: NamedObject,
   outcome: MigrationOutcome,
   why: string,
 ): void {
@@ -227,15 +188,19 @@ function record(
   context.failedOps.append({ op: "migrate", ...shown(path), key: stored.key, error });
 }
 
-async function copyIfMissing(run: Run, named: Named): Promise<MigrationOutcome> {
+async function copyIfMissing(
+  run: Run,
+  named: NamedObject,
+): Promise<MigrationOutcome | null> {
   const { context, secondary, signal } = run;
   const { stored } = named;
   const there = await context.primary.head(stored.key, signal);
-  if (there !== null) {
-    return await isWhole(run, named, there) ? "present" : "differing";
-  }
+  if (there !== null && await isWhole(run, named, there)) return "present";
+  if (there !== null && !isUncertain(named)) return "differing";
   const source = await secondary.head(stored.key, signal);
-  if (source === null) return "missing";
+  if (isUncertain(named) && source?.sizeBytes !== stored.sizeBytes) return null;
+  if (there !== null) return "differing";
+  if (source === null) return isGraceOver(run, named) ? null : "missing";
   if (source.archive === "archived" || source.archive === "retrieving") return "archived";
   if (run.dryRun) return "copied";
   return await run.space.reserve(
@@ -244,10 +209,22 @@ async function copyIfMissing(run: Run, named: Named): Promise<MigrationOutcome> 
   );
 }
 
+/** A tombstone of an upload that may never have ended, or have been of other bytes. */
+function isUncertain({ stored, tombstone }: NamedObject): boolean {
+  return tombstone !== null && stored.hash === null;
+}
+
+/** Of a deleted file, by a clock that may be wrong: what stores still have is copied all the same. */
+function isGraceOver({ context }: Run, { tombstone }: NamedObject): boolean {
+  if (tombstone === null) return false;
+  const graceMs = context.settings().deleteGraceSecs * 1000;
+  return tombstone.atMs + graceMs <= context.clock.nowMs();
+}
+
 /** Whether the primary's object is what the row says; read whole if it does not tell. */
 async function isWhole(
   { context }: Run,
-  { stored }: Named,
+  { stored }: NamedObject,
   info: ObjectInfo,
 ): Promise<boolean> {
   if (info.sizeBytes !== stored.sizeBytes) return false;
@@ -258,7 +235,7 @@ async function isWhole(
 }
 
 interface Copy {
-  readonly named: Named;
+  readonly named: NamedObject;
   readonly source: ObjectInfo;
   readonly onWritten: OnWritten;
 }
@@ -304,7 +281,7 @@ async function copy(
 }
 
 /** Rows of older systems have no hash; then the object's own record of it counts. */
-function expectHash({ stored }: Named, source: ObjectInfo, hash: string): void {
+function expectHash({ stored }: NamedObject, source: ObjectInfo, hash: string): void {
   const wanted = stored.hash ?? source.metadata?.hash ?? hash;
   if (hash === wanted) return;
   throw new StorageError("corrupt", {
@@ -315,7 +292,7 @@ function expectHash({ stored }: Named, source: ObjectInfo, hash: string): void {
 }
 
 function metadataOf(
-  { path, stored, local }: Named,
+  { path, stored, local }: NamedObject,
   { metadata }: ObjectInfo,
   hash: string,
 ): ObjectMetadata {

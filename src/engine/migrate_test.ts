@@ -16,55 +16,14 @@ import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
+import { keysOf, migrate, moved, NONE } from "../../tests/support/moved_store.ts";
 import { type DepotPath, type ObjectKey, objectKeyOf } from "../core/names.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { deleteFile } from "./delete.ts";
-import { migrateSelected, type MigrationReport } from "./migrate.ts";
 import { observe, REPORTED } from "./observe.ts";
-import { SpaceLedger } from "./space.ts";
 import { upload } from "./upload.ts";
-
-/** A depot whose files lie in what is the secondary now, over an empty primary. */
-interface Moved {
-  readonly fixture: EngineFixture;
-  readonly context: EngineFixture["context"];
-  readonly primary: StorageBackend;
-  readonly secondary: StorageBackend;
-}
-
-const NONE = { present: 0, copied: 0, missing: 0, differing: 0, archived: 0, failed: 0 };
-
-async function moved(
-  fixture: EngineFixture,
-  contents: Readonly<Record<string, string>>,
-  primary: StorageBackend = openMemBackend(),
-): Promise<Moved> {
-  for (const [path, content] of Object.entries(contents)) {
-    await fixture.write(path, content);
-    await observe(fixture.context, fixture.path(path), REPORTED);
-    strictEqual(await upload(fixture.context, fixture.path(path)), "uploaded");
-  }
-  const secondary = fixture.primary;
-  const context = { ...fixture.context, primary, secondary };
-  return { fixture, context, primary, secondary };
-}
-
-function migrate(
-  { context }: Pick<Moved, "context">,
-  selection = "",
-  dryRun = false,
-): Promise<MigrationReport> {
-  const space = new SpaceLedger(context, () => {});
-  const { signal } = new AbortController();
-  const onProgress = (): void => {};
-  return migrateSelected(context, space, { selection, dryRun, onProgress, signal });
-}
-
-async function keysOf(store: StorageBackend): Promise<string[]> {
-  return (await Array.fromAsync(store.list(""))).map(({ key }) => key).toSorted();
-}
 
 function put(store: StorageBackend, key: string, text: string): Promise<unknown> {
   const bytes = new TextEncoder().encode(text);
@@ -80,10 +39,10 @@ Deno.test("migrateSelected() copies what the primary lacks, with its metadata, a
   await using fixture = await openEngineFixture();
   const it = await moved(fixture, { "d/a,v": "aaaa", "d/b,v": "bbbbb", "e/c,v": "" });
   const before = await it.secondary.head(objectKeyOf("d/a,v"));
-  const dry = await migrate(it, "", true);
+  const dry = await migrate(it, { dryRun: true });
   deepStrictEqual(dry, { objects: { ...NONE, copied: 3 }, copiedBytes: 9 });
   deepStrictEqual(await keysOf(it.primary), []);
-  const part = await migrate(it, "d");
+  const part = await migrate(it, { selection: "d" });
   deepStrictEqual(part, { objects: { ...NONE, copied: 2 }, copiedBytes: 9 });
   const after = await it.primary.head(objectKeyOf("d/a,v"));
   deepStrictEqual(after?.metadata, before?.metadata);
@@ -130,12 +89,7 @@ Deno.test("migrateSelected() of everything passes over nothing that is renamed, 
     strictEqual(await deleteFile(context, fixture.path(gone)), "deleted");
   };
   const changes: Promise<void>[] = [];
-  await migrateSelected(it.context, new SpaceLedger(it.context, () => {}), {
-    selection: "",
-    dryRun: false,
-    onProgress: () => void changes.push(onProgress()),
-    signal: new AbortController().signal,
-  });
+  await migrate(it, { onProgress: () => void changes.push(onProgress()) });
   await Promise.all(changes);
   ok(steps > 2);
   deepStrictEqual(await keysOf(it.primary), names);
@@ -170,7 +124,7 @@ Deno.test("migrateSelected() lets a file be evicted that only the secondary had"
     await fixture.manifest.apply(path, "any", { kind: "flagged", flags });
   }
   await it.secondary.delete({ key: rowKey(fixture, b) });
-  await migrate(it, "", true);
+  await migrate(it, { dryRun: true });
   strictEqual(fixture.manifest.get(a)?.flags.secondaryOnly, true);
   await migrate(it);
   strictEqual(fixture.manifest.get(a)?.flags.secondaryOnly, false);
@@ -225,7 +179,7 @@ Deno.test("migrateSelected() counts what the secondary has to thaw first, and co
       operation === "download" ? { when: "before", fault: "archived" } : null,
   );
   const context = { ...it.context, secondary: refusing };
-  const dry = await migrate({ context }, "", true);
+  const dry = await migrate({ context }, { dryRun: true });
   deepStrictEqual(dry.objects, { ...NONE, archived: 1, copied: 1 });
   deepStrictEqual((await migrate({ context })).objects, { ...NONE, archived: 2 });
   deepStrictEqual(await keysOf(it.primary), []);
@@ -270,7 +224,7 @@ Deno.test("migrateSelected() copies an object of several chunks whole", async ()
   await observe(fixture.context, path, REPORTED);
   strictEqual(await upload(fixture.context, path), "uploaded");
   const it = await moved(fixture, {});
-  deepStrictEqual(await migrate(it, "d/large,v"), {
+  deepStrictEqual(await migrate(it, { selection: "d/large,v" }), {
     objects: { ...NONE, copied: 1 },
     copiedBytes: bytes.length,
   });

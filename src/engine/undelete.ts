@@ -6,6 +6,7 @@
 
 import { type DepotPath, firstVersionOf } from "../core/names.ts";
 import type { Tombstone } from "../manifest/manifest.ts";
+import type { StorageBackend } from "../storage/backend.ts";
 import { storeOfBorrowed } from "./borrowed.ts";
 import { type EngineContext, isManagedHere, nowSeconds } from "./engine_context.ts";
 import { objectShown } from "./evict.ts";
@@ -50,17 +51,28 @@ async function bringBack(
   if (newestDeleted(context, path)?.id !== newest.id) {
     return refused("its grace is over just now");
   }
-  const store = newest.secondaryOnly
-    ? context.secondary
-    : newest.borrowed
-    ? await storeOfBorrowed(context, newest.stored)
-    : context.primary;
-  if (store === null || !await objectShown(context, store, newest.stored)) {
-    return refused("the store does not have its object any more");
-  }
+  const store = await storeThatShows(context, newest);
+  if (store === null) return refused("the store does not have its object any more");
   if (dryRun) return DONE;
+  if (store === context.primary) await context.manifest.inPrimary(newest.stored);
   const entry = await context.manifest.undelete(path, nowSeconds(context));
   if (entry === null) return refused("it was written again just now");
   if (lookAt(context, path).kind === "absent") putMissingMarker(context, path, entry);
   return DONE;
+}
+
+/** Whatever the tombstone says of the secondary: it may have been brought from there since. */
+async function storeThatShows(
+  context: EngineContext,
+  { stored, borrowed, secondaryOnly }: Tombstone,
+): Promise<StorageBackend | null> {
+  const { primary, secondary } = context;
+  const stores = [
+    borrowed ? await storeOfBorrowed(context, stored) : primary,
+    borrowed && !secondaryOnly ? null : secondary,
+  ];
+  for (const store of stores) {
+    if (store !== null && await objectShown(context, store, stored)) return store;
+  }
+  return null;
 }
