@@ -49,7 +49,7 @@ ${CONFIG_HELP}
   --json            one object, as docs/cli.md describes it
   --quiet           no progress
 
-Exit status: 0 the primary has it all, 1 something is left, 2 usage, 3 could not complete,
+Exit status: 0 the primary has all that is to be copied, 1 something is left, 2 usage, 3 could not complete,
 69 a store does not answer, 77 permission, 78 configuration.
 `;
 
@@ -61,6 +61,7 @@ const COUNTS = [
   "differingObjects",
   "archivedObjects",
   "failedObjects",
+  "borrowedObjects",
 ] as const;
 
 type Counts = Record<typeof COUNTS[number], number>;
@@ -123,7 +124,7 @@ export async function runMigrate(
   progress.clear();
   if (json) {
     deps.print(JSON.stringify({ dryRun, ...total, unknownPaths: unknown.length }));
-  } else for (const line of render(total, dryRun)) deps.print(line);
+  } else for (const line of reportLines(total, dryRun)) deps.print(line);
   for (const path of unknown.slice(0, SHOWN_UNKNOWN_MAX)) {
     deps.printError(`${displayPath(path)}: no such file in the store`);
   }
@@ -220,6 +221,7 @@ async function migratorInPlace(
         differingObjects: objects.differing,
         archivedObjects: objects.archived,
         failedObjects: objects.failed,
+        borrowedObjects: objects.borrowed,
       };
     },
     async [Symbol.asyncDispose](): Promise<void> {
@@ -229,13 +231,19 @@ async function migratorInPlace(
   };
 }
 
-function render(total: Counts, dryRun: boolean): string[] {
+export function reportLines(total: Counts, dryRun: boolean): string[] {
   const lines = [
     `${dryRun ? "would copy" : "copied"} ${objectsOf(total.copiedObjects)}, ` +
     `${formatBytes(total.copiedBytes)}; the primary had ${total.presentObjects}`,
   ];
   for (const [name, why] of LEFT) {
     if (total[name] > 0) lines.push(`left ${objectsOf(total[name])}: ${why}`);
+  }
+  const { borrowedObjects } = total;
+  if (borrowedObjects > 0) {
+    lines.push(
+      `not copied: ${objectsOf(borrowedObjects)} of other instances (read_prefixes)`,
+    );
   }
   return lines;
 }

@@ -39,6 +39,7 @@ export interface Migration {
  * present: the primary has it. copied: it has it now (dry run: it would). missing: neither
  * store has it. differing: the primary has other bytes under its key. archived: the
  * secondary must thaw it first. failed: damaged in the secondary, or no room for it here.
+ * borrowed: another instance's, which stays in its own prefix.
  */
 export type MigrationOutcome =
   | "present"
@@ -46,7 +47,8 @@ export type MigrationOutcome =
   | "missing"
   | "differing"
   | "archived"
-  | "failed";
+  | "failed"
+  | "borrowed";
 
 export interface MigrationReport {
   readonly objects: Record<MigrationOutcome, number>;
@@ -78,7 +80,10 @@ export async function migrateSelected(
   const signal = AbortSignal.any([migration.signal, stop.signal]);
   const run = { context, space, secondary, signal, dryRun: migration.dryRun };
   const report: MigrationReport = {
-    objects: { present: 0, copied: 0, missing: 0, differing: 0, archived: 0, failed: 0 },
+    objects: {
+      ...{ present: 0, copied: 0, missing: 0, differing: 0, archived: 0, failed: 0 },
+      borrowed: 0,
+    },
     copiedBytes: 0,
   };
   const places = new Places(CONCURRENCY);
@@ -88,7 +93,7 @@ export async function migrateSelected(
       batch.map((named) =>
         places.run(async () => {
           signal.throwIfAborted();
-          const outcome = named.borrowed ? null : await migrateObject(run, named);
+          const outcome = named.borrowed ? "borrowed" : await migrateObject(run, named);
           if (outcome === null) return;
           report.objects[outcome] += 1;
           if (outcome === "copied") report.copiedBytes += named.stored.sizeBytes;
@@ -174,6 +179,7 @@ const WHY: Readonly<Record<MigrationOutcome, string>> = {
   differing: "the primary store has other bytes under its key",
   archived: "the object is archived in the secondary store",
   failed: "it could not be copied",
+  borrowed: "",
 };
 
 function record(

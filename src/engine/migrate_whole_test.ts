@@ -22,6 +22,7 @@ import {
 import { type DepotPath, objectKeyOf } from "../core/names.ts";
 import type { LocalStat, StoredVersion } from "../manifest/manifest.ts";
 import type { StorageBackend } from "../storage/backend.ts";
+import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
 import { evict } from "./evict.ts";
 import { observe, REPORTED } from "./observe.ts";
@@ -266,6 +267,23 @@ for (const fileCount of [600, 9_000]) {
     deepStrictEqual(await keysOf(it.primary), names);
   });
 }
+
+Deno.test("what is borrowed is counted, and not copied", async () => {
+  await using fixture = await openEngineFixture({
+    ...IN_GRACE,
+    readStores: [openMemBackend()],
+  });
+  const it = await moved(fixture, { "d/own,v": "own" });
+  await adopted(fixture, it.secondary, ["d/a,v", "d/b,v"]);
+  const flags = { borrowed: true };
+  for (const name of ["d/a,v", "d/b,v"]) {
+    await fixture.manifest.apply(fixture.path(name), "any", { kind: "flagged", flags });
+  }
+  strictEqual(await deleteFile(it.context, fixture.path("d/b,v")), "deleted");
+  const { objects } = await migrate(it);
+  deepStrictEqual(objects, { ...NONE, copied: 1, borrowed: 2 });
+  deepStrictEqual(await keysOf(it.primary), ["d/own,v"]);
+});
 
 Deno.test("undeleteFile() asks the primary first, and then the secondary", async () => {
   await using fixture = await openEngineFixture(IN_GRACE);

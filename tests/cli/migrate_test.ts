@@ -89,7 +89,7 @@ Deno.test("a depot moves to a new store while the daemon serves it, and does wit
     0,
     '{"dryRun":false,"presentObjects":3,"copiedObjects":1,"copiedBytes":5,' +
     '"missingObjects":0,"differingObjects":0,"archivedObjects":0,"failedObjects":0,' +
-    '"unknownPaths":0}\n',
+    '"borrowedObjects":0,"unknownPaths":0}\n',
   ]);
   const all = ["d/a,v", "d/b,v", "e/c,v", "f/d,v"];
   deepStrictEqual(await objectsIn(newStore(site)), all);

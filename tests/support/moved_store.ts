@@ -31,6 +31,7 @@ export const NONE: MigrationReport["objects"] = {
   differing: 0,
   archived: 0,
   failed: 0,
+  borrowed: 0,
 };
 
 /** Uploads `contents`, then gives the depot another, empty store. */
