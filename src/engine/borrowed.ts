@@ -60,15 +60,19 @@ function storedOf(context: EngineContext, info: ObjectInfo): StoredVersion {
   return { key, hash: metadata?.hash ?? null, sizeBytes, mtimeNs, versionId };
 }
 
-/** The prefix whose object this is; null if none shows it any more. */
+/**
+ * The prefix whose object this is, as far as a HEAD tells: where the object has no hash of its
+ * own, only its bytes say so. Null if none shows it any more.
+ */
 export async function storeOfBorrowed(
   { readStores, signal }: EngineContext,
   stored: StoredVersion,
 ): Promise<StorageBackend | null> {
   for (const store of readStores) {
     const info = await store.head(stored.key, signal);
+    const hash = info?.metadata?.hash ?? null;
     const isIt = info !== null && info.sizeBytes === stored.sizeBytes &&
-      (info.metadata?.hash ?? null) === stored.hash;
+      (hash === null || hash === stored.hash);
     if (isIt) return store;
   }
   return null;

@@ -4,14 +4,16 @@ import {
   type EngineFixture,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
-import { objectKeyOf } from "../core/names.ts";
-import type { StorageBackend } from "../storage/backend.ts";
+import { bytePathOf, objectKeyOf } from "../core/names.ts";
+import type { createMemoryLogger } from "../obs/logger.ts";
+import type { ObjectInfo, StorageBackend } from "../storage/backend.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { deleteFile, TombstoneSweeper } from "./delete.ts";
 import { Engine } from "./engine.ts";
-import { evict } from "./evict.ts";
+import { type EngineContext, localStatOf } from "./engine_context.ts";
+import { evict, putMarkerInPlace } from "./evict.ts";
 import { expireBorrowed } from "./expire_borrowed.ts";
-import { observe, REPORTED } from "./observe.ts";
+import { observe, REPORTED, SCAN } from "./observe.ts";
 import { RecallBudget } from "./recall_budget.ts";
 import { Restorer } from "./restore.ts";
 import { SpaceLedger } from "./space.ts";
@@ -145,6 +147,117 @@ Deno.test("a borrowed archive of a clock that was wrong expires once the clock i
   strictEqual(manifest.get(path)!.resident, true);
   strictEqual(await expireBorrowed(context), 1);
   strictEqual(manifest.get(path)!.resident, false);
+});
+
+/** The engine's own context, when every borrowed file is older than its time. */
+function whenExpired({ fixture: { context } }: Borrower): EngineContext {
+  return { ...context, clock: { ...context.clock, nowMs: () => Date.now() + 120_000 } };
+}
+
+Deno.test("a borrowed archive in conflict stays, however often it is let go and whoever lets it", async () => {
+  await using borrower = await openBorrower();
+  const { fixture, owner } = borrower;
+  const { context, manifest, root } = fixture;
+  const path = fixture.path("a,v");
+  await put(owner, "a,v", "theirs", 100);
+  await read(borrower, "a,v");
+  await Deno.chmod(`${root}/a,v`, 0o644);
+  await Deno.writeTextFile(`${root}/a,v`, "mine!!");
+  await Deno.utime(`${root}/a,v`, 100, 100);
+  const scan = { ...SCAN, mayHash: () => true };
+  strictEqual(await observe(context, path, scan), "conflict");
+  strictEqual(await evict(context, path), "not-evictable");
+  for (let pass = 0; pass < 3; pass++) {
+    strictEqual(await expireBorrowed(whenExpired(borrower)), 0);
+    strictEqual(await fixture.read("a,v"), "mine!!");
+  }
+  strictEqual(
+    await putMarkerInPlace(context, path, manifest.get(path)!),
+    "not-evictable",
+  );
+  strictEqual(await fixture.read("a,v"), "mine!!");
+});
+
+Deno.test("a borrowed archive whose hash nobody knows does not expire", async () => {
+  await using borrower = await openBorrower();
+  const { fixture, owner } = borrower;
+  const { context, manifest, posix, root } = fixture;
+  const path = fixture.path("a,v");
+  await put(owner, "a,v", "theirs", 100);
+  await read(borrower, "a,v");
+  const { stored } = manifest.get(path)!;
+  await manifest.apply(path, "any", {
+    kind: "adopted",
+    stored: { ...stored!, hash: null },
+    stat: localStatOf(posix.lstat(bytePathOf(`${root}/a,v`))!),
+    resident: true,
+    flags: { borrowed: true },
+    nowS: 0,
+  });
+  strictEqual(await expireBorrowed(whenExpired(borrower)), 0);
+  strictEqual(await fixture.read("a,v"), "theirs");
+  strictEqual(await evict(context, path), "not-evictable");
+});
+
+Deno.test("a borrowed archive that is pinned while its owner is asked does not expire", async () => {
+  await using borrower = await openBorrower();
+  const { fixture, owner } = borrower;
+  const { manifest } = fixture;
+  const path = fixture.path("a,v");
+  await put(owner, "a,v", "theirs", 100);
+  await read(borrower, "a,v");
+  const head = owner.head.bind(owner);
+  owner.head = async (...args): Promise<ObjectInfo | null> => {
+    await manifest.apply(path, "any", { kind: "flagged", flags: { pinned: true } });
+    return await head(...args);
+  };
+  strictEqual(await expireBorrowed(whenExpired(borrower)), 0);
+  strictEqual(await fixture.read("a,v"), "theirs");
+});
+
+Deno.test("a borrowed file stays while its owner shows an older version only, and goes for a newer one", async () => {
+  await using borrower = await openBorrower();
+  const { fixture, owner } = borrower;
+  const { context, manifest } = fixture;
+  const path = fixture.path("a,v");
+  await put(owner, "a,v", "1.1", 100);
+  await put(owner, VERSION, "1.1 1.2", 200);
+  strictEqual(await read(borrower, "a,v"), "1.1 1.2");
+  // Its store is that of a snapshot now, or of a replica that lags behind.
+  await owner.delete({ key: objectKeyOf(VERSION) });
+  strictEqual(await evict(context, path), "unconfirmed");
+  strictEqual(await expireBorrowed(whenExpired(borrower)), 0);
+  strictEqual(await fixture.read("a,v"), "1.1 1.2");
+  strictEqual(manifest.get(path)?.state, "clean", "it is not ours to upload");
+  const { records } = context.log as ReturnType<typeof createMemoryLogger>;
+  const warning =
+    "no prefix of read_prefixes has this version of a borrowed file, or a " +
+    "newer one; it stays";
+  strictEqual(records.filter(({ message }) => message === warning).length, 2);
+
+  await put(owner, "a,v.p4cv-fedcba9876543210", "1.1 1.2 1.3", 300);
+  strictEqual(await expireBorrowed(whenExpired(borrower)), 1);
+  strictEqual(await read(borrower, "a,v"), "1.1 1.2 1.3");
+});
+
+Deno.test("a borrowed file whose object has no hash in its metadata goes only for the same bytes", async () => {
+  await using borrower = await openBorrower({ enforceContentHash: false });
+  const { fixture, owner } = borrower;
+  const { context } = fixture;
+  const path = fixture.path("a,v");
+  const stage = async (content: string): Promise<void> => {
+    const source = sourceOf(new TextEncoder().encode(content));
+    const metadata = { ...metadataOf(new Uint8Array()), hash: null, mtimeNs: 100n };
+    const key = objectKeyOf("a,v");
+    await owner.upload({ key, source, metadata, ifAbsent: false });
+  };
+  await stage("staged");
+  await read(borrower, "a,v");
+  strictEqual(await evict(context, path), "evicted");
+  await read(borrower, "a,v");
+  await stage("other!");
+  strictEqual(await evict(context, path), "unconfirmed");
+  strictEqual(await fixture.read("a,v"), "staged");
 });
 
 Deno.test("what is written over a borrowed file is ours, and its owner's object is left alone", async () => {

@@ -206,9 +206,10 @@ function isInArchive(
 
 /**
  * Its owner has these bytes, or newer ones that take their place. A file that the owner has
- * no more stays here; it is not ours to upload.
+ * no more stays here, also if it has an older version: its store may be that of a snapshot, or a
+ * replica that lags. It is not ours to upload.
  */
-async function isOwnedElsewhere(
+export async function isOwnedElsewhere(
   context: EngineContext,
   path: DepotPath,
   stored: StoredVersion,
@@ -220,12 +221,15 @@ async function isOwnedElsewhere(
     const { evictVerify: verify } = context.settings();
     return await isShown(context, { store, stored, verify }, info);
   }
-  const newer = await lookUpBorrowed(context, path);
-  if (newer !== null) return !isInArchive(context, path, newer.info);
+  const newest = await lookUpBorrowed(context, path);
+  if (newest !== null && newest.stored.mtimeNs > stored.mtimeNs) {
+    return !isInArchive(context, path, newest.info);
+  }
   context.metrics.count("p4cache_evict_refused_total");
-  context.log.warn("no prefix of read_prefixes has a borrowed file any more; it stays", {
-    ...shown(path),
-  });
+  context.log.warn(
+    "no prefix of read_prefixes has this version of a borrowed file, or a newer one; it stays",
+    { ...shown(path), key: stored.key },
+  );
   return false;
 }
 
@@ -247,7 +251,10 @@ async function uploadAgain(context: EngineContext, path: DepotPath): Promise<voi
   });
 }
 
-/** The exchange with the marker, and the row. The caller holds the path's lock. */
+/**
+ * The exchange with the marker, and the row. Not if the row is another by now than `entry`, or keeps
+ * its file. The caller holds the path's lock.
+ */
 export async function putMarkerInPlace(
   context: EngineContext,
   path: DepotPath,
@@ -261,7 +268,7 @@ export async function putMarkerInPlace(
       await settleAside(context, aside, (stat) => isAsideOf(name, stat));
       throw error;
     });
-  if (outcome === "busy" || isRecorded) return outcome;
+  if (outcome === "busy" || outcome === "not-evictable" || isRecorded) return outcome;
   // What lies there now decides. A name that is gone was renamed or deleted: the event that
   // says so is on its way.
   if (lookAt(context, path).kind !== "absent") await observe(context, path, MET);
@@ -281,6 +288,10 @@ async function exchangeAndRecord(
   aside: BytePath,
 ): Promise<Eviction> {
   const { posix, manifest, metrics } = context;
+  // Here, where nothing is waited for any more: what the row says of a file that is gone is too late.
+  const row = manifest.get(path);
+  if (row?.generation !== generation) return { outcome: "changed", isRecorded: false };
+  if (!isEvictable(row)) return { outcome: "not-evictable", isRecorded: false };
   const { sizeBytes, mtimeNs, ctimeNs, mode, uid, gid, ino } = local;
   const target = absolute(context, path);
   const result = await posix.putMarker({

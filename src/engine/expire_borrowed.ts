@@ -6,15 +6,14 @@
 
 import type { DepotPath } from "../core/names.ts";
 import type { FileEntry } from "../manifest/manifest.ts";
-import { lookUpBorrowed } from "./borrowed.ts";
+import { isEvictable } from "../manifest/transitions.ts";
 import {
   type EngineContext,
   isManagedHere,
   isUnchanged,
   nowSeconds,
-  shown,
 } from "./engine_context.ts";
-import { putMarkerInPlace } from "./evict.ts";
+import { isOwnedElsewhere, putMarkerInPlace } from "./evict.ts";
 import { agedAtS } from "./evict_plan.ts";
 import { lookAt } from "./local_file.ts";
 import { MET, observe } from "./observe.ts";
@@ -45,28 +44,22 @@ export async function expireBorrowed(context: EngineContext): Promise<number> {
 
 /** Only RCS archives change: a file of a `,d` directory is written once. */
 function mayExpire(path: DepotPath, entry: FileEntry): boolean {
-  return entry.flags.borrowed && !entry.flags.pinned && entry.resident &&
-    entry.state === "clean" && path.endsWith(",v");
+  return entry.flags.borrowed && path.endsWith(",v") && isEvictable(entry);
 }
 
-/** Not while the owner's prefix shows nothing: the local copy may be the last one. */
+/** Not while its owner shows neither this version nor a newer one: the local copy may be the last. */
 function expire(context: EngineContext, path: DepotPath): Promise<boolean> {
   return context.locks.run(path, async () => {
     const entry = context.manifest.get(path);
-    if (entry === null || !entry.flags.borrowed || entry.state !== "clean") return false;
+    if (entry === null || !mayExpire(path, entry)) return false;
     if (!isManagedHere(context, path)) return false;
     const look = lookAt(context, path);
-    if (!entry.resident || look.kind !== "file") return false;
+    if (look.kind !== "file") return false;
     if (!isUnchanged(look.stat, entry.local)) {
       await observe(context, path, MET);
       return false;
     }
-    if (await lookUpBorrowed(context, path) === null) {
-      context.log.warn("a borrowed file is not with its owner any more; kept here", {
-        ...shown(path),
-      });
-      return false;
-    }
+    if (!await isOwnedElsewhere(context, path, entry.stored!)) return false;
     return await putMarkerInPlace(context, path, entry) === "evicted";
   });
 }
