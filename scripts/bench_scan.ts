@@ -22,6 +22,7 @@ import type { EngineContext } from "../src/engine/engine_context.ts";
 import { scanDepot } from "../src/engine/scan.ts";
 import { Departures } from "../src/engine/departures.ts";
 import { ArchivedObjects } from "../src/engine/archived_objects.ts";
+import { DoubtfulKeys } from "../src/engine/doubtful_keys.ts";
 import { ToldUploads } from "../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../src/engine/put_back.ts";
 import { openManifest } from "../src/manifest/lmdb_manifest.ts";
@@ -105,6 +106,7 @@ const context: EngineContext = {
   evictions: new KeyedLock(),
   putBack: new PutBackMarkers(),
   archived: new ArchivedObjects(),
+  doubtfulKeys: new DoubtfulKeys(),
   clock: SYSTEM_CLOCK,
   departures: new Departures(),
   eventsUntilNow: () => Promise.resolve(true),

@@ -19,6 +19,7 @@ import { Engine } from "../engine/engine.ts";
 import { Departures } from "../engine/departures.ts";
 import type { EngineContext, FailureLedger } from "../engine/engine_context.ts";
 import { ArchivedObjects } from "../engine/archived_objects.ts";
+import { DoubtfulKeys } from "../engine/doubtful_keys.ts";
 import { ToldUploads } from "../engine/told_uploads.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import { openGate } from "../gate/gate.ts";
@@ -275,6 +276,7 @@ class Daemon {
       evictions: new KeyedLock(),
       putBack: new PutBackMarkers(),
       archived: new ArchivedObjects(),
+      doubtfulKeys: new DoubtfulKeys(),
       departures: new Departures(),
       eventsUntilNow: async () =>
         await this.#watchedUntilNow() &&

@@ -11,6 +11,7 @@ import { KeyedLock } from "../core/keyed_lock.ts";
 import type { EngineContext } from "../engine/engine_context.ts";
 import { Departures } from "../engine/departures.ts";
 import { ArchivedObjects } from "../engine/archived_objects.ts";
+import { DoubtfulKeys } from "../engine/doubtful_keys.ts";
 import { ToldUploads } from "../engine/told_uploads.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
 import { developmentLicense } from "../license/policy.ts";
@@ -75,6 +76,7 @@ export async function openStandIn(
     evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
     archived: new ArchivedObjects(),
+    doubtfulKeys: new DoubtfulKeys(),
     // Nobody watches: a scan is all that is known.
     departures: new Departures(),
     eventsUntilNow: () => Promise.resolve(true),

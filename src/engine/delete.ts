@@ -265,12 +265,15 @@ export class TombstoneSweeper {
   }
 
   #remove(tombstone: Tombstone, graceMs: number): Promise<Removal> {
-    const { clock, locks, manifest, primary, signal } = this.#context;
+    const { clock, locks, manifest, primary, doubtfulKeys, signal } = this.#context;
     const { key, versionId } = tombstone.stored;
     // An upload that finds its bytes under this key begins to name it under the same lock.
     return locks.run(`key:${firstVersionOf(key)}`, async () => {
       if (!manifest.isDue(tombstone, clock.nowMs() - graceMs)) return "none";
       if (this.#isAwaited(tombstone)) return "none";
+      const isDoubtful = (): boolean => doubtfulKeys.has(key, clock.monotonicMs());
+      // A request that went unanswered may still be under way: the key is nobody else's before.
+      if (isDoubtful()) return "none";
       const info = await primary.head(key, signal);
       const storeNowMs = info?.storeNowMs ?? null;
       // The store's clock says that the grace is not over.
@@ -280,10 +283,13 @@ export class TombstoneSweeper {
       if (isOurs) {
         // Of an object that was migrated, the row has the version of the store before.
         const known = info.versionId === versionId ? versionId : null;
-        await primary.delete({ key, versionId: known, ifMatch: info.etag, signal });
+        const onUnanswered = (): void => doubtfulKeys.note(key, clock.monotonicMs());
+        const ifMatch = info.etag;
+        await primary.delete({ key, versionId: known, ifMatch, onUnanswered, signal });
         this.#removedInHour += 1;
       }
       crashPoint("sweep/object-removed");
+      if (isDoubtful()) return "removed";
       await manifest.tombstoneRemoved(tombstone);
       crashPoint("sweep/tombstone-removed");
       return isOurs ? "removed" : "none";

@@ -25,6 +25,7 @@ import type { StorageBackend } from "../storage/backend.ts";
 import { createContentHasher } from "../storage/hashing.ts";
 import type { ArchivedObjects } from "./archived_objects.ts";
 import type { Departures } from "./departures.ts";
+import type { DoubtfulKeys } from "./doubtful_keys.ts";
 import type { PutBackMarkers } from "./put_back.ts";
 import type { ToldUploads } from "./told_uploads.ts";
 
@@ -84,6 +85,7 @@ export interface EngineContext {
   readonly evictions: KeyedLock;
   readonly putBack: PutBackMarkers;
   readonly archived: ArchivedObjects;
+  readonly doubtfulKeys: DoubtfulKeys;
   readonly departures: Departures;
   /**
    * Resolves with true when every change of the depot that was made before the call has been

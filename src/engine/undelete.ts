@@ -53,6 +53,13 @@ async function bringBack(
   }
   const store = await storeThatShows(context, newest);
   if (store === null) return refused("the store does not have its object any more");
+  const doubtMs = store === context.primary ? doubtMsOf(context, newest) : 0;
+  if (doubtMs > 0) {
+    return refused(
+      "the store left a request to remove its object unanswered, and may still carry it out: " +
+        `try again in ${Math.ceil(doubtMs / 60_000)} min`,
+    );
+  }
   if (dryRun) return DONE;
   if (store === context.primary) await context.manifest.inPrimary(newest.stored);
   const entry = await context.manifest.undelete(path, nowSeconds(context));
@@ -75,4 +82,11 @@ async function storeThatShows(
     if (store !== null && await objectShown(context, store, stored)) return store;
   }
   return null;
+}
+
+function doubtMsOf(
+  { doubtfulKeys, clock }: EngineContext,
+  { stored: { key } }: Tombstone,
+): number {
+  return doubtfulKeys.remainingMs(key, clock.monotonicMs());
 }

@@ -225,19 +225,30 @@ async function storedAlready(
 ): Promise<StoredVersion | null> {
   const { hash, stat, entry: { stored: previous } } = content;
   if (previous === null || previous.hash !== hash) return null;
+  if (isDoubtful(context, previous.key)) return null;
   const info = await context.primary.head(previous.key, context.signal);
   if (info === null || !isSame(info, hash, stat.sizeBytes)) return null;
   const newest = await newestVersion(context.primary, firstKey(path), context.signal);
   // Of a file that was renamed, the store has no version under this name.
   return newest === null || newest.key === previous.key
     ? previous
-    : storedAs(newest, content);
+    : storedAs(context, newest, content);
 }
 
-/** The version that `info` is, if it has the content. */
-function storedAs(info: ObjectInfo, content: Content): StoredVersion | null {
+/** The version that `info` is, if it has the content and is to stay. */
+function storedAs(
+  context: EngineContext,
+  info: ObjectInfo,
+  content: Content,
+): StoredVersion | null {
   const { hash, stat } = content;
-  return isSame(info, hash, stat.sizeBytes) ? versionOf(info, content) : null;
+  const isIt = isSame(info, hash, stat.sizeBytes) && !isDoubtful(context, info.key);
+  return isIt ? versionOf(info, content) : null;
+}
+
+/** What has the key may be removed yet, by a request of ours that went unanswered. */
+function isDoubtful({ doubtfulKeys, clock }: EngineContext, key: ObjectKey): boolean {
+  return doubtfulKeys.has(key, clock.monotonicMs());
 }
 
 function versionOf(
@@ -270,6 +281,7 @@ async function send(
   // A content that comes back after another one is stored once more, if need be.
   const again = versionKeyFor(first, hashOfText(`${content.hash} ${entry.generation}`));
   for (const key of [...keys, again]) {
+    if (isDoubtful(context, key)) continue;
     const put = await putOrFind(context, path, key, content);
     if (put === null) {
       if (isFirst && key === first) await buryLostUpload(context, path, entry);
@@ -277,7 +289,7 @@ async function send(
     }
     if (put.isNew) return versionOf(put.info, content);
     const newest = await newestVersion(context.primary, first, context.signal);
-    const version = newest === null ? null : storedAs(newest, content);
+    const version = newest === null ? null : storedAs(context, newest, content);
     if (version !== null) return version;
   }
   throw new Error(

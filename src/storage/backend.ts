@@ -160,6 +160,11 @@ export interface DeleteRequest {
   readonly key: ObjectKey;
   readonly ifMatch?: string | null;
   readonly versionId?: string | null;
+  /**
+   * Told of each try that was given up without an answer, as soon as it is: the store may still carry
+   * it out, at any time, also where the next try is answered. By who retries; a backend does not.
+   */
+  readonly onUnanswered?: () => void;
   readonly signal?: AbortSignal;
 }
 

@@ -6,6 +6,8 @@
  *
  * An upload whose answer got lost may have succeeded: its retry is then told that the
  * object exists. That is resolved here, by asking whether the object is the one we sent.
+ * A DELETE whose answer got lost may succeed later, also after its retry was answered: that is
+ * told to who asked for it.
  *
  * @module
  */
@@ -185,11 +187,16 @@ class RetryingBackend implements StorageBackend {
   }
 
   delete(request: DeleteRequest): Promise<void> {
-    return retryTransient(
-      this.#tools,
-      () => this.#inner.delete(request),
-      request.signal,
-    );
+    return retryTransient(this.#tools, async () => {
+      try {
+        await this.#inner.delete(request);
+      } catch (error) {
+        // Also a 503: what is in between may say so of a request that it has passed on.
+        const mayGoOn = error instanceof StorageError && error.isTransient;
+        if (mayGoOn) request.onUnanswered?.();
+        throw error;
+      }
+    }, request.signal);
   }
 
   list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo> {

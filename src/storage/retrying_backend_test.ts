@@ -147,3 +147,23 @@ Deno.test("a source that is not what was declared is not sent again", async () =
   });
   strictEqual(readCount, 1);
 });
+
+Deno.test("a DELETE tells of each try that it gave up, also of those before one that was answered", async () => {
+  const lost: PlannedFailure = { when: "after", fault: "unavailable" };
+  for (
+    const [failures, told] of [
+      [[], 0],
+      [[lost], 1],
+      // In between something else may say 503 of a request that it has passed on.
+      [[lost, BUSY, lost, lost], 4],
+      [[lost, { when: "before", fault: "denied" }], 1],
+      [[{ when: "before", fault: "denied" }], 0],
+    ] as const
+  ) {
+    const inner = withFaults(openMemBackend(), (_, i) => failures[i] ?? null);
+    const backend = withRetry(inner, DEFAULT_RETRY_POLICY, new FakeClock(), () => 0);
+    let count = 0;
+    await backend.delete({ key: KEY, onUnanswered: () => count += 1 }).catch(() => {});
+    strictEqual(count, told);
+  }
+});

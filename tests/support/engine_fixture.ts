@@ -20,6 +20,7 @@ import { RecallBudget } from "../../src/engine/recall_budget.ts";
 import { Restorer } from "../../src/engine/restore.ts";
 import { Departures } from "../../src/engine/departures.ts";
 import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
+import { DoubtfulKeys } from "../../src/engine/doubtful_keys.ts";
 import { ToldUploads } from "../../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
@@ -145,6 +146,7 @@ export async function openEngineFixture(
     evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
     archived: new ArchivedObjects(),
+    doubtfulKeys: new DoubtfulKeys(),
     clock: SYSTEM_CLOCK,
     departures: new Departures(),
     eventsUntilNow: () => Promise.resolve(true),

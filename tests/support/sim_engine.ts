@@ -12,6 +12,7 @@ import { Engine } from "../../src/engine/engine.ts";
 import type { EngineContext, EngineSettings } from "../../src/engine/engine_context.ts";
 import { Departures } from "../../src/engine/departures.ts";
 import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
+import { DoubtfulKeys } from "../../src/engine/doubtful_keys.ts";
 import { ToldUploads } from "../../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
@@ -73,6 +74,7 @@ export async function openSimEngine(
     evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
     archived: new ArchivedObjects(),
+    doubtfulKeys: new DoubtfulKeys(),
     departures: new Departures(),
     eventsUntilNow: () => Promise.resolve(true),
     unwatched: () => null,

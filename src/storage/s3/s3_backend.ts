@@ -153,8 +153,9 @@ class S3Backend implements StorageBackend {
     const { key, signal, ifMatch = null, versionId = null } = request;
     return translated("delete", request, async () => {
       if (ifMatch !== null) {
-        // Few services know If-Match of DELETE. Objects are never overwritten, so that the
-        // moment in between can only find it gone.
+        // Few services know If-Match of DELETE. Objects are never overwritten, so that the moment
+        // in between can only find it gone. A request that goes unanswered has no such moment, and
+        // may find what has the key much later: who asks keeps the key free (`onUnanswered`).
         const info = await this.#look(key, signal);
         if (info === null) return;
         if (info.etag !== ifMatch) {
