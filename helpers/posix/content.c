@@ -62,10 +62,10 @@ P4POSIX_EXPORT int p4posix_create_named(const char *first, uint64_t *ino) {
  */
 P4POSIX_EXPORT int p4posix_bring(const char *first, const char *target, const void *bytes, int count,
                                  const struct p4posix_attributes *attributes,
-                                 const struct p4posix_expect *expect, int *was_shown,
+                                 const struct p4posix_expect *expect, struct p4posix_shown *shown,
                                  struct p4posix_stat *out) {
     char name[PATH_MAX];
-    *was_shown = 0;
+    memset(shown, 0, sizeof *shown);
     memset(out, 0, sizeof *out);
     const int write_fd = create_named(first, name, &out->ino);
     if (write_fd < 0) {
@@ -78,7 +78,7 @@ P4POSIX_EXPORT int p4posix_bring(const char *first, const char *target, const vo
     /* Before it has its name: execve of what is open for writing fails with ETXTBSY. */
     close(write_fd);
     if (result == 0) {
-        result = p4posix_publish(name, target, fd, attributes, expect, was_shown);
+        result = p4posix_publish(name, target, fd, attributes, expect, shown);
     }
     struct stat st;
     if (fd >= 0 && fstat(fd, &st) == 0) {

@@ -24,6 +24,8 @@ P4POSIX_EXPORT int p4posix_abi(int what) {
         return (int)sizeof(struct p4posix_walk_record);
     case 6:
         return (int)sizeof(struct p4posix_leaves);
+    case 7:
+        return (int)sizeof(struct p4posix_shown);
     default:
         return -EINVAL;
     }

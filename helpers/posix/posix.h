@@ -27,7 +27,7 @@
 #define P4POSIX_EXPORT __attribute__((visibility("default")))
 
 /* Counts changes of the layouts or of a function's meaning. */
-#define P4POSIX_ABI_VERSION 7
+#define P4POSIX_ABI_VERSION 8
 
 /* Leaves a time as it is, where a function says that it takes it. */
 #define P4POSIX_TIME_KEEP INT64_MIN
@@ -73,6 +73,13 @@ struct p4posix_expect {
     int64_t ctime_ns;
 };
 _Static_assert(sizeof(struct p4posix_expect) == 32, "src/posix/posix.ts writes 4 words");
+
+/* Of a file that was to take its name. */
+struct p4posix_shown {
+    int64_t was_shown; /* 1 once it had the name, if only for a moment */
+    int64_t ctime_ns;  /* right after it got it, if it did: a later one is of somebody who opened it there */
+};
+_Static_assert(sizeof(struct p4posix_shown) == 16, "src/posix/posix.ts reads 2 words");
 
 /* What is asked of leaf pages, and what is answered. */
 struct p4posix_leaves {
@@ -169,7 +176,7 @@ void note_remove(const char *aside);
 /* publish.c */
 int p4posix_publish(const char *temp, const char *target, int fd,
                     const struct p4posix_attributes *attributes, const struct p4posix_expect *expect,
-                    int *was_shown);
+                    struct p4posix_shown *shown);
 
 /* evict.c */
 int p4posix_has_writer(const char *path);

@@ -50,8 +50,17 @@ struct publication {
     const char *temp;
     const char *target;
     struct stat file;
-    int *was_shown; /* 1 once `target` was the file, if only for a moment */
+    int fd; /* its descriptor */
+    struct p4posix_shown *shown;
 };
+
+/* `target` is the file. What it may be by the time at which its name is durable is another question:
+ * by this ctime the caller sees whether somebody has changed it since. */
+static void note_shown(const struct publication *p) {
+    struct stat st;
+    p->shown->was_shown = 1;
+    p->shown->ctime_ns = fstat(p->fd, &st) == 0 ? time_ns(st.st_ctim) : 0;
+}
 
 /* `marker` is pinned: what comes out of `target` is it, and lies at `temp`; or it is put back. */
 static int exchange_with(const struct publication *p, const struct stat *marker) {
@@ -61,7 +70,7 @@ static int exchange_with(const struct publication *p, const struct stat *marker)
     if (result < 0) {
         return result == -ENOENT ? CHANGED : result;
     }
-    *p->was_shown = 1;
+    note_shown(p);
     struct stat out;
     result = result_of(lstat(p->temp, &out));
     if (result == 0 && is_same_inode(&out, marker) && is_untouched(&out, marker)) {
@@ -95,7 +104,7 @@ static int replace_marker(const struct publication *p, const struct p4posix_expe
 static int take_free_name(const struct publication *p) {
     const int result = rename_no_replace(p->temp, p->target);
     if (result == 0) {
-        *p->was_shown = 1;
+        note_shown(p);
     }
     return result == -EEXIST ? OCCUPIED : result;
 }
@@ -120,15 +129,16 @@ static int settle(const char *temp, const char *target) {
 /*
  * `expect`: of the marker, or NULL when nothing is expected at `target`. PUBLISHED: nothing is left at
  * `temp`. Else `temp` must be looked at before it is removed: it is the caller's own file iff its
- * inode is that of `fd`, and else for recover.c to judge. `was_shown` is 1 if the file had the name, if
+ * inode is that of `fd`, and else for recover.c to judge. `shown` says whether the file had the name, if
  * only for a moment: somebody may have opened it for writing then, and else nobody has.
  */
 P4POSIX_EXPORT int p4posix_publish(const char *temp, const char *target, int fd,
                                    const struct p4posix_attributes *attributes,
-                                   const struct p4posix_expect *expect, int *was_shown) {
-    struct publication p = {.temp = temp, .target = target, .was_shown = was_shown};
+                                   const struct p4posix_expect *expect,
+                                   struct p4posix_shown *shown) {
+    struct publication p = {.temp = temp, .target = target, .fd = fd, .shown = shown};
     struct stat named;
-    *was_shown = 0;
+    memset(shown, 0, sizeof *shown);
     if (fstat(fd, &p.file) != 0 || lstat(temp, &named) != 0) {
         return failure();
     }

@@ -18,6 +18,7 @@ import {
   type Posix,
   PosixError,
   type Publication,
+  type Shown,
 } from "../posix/posix.ts";
 import {
   absolute,
@@ -123,7 +124,7 @@ async function bringSmall(
   if (brought.outcome === "published") {
     // As it is by now, if it still has the name.
     const now = posix.lstat(absolute(context, path));
-    const stat = now?.ino === brought.stat.ino ? now : brought.stat;
+    const stat = asShown(now?.ino === brought.stat.ino ? now : brought.stat, brought);
     return await record(context, wanted, { stat, fetched, attributes }, onReadable);
   }
   const ino = brought.outcome === "failed" ? brought.ino : brought.stat.ino;
@@ -163,7 +164,7 @@ async function bringLarge(
     wasShown = published.wasShown;
     if (published.outcome === "failed") throw published.error;
     if (published.outcome !== "published") return await lost(context, path);
-    const stat = posix.fstat(fd);
+    const stat = asShown(posix.fstat(fd), published);
     const restored = { stat, fetched, attributes };
     return await record(context, wanted, restored, listener.onReadable);
   } catch (error) {
@@ -173,6 +174,14 @@ async function bringLarge(
     if (fd !== null) posix.close(fd);
     removeLeft(context, wanted, { temporary, ino, attributes, wasShown });
   }
+}
+
+/**
+ * With the ctime of the moment in which it got its name: what was changed since, also if its size and
+ * time are what they were, has another one, and is hashed before anything trusts it.
+ */
+function asShown(stat: FileStat, { shownCtimeNs }: Shown): FileStat {
+  return { ...stat, ctimeNs: shownCtimeNs };
 }
 
 /** Something else than our file is at its name: what an exchange had out of another one. */

@@ -6,12 +6,13 @@
 
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import {
+  afterPublishing,
   type EngineFixture,
   openEngineFixture,
   SIZES,
 } from "../../tests/support/engine_fixture.ts";
 import { openSimEngine } from "../../tests/support/sim_engine.ts";
-import { type DepotPath, parseDepotPath } from "../core/names.ts";
+import { bytePathOf, type DepotPath, parseDepotPath } from "../core/names.ts";
 import { PosixError } from "../posix/posix.ts";
 import { evict } from "./evict.ts";
 import { observe, REPORTED } from "./observe.ts";
@@ -42,13 +43,13 @@ function namesIn({ root }: EngineFixture, directory: string): string[] {
 function failToPublish({ posix }: EngineFixture, wasShown: boolean): void {
   posix.publish = ({ target }) => {
     const error = new PosixError("publish", target, EIO);
-    return Promise.resolve({ outcome: "failed", error, wasShown });
+    return Promise.resolve({ outcome: "failed", error, wasShown, shownCtimeNs: 0n });
   };
   posix.bring = async ({ first, target }) => {
     const { fd, ino } = await posix.createNamed(first);
     posix.close(fd);
     const error = new PosixError("publish", target, EIO);
-    return { outcome: "failed", error, ino, wasShown };
+    return { outcome: "failed", error, ino, wasShown, shownCtimeNs: 0n };
   };
 }
 
@@ -65,6 +66,30 @@ for (const [name, sizeBytes] of Object.entries(SIZES)) {
       strictEqual(namesIn(fixture, "lost+found").length, wasShown ? 3 : 0);
       strictEqual(fixture.posix.lstat(`${fixture.context.root}/a,v`)?.kind, "socket");
     }
+  });
+}
+
+for (const [name, sizeBytes] of Object.entries(SIZES)) {
+  Deno.test(`a restored ${name} file that is rewritten before it has its row, in size and time as it was, is not taken for what was restored`, async () => {
+    await using fixture = await openEngineFixture();
+    const { context, manifest, posix, restorer } = fixture;
+    const path = await evicted(fixture, "x".repeat(sizeBytes));
+    const written = "y".repeat(sizeBytes);
+    afterPublishing(posix, async () => {
+      const file = bytePathOf(`${fixture.root}/a,v`);
+      const before = posix.lstat(file)!;
+      // Until the clock of the file system has moved.
+      do {
+        await Deno.writeTextFile(file, written);
+        posix.setTimes(file, { atimeNs: null, mtimeNs: before.mtimeNs });
+      } while (posix.lstat(file)!.ctimeNs === before.ctimeNs);
+    });
+    await restorer.restore(path);
+    const { state, resident } = manifest.get(path)!;
+    deepStrictEqual({ state, resident }, { state: "clean", resident: true });
+    strictEqual(await evict(context, path), "changed");
+    strictEqual(await fixture.read("a,v"), written);
+    strictEqual(manifest.get(path)!.state, "dirty");
   });
 }
 

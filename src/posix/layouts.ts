@@ -54,6 +54,17 @@ export interface ExpectedFile {
 /** The marker that was looked at: the number of an inode alone may be another one's by now. */
 export type ExpectedMarker = Omit<ExpectedFile, "sizeBytes">;
 
+/** Of a file that was to take its name. */
+export interface Shown {
+  /** It had the name, if only for a moment: somebody may have opened it for writing then. */
+  readonly wasShown: boolean;
+  /**
+   * Of the file right after it got the name, if it did: nobody had opened it by then. A later one is
+   * of a change since. 0n: not known.
+   */
+  readonly shownCtimeNs: bigint;
+}
+
 /** In the order of enum p4posix_kind. */
 const KINDS: readonly FileKind[] = ["other", "file", "directory", "symlink", "socket"];
 
@@ -63,6 +74,15 @@ export function kindNumber(kind: FileKind): number {
 }
 
 export const STAT_BYTES = 96;
+
+/** Room for `struct p4posix_shown`. */
+export function shownMemory(): BigInt64Array<ArrayBuffer> {
+  return new BigInt64Array(2);
+}
+
+export function decodeShown([wasShown, ctimeNs]: BigInt64Array): Shown {
+  return { wasShown: wasShown !== 0n, shownCtimeNs: ctimeNs! };
+}
 
 /** The kernel's PATH_MAX, with the NUL. */
 export const PATH_BYTES_MAX = 4096;

@@ -11,6 +11,7 @@ import type { BytePath } from "../core/names.ts";
 import { EEXIST, ENOENT, ENOTDIR } from "./errno.ts";
 import { HeldMemory } from "./held_memory.ts";
 import {
+  decodeShown,
   decodeStat,
   encodeAttributes,
   encodeExpected,
@@ -22,6 +23,7 @@ import {
   type MarkerAttributes,
   PATH_BYTES_MAX,
   PathScratch,
+  shownMemory,
   STAT_BYTES,
 } from "./layouts.ts";
 import {
@@ -296,17 +298,17 @@ export class LoadedPosix implements Posix, LeafPages, SealedRowFinder {
     const stat = new Uint8Array(STAT_BYTES);
     const [from, to] = [encodePath(op, first), encodePath(op, target)];
     const given = [encodeAttributes(attributes), encodeExpectedMarker(expect)] as const;
-    const shown = new Int32Array(1);
+    const shown = shownMemory();
     const result = await this.#held.until(
       this.#calls.bringLater(from, to, bytes, bytes.length, ...given, shown, stat),
       [from, to, bytes, given, shown, stat],
     );
     const found = decodedStat(stat);
-    const wasShown = shown[0] !== 0;
-    if (result >= 0) return { outcome: PUBLISH_RESULTS[result]!, stat: found, wasShown };
+    const seen = decodeShown(shown);
+    if (result >= 0) return { outcome: PUBLISH_RESULTS[result]!, stat: found, ...seen };
     const error = new PosixError(op, target, -result);
     const ino = found.ino === 0n ? null : found.ino;
-    return { outcome: "failed", error, ino, wasShown };
+    return { outcome: "failed", error, ino, ...seen };
   }
 
   async publish(publication: Publication): Promise<Published> {
@@ -317,14 +319,14 @@ export class LoadedPosix implements Posix, LeafPages, SealedRowFinder {
       encodePath(op, target),
       encodeAttributes(attributes),
       encodeExpectedMarker(expect),
-      new Int32Array(1),
+      shownMemory(),
     ] as const;
     const [from, to, ...rest] = given;
     const done = this.#calls.publishLater(from, to, tempFd, ...rest);
     const result = await this.#held.until(done, given);
-    const wasShown = given[4][0] !== 0;
-    if (result >= 0) return { outcome: PUBLISH_RESULTS[result]!, wasShown };
-    return { outcome: "failed", error: new PosixError(op, target, -result), wasShown };
+    const seen = decodeShown(given[4]);
+    if (result >= 0) return { outcome: PUBLISH_RESULTS[result]!, ...seen };
+    return { outcome: "failed", error: new PosixError(op, target, -result), ...seen };
   }
 
   async putMarker(eviction: Eviction): Promise<EvictResult> {

@@ -18,6 +18,7 @@ import type {
   FileAttributes,
   FileStat,
   MarkerAttributes,
+  Shown,
 } from "./layouts.ts";
 import type { LeafPages } from "./leaf_pages.ts";
 import { LoadedPosix } from "./loaded_posix.ts";
@@ -34,6 +35,7 @@ export type {
   FileKind,
   FileStat,
   MarkerAttributes,
+  Shown,
 } from "./layouts.ts";
 export type { Unreadable, Walk, WalkedFile, WalkEntry, WalkOptions } from "./walk.ts";
 
@@ -55,11 +57,6 @@ export interface Bringing extends Omit<Publication, "temp" | "tempFd"> {
   /** A free name; the file is made under {@linkcode namedAfter} of it. */
   readonly first: BytePath;
   readonly bytes: Uint8Array;
-}
-
-/** Whether it had the name, if only for a moment: somebody may have opened it for writing then. */
-interface Shown {
-  readonly wasShown: boolean;
 }
 
 /** What became of a file that was to take its name. */

@@ -117,7 +117,12 @@ posixTest(
     const marker = posix.lstat(`${at}/x,v`);
     const brought = await bringText(posix, at, "restored", marker);
     const stat = posix.lstat(`${at}/x,v`)!;
-    deepEqual(brought, { outcome: "published", stat, wasShown: true });
+    deepEqual(brought, {
+      outcome: "published",
+      stat,
+      wasShown: true,
+      shownCtimeNs: stat.ctimeNs,
+    });
     const { mode, mtimeNs, sizeBytes } = posix.lstat(`${at}/x,v`)!;
     deepEqual([mode, mtimeNs, sizeBytes], [0o640, MTIME_NS, 8]);
     equal(await readText(posix, `${at}/x,v`), "restored");

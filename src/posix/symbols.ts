@@ -8,10 +8,10 @@
  */
 
 /** Must equal P4POSIX_ABI_VERSION. */
-export const ABI_VERSION = 7;
+export const ABI_VERSION = 8;
 
 /** `p4posix_abi(index)` gives these: version, then the bytes of each shared layout. */
-export const ABI: readonly number[] = [ABI_VERSION, 96, 32, 40, 32, 112, 48];
+export const ABI: readonly number[] = [ABI_VERSION, 96, 32, 40, 32, 112, 48, 16];
 
 export const SYMBOLS = {
   p4posix_abi: { parameters: ["i32"], result: "i32" },

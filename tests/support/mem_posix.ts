@@ -56,6 +56,7 @@ interface OpenFile {
 /** What is told of a publication, however it ends. */
 interface Shown {
   wasShown: boolean;
+  shownCtimeNs: bigint;
 }
 
 const BATCH = 4;
@@ -299,12 +300,12 @@ export class MemPosix implements Posix {
       }
     } catch (error) {
       if (!(error instanceof PosixError)) throw error;
-      return { outcome: "failed", error, ino, wasShown: false };
+      return { outcome: "failed", error, ino, wasShown: false, shownCtimeNs: 0n };
     }
   }
 
   async publish(publication: Publication): Promise<Published> {
-    const shown: Shown = { wasShown: false };
+    const shown: Shown = { wasShown: false, shownCtimeNs: 0n };
     try {
       const outcome = await this.#publish(publication, shown);
       return { outcome, ...shown };
@@ -339,6 +340,7 @@ export class MemPosix implements Posix {
         () => this.#disk.renameNoReplace("publish", temp, target),
       );
       shown.wasShown = !isTaken;
+      shown.shownCtimeNs = this.#disk.find(target)?.ctimeNs ?? 0n;
       return isTaken ? "occupied" : "published";
     });
   }
@@ -372,6 +374,7 @@ export class MemPosix implements Posix {
             () => this.#disk.exchange("exchange", temp, target),
           );
           shown.wasShown = !isGone;
+          shown.shownCtimeNs = file.ctimeNs;
           return isGone;
         },
       );

@@ -21,7 +21,7 @@
 
 int p4posix_publish(const char *temp, const char *target, int fd,
                     const struct p4posix_attributes *attributes, const struct p4posix_expect *expect,
-                    int *was_shown);
+                    struct p4posix_shown *shown);
 int p4posix_put_marker(const char *target, const char *aside, const struct p4posix_expect *expect,
                        const struct p4posix_marker *marker, struct p4posix_stat *placed);
 int p4posix_make_marker(const char *path, const struct p4posix_marker *marker);

@@ -21,9 +21,9 @@ static int run_publish(const struct plan *plan, bool has_marker) {
     rival->is_name_ours = has_marker;
     rival->is_acting = false;
     const struct p4posix_expect expect = expect_of(&st);
-    int was_shown;
+    struct p4posix_shown shown;
     const int result = p4posix_publish("own/x", "depot/target", fd, &marker_of_1.attributes,
-                                       has_marker ? &expect : NULL, &was_shown);
+                                       has_marker ? &expect : NULL, &shown);
     rival_judge(result, plan->count > 0);
     if (result == 0 && stat("own/x", &st) == 0) {
         rival_fail("published, and something is left aside", result);
@@ -33,7 +33,7 @@ static int run_publish(const struct plan *plan, bool has_marker) {
         rival_fail("the newest version is left aside", result);
     }
     /* What nobody can have written is removed without a look. */
-    if (!was_shown && (result == 0 || size_at("own/x") != 1)) {
+    if (shown.was_shown == 0 && (result == 0 || size_at("own/x") != 1)) {
         rival_fail("said not to have had the name", result);
     }
     close(fd);

@@ -45,9 +45,9 @@ static int publish(void) {
     struct stat st = {0};
     CHECK(stat("depot/target", &st) == 0 || rival->is_name_ours == false);
     const struct p4posix_expect expect = expect_of(&st);
-    int was_shown;
+    struct p4posix_shown shown;
     return p4posix_publish("own/x", target, fd_of_temp, &marker_of_1.attributes, &expect,
-                           &was_shown);
+                           &shown);
 }
 
 /* A marker at a name that its file has left. */
