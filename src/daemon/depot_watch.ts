@@ -21,7 +21,7 @@ import type { Watcher } from "../watch/watcher.ts";
 import { EventOrder } from "./event_order.ts";
 import { Rescans } from "./rescans.ts";
 import type { ScanRecord } from "./scan_record.ts";
-import { EXIT, StartError } from "./start_error.ts";
+import { EXIT, StartError, startErrorOf } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
 const OWN = ".p4cache/";
@@ -80,16 +80,14 @@ export class DepotWatch {
    * Opens the watcher and sees an event of our own arrive. From then on nothing that `p4d`
    * writes is missed.
    *
-   * @throws {StartError} 77 without the capability, 78 if no event comes.
+   * @throws {StartError} 77 without the capability, 78 if no event comes, 75 if it may work later.
    */
   async open(): Promise<void> {
     const { open, signal, log } = this.#deps;
     try {
       this.#watcher = await open();
     } catch (error) {
-      throw new StartError(EXIT.denied, `Cannot watch the depot: ${messageOf(error)}`, {
-        cause: error,
-      });
+      throw startErrorOf("Cannot watch the depot", error);
     }
     if (this.#watcher.ready.mode === "content") {
       log.warn(

@@ -7,7 +7,7 @@ import { ManifestError } from "../manifest/manifest.ts";
 import { createMemoryLogger } from "../obs/logger.ts";
 import { createMetrics, type Metrics } from "../obs/metrics.ts";
 import type { WatchEvent } from "../wire/watch_message.ts";
-import type { Watcher } from "../watch/watcher.ts";
+import { type Watcher, WatchError } from "../watch/watcher.ts";
 import { DepotWatch } from "./depot_watch.ts";
 import { EXIT } from "./start_error.ts";
 
@@ -71,10 +71,12 @@ interface Around {
   readonly statePath?: string;
   /** How long each rename takes. */
   readonly renaming?: Promise<void>;
+  /** Why there is no watcher. */
+  readonly refusal?: Error;
 }
 
 async function watched(
-  { statePath = "/depot/.p4cache", renaming }: Around = {},
+  { statePath = "/depot/.p4cache", renaming, refusal }: Around = {},
 ): Promise<Watched> {
   const clock = new ManualClock();
   const metrics = createMetrics();
@@ -107,6 +109,7 @@ async function watched(
       },
     },
     open: () => {
+      if (refusal !== undefined) return Promise.reject(refusal);
       watchers.push(new FakeWatcher());
       return Promise.resolve(watchers.at(-1)!);
     },
@@ -527,4 +530,23 @@ Deno.test("a stop does not wait for ever for what was told", async () => {
     ),
     true,
   );
+});
+
+Deno.test("a watcher that cannot begin is tried again, unless a permission is missing", async () => {
+  const notFound = { cause: new Deno.errors.NotFound() };
+  const cases = [
+    [new WatchError("refused", "no capability", { code: "EPERM" }), EXIT.denied],
+    [
+      new WatchError("not-started", "no", { cause: new Deno.errors.PermissionDenied() }),
+      EXIT.denied,
+    ],
+    [new WatchError("not-started", "EMFILE", notFound), EXIT.temporary],
+    [new WatchError("refused", "too many", { code: "EMFILE" }), EXIT.temporary],
+    [new WatchError("refused", "no memory", { code: "ENOMEM" }), EXIT.temporary],
+    [new WatchError("died", "SIGKILL"), EXIT.temporary],
+  ] as const;
+  for (const [refusal, status] of cases) {
+    const message = `Cannot watch the depot: ${refusal.message}`;
+    await rejects(watched({ refusal }), { name: "StartError", status, message });
+  }
 });

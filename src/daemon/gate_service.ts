@@ -13,6 +13,7 @@ import type { Metrics } from "../obs/metrics.ts";
 import { parseAccessEvent } from "./access_event.ts";
 import type { ControlServer } from "./control.ts";
 import { answer, type ShimServerDeps, Waits } from "./shim_server.ts";
+import { startErrorOf } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
 const RESTART_MS_MIN = 50;
@@ -38,8 +39,16 @@ export class GateService {
     this.#deps = deps;
   }
 
-  /** Resolves when the sockets are there. */
+  /** Resolves when the sockets are there. @throws {StartError} */
   async open(): Promise<void> {
+    try {
+      await this.#open();
+    } catch (error) {
+      throw startErrorOf("Cannot serve the depot", error);
+    }
+  }
+
+  async #open(): Promise<void> {
     const gate = await this.#deps.open();
     // The list may have changed while it started, with the one before in its arguments.
     if (this.#allowed !== null) gate.allow(this.#allowed);
@@ -77,7 +86,7 @@ export class GateService {
       delayMs = Math.min(RESTART_MS_MAX, delayMs * 2);
       if (signal.aborted) return;
       this.#gate = null;
-      await this.open().catch((error) => {
+      await this.#open().catch((error) => {
         log.error(`the gate cannot be started again: ${messageOf(error)}`);
       });
       if (signal.aborted) await (this.#gate as Gate | null)?.close();

@@ -1,9 +1,10 @@
-import { deepStrictEqual, match } from "node:assert/strict";
-import type { Gate, GateMessage } from "../gate/gate.ts";
+import { deepStrictEqual, match, rejects } from "node:assert/strict";
+import { type Gate, GateError, type GateMessage } from "../gate/gate.ts";
 import { createMemoryLogger } from "../obs/logger.ts";
 import { createMetrics, type Metrics } from "../obs/metrics.ts";
 import { ManualClock } from "../../tests/support/manual_clock.ts";
 import { GateService, type GateServiceDeps } from "./gate_service.ts";
+import { EXIT } from "./start_error.ts";
 
 /** A gate that says nothing, or what it is given, and what it was told. */
 class SilentGate implements Gate {
@@ -121,4 +122,20 @@ Deno.test("opens that the shim could not tell of are counted", async () => {
   stop.abort();
   await running;
   match(await metrics.render(), /^p4cache_access_log_dgram_dropped_total 41$/m);
+});
+
+Deno.test("a gate that cannot begin is tried again, unless somebody has to do something first", async () => {
+  const cases = [
+    [new GateError("refused", "it is no socket", { code: "EEXIST" }), EXIT.configuration],
+    [new GateError("refused", "no", { code: "EACCES" }), EXIT.denied],
+    [new GateError("refused", "no space", { code: "ENOSPC" }), EXIT.temporary],
+    [new GateError("died", "SIGKILL"), EXIT.temporary],
+  ] as const;
+  for (const [error, status] of cases) {
+    const { service, opening } = serviceOf();
+    const opened = service.open();
+    opening[0]!.reject(error);
+    const message = `Cannot serve the depot: ${error.message}`;
+    await rejects(opened, { name: "StartError", status, message });
+  }
 });

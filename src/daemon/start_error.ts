@@ -4,6 +4,8 @@
  * @module
  */
 
+import { HelperError } from "../wire/helper_process.ts";
+
 /** Exit statuses of every command (docs/cli.md). */
 export const EXIT = {
   done: 0,
@@ -13,6 +15,8 @@ export const EXIT = {
   storeUnavailable: 69,
   bug: 70,
   stateDamaged: 74,
+  /** What the next attempt may not meet: no memory, no descriptors, a helper that was killed. */
+  temporary: 75,
   denied: 77,
   configuration: 78,
 } as const;
@@ -28,4 +32,22 @@ export class StartError extends Error {
     super(message, options);
     this.status = status;
   }
+}
+
+/**
+ * Of a helper that cannot work, as {@linkcode StartError}: the service manager tries again what a
+ * person need not mend. Other errors are thrown on.
+ */
+export function startErrorOf(what: string, error: unknown): StartError {
+  if (!(error instanceof HelperError)) throw error;
+  const status = error.isDenied
+    ? EXIT.denied
+    : error.code === "EEXIST"
+    ? EXIT.configuration
+    : EXIT.temporary;
+  return new StartError(status, `${what}: ${error.message}`, { cause: error });
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

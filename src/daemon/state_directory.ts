@@ -19,7 +19,9 @@ import {
   openLockFile,
   refuseForeignState,
 } from "./own_directories.ts";
-import { EXIT, StartError } from "./start_error.ts";
+import { EXIT, messageOf, StartError } from "./start_error.ts";
+
+export { messageOf };
 
 export interface StateDirectory {
   /** The depot root as bytes, without trailing slash. */
@@ -165,8 +167,4 @@ export function setStateMode(
     if (!(error instanceof PosixError)) throw error;
     log.error(`users of shim_allowed_uids may be kept out, or not: ${error.message}`);
   }
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

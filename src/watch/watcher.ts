@@ -27,11 +27,6 @@ export type { WatchEvent, WatchReady } from "../wire/watch_message.ts";
 /** Why the depot is not watched. */
 export class WatchError extends HelperError {
   override readonly name = "WatchError";
-
-  /** The helper lacks a capability: setcap, or no NoNewPrivileges. */
-  get isDenied(): boolean {
-    return this.code === "EPERM" || this.code === "EACCES";
-  }
 }
 
 export interface WatcherOptions {

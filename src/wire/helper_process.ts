@@ -35,6 +35,14 @@ export class HelperError extends Error {
     this.fault = fault;
     this.code = options.code ?? null;
   }
+
+  /** A permission is missing, which a person must give: a capability, or the right to execute it. */
+  get isDenied(): boolean {
+    if (this.fault === "not-started") {
+      return this.cause instanceof Deno.errors.PermissionDenied;
+    }
+    return this.code === "EPERM" || this.code === "EACCES";
+  }
 }
 
 export interface HelperErrorOptions extends ErrorOptions {

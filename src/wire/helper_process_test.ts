@@ -1,6 +1,6 @@
 /** HelperProcess on shell scripts: how a child talks, how it ends. */
 
-import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import {
   argumentOf,
@@ -99,19 +99,34 @@ Deno.test("a line that no helper says is an error", async () => {
   await rejects(helper.next(), isFault("garbled"));
 });
 
-Deno.test("a program that is not there is an error at once", () => {
-  throws(
-    () =>
-      new HelperProcess<WatchMessage>({
-        helperPath: "/nonexistent/helper",
-        args: [],
-        parse: parseWatchMessage,
-        onStderrLine: () => {},
-        errorOf: (fault, message, options) => new HelperError(fault, message, options),
-        clock: SYSTEM_CLOCK,
-      }),
-    isFault("not-started"),
-  );
+/** Why there is no helper of this program. */
+function startError(helperPath: string): HelperError {
+  try {
+    new HelperProcess<WatchMessage>({
+      helperPath,
+      args: [],
+      parse: parseWatchMessage,
+      onStderrLine: () => {},
+      errorOf: (fault, message, options) => new HelperError(fault, message, options),
+      clock: SYSTEM_CLOCK,
+    });
+  } catch (error) {
+    if (error instanceof HelperError) return error;
+    throw error;
+  }
+  throw new Error(`${helperPath} was started`);
+}
+
+Deno.test("a program that is not there is an error at once, and no permission is missing", () => {
+  const { fault, isDenied } = startError("/nonexistent/helper");
+  deepEqual([fault, isDenied], ["not-started", false]);
+});
+
+Deno.test("for a program that may not be executed a permission is missing", async () => {
+  const path = await Deno.makeTempFile();
+  const { fault, isDenied } = startError(path);
+  await Deno.remove(path);
+  deepEqual([fault, isDenied], ["not-started", true]);
 });
 
 Deno.test("a helper that does not end at the end of its input is killed", async () => {
