@@ -78,10 +78,10 @@ export async function runPrestageCommand(
     onProgress: ({ phase, doneBytes, totalBytes }) =>
       progress[phase].update(doneBytes, totalBytes),
     signal: deps.signal,
-  }).finally(() => {
+  }).finally(async () => {
     progress.scan.clear();
     progress.upload.clear();
-    log.close();
+    await log.close();
   });
   if (values.json) deps.print(JSON.stringify({ dryRun, ...report }));
   else {

@@ -4,7 +4,9 @@
  * `p4-cache.log.2026-11-23.1`, and is removed when that day is old enough and enough later
  * days have files of theirs.
  *
- * Lines are written with one write(2) each, at once, to a descriptor opened for appending.
+ * Lines for a file are written with one write(2) each, at once, to a descriptor opened for
+ * appending: those of before a crash are in it. Standard output is somebody else's to read, so they
+ * wait for him in a queue.
  *
  * @module
  */
@@ -12,6 +14,8 @@
 import { basename, dirname, join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { MIB } from "../core/units.ts";
+import { LineLosses } from "./line_losses.ts";
+import type { LineQueue } from "./line_queue.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -30,11 +34,17 @@ export interface LogSinkOptions {
   readonly retentionDays: number;
 }
 
-/** @throws The file system's error if the file cannot be opened. */
-export function openLogSink(options: LogSinkOptions, clock: Clock): LogSink {
+/**
+ * @param standardOutput Where lines go if no file is named. It outlives every sink.
+ * @throws The file system's error if the file cannot be opened.
+ */
+export function openLogSink(
+  options: LogSinkOptions,
+  standardOutput: LineQueue,
+  clock: Clock,
+): LogSink {
   if (options.file === null) {
-    const write = tellingOfLosses((bytes) => writeMost(Deno.stdout, bytes));
-    return { write, close: () => {} };
+    return { write: (line) => standardOutput.push(line), close: () => {} };
   }
   const file = new RotatingFile(options.file, options, clock);
   return {
@@ -52,27 +62,11 @@ export function openLogSink(options: LogSinkOptions, clock: Clock): LogSink {
 export function tellingOfLosses(
   write: (bytes: Uint8Array) => number,
 ): (line: string) => void {
-  let lost = 0;
-  let isTorn = false;
+  const losses = new LineLosses();
   return (line) => {
-    const note = lost === 0 ? "" : `${isTorn ? "\n" : ""}${lossNote(line, lost)}`;
-    const bytes = new TextEncoder().encode(note + line);
-    const count = write(bytes);
-    if (count === bytes.length) {
-      [lost, isTorn] = [0, false];
-      return;
-    }
-    lost++; // There is nowhere to say so but here, later.
-    if (count > 0) isTorn = bytes[count - 1] !== 0x0a;
+    const bytes = losses.noted(line);
+    losses.judge(bytes, write(bytes));
   };
-}
-
-/** In the format of the line that it goes before. */
-function lossNote(line: string, lost: number): string {
-  const message = `Lines of the log that could not be written here: ${lost}`;
-  if (!line.startsWith("{")) return `${line.slice(0, 24)} WARN  ${message}\n`;
-  const { ts } = JSON.parse(line);
-  return JSON.stringify({ ts, level: "warn", message }) + "\n";
 }
 
 /** Returns how many of the bytes were written. */

@@ -16,6 +16,7 @@ import {
   type LogLevel,
   parseLogFilter,
 } from "../core/log_filter.ts";
+import { LineQueue, type WriteBytes } from "./line_queue.ts";
 import { formatLine, type LogFormat } from "./log_line.ts";
 import type { LogFields, LogRecord } from "./log_record.ts";
 import { type LogSinkOptions, openLogSink } from "./log_sink.ts";
@@ -35,17 +36,27 @@ export interface LoggerOptions extends LogSinkOptions {
   /** As `parseLogFilter` takes it, which the configuration has checked. */
   readonly level: string;
   readonly clock: Clock;
+  /** Where lines go while no file is named. Default: standard output. */
+  readonly writeOut?: WriteBytes;
 }
+
+/** What may change while it is open. */
+export type LogSettings = Omit<LoggerOptions, "clock" | "writeOut">;
 
 export interface OpenLogger extends Logger {
   /**
    * Takes effect with the next line. Opens the file anew even if nothing changed, which is
    * what an outside rotation wants. A file that cannot be opened is an error in the log,
    * which goes on where it was.
+   *
+   * @returns False if it does: level and format alone are as wanted then.
    */
-  reconfigure(options: Omit<LoggerOptions, "clock">): void;
-  /** Says what is still held back. Nothing is written afterwards. */
-  close(): void;
+  reconfigure(wanted: LogSettings): boolean;
+  /**
+   * Says what is still held back; nothing is taken afterwards. A file has it all when this
+   * returns, standard output when it resolves, if somebody reads it.
+   */
+  close(): Promise<void>;
 }
 
 /** @throws The file system's error if the file cannot be opened. */
@@ -53,7 +64,10 @@ export function openLogger(options: LoggerOptions): OpenLogger {
   const { clock } = options;
   let format = options.format;
   let filter = filterOf(options.level);
-  let sink = openLogSink(options, clock);
+  const writeOut = options.writeOut ?? ((bytes) => Deno.stdout.write(bytes));
+  // One for all its sinks: a write that hangs is not joined by another one.
+  const standardOutput = new LineQueue(writeOut, clock);
+  let sink = openLogSink(options, standardOutput, clock);
   let isOpen = true;
   const guard = createRepeatGuard(clock);
 
@@ -69,26 +83,29 @@ export function openLogger(options: LoggerOptions): OpenLogger {
   const logger = loggerOver(take, {});
   return {
     ...logger,
-    reconfigure(wanted: Omit<LoggerOptions, "clock">): void {
+    reconfigure(wanted: LogSettings): boolean {
       format = wanted.format;
       filter = filterOf(wanted.level);
       try {
-        const opened = openLogSink(wanted, clock);
+        const opened = openLogSink(wanted, standardOutput, clock);
         sink.close();
         sink = opened;
+        return true;
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
         logger.error("Cannot open the new log file; the old one stays in use", {
           file: wanted.file,
           why,
         });
+        return false;
       }
     },
-    close(): void {
+    async close(): Promise<void> {
       if (!isOpen) return;
       for (const record of guard.flush()) write(record);
       isOpen = false;
       sink.close();
+      await standardOutput.settled();
     },
   };
 }

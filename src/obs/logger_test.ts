@@ -241,3 +241,39 @@ Deno.test("createMemoryLogger() keeps the lines of its children too", () => {
     fields: { module: "x", n: 1 },
   }]);
 });
+
+Deno.test("openLogger() has one write to standard output at a time, whatever it is told anew", () =>
+  inDirectory(async ({ options, clock, files }) => {
+    const written: string[] = [];
+    const reading = Promise.withResolvers<void>();
+    const writeOut = async (bytes: Uint8Array): Promise<number> => {
+      written.push(new TextDecoder().decode(bytes));
+      await reading.promise;
+      return bytes.length;
+    };
+    const logger = openLogger({ ...options, file: null, writeOut });
+    logger.info("one");
+    strictEqual(logger.reconfigure({ ...options, file: null }), true);
+    logger.info("two");
+    logger.reconfigure(options);
+    logger.info("to the file");
+    logger.reconfigure({ ...options, file: null });
+    logger.info("three");
+    await clock.advance(0);
+    const line = (text: string): string => `2026-03-01T10:00:00.000Z INFO  ${text}\n`;
+    deepStrictEqual(written, [line("one")]);
+    reading.resolve();
+    await logger.close();
+    deepStrictEqual(written, [line("one"), line("two"), line("three")]);
+    deepStrictEqual(files(), { "p4-cache.log": line("to the file") });
+  }));
+
+Deno.test("reconfigure() says whether the new file is in use", () =>
+  inDirectory(({ options, directory, files }) => {
+    const logger = openLogger(options);
+    const file = `${directory}/missing/p4-cache.log`;
+    strictEqual(logger.reconfigure({ ...options, file, level: "error" }), false);
+    strictEqual(logger.reconfigure(options), true);
+    logger.close();
+    match(files()["p4-cache.log"]!, /ERROR Cannot open the new log file/);
+  }));
