@@ -5,10 +5,12 @@
  */
 
 import { parseArgs } from "node:util";
+import { SYSTEM_CLOCK } from "../core/clock.ts";
 import { loadConfig } from "../config/load_config.ts";
 import type { Config } from "../config/key_table.ts";
+import { loggingRefusal, openDaemonLog } from "../daemon/daemon_log.ts";
 import { refuseForeignState } from "../daemon/own_directories.ts";
-import { EXIT, StartError } from "../daemon/start_error.ts";
+import { EXIT, messageOf, StartError } from "../daemon/start_error.ts";
 import { useNativeDirectory } from "../posix/native_files.ts";
 import { BUILD } from "./build_info.ts";
 import { DEFAULT_CONFIG_PATH, UsageError } from "./command.ts";
@@ -23,7 +25,8 @@ again, and opens the log file anew. systemd keeps it running; see docs/operation
   --config FILE   default ${DEFAULT_CONFIG_PATH}
 
 Exit status: 0 stopped by a signal, 69 store unavailable, 70 a bug, 74 state damaged,
-77 permission missing, 78 configuration or depot cannot be used.
+75 the machine is short of something, 77 permission missing, 78 configuration or depot cannot
+be used.
 `;
 
 export async function runRun(args: readonly string[]): Promise<number> {
@@ -39,11 +42,16 @@ export async function runRun(args: readonly string[]): Promise<number> {
   // Until there is something to read anew, it must not end the daemon.
   Deno.addSignalListener("SIGHUP", () => {});
   const config = loadConfig(values.config);
-  const { runDaemon } = await withNativeParts(
-    config,
-    () => import("../daemon/daemon.ts"),
-  );
-  return await runDaemon({ configPath: values.config, config, version: BUILD.version });
+  // Before there is a log: the wrong user would leave a file that the right one cannot write.
+  refuseForeignState(statePathOf(config));
+  const log = openDaemonLog(config, SYSTEM_CLOCK);
+  const run = async (): Promise<number> => {
+    const load = () => import("../daemon/daemon.ts");
+    const { runDaemon } = await withNativeParts(config, load);
+    const { version } = BUILD;
+    return await runDaemon({ configPath: values.config, config, version, log });
+  };
+  return await loggingRefusal(log, run).finally(() => log.close());
 }
 
 /**
@@ -67,7 +75,7 @@ export async function withNativeParts<T>(
       { cause: error },
     );
   }
-  const statePath = `${depotPath.replace(/\/+$/, "")}/.p4cache`;
+  const statePath = statePathOf(config);
   // What is loaded from there runs as we do.
   refuseForeignState(statePath);
   useNativeDirectory(`${statePath}/native`);
@@ -83,8 +91,8 @@ export async function withNativeParts<T>(
   }
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+function statePathOf({ depotPath }: Config): string {
+  return `${depotPath.replace(/\/+$/, "")}/.p4cache`;
 }
 
 /**

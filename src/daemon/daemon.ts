@@ -25,19 +25,19 @@ import { PutBackMarkers } from "../engine/put_back.ts";
 import { openGate } from "../gate/gate.ts";
 import { developmentLicense, type LicensePolicy } from "../license/policy.ts";
 import { ManifestError } from "../manifest/manifest.ts";
-import { type OpenLogger, openLogger } from "../obs/logger.ts";
+import type { OpenLogger } from "../obs/logger.ts";
 import { createMetrics } from "../obs/metrics.ts";
 import { nativeFile } from "../posix/native_files.ts";
 import { openWatcher } from "../watch/watcher.ts";
 import type { ControlAnswer } from "../wire/control.ts";
 import { ControlServer } from "./control.ts";
+import { applyToLog, logOptionsOf } from "./daemon_log.ts";
 import { DepotWatch } from "./depot_watch.ts";
 import { guardErrors } from "./error_guard.ts";
 import { FailedDeletes } from "./failed_deletes.ts";
 import {
   FAILED_OPS,
   type Foundation,
-  logOptionsOf,
   newId,
   openFailureLedger,
   openFoundation,
@@ -60,14 +60,14 @@ export interface DaemonOptions {
   readonly configPath: string;
   readonly config: Config;
   readonly version: string;
+  /** Stays open. */
+  readonly log: OpenLogger;
 }
 
 /** Runs the daemon until SIGTERM or SIGINT. @throws {StartError} */
 export async function runDaemon(options: DaemonOptions): Promise<ExitStatus> {
   await using cleanup = new AsyncDisposableStack();
-  const { config } = options;
-  const log = openLogger({ ...logOptionsOf(config), clock: SYSTEM_CLOCK });
-  cleanup.defer(() => log.close());
+  const { config, log } = options;
   armForTest(log);
   const foundation = await openFoundation(config, log, cleanup);
   return await new Daemon({ options, ...foundation }).run();
@@ -444,11 +444,12 @@ class Daemon {
       signal: this.#stop.signal,
       onReload: ({ config, applied }) => {
         this.#config = config;
-        log.reconfigure(logOptionsOf(config));
+        const inEffect = applyToLog(log, config, applied);
         gate.allow(shimUidsOf(config));
         this.#openToPeers();
         engine.wake();
-        log.info("configuration applied", { keys: applied.join(" ") });
+        if (inEffect.length === 0) return;
+        log.info("configuration applied", { keys: inEffect.join(" ") });
       },
       onWarning: (message) => log.warn(message),
     });
@@ -468,7 +469,17 @@ class Daemon {
   async #writePidFile(): Promise<void> {
     const { pidFile } = this.#config;
     if (pidFile === null) return;
-    await Deno.writeTextFile(pidFile, `${Deno.pid}\n`);
+    try {
+      await Deno.writeTextFile(pidFile, `${Deno.pid}\n`);
+    } catch (error) {
+      // The depot is served by now, and nothing of ours reads it.
+      const why = messageOf(error);
+      this.#parts.log.warn("cannot write pid_file; going on without it", {
+        pidFile,
+        why,
+      });
+      return;
+    }
     this.#parts.cleanup.defer(() => Deno.remove(pidFile).catch(() => {}));
   }
 }

@@ -22,7 +22,7 @@ import {
   type LedgerOptions,
   openLedger,
 } from "../obs/jsonl_ledger.ts";
-import type { Logger, OpenLogger, openLogger } from "../obs/logger.ts";
+import type { Logger, OpenLogger } from "../obs/logger.ts";
 import { MIB } from "../core/units.ts";
 import { nativeFile } from "../posix/native_files.ts";
 import { openPosix, type Posix, PosixError } from "../posix/posix.ts";
@@ -254,16 +254,4 @@ export async function readBootId(): Promise<string> {
 
 export function newId(): string {
   return crypto.randomUUID().replaceAll("-", "");
-}
-
-export function logOptionsOf(
-  config: Config,
-): Omit<Parameters<typeof openLogger>[0], "clock"> {
-  return {
-    format: config.logFormat,
-    level: config.logLevel,
-    file: config.logFile,
-    rotateMaxMb: config.logRotateMaxMb,
-    retentionDays: config.logRetentionDays,
-  };
 }

@@ -66,11 +66,14 @@ Deno.test("a daemon whose log nobody reads serves, and ends on SIGTERM", async (
   }
 });
 
-Deno.test("a reader that reads gets the last lines of a stop", async () => {
+Deno.test("a reader that reads gets the last lines of a stop, and why a start was refused", async () => {
   await using site = await Site.open({ config: { log_file: null } });
   const path = `${site.directory}/out`;
   const daemon = startInto(site, path);
   await until("it is ready", () => isThere(path) && / ready /.test(readText(path)));
+  const second = `${site.directory}/second`;
+  strictEqual((await startInto(site, second).status).code, 78);
+  match(readText(second), / ERROR cannot run: Another p4-cache [^\n]*\n$/);
   daemon.kill("SIGTERM");
   strictEqual((await daemon.status).code, 0);
   match(readText(path), / INFO {2}stopped\n$/);
