@@ -1,12 +1,12 @@
 /**
- * Files beside the depot that the daemon wants: those that it can do without do not end it, the
- * others are named before it serves.
+ * What the daemon wants besides the depot: files that it can do without do not end it; the others,
+ * and its helpers, are named before it serves.
  *
  * @module
  */
 
 import { match, ok, strictEqual } from "node:assert/strict";
-import { Site, until } from "../e2e/site.ts";
+import { run, Site, until } from "../e2e/site.ts";
 
 const countOf = (text: string, what: string): number => text.split(what).length - 1;
 
@@ -105,4 +105,23 @@ Deno.test("a depot that is not mounted is told in the log, too", async () => {
   const { code, stderr } = await refused(site);
   strictEqual(code, 78, stderr);
   match(site.log, / ERROR cannot run: Cannot use depot_path /);
+});
+
+Deno.test("a helper that is killed as it starts is 75, and the log says so", async () => {
+  await using site = await Site.open();
+  for (const name of ["p4-cache-fanotify", "p4-cache-gate"]) {
+    const own = await Deno.makeTempDir({ dir: site.directory });
+    await Deno.writeTextFile(`${own}/${name}`, "#!/bin/sh\nkill -9 $$\n");
+    await Deno.chmod(`${own}/${name}`, 0o755);
+    const { code, stderr } = await run(
+      [site.executable, "run", "--config", `${site.directory}/config.json`],
+      { P4CACHE_LIB: own },
+      true,
+    );
+    strictEqual(code, 75, stderr);
+    match(
+      site.log,
+      new RegExp(`ERROR cannot run: .*${name}" ended by itself: SIGKILL\n`),
+    );
+  }
 });
