@@ -8,7 +8,6 @@
 
 import { type BytePath, type DepotPath, depotPathOrNull } from "../core/names.ts";
 import type { Clock } from "../core/clock.ts";
-import { unlessAborted } from "../core/unless_aborted.ts";
 import { MoveCutShortError } from "../engine/directory_moves.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { WriterUid } from "../engine/observe_plan.ts";
@@ -18,15 +17,13 @@ import type { Logger } from "../obs/logger.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import type { WatchEvent } from "../wire/watch_message.ts";
 import type { Watcher } from "../watch/watcher.ts";
+import { EventBarrier } from "./event_barrier.ts";
 import { EventOrder } from "./event_order.ts";
 import { Rescans } from "./rescans.ts";
 import type { ScanRecord } from "./scan_record.ts";
 import { EXIT, StartError, startErrorOf } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
-const OWN = ".p4cache/";
-/** Without any event for so long nobody tells. */
-const SILENCE_MS_MAX = 10_000;
 const MANIFEST_LOOK_MS = 5_000;
 /** Events taken in at a time. */
 const IN_FLIGHT_MAX = 512;
@@ -58,13 +55,7 @@ export interface DepotWatchDeps {
 export class DepotWatch {
   readonly #deps: DepotWatchDeps;
   readonly #rescans: Rescans;
-  /** Files of our own whose event somebody waits for. */
-  readonly #canaries = new Map<string, () => void>();
-  /** It could not be written when it was last tried, which was told. */
-  #isCanaryRefused = false;
-  #barrier: Promise<boolean> | null = null;
-  #nextBarrier: Promise<boolean> | null = null;
-  #lastEventMs = 0;
+  readonly #barrier: EventBarrier;
   #restarts = 0;
   /** A stop came while the manifest refused what was told: what was told after it is not for now. */
   #isCutShort = false;
@@ -74,6 +65,7 @@ export class DepotWatch {
   constructor(deps: DepotWatchDeps) {
     this.#deps = deps;
     this.#rescans = new Rescans(deps);
+    this.#barrier = new EventBarrier({ ...deps, settled: () => this.#order.settled() });
   }
 
   /**
@@ -107,7 +99,7 @@ export class DepotWatch {
       try {
         for await (const event of this.#watcher!) {
           delayMs = RESTART_MS_MIN;
-          this.#lastEventMs = this.#deps.clock.monotonicMs();
+          this.#barrier.eventCame();
           this.#take(event);
           // A burst waits in the kernel's queue and not in our memory.
           while (this.#order.size >= IN_FLIGHT_MAX) await this.#order.oneSettled();
@@ -150,8 +142,7 @@ export class DepotWatch {
     try {
       this.#watcher = await open();
       this.requestRescan("helper");
-      // What was written for the watcher before was for nobody.
-      for (const name of this.#canaries.keys()) await this.#writeCanary(name);
+      await this.#barrier.writeAnew();
     } catch (error) {
       log.error(`the watcher cannot be started again: ${messageOf(error)}`);
     }
@@ -170,7 +161,7 @@ export class DepotWatch {
   /** Sees an event of our own arrive. Needs {@linkcode run} to be going. */
   async proveEventsArrive(): Promise<void> {
     const { statePath, signal } = this.#deps;
-    const isSeen = await this.#seesCanary(signal).catch((error) => {
+    const isSeen = await this.#barrier.seesCanary(signal).catch((error) => {
       throw new StartError(
         EXIT.stateDamaged,
         `Cannot write into ${statePath}: ${
@@ -200,89 +191,9 @@ export class DepotWatch {
       await this.#rescans.settled(failedBefore, signal);
   }
 
-  /**
-   * Resolves when every event of before the call was taken in; with false at a stop, or if none
-   * arrive just now: not as long as others do, however many are before it. Callers share: one that comes
-   * while another's canary is out waits for the next.
-   */
+  /** See {@linkcode EventBarrier.passed}. */
   eventsUntilNow(): Promise<boolean> {
-    if (this.#barrier === null) {
-      this.#barrier = this.#passBarrier().finally(() => {
-        this.#barrier = null;
-        this.#nextBarrier = null;
-      });
-      return this.#barrier;
-    }
-    this.#nextBarrier ??= this.#barrier.then(() => this.eventsUntilNow());
-    return this.#nextBarrier;
-  }
-
-  async #passBarrier(): Promise<boolean> {
-    try {
-      // The kernel's queue keeps the order: what was done before is told before.
-      if (!await this.#seesCanary(this.#deps.signal)) return false;
-      this.#isCanaryRefused = false;
-    } catch (error) {
-      // As on a full disk. Whoever asks does without, and asks again.
-      if (!this.#isCanaryRefused) {
-        this.#deps.log.error(
-          `cannot tell whether every event came: ${messageOf(error)}`,
-        );
-      }
-      this.#isCanaryRefused = true;
-      return false;
-    }
-    // A stop waits for what was told for a while, and not for who waits for it here.
-    const settled = this.#order.settled().then(() => true);
-    return await unlessAborted(this.#deps.signal, settled).catch(() => false);
-  }
-
-  /** Writes a file of our own and waits for its event, which is the last so far. Throws if it cannot. */
-  async #seesCanary(signal: AbortSignal): Promise<boolean> {
-    const { statePath, newId } = this.#deps;
-    const name = `canary-${newId()}`;
-    const seen = Promise.withResolvers<boolean>();
-    this.#canaries.set(name, () => seen.resolve(true));
-    const ended = new AbortController();
-    const silent = this.#silence(AbortSignal.any([ended.signal, signal]));
-    try {
-      await this.#writeCanary(name);
-      return await Promise.race([seen.promise, silent]);
-    } finally {
-      ended.abort();
-      this.#canaries.delete(name);
-      // What kept it from being written is what is to be known.
-      await Deno.remove(`${statePath}/${name}`).catch(() => {});
-    }
-  }
-
-  /** Resolves with false when no event comes for a while, or at the end. */
-  async #silence(signal: AbortSignal): Promise<boolean> {
-    const { clock } = this.#deps;
-    const fromMs = clock.monotonicMs();
-    for (;;) {
-      const silentMs = clock.monotonicMs() - Math.max(fromMs, this.#lastEventMs);
-      if (silentMs >= SILENCE_MS_MAX || signal.aborted) return false;
-      await clock.sleep(SILENCE_MS_MAX - silentMs, signal).catch(() => {});
-    }
-  }
-
-  async #writeCanary(name: string): Promise<void> {
-    const path = `${this.#deps.statePath}/${name}`;
-    // Written for a watcher before, it is there: a new file all the same, and no link's.
-    await Deno.remove(path).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
-    await Deno.writeTextFile(path, "", { createNew: true });
-  }
-
-  /** Whether the event is of a file that somebody waits for; tells him. */
-  #tellWaiting(path: string): boolean {
-    const isSeen = path.startsWith(OWN)
-      ? this.#canaries.get(path.slice(OWN.length))
-      : null;
-    isSeen?.();
-    return isSeen !== null && isSeen !== undefined;
+    return this.#barrier.passed();
   }
 
   #take(event: WatchEvent): void {
@@ -296,7 +207,7 @@ export class DepotWatch {
         log.warn(`an event could not be resolved; scanning the depot: ${event.why}`);
         return this.requestRescan("lost");
       case "close":
-        if (this.#tellWaiting(event.path)) return;
+        if (this.#barrier.tellWaiting(event.path)) return;
         if (event.pid === Deno.pid) return;
         this.#countAuth(event.auth);
         return this.#order.on(
