@@ -13,6 +13,7 @@ import {
   isManaged,
   isUnmanageable,
 } from "../core/names.ts";
+import { unlessAborted } from "../core/unless_aborted.ts";
 import { ManifestError } from "../manifest/manifest.ts";
 import { WakeUp } from "../core/wake_up.ts";
 import type { LocalStat } from "../manifest/manifest.ts";
@@ -338,11 +339,16 @@ export class Engine {
     return migrateSelected(this.#context, this.#space, migration);
   }
 
-  drain(options: Drain): Promise<DrainState> {
-    return drain(this.#context, options, {
+  async drain(options: Drain): Promise<DrainState> {
+    // Told, and not in the manifest yet.
+    const apart = [...this.#apart];
+    if (options.wait) await unlessAborted(options.signal, Promise.allSettled(apart));
+    const state = await drain(this.#context, options, {
       count: () => this.#unproven.count,
       scan: (context, reason) => this.#scan(context, reason),
     });
+    const isAllKnown = options.wait || apart.length === 0;
+    return isAllKnown ? state : { ...state, isDrained: false, unprovenFiles: null };
   }
 
   /** Settings changed: limits may be exceeded now, and other files go. */

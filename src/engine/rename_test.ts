@@ -13,7 +13,7 @@ import type { Manifest } from "../manifest/manifest.ts";
 import { openMemBackend } from "../storage/mem/mem_backend.ts";
 import { Engine } from "./engine.ts";
 import { evict } from "./evict.ts";
-import { MET, observe, REPORTED } from "./observe.ts";
+import { MET, observe, REPORTED, SCAN } from "./observe.ts";
 import { scanDepot } from "./scan.ts";
 import { upload } from "./upload.ts";
 
@@ -346,6 +346,42 @@ Deno.test("a file whose directory is renamed before it is looked at apart is tak
   end.abort();
   await engine.run();
   strictEqual(manifest.get(fixture.path("e/a,v"))?.state, "dirty");
+});
+
+Deno.test("drain() knows that a file is to be looked at apart, and waits for it where it is to wait", async () => {
+  await using fixture = await openEngineFixture();
+  const { root, context, manifest } = fixture;
+  let told = Promise.resolve(true);
+  const engine = new Engine({ ...context, eventsUntilNow: () => told });
+  await stored(fixture, "a,v", "old");
+  strictEqual(await evict(context, fixture.path("a,v")), "evicted");
+  await engine.scan(SCAN);
+  await Deno.remove(`${root}/a,v`);
+  await fixture.write("a,v", "newer");
+  const all = Promise.withResolvers<boolean>();
+  told = all.promise;
+  strictEqual(await engine.wrote(fixture.path("a,v"), 0), "unsure");
+  const asked = { onProgress: () => {}, signal: new AbortController().signal };
+  const { isDrained, dirtyFiles, unprovenFiles } = await engine.drain({
+    ...asked,
+    wait: false,
+  });
+  deepStrictEqual([isDrained, dirtyFiles, unprovenFiles], [false, 0, null]);
+  const given = new AbortController();
+  const left = engine.drain({ ...asked, signal: given.signal, wait: true });
+  given.abort(new Error("the client has left"));
+  await rejects(left, /has left/);
+  // No engine runs here that would upload it.
+  let uploading: Promise<unknown> | null = null;
+  const draining = engine.drain({
+    signal: asked.signal,
+    wait: true,
+    onProgress: () => void (uploading ??= upload(context, fixture.path("a,v"))),
+  });
+  all.resolve(true);
+  strictEqual((await draining).isDrained, true);
+  await uploading;
+  strictEqual(manifest.get(fixture.path("a,v"))?.stored?.sizeBytes, "newer".length);
 });
 
 Deno.test("nor when the next file is gone again, too", async () => {
