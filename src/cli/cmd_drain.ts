@@ -20,7 +20,8 @@ import { ProgressLine } from "./progress_line.ts";
 export const HELP = `\
 Usage: p4-cache drain [--wait] [--config FILE] [--json]
 
-Says whether the store has everything. With --wait it is a barrier: it returns when every
+Says whether the store has everything, within seconds; where that cannot be told (no scan was
+whole, one for lost events is due, or the watcher is late), it has not. With --wait it is a barrier: it returns when every
 file that was written before it began is uploaded, and failed uploads are tried at once; it
 gives up when what is left waits for a retry or for a decision. The store does not have what
 is in conflict or foreign (p4-cache conflicts list): while there is any, it is not drained.
@@ -69,7 +70,10 @@ function leftOf(state: Members, hasWaited: boolean): string {
     `${filesOf(state.count("retryingFiles"))} wait for a retry, ` +
     `${filesOf(state.count("undecidedFiles"))} for a decision`;
   const unproven = state.countOrNull("unprovenFiles");
-  if (unproven === null) return `${uploads}; no scan has looked at the whole depot yet`;
+  if (unproven === null) {
+    return `${uploads}; nobody knows whether that is all: no scan has looked at the whole ` +
+      "depot, or the watcher is late: see p4-cache status";
+  }
   if (unproven === 0) return uploads;
   const why = hasWaited
     ? "they cannot be read, or a scan failed: see the daemon's log"

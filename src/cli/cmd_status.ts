@@ -151,6 +151,24 @@ function concernsOf(status: Members, nowMs: number): string[] {
   if (status.text("scan") === "incomplete") {
     concerns.push("a scan could not look at everything: see the daemon's log");
   }
+  const watcher = status.textOrNull("watcher");
+  if (watcher === "down") {
+    concerns.push(
+      "the watcher is down and is started again: until then nobody sees what is written; " +
+        "see the daemon's log",
+    );
+  }
+  if (watcher === "silent") {
+    concerns.push(
+      "whether the watcher reports everything cannot be told: see the daemon's log",
+    );
+  }
+  if (status.flag("scanDue")) {
+    concerns.push(
+      "events were missed, and the scan for what they told is not over: until then nobody " +
+        "knows whether the store has everything",
+    );
+  }
   const missing = status.count("evictionMissingBytes");
   if (missing > 0) {
     concerns.push(`${formatBytes(missing)} should be evicted and cannot be yet`);

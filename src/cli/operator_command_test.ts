@@ -91,6 +91,8 @@ const CALM = {
   restoresWaiting: 0,
   scan: "scanned",
   scannedAtMs: 5_000,
+  watcher: "telling",
+  scanDue: false,
   watcherRestarts: 0,
   gateRestarts: 1,
   primaryCredentialsEndMs: null,
@@ -157,6 +159,19 @@ Deno.test("renderStatus() says that a scan could not look at everything", () => 
   );
   deepStrictEqual(lines.slice(11), [
     "ATTENTION a scan could not look at everything: see the daemon's log",
+  ]);
+});
+
+Deno.test("renderStatus() wants a person while nobody tells what is written, or some of it may have been missed", () => {
+  deepStrictEqual(rendered({ watcher: null }).slice(11), []);
+  deepStrictEqual(rendered({ watcher: "down", scanDue: true }).slice(11), [
+    "ATTENTION the watcher is down and is started again: until then nobody sees what is " +
+    "written; see the daemon's log",
+    "ATTENTION events were missed, and the scan for what they told is not over: until then " +
+    "nobody knows whether the store has everything",
+  ]);
+  deepStrictEqual(rendered({ watcher: "silent" }).slice(11), [
+    "ATTENTION whether the watcher reports everything cannot be told: see the daemon's log",
   ]);
 });
 

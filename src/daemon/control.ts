@@ -45,7 +45,9 @@ export interface ControlDeps {
   readonly manifest: Manifest;
   readonly isReadOnly: () => boolean;
   readonly hasSecondary: boolean;
-  readonly status: () => ControlAnswer;
+  readonly status: () => Promise<ControlAnswer>;
+  /** Whether every write before the call is in the manifest, as far as can be told at once. */
+  readonly isCaughtUp: () => Promise<boolean>;
   /** Resolves when every write before the call is in the manifest; false if it cannot be told. */
   readonly catchUp: (signal: AbortSignal) => Promise<boolean>;
   readonly clock: Clock;
@@ -165,7 +167,7 @@ export class ControlServer {
   #run(request: ControlRequest, running: Running): Promise<ControlAnswer> {
     switch (request.op) {
       case "status":
-        return Promise.resolve(this.#deps.status());
+        return this.#deps.status();
       case "conflicts":
         return Promise.resolve(this.#conflicts(request.cursor));
       case "evict":
@@ -283,8 +285,9 @@ export class ControlServer {
     { signal, progress }: Running,
   ): Promise<ControlAnswer> {
     this.#mayKnow();
-    const { engine, catchUp } = this.#deps;
-    if (wait && !await catchUp(signal)) {
+    const { engine, isCaughtUp, catchUp } = this.#deps;
+    const isKnown = wait ? await catchUp(signal) : await isCaughtUp();
+    if (wait && !isKnown) {
       throw new CommandError(
         "BUSY",
         "the watcher reports nothing just now, or a scan of the depot fails: see the " +
@@ -292,7 +295,9 @@ export class ControlServer {
       );
     }
     if (wait) await engine.retryFailed();
-    return { ...await engine.drain({ wait, signal, onProgress: progress }) };
+    const state = await engine.drain({ wait, signal, onProgress: progress });
+    // What the last scan has left says nothing of a write that nobody has told of since.
+    return isKnown ? { ...state } : { ...state, isDrained: false, unprovenFiles: null };
   }
 
   #conflicts(cursor: string | null): ControlAnswer {

@@ -4,6 +4,7 @@ import {
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
 import { Engine } from "../engine/engine.ts";
+import { SCAN } from "../engine/observe.ts";
 import type { Gate } from "../gate/gate.ts";
 import { createMemoryLogger } from "../obs/logger.ts";
 import { encodeControlRequest, parseControlReply } from "../wire/control.ts";
@@ -11,6 +12,7 @@ import { ControlServer } from "./control.ts";
 
 interface Talk {
   readonly server: ControlServer;
+  readonly engine: Engine;
   readonly log: ReturnType<typeof createMemoryLogger>;
   /** Lines to the client, by id. */
   readonly lines: Map<number, string[]>;
@@ -19,8 +21,11 @@ interface Talk {
 
 function talkTo(
   fixture: EngineFixture,
-  options: { isReadOnly?: boolean; catchUp?: (signal: AbortSignal) => Promise<boolean> } =
-    {},
+  options: {
+    isReadOnly?: boolean;
+    isCaughtUp?: () => Promise<boolean>;
+    catchUp?: (signal: AbortSignal) => Promise<boolean>;
+  } = {},
 ): Talk {
   const lines = new Map<number, string[]>();
   const push = (id: number, line: string): void => {
@@ -28,12 +33,14 @@ function talkTo(
   };
   const gate = { reply: push, wait: push } as unknown as Gate;
   const log = createMemoryLogger();
+  const engine = new Engine(fixture.context);
   const server = new ControlServer({
-    engine: new Engine(fixture.context),
+    engine,
     manifest: fixture.manifest,
     isReadOnly: () => options.isReadOnly ?? false,
     hasSecondary: fixture.context.secondary !== null,
-    status: () => ({ version: "1" }),
+    status: () => Promise.resolve({ version: "1" }),
+    isCaughtUp: options.isCaughtUp ?? (() => Promise.resolve(true)),
     catchUp: options.catchUp ?? (() => Promise.resolve(true)),
     clock: fixture.context.clock,
     log,
@@ -43,7 +50,7 @@ function talkTo(
     await server.answer(gate, { t: "control", id, text, uid: 0, pid: 9 });
     return lines.get(id)?.at(-1) ?? "";
   };
-  return { server, log, lines, ask };
+  return { server, engine, log, lines, ask };
 }
 
 Deno.test("a command that is none, or that a read_only daemon may not do, gets an error line", async () => {
@@ -86,6 +93,28 @@ Deno.test("a path that is none of the depot's is refused, and changes are on rec
     uid: 0,
     pid: 9,
   }]);
+});
+
+Deno.test("nothing counts as drained of which it cannot be told at once whether all was told, be a scan whole", async () => {
+  await using fixture = await openEngineFixture();
+  let isCaughtUp = false;
+  let waits = 0;
+  const { ask, engine } = talkTo(fixture, {
+    isCaughtUp: () => Promise.resolve(isCaughtUp),
+    catchUp: () => {
+      waits += 1;
+      return Promise.resolve(false);
+    },
+  });
+  await engine.scan(SCAN);
+  await fixture.write("d/a,v", "its event was lost");
+  const left = { dirtyFiles: 0, dirtyBytes: 0, retryingFiles: 0, undecidedFiles: 0 };
+  const answers = async (id: number): Promise<unknown> =>
+    JSON.parse((await ask(id, '{"op":"drain","wait":false}')).slice("OK ".length));
+  deepStrictEqual(await answers(1), { isDrained: false, ...left, unprovenFiles: null });
+  isCaughtUp = true;
+  deepStrictEqual(await answers(2), { isDrained: true, ...left, unprovenFiles: 0 });
+  strictEqual(waits, 0, "who does not wait is not made to");
 });
 
 Deno.test("a command whose client left is given up, and its place in the gate is free then", async () => {

@@ -53,7 +53,7 @@ import type { ScanRecord } from "./scan_record.ts";
 import { EXIT, type ExitStatus, StartError } from "./start_error.ts";
 import { messageOf, setStateMode } from "./state_directory.ts";
 import { StartupScan } from "./startup_scan.ts";
-import { statusOf } from "./status.ts";
+import { type ScanState, statusOf } from "./status.ts";
 import { openStores, type Stores } from "./stores.ts";
 
 export interface DaemonOptions {
@@ -389,6 +389,7 @@ class Daemon {
       isReadOnly: () => this.#config.readOnly,
       hasSecondary: this.#config.secondary !== null,
       status: () => this.#statusAnswer(engine),
+      isCaughtUp: async () => await this.#watch?.isCaughtUp() ?? true,
       catchUp: (signal) => this.#seeAllWrites(signal),
       clock: SYSTEM_CLOCK,
       log: log.child({ module: "control" }),
@@ -401,7 +402,8 @@ class Daemon {
     return await this.#watch?.catchUp(signal) ?? true;
   }
 
-  #statusAnswer(engine: Engine): ControlAnswer {
+  async #statusAnswer(engine: Engine): Promise<ControlAnswer> {
+    const watcher = await this.#watch?.look() ?? null;
     const { options, manifest, posix, state } = this.#parts;
     const { totalBytes, freeBytes } = posix.statvfs(state.root);
     return statusOf({
@@ -414,11 +416,24 @@ class Daemon {
       clock: SYSTEM_CLOCK,
       startedMs: this.#startedMs,
       freeBytes,
-      scan: this.#watch?.isScanDueAgain ? "incomplete" : this.#scan?.state ?? "unscanned",
+      scan: this.#scanState(),
+      watcher,
+      scanDue: this.#watch?.isScanDue ?? false,
       watcherRestarts: this.#watch?.restarts ?? 0,
       gateRestarts: this.#gate?.restarts ?? 0,
       metrics: this.#metrics,
     });
+  }
+
+  #scanState(): ScanState {
+    switch (this.#watch?.lastScan) {
+      case "failed":
+        return "incomplete";
+      case "stopped":
+        return "stopped";
+      default:
+        return this.#scan?.state ?? "unscanned";
+    }
   }
 
   #reporterDeps(engine: Engine): Parameters<typeof reportMetrics>[0] {

@@ -25,6 +25,8 @@ import { EXIT, StartError, startErrorOf } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
 const MANIFEST_LOOK_MS = 5_000;
+/** Who asks how things are waits so long for the event of a file of our own, which takes milliseconds. */
+const QUESTION_MS_MAX = 2_000;
 /** Events taken in at a time. */
 const IN_FLIGHT_MAX = 512;
 
@@ -57,6 +59,8 @@ export class DepotWatch {
   readonly #rescans: Rescans;
   readonly #barrier: EventBarrier;
   #restarts = 0;
+  /** Of the helper, as far as is known. */
+  #isUp = false;
   /** A stop came while the manifest refused what was told: what was told after it is not for now. */
   #isCutShort = false;
   readonly #order = new EventOrder();
@@ -81,6 +85,7 @@ export class DepotWatch {
     } catch (error) {
       throw startErrorOf("Cannot watch the depot", error);
     }
+    this.#isUp = true;
     if (this.#watcher.ready.mode === "content") {
       log.warn(
         "this kernel reports no renames and deletes (they need Linux 5.9): p4-cache sees " +
@@ -107,6 +112,7 @@ export class DepotWatch {
       } catch (error) {
         if (!signal.aborted) log.error(`the watcher ended: ${messageOf(error)}`);
       }
+      this.#isUp = false;
       if (signal.aborted) break;
       metrics.count("p4cache_helper_restarts_total", { helper: "fanotify" });
       this.#restarts += 1;
@@ -142,6 +148,7 @@ export class DepotWatch {
     try {
       this.#watcher = await open();
       this.requestRescan("helper");
+      this.#isUp = true;
       await this.#barrier.writeAnew();
     } catch (error) {
       log.error(`the watcher cannot be started again: ${messageOf(error)}`);
@@ -153,9 +160,44 @@ export class DepotWatch {
     return this.#restarts;
   }
 
-  /** The last scan that was asked for could not look at everything. */
-  get isScanDueAgain(): boolean {
-    return this.#rescans.isRetryDue;
+  /** How the last scan that was asked for ended. */
+  get lastScan(): Rescans["last"] {
+    return this.#rescans.last;
+  }
+
+  /** Something may have been missed, and no scan has looked at everything since. */
+  get isScanDue(): boolean {
+    return this.#rescans.isDue;
+  }
+
+  /** Takes {@linkcode QUESTION_MS_MAX} at most. */
+  async look(): Promise<WatcherState> {
+    if (!this.#isUp) return "down";
+    const askedMs = this.#deps.clock.monotonicMs();
+    // A burst takes its time, and is no silence.
+    if (await this.#passesSoon() || this.#barrier.lastEventMs > askedMs) return "telling";
+    return this.#isUp ? "silent" : "down";
+  }
+
+  /**
+   * Whether every write that was closed before the call is in the manifest, for who does not wait:
+   * what is not known within {@linkcode QUESTION_MS_MAX} is false. See {@linkcode catchUp}.
+   */
+  async isCaughtUp(): Promise<boolean> {
+    const mayMiss = (): boolean => !this.#isUp || this.isScanDue;
+    return !mayMiss() && await this.#passesSoon() && !mayMiss();
+  }
+
+  async #passesSoon(): Promise<boolean> {
+    const ended = new AbortController();
+    const signal = AbortSignal.any([ended.signal, this.#deps.signal]);
+    const late = this.#deps.clock.sleep(QUESTION_MS_MAX, signal)
+      .then(() => false, () => false);
+    try {
+      return await Promise.race([this.eventsUntilNow(), late]);
+    } finally {
+      ended.abort();
+    }
   }
 
   /** Sees an event of our own arrive. Needs {@linkcode run} to be going. */
@@ -317,6 +359,12 @@ export class DepotWatch {
     this.#rescans.request();
   }
 }
+
+/**
+ * telling: its reports arrive. silent: none does just now, or they cannot be taken in. down: it has
+ * ended, and is started again.
+ */
+export type WatcherState = "telling" | "silent" | "down";
 
 /** Why the depot is scanned. */
 export type RescanReason = "overflow" | "lost" | "helper" | "manifest" | "requested";

@@ -63,7 +63,7 @@ interface Watched {
   /** What the engine was told, in order. */
   readonly calls: string[];
   /** Ends the scan that is under way. */
-  endScan(failing?: number): void;
+  endScan(failing?: number, stopped?: string): void;
   stop(): Promise<void>;
 }
 
@@ -72,12 +72,11 @@ interface Around {
   /** How long each rename takes. */
   readonly renaming?: Promise<void>;
   /** Why there is no watcher. */
-  readonly refusal?: Error;
+  refusal?: Error;
 }
 
-async function watched(
-  { statePath = "/depot/.p4cache", renaming, refusal }: Around = {},
-): Promise<Watched> {
+async function watched(around: Around = {}): Promise<Watched> {
+  const { statePath = "/depot/.p4cache", renaming } = around;
   const clock = new ManualClock();
   const metrics = createMetrics();
   const log = createMemoryLogger();
@@ -109,7 +108,7 @@ async function watched(
       },
     },
     open: () => {
-      if (refusal !== undefined) return Promise.reject(refusal);
+      if (around.refusal !== undefined) return Promise.reject(around.refusal);
       watchers.push(new FakeWatcher());
       return Promise.resolve(watchers.at(-1)!);
     },
@@ -117,7 +116,10 @@ async function watched(
     log,
     metrics,
     newId: () => "id",
-    record: { finished: ({ failing }) => Promise.resolve(failing === 0) },
+    record: {
+      finished: ({ failing, stopped }) =>
+        Promise.resolve(failing === 0 && stopped === null),
+    },
     rescanCooldownSecs: () => COOLDOWN_SECS,
     signal: ended.signal,
   });
@@ -130,7 +132,8 @@ async function watched(
     log,
     watchers,
     calls,
-    endScan: (failing = 0) => scan.resolve({ ...REPORT, failing }),
+    endScan: (failing = 0, stopped) =>
+      scan.resolve({ ...REPORT, failing, stopped: stopped ?? null }),
     async stop(): Promise<void> {
       ended.abort(new Error("the test is over"));
       scan.resolve(REPORT);
@@ -386,9 +389,9 @@ Deno.test("a scan that fails again and again is done at growing distances, one t
   watch.requestRescan("lost");
   await clock.advance(0);
   const pauses: number[] = [];
-  strictEqual(watch.isScanDueAgain, false);
+  strictEqual(watch.lastScan, "whole");
   for (let i = 0; i < 9; i++) pauses.push(await pauseSecs());
-  strictEqual(watch.isScanDueAgain, true);
+  strictEqual(watch.lastScan, "failed");
   deepStrictEqual(pauses, [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
 
   calls.length = 0;
@@ -410,7 +413,7 @@ Deno.test("a scan that fails again and again is done at growing distances, one t
   endScan();
   await clock.advance(1_000);
   strictEqual(await caughtUp, true);
-  strictEqual(watch.isScanDueAgain, false);
+  strictEqual(watch.lastScan, "whole");
   await clock.advance(7_200_000);
   deepStrictEqual(calls, []);
 
@@ -436,6 +439,93 @@ Deno.test("who waits for all writes is told when a scan for the missed ones fail
   strictEqual(await caughtUp, false);
   await stop();
   await Deno.remove(statePath);
+});
+
+Deno.test("whether every write is known is told at once where events may have been missed", async () => {
+  const around: Around = {};
+  const { watch, watchers, clock, endScan, stop } = await watched(around);
+  around.refusal = new Error("no capability");
+  watchers[0]!.die();
+  await clock.advance(60_000);
+  deepStrictEqual([await watch.isCaughtUp(), await watch.look()], [false, "down"]);
+  strictEqual(watch.isScanDue, false);
+  delete around.refusal;
+  await clock.advance(60_000);
+  deepStrictEqual([await watch.isCaughtUp(), watch.isScanDue], [false, true]);
+  endScan();
+  await clock.advance(0);
+  strictEqual(watch.isScanDue, false);
+  for (const ends of [(): void => endScan(1), (): void => endScan(0, "odd")]) {
+    watch.requestRescan("lost");
+    deepStrictEqual([await watch.isCaughtUp(), watch.isScanDue], [false, true]);
+    await clock.advance(COOLDOWN_SECS * 1_000);
+    ends();
+    await clock.advance(0);
+    deepStrictEqual([await watch.isCaughtUp(), watch.isScanDue], [false, true]);
+  }
+  strictEqual(watch.lastScan, "stopped");
+  await stop();
+});
+
+Deno.test("whether every write is known is asked of the watcher, and not for long", async () => {
+  const statePath = await Deno.makeTempDir();
+  const { watch, watchers, clock, log, calls, stop } = await watched({ statePath });
+  const canary = close(".p4cache/canary-id", BY_OTHER, "pidfd");
+  const asked = async (...told: WatchEvent[]): Promise<boolean> => {
+    const answer = watch.isCaughtUp();
+    await canaryIn(statePath);
+    watchers[0]!.tell(...told);
+    await clock.advance(0);
+    return await answer;
+  };
+  strictEqual(await asked(canary), true);
+  deepStrictEqual(calls, []);
+  strictEqual(await asked({ t: "overflow" }, canary), false, "a scan is due since");
+  await stop();
+
+  const late = await watched({ statePath });
+  const barrier = late.watch.eventsUntilNow();
+  const answer = late.watch.isCaughtUp();
+  await canaryIn(statePath);
+  await late.clock.advance(2_000);
+  strictEqual(await answer, false);
+  const look = late.watch.look();
+  await late.clock.advance(2_000);
+  strictEqual(await look, "silent");
+  const busy = late.watch.look();
+  await late.clock.advance(1);
+  late.watchers[0]!.tell(close("a,v", BY_OTHER, "pidfd"));
+  await late.clock.advance(2_000);
+  strictEqual(await busy, "telling");
+  await late.clock.advance(10_000);
+  strictEqual(await barrier, false);
+  const warned = late.log.records.filter(({ message }) => message.includes("no event"));
+  strictEqual(warned.length, 1);
+  strictEqual(log.records.some(({ message }) => message.includes("no event")), false);
+  const last = late.watch.eventsUntilNow();
+  await late.stop();
+  strictEqual(await last, false);
+  await Deno.remove(statePath, { recursive: true });
+});
+
+Deno.test("who waits for all writes has the depot scanned again after a scan that stopped", async () => {
+  const statePath = await Deno.makeTempDir();
+  const { watch, watchers, clock, calls, endScan, stop } = await watched({ statePath });
+  watch.requestRescan("lost");
+  await clock.advance(0);
+  endScan(0, "odd");
+  await clock.advance(COOLDOWN_SECS * 1_000);
+  deepStrictEqual(calls.splice(0), ["scan"]);
+  const caughtUp = watch.catchUp(new AbortController().signal);
+  await canaryIn(statePath);
+  watchers[0]!.tell(close(".p4cache/canary-id", BY_OTHER, "pidfd"));
+  for (let turn = 0; turn < 100 && calls.length === 0; turn++) await clock.advance(0);
+  deepStrictEqual(calls, ["scan"]);
+  endScan();
+  await clock.advance(1_000);
+  strictEqual(await caughtUp, true);
+  await stop();
+  await Deno.remove(statePath, { recursive: true });
 });
 
 Deno.test("changes that the manifest could not take lead to one scan, when it can again", async () => {

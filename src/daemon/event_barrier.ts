@@ -31,12 +31,19 @@ export class EventBarrier {
   readonly #canaries = new Map<string, () => void>();
   /** It could not be written when it was last tried, which was told. */
   #isCanaryRefused = false;
+  /** Its event did not come, which was told. */
+  #isSilent = false;
   #barrier: Promise<boolean> | null = null;
   #nextBarrier: Promise<boolean> | null = null;
   #lastEventMs = 0;
 
   constructor(deps: EventBarrierDeps) {
     this.#deps = deps;
+  }
+
+  /** Of any event, by the clock's monotonic time; 0: none yet. */
+  get lastEventMs(): number {
+    return this.#lastEventMs;
   }
 
   /** An event has come, whichever. */
@@ -79,8 +86,17 @@ export class EventBarrier {
     const { signal, log, settled } = this.#deps;
     try {
       // The kernel's queue keeps the order: what was done before is told before.
-      if (!await this.seesCanary(signal)) return false;
+      const isSeen = await this.seesCanary(signal);
       this.#isCanaryRefused = false;
+      if (!isSeen && !this.#isSilent && !signal.aborted) {
+        log.warn(
+          `no event has come for ${
+            SILENCE_MS_MAX / 1_000
+          } s, not even of a file of our own`,
+        );
+      }
+      this.#isSilent = !isSeen;
+      if (!isSeen) return false;
     } catch (error) {
       // As on a full disk. Whoever asks does without, and asks again.
       if (!this.#isCanaryRefused) {

@@ -17,6 +17,9 @@ const SETTLED_LOOK_MS = 100;
 /** Between a scan that could not look at everything and the next. */
 const RETRY_MS_MAX = 3_600_000;
 
+/** whole: it looked at everything. failed: it could not, and is done again. stopped: see the log. */
+type ScanEnd = "whole" | "failed" | "stopped";
+
 export interface RescansDeps {
   readonly engine: Pick<Engine, "scan">;
   readonly record: Pick<ScanRecord, "finished">;
@@ -31,7 +34,7 @@ export class Rescans {
   readonly #wakeUp: WakeUp;
   #isWanted = false;
   #isRunning = false;
-  #isRetryDue = false;
+  #last: ScanEnd = "whole";
   #failedCount = 0;
 
   constructor(deps: RescansDeps) {
@@ -44,9 +47,14 @@ export class Rescans {
     return this.#failedCount;
   }
 
-  /** The last one could not look at everything. */
-  get isRetryDue(): boolean {
-    return this.#isRetryDue;
+  /** How the last one ended. */
+  get last(): ScanEnd {
+    return this.#last;
+  }
+
+  /** One was asked for, and none has looked at everything since. */
+  get isDue(): boolean {
+    return this.#isWanted || this.#isRunning || this.#last !== "whole";
   }
 
   request(): void {
@@ -55,11 +63,11 @@ export class Rescans {
   }
 
   /**
-   * Resolves when no scan is outstanding, one that failed and waits included: with false if
-   * more have failed than `failedBefore`.
+   * Resolves when no scan is outstanding, one that failed and waits or that stopped included: with
+   * false if more have failed than `failedBefore`.
    */
   async settled(failedBefore: number, signal: AbortSignal): Promise<boolean> {
-    if (this.#isRetryDue && this.#failedCount === failedBefore) this.request();
+    if (this.#last !== "whole" && this.#failedCount === failedBefore) this.request();
     while (this.#isWanted || this.#isRunning) {
       if (this.#failedCount > failedBefore) return false;
       await this.#deps.clock.sleep(SETTLED_LOOK_MS, signal);
@@ -83,10 +91,10 @@ export class Rescans {
       this.#isWanted = false;
       this.#isRunning = true;
       try {
-        failedInARow = await this.#scansWhole() ? 0 : failedInARow + 1;
+        this.#last = await this.#scan();
+        failedInARow = this.#last === "failed" ? failedInARow + 1 : 0;
       } finally {
         this.#isRunning = false;
-        this.#isRetryDue = failedInARow > 0;
       }
       const cooldownMs = rescanCooldownSecs() * 1000;
       await clock.sleep(cooldownMs, signal).catch(() => {});
@@ -98,25 +106,25 @@ export class Rescans {
     }
   }
 
-  /** False if it is to be done again. */
-  async #scansWhole(): Promise<boolean> {
+  async #scan(): Promise<ScanEnd> {
     const { signal, engine, record, log } = this.#deps;
     try {
       const report = await engine.scan(SCAN);
       const { stopped, failing } = report;
-      if (!await record.finished(report)) this.#failedCount += 1;
-      if (stopped !== null) log.error(`a scan stopped: ${stopped}`);
-      else if (failing > 0) {
-        log.error("a scan could not look at everything and is done again", { failing });
-        return false;
+      if (await record.finished(report)) return "whole";
+      this.#failedCount += 1;
+      if (stopped !== null) {
+        log.error(`a scan stopped: ${stopped}`);
+        return "stopped";
       }
-      return true;
+      log.error("a scan could not look at everything and is done again", { failing });
+      return "failed";
     } catch (error) {
-      if (signal.aborted) return true;
+      if (signal.aborted) return "failed";
       if (error instanceof Error && error.name === "InvariantError") throw error;
       log.error(`a scan failed and is tried again: ${messageOf(error)}`);
       this.#failedCount += 1;
-      return false;
+      return "failed";
     }
   }
 }

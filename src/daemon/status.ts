@@ -11,6 +11,7 @@ import type { EngineSettings } from "../engine/engine_context.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import type { Metrics } from "../obs/metrics.ts";
 import type { ControlAnswer } from "../wire/control.ts";
+import type { WatcherState } from "./depot_watch.ts";
 import type { Stores } from "./stores.ts";
 
 /**
@@ -38,6 +39,9 @@ export interface StatusFacts {
   readonly startedMs: number;
   readonly freeBytes: number;
   readonly scan: ScanState;
+  /** Null: nobody watches. */
+  readonly watcher: WatcherState | null;
+  readonly scanDue: boolean;
   readonly watcherRestarts: number;
   readonly gateRestarts: number;
   readonly metrics: Metrics;
@@ -86,6 +90,8 @@ export function statusOf(facts: StatusFacts): ControlAnswer {
     secondaryCredentialsEndMs: facts.credentialEnds.secondary,
     scan: facts.scan,
     scannedAtMs: scannedMs === null ? null : Number(scannedMs),
+    watcher: facts.watcher,
+    scanDue: facts.scanDue,
     watcherRestarts: facts.watcherRestarts,
     gateRestarts: facts.gateRestarts,
     manifestTrouble: manifest.trouble()?.error.message.slice(0, 400) ?? null,
