@@ -24,16 +24,17 @@ export const HELP = `\
 Usage: p4-cache prestage [--config FILE] [--dry-run] [--json] [--quiet]
 
 Compares the whole depot with the manifest and uploads what the store does not have, while
-no daemon runs on it; p4d may. Nothing is evicted and nothing removed. It may be stopped and
-started again at any time, and goes on where it was.
+no daemon runs on it; p4d may. Nothing is evicted and nothing removed. Then it looks at all
+names again, because a file that is renamed meanwhile may have been passed over. It may be
+stopped and started again at any time, and goes on where it was.
 
 ${CONFIG_HELP}
   --dry-run         compare only, and say how much there is to upload
   --json            one object, as docs/cli.md describes it
   --quiet           no progress
 
-Exit status: 0 the store has everything, 1 something is left, waits for a decision (p4-cache
-conflicts) or could not be looked at, 2 usage, 69 store unavailable, 74 state damaged, 78 configuration, or
+Exit status: 0 the store has everything that was there when it began, 1 something is left, waits
+for a decision (p4-cache conflicts), could not be looked at or may have been passed over, 2 usage, 69 store unavailable, 74 state damaged, 78 configuration, or
 a daemon runs.
 `;
 
@@ -105,7 +106,16 @@ export async function runPrestageCommand(
       );
     }
   }
+  if (!values.json && report.lateFiles > 0) {
+    deps.print(
+      `${
+        filesOf(report.lateFiles)
+      } that nobody had written since the beginning came up in ` +
+        "the last pass still: others may have been renamed past it; start it again",
+    );
+  }
   // Nor does the store have the bytes of a file in conflict.
-  const left = report.dirtyFiles + report.undecidedFiles + report.unprovenFiles;
+  const left = report.dirtyFiles + report.undecidedFiles + report.unprovenFiles +
+    report.lateFiles;
   return left === 0 ? 0 : 1;
 }

@@ -88,6 +88,26 @@ export async function scanDepot(
   return pass;
 }
 
+export interface NamesReport extends ScanReport {
+  /** Files that were taken in now, though nobody has written them since `sinceNs`. */
+  readonly late: number;
+}
+
+/**
+ * Looks at each managed name once more, for files that were renamed past a scan before, where nobody
+ * watches. Rows whose names are not met are left alone: those were deleted or renamed since, and
+ * nothing is to be put back there.
+ */
+export async function walkNames(
+  context: EngineContext,
+  reason: LookReason,
+  sinceNs: bigint,
+): Promise<NamesReport> {
+  const pass = new ScanPass(context, reason, () => null, sinceNs);
+  await pass.walkDisk();
+  return pass;
+}
+
 /** Not permitted, or gone meanwhile. */
 const LASTING: readonly string[] = ["EACCES", "EPERM", "ENOENT", "ENOTDIR"];
 
@@ -95,8 +115,9 @@ function isForbidden({ code }: { readonly code: string }): boolean {
   return code === "EACCES" || code === "EPERM";
 }
 
-class ScanPass implements ScanReport {
+class ScanPass implements NamesReport {
   filesSeen = 0;
+  late = 0;
   unmanageable = 0;
   unreadable = 0;
   unproven = 0;
@@ -106,6 +127,7 @@ class ScanPass implements ScanReport {
   readonly #context: EngineContext;
   readonly #reason: LookReason;
   readonly #pace: ScanPace;
+  readonly #sinceNs: bigint;
   readonly #places = new Places(CHANGES_AT_ONCE);
   #toHashBytes = HASHED_BYTES_MAX;
   /** What may be hashed, instead of us. */
@@ -117,8 +139,14 @@ class ScanPass implements ScanReport {
   readonly #closed: BytePath[] = [];
   readonly #seen = new SeenPaths(Math.random() * 2 ** 32);
 
-  constructor(context: EngineContext, reason: LookReason, pace: ScanPace) {
+  constructor(
+    context: EngineContext,
+    reason: LookReason,
+    pace: ScanPace,
+    sinceNs = 0n,
+  ) {
     this.#context = context;
+    this.#sinceNs = sinceNs;
     this.#isCallerAsked = reason.mayHash !== undefined;
     this.#reason = { mayHash: (sizeBytes) => this.#mayHash(sizeBytes), ...reason };
     this.#pace = pace;
@@ -192,7 +220,7 @@ class ScanPass implements ScanReport {
       if (!isManaged(path, this.#context.settings().manage)) continue;
       this.filesSeen += 1;
       this.#seen.add(path);
-      if (!this.#isAsKnown(path, found)) changes.push(this.#look(path));
+      if (!this.#isAsKnown(path, found)) changes.push(this.#look(path, found.mtimeNs));
     }
     return changes;
   }
@@ -241,12 +269,14 @@ class ScanPass implements ScanReport {
    * Each look waits for the watcher: once it does not tell, the rest is for the next scan. One
    * that the disk refuses is told and counted, and does not keep the others from being looked at.
    */
-  #look(path: DepotPath): Promise<void> {
+  #look(path: DepotPath, mtimeNs: bigint | null = null): Promise<void> {
     return this.#places.run(async () => {
       if (this.#isBlind) return;
       try {
         const observed = await observe(this.#context, path, this.#reason);
         if (observed === "unproven") this.unproven += 1;
+        const isNews = observed === "written" || observed === "conflict";
+        if (isNews && mtimeNs !== null && mtimeNs < this.#sinceNs) this.late += 1;
         this.actions[observed] = (this.actions[observed] ?? 0) + 1;
       } catch (error) {
         if (error instanceof PosixError) return this.#tellFault(path, error);

@@ -270,7 +270,7 @@ Deno.test("prestage uploads everything, only while no daemon runs, and again fin
   deepStrictEqual(await type("prestage", "--json"), [
     0,
     '{"dryRun":false,"files":2,"totalBytes":8,"uploadedBytes":0,"dirtyFiles":0,' +
-    '"dirtyBytes":0,"undecidedFiles":0,"unprovenFiles":0}\n',
+    '"dirtyBytes":0,"undecidedFiles":0,"unprovenFiles":0,"lateFiles":0}\n',
   ]);
   await Deno.chmod(`${site.depot}/d/a,v`, 0o640);
   deepStrictEqual(await type("prestage", "--dry-run"), [
