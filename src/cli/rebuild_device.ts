@@ -97,13 +97,15 @@ async function wasHere(directory: string, deps: PlaceDeps): Promise<boolean> {
   }
 }
 
-/** A manifest that is damaged, or that a newer p4-cache has written, was in use. */
+/** A manifest that is damaged, or that another version of p4-cache has written, was in use. */
 async function isUnreadable(directory: string, deps: PlaceDeps): Promise<boolean> {
   try {
     for await (const _ of deps.checkManifest(directory)) return true;
     return false;
   } catch (error) {
-    if (error instanceof ManifestError && error.fault === "newer") return true;
+    const isOfAnother = error instanceof ManifestError &&
+      (error.fault === "newer" || error.fault === "older");
+    if (isOfAnother) return true;
     throw error;
   }
 }

@@ -112,16 +112,26 @@ async function openManifestOrExplain(
     return manifest;
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
-    const advice = error.fault === "damaged"
-      ? "; nothing was changed. See p4-cache check-manifest for what is wrong, and run " +
-        "p4-cache rebuild-manifest"
-      : error.fault === "newer"
-      ? "; nothing was changed. If that p4-cache cannot be had, p4-cache rebuild-manifest " +
-        "--no-copy makes a manifest of this one's from the store and the depot"
-      : "";
-    throw new StartError(EXIT.stateDamaged, `${error.message}${advice}`, {
-      cause: error,
-    });
+    // With room on the disk a start goes on, which is worth trying again.
+    const status = error.fault === "full" ? EXIT.incomplete : EXIT.stateDamaged;
+    throw new StartError(status, `${error.message}${adviceOn(error)}`, { cause: error });
+  }
+}
+
+function adviceOn({ fault }: ManifestError): string {
+  switch (fault) {
+    case "damaged":
+      return "; nothing was changed. See p4-cache check-manifest for what is wrong, and run " +
+        "p4-cache rebuild-manifest";
+    case "newer":
+      return "; nothing was changed. If that p4-cache cannot be had, p4-cache " +
+        "rebuild-manifest --no-copy makes a manifest of this one's from the store and the depot";
+    case "full":
+      return ". Make room on the depot's disk, and the next start goes on with what this one " +
+        "began: of the copies in manifest-copies beside it the oldest may go";
+    case "older":
+    case "unavailable":
+      return "";
   }
 }
 

@@ -136,8 +136,10 @@ function probeFileSystem(posix: Posix, root: BytePath): void {
 async function takeLock(path: string): Promise<Deno.FsFile> {
   const file = openLockFile(path);
   if (await file.tryLock(true)) {
-    await file.truncate();
-    await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+    // In this order a full disk, whose evictions wait for us, need give no block for it.
+    const holder = new TextEncoder().encode(`${Deno.pid}\n`);
+    await file.write(holder);
+    await file.truncate(holder.length);
     return file;
   }
   const holder = (await Deno.readTextFile(path)).trim();

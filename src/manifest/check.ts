@@ -21,6 +21,7 @@ import {
   EMPTY_LEDGER,
   type Ledger,
   replaceInSum,
+  wholeSumOf,
 } from "./ledger.ts";
 import { type ManifestCounters, ManifestError } from "./manifest.ts";
 import { damaged, decoded, ManifestReader, tombstoneKey } from "./reader.ts";
@@ -85,10 +86,10 @@ class Tally {
   rowIdMax = 0;
   sequenceMax = 0;
   tombstoneIdMax = 0;
-  contentSum = 0;
+  wholeSum = 0;
 
   addSum({ key, value }: KeyAndValue): void {
-    this.contentSum = replaceInSum(this.contentSum, 0, entryCrc32(key, value));
+    this.wholeSum = replaceInSum(this.wholeSum, 0, entryCrc32(key, value));
   }
 
   addRow(row: Row): void {
@@ -242,7 +243,7 @@ async function* metaFaults(
       what: `counter ${name} is ${ledger[name]}, counted ${tally.counters[name]}`,
     };
   }
-  if (ledger.contentSum !== tally.contentSum) {
+  if (wholeSumOf(ledger) !== tally.wholeSum) {
     yield {
       where: "meta",
       what: "rows or tombstones are not the newest that were written",

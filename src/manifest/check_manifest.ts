@@ -8,10 +8,10 @@
 import { type Fault, tableFaults } from "./check.ts";
 import { LmdbKeyValue } from "./lmdb_key_value.ts";
 import { ManifestError } from "./manifest.ts";
-import { checkSchema, hasManifest, schemaVersionOf } from "./lmdb_manifest.ts";
+import { checkSchema, hasManifest, schemaOfStore } from "./lmdb_manifest.ts";
 import { pageFaultsOf } from "./page_faults.ts";
 import type { NativePages } from "./page_file.ts";
-import { SCHEMA_VERSION } from "./schema.ts";
+import { olderSchemaOf } from "./schema.ts";
 
 export interface CheckOptions {
   readonly native?: NativePages;
@@ -21,7 +21,8 @@ export interface CheckOptions {
    */
   readonly pagesOnly?: boolean;
   /**
-   * Also of an older schema, which only the daemon's start brings to this one: of that, the pages
+   * Also of an older schema, or on the way from one, which only the daemon's start brings to this
+   * one: of that, the pages
    * and the sum of all entries are all that is looked at. Otherwise it is refused.
    */
   readonly takesOlder?: boolean;
@@ -32,7 +33,7 @@ export interface CheckOptions {
 /**
  * Every fault of the manifest in `directory`; none means that all is as it was written.
  *
- * @throws {ManifestError} `unavailable` or `newer` if it cannot be looked at.
+ * @throws {ManifestError} `unavailable`, `newer` or `older` if it cannot be looked at.
  */
 export async function* checkManifest(
   directory: string,
@@ -67,7 +68,7 @@ async function* faultsOfTables(
   }
   const snapshot = store.snapshot();
   try {
-    if (takesOlder && schemaVersionOf(snapshot, directory) < SCHEMA_VERSION) return;
+    if (takesOlder && olderSchemaOf(schemaOfStore(snapshot, directory)) !== null) return;
     checkSchema(snapshot, directory);
     yield* tableFaults(snapshot, signal);
   } catch (error) {

@@ -13,17 +13,24 @@ import { textOf, utf8Of } from "./codec_text.ts";
 import { FormatError } from "./format_error.ts";
 import type { ManifestCounters } from "./manifest.ts";
 
-export interface Ledger extends ManifestCounters {
+/**
+ * Sums, modulo 2^48, of the checksums of all entries. A page that fell back to what it was before is
+ * sound by itself; this is what gives it away. Builds that know no `rows_by_id` compare the first
+ * with what they find: it agrees, so that they say of a manifest that it is newer, not damaged.
+ */
+export interface Sums {
+  /** Of all tables but `meta` and `rows_by_id`. */
+  readonly contentSum: number;
+  /** Of `rows_by_id`. Manifests of before have both in the other one: only together they tell. */
+  readonly rowsSum: number;
+}
+
+export interface Ledger extends ManifestCounters, Sums {
   readonly nextRowId: number;
   readonly nextSequence: number;
   readonly nextTombstoneId: number;
   /** No row that went had a greater generation. */
   readonly generationFloor: number;
-  /**
-   * Sum of the checksums of all entries of all other tables, modulo 2^48. A page that fell
-   * back to what it was before is sound by itself; this is what gives it away.
-   */
-  readonly contentSum: number;
 }
 
 const CONTENT_SUM_MODULUS = 2 ** 48;
@@ -52,7 +59,13 @@ export const EMPTY_LEDGER: Ledger = {
   nextTombstoneId: 1,
   generationFloor: 0,
   contentSum: 0,
+  rowsSum: 0,
 };
+
+/** Of all tables but `meta`. */
+export function wholeSumOf({ contentSum, rowsSum }: Sums): number {
+  return replaceInSum(contentSum, 0, rowsSum);
+}
 
 const NAMES = Object.keys(EMPTY_LEDGER) as (keyof Ledger)[];
 
@@ -66,8 +79,8 @@ export function decodeLedger(text: string): Ledger {
   if (typeof parsed !== "object" || parsed === null) {
     throw new FormatError("damaged", "the counters are no object");
   }
-  // Manifests of before have no such row, and no such counter.
-  const values: Record<string, unknown> = { readOnceBytes: 0, ...parsed };
+  // Manifests of before have no such row, and no such counters.
+  const values: Record<string, unknown> = { readOnceBytes: 0, rowsSum: 0, ...parsed };
   for (const name of NAMES) {
     const value = values[name];
     if (!Number.isSafeInteger(value) || (value as number) < 0) {

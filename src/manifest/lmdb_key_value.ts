@@ -104,14 +104,11 @@ export class LmdbKeyValue implements KeyValueStore {
     this.#directory = directory;
     this.#root = openRoot(directory, readOnly);
     leaveLocksTo(directory);
-    this.#tables = new Map();
-    for (const name of TABLES) {
-      const table = openTable(this.#root, name, create);
-      if (table !== null) this.#tables.set(name, table);
-      else if (schemaOf(name) <= 2) {
-        void this.#root.close();
-        throw missing(directory, name);
-      }
+    try {
+      this.#tables = openTables(this.#root, directory, create);
+    } catch (error) {
+      void this.#root.close();
+      throw error;
     }
     const dataFile = `${directory}/${DATA_FILE}`;
     try {
@@ -130,7 +127,6 @@ export class LmdbKeyValue implements KeyValueStore {
     }
   }
 
-  /** A table that an older schema does not have is missed when it is asked for. */
   #table(name: TableName): Table {
     const table = this.#tables.get(name);
     if (table === undefined) throw missing(this.#directory, name);
@@ -278,14 +274,34 @@ function leaveLocksTo(directory: string): void {
   if (locks?.nlink === 1 && locks.uid !== uid) lchownSync(path, uid, gid);
 }
 
+/** A table that an older schema does not have is missed when it is asked for. */
+function openTables(
+  root: RootDatabase<Uint8Array, string>,
+  directory: string,
+  create: boolean,
+): Map<TableName, Table> {
+  const tables = new Map<TableName, Table>();
+  for (const name of TABLES) {
+    const table = openTable(root, name, { directory, create });
+    if (table !== null) tables.set(name, table);
+    else if (schemaOf(name) <= 2) throw missing(directory, name);
+  }
+  return tables;
+}
+
 function openTable(
   root: RootDatabase<Uint8Array, string>,
   name: TableName,
-  create: boolean,
+  { directory, create }: { readonly directory: string; readonly create: boolean },
 ): Table | null {
   const options = { encoding: "binary" as const, keyEncoder: BYTE_KEYS, create };
-  const table = root.openDB<Uint8Array, string>(name, options);
-  return (table as Table | undefined) ?? null;
+  try {
+    const table = root.openDB<Uint8Array, string>(name, options);
+    return (table as Table | undefined) ?? null;
+  } catch (error) {
+    // One that is made is a commit of its own.
+    throw create ? writeFault(error, directory) : openFault(directory, error);
+  }
 }
 
 type InTransaction = { transaction?: Transaction };

@@ -11,7 +11,7 @@
 
 import { accessSync, constants, statfsSync } from "node:fs";
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
-import type { KeyValueReads, KeyValueStore } from "./key_value.ts";
+import type { KeyValueReads } from "./key_value.ts";
 import { DATA_FILE, LmdbKeyValue, LOCK_FILE } from "./lmdb_key_value.ts";
 import { cannotOpen } from "./lmdb_faults.ts";
 import { type Manifest, ManifestError } from "./manifest.ts";
@@ -21,7 +21,13 @@ import type { NativeReads } from "./page_file.ts";
 import { removeIfThere, syncDirectory } from "./directories.ts";
 import { migrate } from "./migrate.ts";
 import { damaged, ManifestReader } from "./reader.ts";
-import { firstWrites, SCHEMA_VERSION } from "./schema.ts";
+import {
+  firstWrites,
+  MIGRATION_FROM,
+  olderSchemaOf,
+  type Schema,
+  SCHEMA_VERSION,
+} from "./schema.ts";
 import { type ReserveOptions, SpaceReserve, withReserve } from "./space_reserve.ts";
 
 export interface OpenManifestOptions {
@@ -41,8 +47,9 @@ export interface OpenManifestOptions {
  * Opens the manifest in `directory`, or makes one if nothing is there. Whoever opens it
  * for writing must be the only one (the daemon's lock): uploads under way become dirty.
  *
- * @throws {ManifestError} `damaged`, `newer`, or `unavailable` (also: nothing is there,
- * and `readOnly`). Nothing was changed.
+ * @throws {ManifestError} `damaged`, `newer`, `unavailable` (also: nothing is there, and
+ * `readOnly`) or `older` (only if `readOnly`): nothing was changed. `full`: what it was brought
+ * over of an older schema by then goes on at the next time.
  */
 export async function openManifest(
   options: OpenManifestOptions,
@@ -56,17 +63,26 @@ export async function openManifest(
     await makeManifest(directory);
   }
   refuseFilesOfOthers(directory, readOnly);
-  const schemaVersion = await checkPagesToOpen(directory, { readOnly, native });
-  const isOlder = schemaVersion !== null && schemaVersion < SCHEMA_VERSION;
-  const store = await LmdbKeyValue.open(directory, { readOnly, create: isOlder, native });
+  const schema = await checkPagesToOpen(directory, { readOnly, native });
+  const older = schema === null ? null : olderSchemaOf(schema);
+  if (schema !== null && older === null) refuseSchema(schema, directory);
+  // The room is beside the manifest, so that a copy of its directory is of it alone.
+  const room = reserve === undefined
+    ? null
+    : new SpaceReserve({ ...reserve, path: `${directory}.reserve`, clock });
+  // First of all: a migration may meet a full disk, which only a daemon that serves could end.
+  room?.fill();
+  const lmdbOptions = { readOnly, create: older !== null, native };
+  const lmdb = await openWithRoom(() => LmdbKeyValue.open(directory, lmdbOptions), room);
+  const store = room === null ? lmdb : withReserve(lmdb, room);
   try {
-    if (isOlder) await migrate(store, schemaVersion, options.onMigrated);
+    if (older !== null) await migrate(store, older, options.onMigrated);
     checkSchema(store, directory);
     const manifest = new ManifestStore({
-      store: reserve === undefined ? store : reserved(store, directory, reserve, clock),
+      store,
       clock,
       readOnly,
-      backup: (target) => copyManifest(store, { directory, target }),
+      backup: (target) => copyManifest(lmdb, { directory, target }),
     });
     if (!readOnly) await manifest.recover();
     return manifest;
@@ -76,16 +92,18 @@ export async function openManifest(
   }
 }
 
-/** The room is beside the manifest, so that a copy of its directory is of it alone. */
-function reserved(
-  store: LmdbKeyValue,
-  directory: string,
-  options: Omit<ReserveOptions, "path" | "clock">,
-  clock: Clock,
-): KeyValueStore {
-  const reserve = new SpaceReserve({ ...options, path: `${directory}.reserve`, clock });
-  reserve.fill();
-  return withReserve(store, reserve);
+/** Making the tables of a new schema is a commit, too. */
+async function openWithRoom(
+  open: () => Promise<LmdbKeyValue>,
+  room: SpaceReserve | null,
+): Promise<LmdbKeyValue> {
+  try {
+    return await open();
+  } catch (error) {
+    const isFull = error instanceof ManifestError && error.fault === "full";
+    if (!isFull || !room?.use()) throw error;
+    return await open();
+  }
 }
 
 /** @throws {ManifestError} `damaged` if the directory has other things, but not the data. */
@@ -98,14 +116,14 @@ export function hasManifest(directory: string): boolean {
   return true;
 }
 
-/** @returns The schema version, where nobody else may write. @throws {ManifestError} */
+/** @returns The schema, where nobody else may write. @throws {ManifestError} */
 async function checkPagesToOpen(
   directory: string,
   { readOnly, native }: {
     readonly readOnly: boolean;
     readonly native: NativeReads | undefined;
   },
-): Promise<number | null> {
+): Promise<Schema | null> {
   try {
     if (!readOnly) return checkPages(directory, native ?? null);
     // What a daemon's later transaction puts on a page is not judged by an earlier one.
@@ -187,8 +205,16 @@ async function makeManifest(directory: string): Promise<void> {
 }
 
 /** @throws {ManifestError} `damaged` */
-export function schemaVersionOf(store: KeyValueReads, directory: string): number {
-  const text = new ManifestReader(store).meta("schema_version");
+export function schemaOfStore(store: KeyValueReads, directory: string): Schema {
+  const reader = new ManifestReader(store);
+  const [version, from] = [reader.meta("schema_version"), reader.meta(MIGRATION_FROM)];
+  return {
+    version: schemaNumber(version, directory),
+    migrationFrom: from === null ? null : schemaNumber(from, directory),
+  };
+}
+
+function schemaNumber(text: string | null, directory: string): number {
   const version = Number(text);
   if (text === null || !Number.isSafeInteger(version) || version < 1) {
     throw damaged(`The manifest in ${directory} (schema version ${text})`);
@@ -196,16 +222,14 @@ export function schemaVersionOf(store: KeyValueReads, directory: string): number
   return version;
 }
 
-/** @throws {ManifestError} `damaged`, `newer`; `unavailable` if it is older. */
+/** @throws {ManifestError} `damaged`, `newer`, `older` */
 export function checkSchema(store: KeyValueReads, directory: string): void {
-  const version = schemaVersionOf(store, directory);
-  if (version < SCHEMA_VERSION) {
-    throw new ManifestError(
-      "unavailable",
-      `Cannot read the manifest in ${directory}: its schema is ${version}, which the ` +
-        `daemon brings to ${SCHEMA_VERSION} when it starts; start it first`,
-    );
-  }
+  refuseSchema(schemaOfStore(store, directory), directory);
+}
+
+/** @throws {ManifestError} `newer`, `older` */
+function refuseSchema(schema: Schema, directory: string): void {
+  const { version, migrationFrom } = schema;
   if (version > SCHEMA_VERSION) {
     throw new ManifestError(
       "newer",
@@ -213,6 +237,14 @@ export function checkSchema(store: KeyValueReads, directory: string): void {
         `reads up to ${SCHEMA_VERSION}; install the p4-cache that wrote it`,
     );
   }
+  const older = olderSchemaOf(schema);
+  if (older === null) return;
+  const what = migrationFrom === null
+    ? `its schema is ${older}, which the daemon brings to ${SCHEMA_VERSION} when it starts; ` +
+      "start it first"
+    : `it is on its way from schema ${older} to ${version}; start the daemon, which goes on ` +
+      "with that, or wait until it is ready";
+  throw new ManifestError("older", `Cannot read the manifest in ${directory}: ${what}`);
 }
 
 /** What a copy leaves to those who write meanwhile, if it goes to their disk. */

@@ -1,5 +1,8 @@
 /**
- * Brings a manifest of an older schema to this one; the schema version changes last.
+ * Brings a manifest of an older schema to this one. The first commit says so in `meta`: the schema
+ * version is the new one from there on, which every build of before refuses, and where it goes on
+ * from stands beside it until the last commit. Builds of before changed the version last; what one
+ * of them began is half brought over under its old version, and goes on like the rest.
  *
  * From schema 1: rows of the systems before this one get an id and their place in the
  * indexes. A step is one commit, and says how far it came, so that a migration that was
@@ -22,12 +25,13 @@ import {
   EMPTY_LEDGER,
   encodeLedger,
   type Ledger,
+  replaceInSum,
 } from "./ledger.ts";
 import { damaged, decoded, ManifestReader, tombstoneKey } from "./reader.ts";
 import type { Row } from "./row.ts";
 import { addRow, indexKeyOf, planIndexWrites, PRESENT } from "./row_index.ts";
+import { metaWrite, MIGRATION_FROM, SCHEMA_VERSION } from "./schema.ts";
 import { objectEntry } from "./transaction.ts";
-import { metaWrite, SCHEMA_VERSION } from "./schema.ts";
 import { WriteList } from "./write_list.ts";
 
 const ROWS_PER_STEP = 256;
@@ -46,9 +50,11 @@ const KEYS_PER_STEP = 1_024;
 type Progress = (rows: number) => void;
 
 /**
- * `onProgress` is told now and then how many rows were brought over.
+ * `from` is what `olderSchemaOf` says. `onProgress` is told now and then how many rows were brought
+ * over.
  *
- * @throws {ManifestError} `damaged` for a row that no version can read; nothing is lost.
+ * @throws {ManifestError} `damaged` for a row that no version can read, `full`: nothing is lost,
+ * and it goes on where it was.
  */
 export async function migrate(
   store: KeyValueStore,
@@ -56,13 +62,56 @@ export async function migrate(
   onProgress: Progress = () => {},
 ): Promise<void> {
   const counted = everyStep(onProgress);
+  await begin(store, from);
   if (from < 2) await migrateFromSchema1(store, counted);
   await moveRowsById(store, counted);
   if (from < 3) {
     await addRowsElsewhere(store);
     await addTombstonesByKey(store);
   }
-  await store.commit([metaWrite("schema_version", String(SCHEMA_VERSION))]);
+  await store.commit([{ table: "meta", key: MIGRATION_FROM, value: null }]);
+}
+
+/**
+ * A build with a schema between the two may have begun it, too. The entries of schema 1 were in no
+ * sum: they are from here on, so that whoever looks at the pages finds what their schema has.
+ */
+async function begin(store: KeyValueStore, from: number): Promise<void> {
+  const isBegun = store.get("meta", MIGRATION_FROM) !== null;
+  if (isBegun && textOf(store, "schema_version") === String(SCHEMA_VERSION)) return;
+  await store.commit([
+    ...(from < 2 && !isBegun ? [await sumOfSchema1(store)] : []),
+    metaWrite("schema_version", String(SCHEMA_VERSION)),
+    metaWrite(MIGRATION_FROM, String(from)),
+  ]);
+}
+
+/** What an older build brought over already is in the sum. */
+async function sumOfSchema1(store: KeyValueStore): Promise<Write> {
+  const ledger = ledgerOf(store);
+  let { contentSum } = ledger;
+  for (let from = nextOf(textOf(store, PROGRESS) ?? "");;) {
+    const range = { from, before: null, limit: KEYS_PER_STEP };
+    const entries = store.range("files_by_path", range);
+    for (const { key, value } of entries) {
+      contentSum = replaceInSum(contentSum, 0, entryCrc32(key, value));
+    }
+    if (entries.length < KEYS_PER_STEP) break;
+    from = nextOf(entries.at(-1)!.key);
+    await nextTurn();
+  }
+  return metaWrite("counters", encodeLedger({ ...ledger, contentSum }));
+}
+
+function ledgerOf(store: KeyValueStore): Ledger {
+  const text = textOf(store, "counters");
+  if (text === null) return EMPTY_LEDGER;
+  return decoded(() => "The manifest's counters", () => decodeLedger(text));
+}
+
+/** The smallest key after this one. */
+function nextOf(key: ByteKey): ByteKey {
+  return key === "" ? "" : `${key}\0`;
 }
 
 /** Told of every commit, tells of some. */
@@ -82,21 +131,17 @@ async function migrateFromSchema1(
 ): Promise<void> {
   let after = textOf(store, PROGRESS) ?? "";
   for (;;) {
-    const from = after === "" ? "" : `${after}\0`;
     const rows = store.range("files_by_path", {
-      from,
+      from: nextOf(after),
       before: null,
       limit: ROWS_PER_STEP,
     });
     const isLast = rows.length < ROWS_PER_STEP;
-    const ledgerText = textOf(store, "counters");
-    const numbers: Numbers = ledgerText === null
-      ? { ...EMPTY_LEDGER }
-      : { ...decodeLedger(ledgerText) };
-    const writes = new WriteList(numbers.contentSum);
+    const numbers: Numbers = { ...ledgerOf(store) };
+    const writes = new WriteList(numbers);
     for (const { key, value } of rows) takeRow(key as DepotPath, value, numbers, writes);
     after = rows.at(-1)?.key ?? after;
-    numbers.contentSum = writes.contentSum;
+    Object.assign(numbers, writes.sums);
     await store.commit([
       ...writes.all(),
       metaWrite("counters", encodeLedger(numbers)),
@@ -116,12 +161,12 @@ function textOf(store: KeyValueStore, name: string): string | null {
 function progressWrites(after: string, isLast: boolean): Write[] {
   if (!isLast) return [metaWrite(PROGRESS, after)];
   return [
-    metaWrite("schema_version", "2"),
+    metaWrite(MIGRATION_FROM, "2"),
     { table: "meta", key: PROGRESS, value: null },
   ];
 }
 
-/** What stood there was in no index and in no sum. */
+/** What stood there was in no index. */
 function takeRow(
   path: DepotPath,
   value: Uint8Array,
@@ -133,6 +178,7 @@ function takeRow(
     () => decodeRow(path, value, "any"),
   );
   const row = migrated(old, numbers);
+  writes.remove("files_by_path", path, value);
   writes.put("rows_by_id", u64Key(row.id), encodeRow(path, row));
   planIndexWrites(path, { before: null, now: row }, writes);
   addRow(numbers, row, 1);
@@ -168,7 +214,7 @@ async function moveRowsById(store: KeyValueStore, counted: Progress): Promise<vo
     });
     counted(rows.length);
     if (rows.length < MOVED_PER_STEP) return;
-    from = `${rows.at(-1)!.key}\0`;
+    from = nextOf(rows.at(-1)!.key);
     await nextTurn();
   }
 }
@@ -202,7 +248,7 @@ async function addRowsElsewhere(store: KeyValueStore): Promise<void> {
     }
     await addMissing(store, missing);
     if (paths.length < KEYS_PER_STEP) return;
-    from = `${paths.at(-1)!}\0`;
+    from = nextOf(paths.at(-1)!);
     await nextTurn();
   }
 }
@@ -221,7 +267,7 @@ async function addTombstonesByKey(store: KeyValueStore): Promise<void> {
     );
     if (some.length < ROWS_PER_STEP) return;
     const { path, id } = some.at(-1)!;
-    from = `${tombstoneKey(path, id)}\0`;
+    from = nextOf(tombstoneKey(path, id));
     await nextTurn();
   }
 }
@@ -243,7 +289,7 @@ async function addMissing(
   });
 }
 
-/** What `plan` writes, and what it does to the sum of all contents, in one commit. */
+/** What `plan` writes, and what it does to the sums of all contents, in one commit. */
 async function commitSummed(
   store: KeyValueStore,
   plan: (writes: WriteList) => void,
@@ -251,9 +297,9 @@ async function commitSummed(
   const ledgerText = textOf(store, "counters");
   if (ledgerText === null) throw damaged("The manifest's table meta");
   const ledger = decoded(() => "The manifest's counters", () => decodeLedger(ledgerText));
-  const writes = new WriteList(ledger.contentSum);
+  const writes = new WriteList(ledger);
   plan(writes);
   if (writes.all().length === 0) return;
-  const counters = encodeLedger({ ...ledger, contentSum: writes.contentSum });
+  const counters = encodeLedger({ ...ledger, ...writes.sums });
   await store.commit([...writes.all(), metaWrite("counters", counters)]);
 }

@@ -11,8 +11,8 @@ import { textOfBytes } from "../core/names.ts";
 import type { LeafAnswer } from "../posix/leaf_pages.ts";
 import { entryCrc32 } from "./crc32c.ts";
 import { schemaOf, type TableName, TABLES } from "./key_value.ts";
-import { decodeLedger, decodeMeta, replaceInSum } from "./ledger.ts";
-import { SCHEMA_VERSION } from "./schema.ts";
+import { decodeLedger, decodeMeta, replaceInSum, wholeSumOf } from "./ledger.ts";
+import { MIGRATION_FROM, SCHEMA_VERSION } from "./schema.ts";
 import {
   areOrdered,
   type Bounds,
@@ -53,6 +53,8 @@ export interface PageCheckResult {
   readonly faults: string[];
   /** As the file says, if it could be read. */
   readonly schemaVersion: number | null;
+  /** As the file says, if it says so (schema.ts). */
+  readonly migrationFrom: number | null;
 }
 
 /** Looks at all pages that `meta` leads to, at once. */
@@ -91,13 +93,14 @@ class TooManyFaults extends Error {}
 class PageCheck {
   readonly faults: string[] = [];
   schemaVersion: number | null = null;
+  migrationFrom: number | null = null;
   readonly #file: PageFile;
   readonly #meta: Meta;
   /** One bit a page: reached, or free. */
   readonly #taken: Uint8Array;
-  #contentSum = 0;
+  #wholeSum = 0;
   /** As the manifest's own counters say. */
-  #contentSumKept: number | null = null;
+  #wholeSumKept: number | null = null;
 
   constructor(file: PageFile, meta: Meta) {
     this.#file = file;
@@ -131,8 +134,10 @@ class PageCheck {
       const isNeeded = tree !== undefined || schema >= schemaOf(name);
       if (name !== "meta" && isNeeded) yield* this.#walkTable(name, tree, leaves);
     }
-    const isSummed = leaves && schema > 1 && this.faults.length === 0;
-    if (isSummed && this.#contentSum !== this.#contentSumKept) {
+    // Of schema 1 nothing is summed; a newer one, which is not for us, may sum other tables.
+    const isKnown = schema > 1 && schema <= SCHEMA_VERSION;
+    const isSummed = leaves && isKnown && this.faults.length === 0;
+    if (isSummed && this.#wholeSum !== this.#wholeSumKept) {
       this.#fault("the entries are not those that were written last: their sum differs");
     }
     yield* this.#walk("free pages", free, {
@@ -163,15 +168,21 @@ class PageCheck {
   /** The schema, and the sum that the entries of the other tables must have. */
   #onMeta(key: Uint8Array, value: Uint8Array): void {
     const name = textOfBytes(key);
-    if (name !== "counters" && name !== "schema_version") return;
     try {
-      const text = decodeMeta(name, value);
-      if (name === "schema_version") this.schemaVersion = Number(text);
-      else this.#contentSumKept = decodeLedger(text).contentSum;
+      switch (name) {
+        case "schema_version":
+          this.schemaVersion = Number(decodeMeta(name, value));
+          return;
+        case MIGRATION_FROM:
+          this.migrationFrom = Number(decodeMeta(name, value));
+          if (!(this.migrationFrom >= 1)) this.#fault(`meta: ${name}: it is no schema`);
+          return;
+        case "counters":
+          this.#wholeSumKept = wholeSumOf(decodeLedger(decodeMeta(name, value)));
+      }
     } catch (error) {
-      this.#fault(
-        `meta: the counters: ${error instanceof Error ? error.message : error}`,
-      );
+      const why = error instanceof Error ? error.message : error;
+      this.#fault(`meta: ${name === "counters" ? "the counters" : name}: ${why}`);
     }
   }
 
@@ -303,7 +314,7 @@ class PageCheck {
 
   #plainLeafPages(walk: Walk, { entries, sum, verdicts }: LeafAnswer): Uint8Array {
     walk.entries += entries;
-    this.#contentSum = replaceInSum(this.#contentSum, 0, sum);
+    this.#wholeSum = replaceInSum(this.#wholeSum, 0, sum);
     return verdicts;
   }
 
@@ -318,7 +329,7 @@ class PageCheck {
       const entries = plainLeafEntries(bytes, bounds);
       if (entries !== null) {
         walk.entries += entries;
-        this.#contentSum = replaceInSum(this.#contentSum, 0, contentSumOf(bytes));
+        this.#wholeSum = replaceInSum(this.#wholeSum, 0, contentSumOf(bytes));
         return;
       }
     }
@@ -337,7 +348,7 @@ class PageCheck {
       walk.onEntry?.(node.key, value, node.flags & ~BIG_VALUE);
       if (walk.isContent) {
         const sum = entryCrc32(textOfBytes(node.key), value);
-        this.#contentSum = replaceInSum(this.#contentSum, 0, sum);
+        this.#wholeSum = replaceInSum(this.#wholeSum, 0, sum);
       }
     }
   }

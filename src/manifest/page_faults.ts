@@ -17,6 +17,7 @@ import {
   readMetas,
 } from "./page_file.ts";
 import { damaged } from "./reader.ts";
+import type { Schema } from "./schema.ts";
 
 /**
  * Up to this size every page is looked at when the manifest is opened (about a second);
@@ -29,21 +30,21 @@ const NATIVE_CHECK_BYTES_MAX = 4 * WHOLE_CHECK_BYTES_MAX;
  * LMDB has no checksums and trusts what it maps, so the file is looked at first: a damaged
  * page could end the process, or answer that a row is not there. While nobody writes.
  *
- * @returns The schema version that the file says.
+ * @returns The schema that the file says.
  * @throws {ManifestError} `damaged`
  */
-export function checkPages(directory: string, native: NativePages | null): number | null {
+export function checkPages(directory: string, native: NativePages | null): Schema | null {
   const path = `${directory}/${DATA_FILE}`;
   const file = openPageFile(path, native);
   try {
     const metas = readMetas(file);
     const bytesMax = native === null ? WHOLE_CHECK_BYTES_MAX : NATIVE_CHECK_BYTES_MAX;
     const leaves = file.pageCount * PAGE_BYTES <= bytesMax;
-    const { faults, schemaVersion } = typeof metas === "string"
-      ? { faults: [metas], schemaVersion: null }
+    const { faults, schemaVersion: version, migrationFrom } = typeof metas === "string"
+      ? { faults: [metas], schemaVersion: null, migrationFrom: null }
       : inspectPages(file, metas[0], { leaves });
     refuseFaults(path, faults);
-    return schemaVersion;
+    return version === null ? null : { version, migrationFrom };
   } finally {
     file.close();
   }

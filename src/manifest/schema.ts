@@ -16,6 +16,25 @@ import { EMPTY_LEDGER, encodeLedger, encodeMeta } from "./ledger.ts";
  */
 export const SCHEMA_VERSION = 4;
 
+/**
+ * In `meta` while a migration is under way: the schema that it goes on from. From its first commit
+ * `schema_version` is the one that it leads to, so that no build of before takes the manifest.
+ */
+export const MIGRATION_FROM = "migration_from";
+
+/** What `meta` says of the layout. */
+export interface Schema {
+  readonly version: number;
+  /** Null: no migration is under way, or a build began it that changed the version last. */
+  readonly migrationFrom: number | null;
+}
+
+/** Which schema the manifest is to be brought to this one from; null: it is not older. */
+export function olderSchemaOf({ version, migrationFrom }: Schema): number | null {
+  if (version > SCHEMA_VERSION) return null;
+  return migrationFrom ?? (version < SCHEMA_VERSION ? version : null);
+}
+
 /** What a new manifest holds. */
 export function firstWrites(): Write[] {
   return [

@@ -314,7 +314,7 @@ export class Transaction {
   }
 
   writes(): Write[] {
-    const writes = new WriteList(this.#numbers.contentSum);
+    const writes = new WriteList(this.#numbers);
     for (const [path, touched] of this.#rows) planRowWrites(path, touched, writes);
     for (const [key, tombstone] of this.#tombstones) {
       this.#planTombstone(key, tombstone, writes);
@@ -323,7 +323,7 @@ export class Transaction {
       writes.putMeta(name, value === null ? null : encodeMeta(name, value));
     }
     if (this.#hasLedgerChanged) {
-      this.#numbers.contentSum = writes.contentSum;
+      Object.assign(this.#numbers, writes.sums);
       writes.putMeta("counters", encodeMeta("counters", encodeLedger(this.#numbers)));
     }
     return writes.all();

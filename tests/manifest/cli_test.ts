@@ -22,7 +22,9 @@ import { UsageError } from "../../src/cli/command.ts";
 import { depotAround } from "../../src/cli/sources.ts";
 import { checkManifest } from "../../src/manifest/check_manifest.ts";
 import { copyDirectoryAt } from "../../src/manifest/copies.ts";
+import { LmdbKeyValue } from "../../src/manifest/lmdb_key_value.ts";
 import { openManifest } from "../../src/manifest/lmdb_manifest.ts";
+import { migrate } from "../../src/manifest/migrate.ts";
 import type { FileEntry, Manifest, MetaName } from "../../src/manifest/manifest.ts";
 import { encodeMoving, MOVING } from "../../src/manifest/moving.ts";
 import {
@@ -34,7 +36,7 @@ import {
 import { type RebuildStoreSide, sayingWhichStore } from "../../src/cli/rebuild_stores.ts";
 import type { LocalThing, RebuildObject } from "../../src/manifest/rebuild_sides.ts";
 import { StorageError } from "../../src/storage/storage_error.ts";
-import { asSchema3 } from "./older_manifests.ts";
+import { asSchema3, stoppingAfter } from "./older_manifests.ts";
 import { makeSample, pathOf } from "./sample_manifest.ts";
 
 const FILES = 40;
@@ -470,34 +472,67 @@ Deno.test("rebuild-manifest starts from the newest sound copy and keeps the old 
     strictEqual(await runCheckManifest(["--manifest", directory], deps), 0);
   }));
 
-Deno.test("rebuild-manifest starts from a copy of before the upgrade, of an older schema", () =>
+const OLDER_COPIES = [
+  [
+    "before the upgrade, of an older schema",
+    asSchema3,
+    /its schema is 3, .*start it first/,
+  ],
+  [
+    "an upgrade that was stopped",
+    asHalfOfSchema3,
+    /on its way from schema 3 .*start the da/,
+  ],
+] as const;
+
+async function asHalfOfSchema3(directory: string): Promise<void> {
+  await asSchema3(directory);
+  const store = await LmdbKeyValue.open(directory, { readOnly: false, create: true });
+  await rejects(migrate(stoppingAfter(store, 2), 3), /stopped/);
+  await store.close();
+}
+
+for (const [when, leave, told] of OLDER_COPIES) {
+  Deno.test(`rebuild-manifest starts from a copy of ${when}`, () =>
+    inDirectory(async (root, output) => {
+      const directory = `${root}/manifest`;
+      const before = await allOf(directory);
+      const clean = before.filter(({ entry }) => entry.state === "clean");
+      const copy = copyDirectoryAt(directory, 1_000);
+      const manifest = await openManifest({ directory });
+      await Deno.mkdir(`${root}/manifest-copies`);
+      await manifest.backup(copy);
+      await manifest.close();
+      await leave(copy);
+      await damageFile(directory);
+      const things = new Map<string, LocalThing>(before.map(({ path, entry }) => [path, {
+        kind: entry.resident ? "file" : "marker",
+        stat: entry.local,
+      }]));
+      const deps = depsFor(output, things, clean.map(({ entry }) => entry));
+      strictEqual(await runRebuildManifest(["--manifest", directory], deps), 1);
+      match(output.errors[0]!, /^starting from the copy /);
+      const after = await allOf(directory);
+      deepStrictEqual(
+        after.map(({ path, entry }) => [path, entry.stored]),
+        before.map(({ path, entry }) => [path, entry.stored]),
+      );
+      strictEqual(await runCheckManifest(["--manifest", directory], deps), 0);
+      // The copy is as it was.
+      strictEqual(await runCheckManifest(["--manifest", copy], deps), 3);
+      match(output.errors.at(-1)!, told);
+    }));
+}
+
+Deno.test("rebuild-manifest takes a manifest that an upgrade has left half-way for one that was in use", () =>
   inDirectory(async (root, output) => {
     const directory = `${root}/manifest`;
-    const before = await allOf(directory);
-    const clean = before.filter(({ entry }) => entry.state === "clean");
-    const copy = copyDirectoryAt(directory, 1_000);
-    const manifest = await openManifest({ directory });
-    await Deno.mkdir(`${root}/manifest-copies`);
-    await manifest.backup(copy);
-    await manifest.close();
-    await asSchema3(copy);
-    await damageFile(directory);
-    const things = new Map<string, LocalThing>(before.map(({ path, entry }) => [path, {
-      kind: entry.resident ? "file" : "marker",
-      stat: entry.local,
-    }]));
-    const deps = depsFor(output, things, clean.map(({ entry }) => entry));
-    strictEqual(await runRebuildManifest(["--manifest", directory], deps), 1);
-    match(output.errors[0]!, /^starting from the copy /);
-    const after = await allOf(directory);
-    deepStrictEqual(
-      after.map(({ path, entry }) => [path, entry.stored]),
-      before.map(({ path, entry }) => [path, entry.stored]),
+    await asHalfOfSchema3(directory);
+    const status = await runRebuildManifest(
+      ["--manifest", directory, "--no-copy"],
+      depsFor(output),
     );
-    strictEqual(await runCheckManifest(["--manifest", directory], deps), 0);
-    // The copy is as it was.
-    strictEqual(await runCheckManifest(["--manifest", copy], deps), 3);
-    match(output.errors.at(-1)!, /its schema is 3, .*start it first/);
+    strictEqual(status, 0);
   }));
 
 Deno.test("a copy that cannot be taken whole leaves nothing of itself", () =>
