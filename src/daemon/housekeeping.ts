@@ -7,6 +7,7 @@
  */
 
 import type { Clock } from "../core/clock.ts";
+import { unlessAborted } from "../core/unless_aborted.ts";
 import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
 import { checkManifest } from "../manifest/check_manifest.ts";
 import {
@@ -89,7 +90,7 @@ async function recount(
 
 /** Once a day. What cannot be done now, for want of room or for anything else, is tried in an hour. */
 async function copyDaily(deps: HousekeepingDeps): Promise<void> {
-  const { manifestDirectory, clock, metrics } = deps;
+  const { manifestDirectory, clock, metrics, signal } = deps;
   await removeUnchecked(manifestDirectory);
   const nowMs = clock.nowMs();
   const newest = newestOf(copyNamesOf(manifestDirectory), nowMs);
@@ -98,10 +99,11 @@ async function copyDaily(deps: HousekeepingDeps): Promise<void> {
   try {
     await copy(deps, nowMs);
   } catch (error) {
+    // It may still be written to.
+    if (signal.aborted) throw error;
     metrics.count("p4cache_manifest_copy_failures_total");
-    throw error;
-  } finally {
     await removeUnchecked(manifestDirectory);
+    throw error;
   }
 }
 
@@ -112,7 +114,8 @@ async function copy(deps: HousekeepingDeps, nowMs: number): Promise<void> {
   const unchecked = uncheckedDirectory(manifestDirectory);
   await Deno.mkdir(parentOf(directory), { recursive: true, mode: 0o700 });
   const { size } = await Deno.stat(`${manifestDirectory}/${DATA_FILE}`);
-  await deps.withRoom(size, () => manifest.backup(unchecked));
+  // What is left of one that a stop cuts short, the next start removes.
+  await deps.withRoom(size, () => unlessAborted(signal, manifest.backup(unchecked)));
   const check = { ...native && { native }, signal, pagesOnly: true };
   for await (const { where, what } of checkManifest(unchecked, check)) {
     throw new Error(

@@ -184,6 +184,32 @@ Deno.test("a copy waits for room, and one that is not sound goes", async () => {
   );
 });
 
+Deno.test("a stop waits for no copy of the manifest, which the next round begins anew", async () => {
+  await using house = await openHouse();
+  const { directory, deps } = house;
+  const ended = new AbortController();
+  const begun = Promise.withResolvers<void>();
+  const manifest: Manifest = Object.create(house.manifest, {
+    recount: { value: () => house.manifest.recount() },
+    backup: {
+      value: async (unchecked: string) => {
+        await Deno.mkdir(`${unchecked}.new`);
+        begun.resolve();
+        await new Promise(() => {});
+      },
+    },
+  });
+  const round = keepHouse({ ...deps, manifest, signal: ended.signal });
+  await begun.promise;
+  ended.abort();
+  await round;
+  deepStrictEqual(house.messages(), []);
+  strictEqual(/copy_failures_total [1-9]/.test(await deps.metrics.render()), false);
+  await house.roundAt("2026-01-01T10:00:00Z");
+  deepStrictEqual(namesIn(`${directory}-copies`), copyNamesOf(directory));
+  strictEqual(copyNamesOf(directory).length, 1);
+});
+
 Deno.test("counters that a recount does not give are counted and told, each time anew", async () => {
   const root = await Deno.makeTempDir({ prefix: "p4-cache-house-" });
   await using _root = {

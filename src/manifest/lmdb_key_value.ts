@@ -86,6 +86,8 @@ export class LmdbKeyValue implements KeyValueStore {
   readonly #tables: Map<TableName, Table>;
   readonly #lock: DataFileLock;
   readonly #finder: RowFinder | null;
+  /** Under way. */
+  #copies = 0;
 
   /** @throws {ManifestError} */
   static async open(directory: string, options: LmdbOptions): Promise<LmdbKeyValue> {
@@ -196,14 +198,22 @@ export class LmdbKeyValue implements KeyValueStore {
 
   /** A consistent copy as the data file in the directory `directory`. */
   async copyTo(directory: string): Promise<void> {
+    this.#copies += 1;
     try {
       await this.#root.backup(directory, false);
     } catch (error) {
       throw writeFault(error, directory);
+    } finally {
+      this.#copies -= 1;
     }
   }
 
+  /**
+   * While a copy is under way nothing is closed: nobody can end one, and the thread that makes it
+   * would read what is not mapped any more. The end of the process does both.
+   */
   async close(): Promise<void> {
+    if (this.#copies > 0) return;
     try {
       await this.#root.close();
     } finally {

@@ -490,7 +490,10 @@ export interface Manifest {
   /** A consistent copy into the new directory `directory`, while everything goes on. */
   backup(directory: string): Promise<void>;
 
-  /** Waits for what is under way. Nothing may be called afterwards. */
+  /**
+   * Waits for what is under way, but for no {@linkcode backup}: that goes on until it or the process
+   * ends. Nothing may be called afterwards.
+   */
   close(): Promise<void>;
 }
 
