@@ -13,6 +13,7 @@
 import { SYSTEM_CLOCK } from "../core/clock.ts";
 import { armCrashPoint, crashPoint } from "../core/crash_point.ts";
 import { KeyedLock } from "../core/keyed_lock.ts";
+import { unlessAborted } from "../core/unless_aborted.ts";
 import type { Config } from "../config/key_table.ts";
 import { watchConfig } from "../config/watch_config.ts";
 import { Engine } from "../engine/engine.ts";
@@ -113,7 +114,19 @@ class Daemon {
     this.#config = parts.options.config;
   }
 
+  /** A stop that comes before it serves is no failure: the next start does the rest. */
   async run(): Promise<ExitStatus> {
+    try {
+      return await this.#run();
+    } catch (error) {
+      const { signal } = this.#stop;
+      if (!signal.aborted || error !== signal.reason) throw error;
+      this.#parts.log.info("stopped");
+      return this.#status;
+    }
+  }
+
+  async #run(): Promise<ExitStatus> {
     const { log, cleanup, options } = this.#parts;
     cleanup.defer(guardErrors(log, this.#metrics, () => {
       this.#status = EXIT.bug;
@@ -129,7 +142,7 @@ class Daemon {
       { ...context, eventsUntilNow: () => this.#watchedUntilNow() },
       () => readLedger(this.#parts.state.path),
     );
-    if (!await this.#settles(stores)) return this.#status;
+    await settleDepot(this.#parts, stores, this.#config, this.#stop.signal);
     const watch = this.#config.readOnly ? null : this.#depotWatch(engine, record);
     this.#watch = watch;
     const gate = this.#gateService(engine);
@@ -183,19 +196,6 @@ class Daemon {
     return this.#status;
   }
 
-  /** False: a stop came before it was done, and the next start does the rest. */
-  async #settles(stores: Stores): Promise<boolean> {
-    const { signal } = this.#stop;
-    try {
-      await settleDepot(this.#parts, stores, this.#config, signal);
-      return true;
-    } catch (error) {
-      if (!signal.aborted || error !== signal.reason) throw error;
-      this.#parts.log.info("stopped");
-      return false;
-    }
-  }
-
   /** A part that fails takes the others down in order, instead of leaving half a daemon. */
   async #endOnFailure(part: Promise<unknown>): Promise<void> {
     try {
@@ -241,7 +241,7 @@ class Daemon {
 
   async #openStores(): Promise<Stores> {
     const { log, posix, options, cleanup } = this.#parts;
-    const stores = await openStores({
+    const opening = openStores({
       config: () => this.#config,
       clock: SYSTEM_CLOCK,
       posix,
@@ -250,6 +250,8 @@ class Daemon {
       watermark: this.#license.watermark,
       userAgent: `p4-cache/${options.version}`,
     });
+    // What a store does before it is open takes no signal.
+    const stores = await unlessAborted(this.#stop.signal, opening);
     this.#credentialEnds = stores.credentialEnds;
     cleanup.defer(() => stores.primary.close());
     cleanup.defer(() => stores.secondary?.close());
@@ -328,6 +330,7 @@ class Daemon {
           helperPath: nativeFile("p4-cache-fanotify"),
           roots: [state.root],
           onStderrLine: (line: string) => log.warn(line, { module: "fanotify" }),
+          signal: this.#stop.signal,
         }),
       clock: SYSTEM_CLOCK,
       log: log.child({ module: "watch" }),
@@ -354,6 +357,7 @@ class Daemon {
           allowUids: shimUidsOf(this.#config),
           requestsMax: this.#config.shimMaxRequests,
           onStderrLine: (line: string) => log.warn(line, { module: "gate" }),
+          signal: this.#stop.signal,
         }),
       clock: SYSTEM_CLOCK,
       log: log.child({ module: "gate" }),

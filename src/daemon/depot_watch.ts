@@ -77,12 +77,14 @@ export class DepotWatch {
    * writes is missed.
    *
    * @throws {StartError} 77 without the capability, 78 if no event comes, 75 if it may work later.
+   * @throws The signal's reason.
    */
   async open(): Promise<void> {
     const { open, signal, log } = this.#deps;
     try {
       this.#watcher = await open();
     } catch (error) {
+      if (signal.aborted) throw signal.reason;
       throw startErrorOf("Cannot watch the depot", error);
     }
     this.#isUp = true;
@@ -93,6 +95,7 @@ export class DepotWatch {
       );
     }
     signal.addEventListener("abort", () => this.#watcher?.close(), { once: true });
+    if (signal.aborted) await this.#watcher.close();
   }
 
   /** Reports until the signal aborts. Call {@linkcode open} first. */
@@ -147,10 +150,12 @@ export class DepotWatch {
     if (signal.aborted) return;
     try {
       this.#watcher = await open();
+      if (signal.aborted) return await this.#watcher.close();
       this.requestRescan("helper");
       this.#isUp = true;
       await this.#barrier.writeAnew();
     } catch (error) {
+      if (signal.aborted) return;
       log.error(`the watcher cannot be started again: ${messageOf(error)}`);
     }
   }

@@ -27,6 +27,7 @@ class FakeWatcher implements Watcher {
   readonly ready = { t: "ready", mode: "fid", rename: true, pidfd: true } as const;
   #told: WatchEvent[] = [];
   #isDead = false;
+  isClosed = false;
   #wake = Promise.withResolvers<void>();
 
   tell(...events: WatchEvent[]): void {
@@ -40,6 +41,7 @@ class FakeWatcher implements Watcher {
   }
 
   close(): Promise<void> {
+    this.isClosed = true;
     this.die();
     return Promise.resolve();
   }
@@ -73,10 +75,12 @@ interface Around {
   readonly renaming?: Promise<void>;
   /** Why there is no watcher. */
   refusal?: Error;
+  /** Default: a watcher at once. */
+  readonly open?: () => Promise<Watcher>;
 }
 
 async function watched(around: Around = {}): Promise<Watched> {
-  const { statePath = "/depot/.p4cache", renaming } = around;
+  const { statePath = "/depot/.p4cache", renaming, open } = around;
   const clock = new ManualClock();
   const metrics = createMetrics();
   const log = createMemoryLogger();
@@ -107,11 +111,11 @@ async function watched(around: Around = {}): Promise<Watched> {
         return scan.promise;
       },
     },
-    open: () => {
+    open: open ?? (() => {
       if (around.refusal !== undefined) return Promise.reject(around.refusal);
       watchers.push(new FakeWatcher());
       return Promise.resolve(watchers.at(-1)!);
-    },
+    }),
     clock,
     log,
     metrics,
@@ -634,9 +638,26 @@ Deno.test("a watcher that cannot begin is tried again, unless a permission is mi
     [new WatchError("refused", "too many", { code: "EMFILE" }), EXIT.temporary],
     [new WatchError("refused", "no memory", { code: "ENOMEM" }), EXIT.temporary],
     [new WatchError("died", "SIGKILL"), EXIT.temporary],
+    [new WatchError("hung", "it sleeps"), EXIT.temporary],
   ] as const;
   for (const [refusal, status] of cases) {
     const message = `Cannot watch the depot: ${refusal.message}`;
     await rejects(watched({ refusal }), { name: "StartError", status, message });
   }
+});
+
+Deno.test("a watcher that is there only when the daemon has begun to stop is ended", async () => {
+  const first = new FakeWatcher();
+  const second = new FakeWatcher();
+  const opening = [Promise.withResolvers<Watcher>(), Promise.withResolvers<Watcher>()];
+  let opens = 0;
+  opening[0]!.resolve(first);
+  const { clock, stop } = await watched({ open: () => opening[opens++]!.promise });
+  first.die();
+  await clock.advance(200);
+  strictEqual(opens, 2);
+  const stopped = stop();
+  opening[1]!.resolve(second);
+  await stopped;
+  strictEqual(second.isClosed, true);
 });

@@ -138,7 +138,8 @@ function adviceOn({ fault }: ManifestError): string {
 /**
  * Instance, device and what a crash left; nothing of the depot is touched before.
  *
- * @throws The signal's reason, if it aborts while the rename of a directory is finished.
+ * @throws The signal's reason, if it aborts while a store is waited for, or the rename of a directory
+ * is finished.
  */
 export async function settleDepot(
   { manifest, posix, state, log }: Foundation,
@@ -146,7 +147,9 @@ export async function settleDepot(
   config: Config,
   signal: AbortSignal,
 ): Promise<void> {
-  await settleInstance(manifest, stores, config.readOnly, newId);
+  const isReadOnly = config.readOnly;
+  const clock = SYSTEM_CLOCK;
+  await settleInstance({ manifest, stores, isReadOnly, newId, log, clock, signal });
   await settlePlace({ manifest, state, log }, config.readOnly);
   // With nothing to compare yet, each later difference is a write, also one that comes
   // before the first scan ends and after a crash of this daemon.

@@ -71,6 +71,8 @@ export class GateService {
     const { signal, clock, log, metrics } = this.#deps;
     let delayMs = RESTART_MS_MIN;
     signal.addEventListener("abort", () => void this.#gate?.close(), { once: true });
+    // Nobody hears of what was before.
+    if (signal.aborted) await this.#gate?.close();
     while (!signal.aborted) {
       try {
         if (this.#gate === null) throw new Error("it could not be started");
@@ -87,6 +89,7 @@ export class GateService {
       if (signal.aborted) return;
       this.#gate = null;
       await this.#open().catch((error) => {
+        if (signal.aborted) return;
         log.error(`the gate cannot be started again: ${messageOf(error)}`);
       });
       if (signal.aborted) await (this.#gate as Gate | null)?.close();

@@ -139,3 +139,14 @@ Deno.test("a gate that cannot begin is tried again, unless somebody has to do so
     await rejects(opened, { name: "StartError", status, message });
   }
 });
+
+Deno.test("a gate that was opened before a stop is closed, also if it is served after that", async () => {
+  const { service, stop, opening } = serviceOf();
+  const gate = new SilentGate();
+  const opened = service.open();
+  opening[0]!.resolve(gate);
+  await opened;
+  stop.abort();
+  await service.run();
+  deepStrictEqual(gate.isClosed, true);
+});

@@ -6,12 +6,15 @@
  * @module
  */
 
+import type { Clock } from "../core/clock.ts";
 import { crashPoint } from "../core/crash_point.ts";
 import { objectKeyOf } from "../core/names.ts";
 import type { Manifest } from "../manifest/manifest.ts";
+import type { Logger } from "../obs/logger.ts";
 import type { ObjectMetadata, StorageBackend } from "../storage/backend.ts";
 import { createContentHasher } from "../storage/hashing.ts";
 import { StorageError } from "../storage/storage_error.ts";
+import { tellingIfSlow } from "./slow_wait.ts";
 import { EXIT, StartError } from "./start_error.ts";
 
 export const INSTANCE_KEY = objectKeyOf(".p4cache-meta/instance");
@@ -90,29 +93,27 @@ export interface StoresOfInstance {
   readonly secondary: StorageBackend | null;
 }
 
+export interface InstanceDeps {
+  readonly manifest: Manifest;
+  readonly stores: StoresOfInstance;
+  readonly isReadOnly: boolean;
+  readonly newId: () => string;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
 /**
  * Checks, and writes what is missing.
  *
  * @throws {StartError} 78 with what to do, or 69 if the store does not answer.
+ * @throws The signal's reason.
  */
-export async function settleInstance(
-  manifest: Manifest,
-  { primary: store, secondary }: StoresOfInstance,
-  isReadOnly: boolean,
-  newId: () => string,
-): Promise<void> {
+export async function settleInstance(deps: InstanceDeps): Promise<void> {
+  const { manifest, stores, newId, signal } = deps;
+  const { primary: store } = stores;
   try {
-    const inManifest = manifest.meta("instance_id");
-    const inStore = await readInstance(store);
-    const mayBeMoved = inManifest !== null && inStore === null && secondary !== null;
-    const plan = planInstance({
-      inManifest,
-      inStore,
-      inSecondary: mayBeMoved ? await readInstance(secondary) : null,
-      manifestIsEmpty: manifest.entries("", null, 1).length === 0,
-      storeIsEmpty: await isEmpty(store),
-      isReadOnly,
-    });
+    const plan = planInstance(await factsOf(deps));
     switch (plan.action) {
       case "go":
         return;
@@ -123,11 +124,11 @@ export async function settleInstance(
         const id = newId();
         await manifest.setMeta("instance_id", id);
         crashPoint("start/instance-in-manifest");
-        await writeInstance(store, id);
+        await writeInstance(store, id, signal);
         return crashPoint("start/instance-in-store");
       }
       case "write-store":
-        return await writeInstance(store, plan.id);
+        return await writeInstance(store, plan.id, signal);
     }
   } catch (error) {
     if (!(error instanceof StorageError)) throw error;
@@ -137,6 +138,26 @@ export async function settleInstance(
       { cause: error },
     );
   }
+}
+
+async function factsOf(deps: InstanceDeps): Promise<InstanceFacts> {
+  const { manifest, stores: { primary, secondary }, isReadOnly, signal } = deps;
+  const inManifest = manifest.meta("instance_id");
+  const [inStore, storeIsEmpty] = await tellingIfSlow(
+    "the primary store",
+    deps,
+    async () => [await readInstance(primary, signal), await isEmpty(primary, signal)],
+  );
+  const mayBeMoved = inManifest !== null && inStore === null && secondary !== null;
+  const inSecondary = mayBeMoved
+    ? await tellingIfSlow(
+      "the secondary store",
+      deps,
+      () => readInstance(secondary, signal),
+    )
+    : null;
+  const manifestIsEmpty = manifest.entries("", null, 1).length === 0;
+  return { inManifest, inStore, inSecondary, manifestIsEmpty, storeIsEmpty, isReadOnly };
 }
 
 const NO_METADATA: ObjectMetadata = {
@@ -152,9 +173,12 @@ const NO_METADATA: ObjectMetadata = {
 const INSTANCE_BYTES_MAX = 200;
 
 /** The id that the store has, or null. @throws {StorageError} */
-export async function readInstance(store: StorageBackend): Promise<string | null> {
+export async function readInstance(
+  store: StorageBackend,
+  signal?: AbortSignal,
+): Promise<string | null> {
   const bytes = new Uint8Array(INSTANCE_BYTES_MAX);
-  const info = await store.head(INSTANCE_KEY);
+  const info = await store.head(INSTANCE_KEY, signal);
   if (info === null) return null;
   if (info.sizeBytes > INSTANCE_BYTES_MAX) {
     throw new StorageError("corrupt", {
@@ -177,11 +201,16 @@ export async function readInstance(store: StorageBackend): Promise<string | null
         return Promise.resolve(part.length);
       },
     },
+    ...signal && { signal },
   });
   return new TextDecoder().decode(bytes.subarray(0, info.sizeBytes)).trim();
 }
 
-async function writeInstance(store: StorageBackend, id: string): Promise<void> {
+async function writeInstance(
+  store: StorageBackend,
+  id: string,
+  signal: AbortSignal,
+): Promise<void> {
   const bytes = new TextEncoder().encode(`${id}\n`);
   const hasher = createContentHasher();
   hasher.update(bytes);
@@ -196,11 +225,12 @@ async function writeInstance(store: StorageBackend, id: string): Promise<void> {
       },
     },
     metadata: { ...NO_METADATA, hash: hasher.digestHex() },
+    signal,
   });
 }
 
-async function isEmpty(store: StorageBackend): Promise<boolean> {
-  for await (const info of store.list("")) {
+async function isEmpty(store: StorageBackend, signal: AbortSignal): Promise<boolean> {
+  for await (const info of store.list("", signal)) {
     if (info.key !== INSTANCE_KEY) return false;
   }
   return true;

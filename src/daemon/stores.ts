@@ -26,6 +26,7 @@ import { withRenewal } from "../storage/renewing_backend.ts";
 import { type RetryPolicy, withRetry } from "../storage/retrying_backend.ts";
 import { withBandwidth } from "../storage/throttling_backend.ts";
 import { nestedStores } from "./nested_store.ts";
+import { tellingIfSlow } from "./slow_wait.ts";
 import { EXIT, StartError } from "./start_error.ts";
 import { messageOf } from "./state_directory.ts";
 
@@ -125,9 +126,14 @@ async function openStore(
         onExpiry: (endMs) => void (ends[role] = endMs),
       });
     const fingerprint = (): string | null => fingerprintOf(options);
-    const backend = options.type === "nfs"
-      ? await open()
-      : await withRenewal({ open, fingerprint, onWarning, clock });
+    const backend = await tellingIfSlow(
+      `the ${role} store`,
+      tools,
+      () =>
+        options.type === "nfs"
+          ? open()
+          : withRenewal({ open, fingerprint, onWarning, clock }),
+    );
     const limited = withConcurrency(
       backend,
       config().uploadConcurrency + config().restoreThreads,

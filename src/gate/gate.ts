@@ -58,6 +58,8 @@ export interface GateOptions {
   /** The gate's standard error, line by line. Default: ignored. */
   readonly onStderrLine?: (line: string) => void;
   readonly clock?: Clock;
+  /** Ends the waiting for a helper that does not say that it works, and the helper. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -78,7 +80,7 @@ export interface Gate extends AsyncIterable<GateMessage> {
 /**
  * Resolves when both sockets are there.
  *
- * @throws {GateError}
+ * @throws {GateError} @throws The signal's reason.
  */
 export async function openGate(options: GateOptions): Promise<Gate> {
   const { helperPath, onStderrLine = () => {}, clock = SYSTEM_CLOCK } = options;
@@ -90,7 +92,7 @@ export async function openGate(options: GateOptions): Promise<Gate> {
     errorOf: gateError,
     clock,
   });
-  const first = await helper.next();
+  const first = await helper.first(options.signal);
   if (first?.t !== "ready") {
     await helper.close();
     throw gateError("garbled", `"${helperPath}" did not begin with "ready"`);

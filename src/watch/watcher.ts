@@ -39,6 +39,8 @@ export interface WatcherOptions {
   /** The helper's standard error, line by line. Default: ignored. */
   readonly onStderrLine?: (line: string) => void;
   readonly clock?: Clock;
+  /** Ends the waiting for a helper that does not say that it works, and the helper. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -55,7 +57,7 @@ export interface Watcher extends AsyncIterable<WatchEvent> {
 /**
  * Resolves when the depot is marked: every change after that is reported.
  *
- * @throws {WatchError}
+ * @throws {WatchError} @throws The signal's reason.
  */
 export async function openWatcher(options: WatcherOptions): Promise<Watcher> {
   const { helperPath, onStderrLine = () => {}, clock = SYSTEM_CLOCK } = options;
@@ -67,7 +69,7 @@ export async function openWatcher(options: WatcherOptions): Promise<Watcher> {
     errorOf: watchError,
     clock,
   });
-  const first = await helper.next();
+  const first = await helper.first(options.signal);
   if (first?.t !== "ready") {
     await helper.close();
     throw watchError("garbled", `"${helperPath}" did not begin with "ready"`);

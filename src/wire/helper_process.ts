@@ -21,6 +21,7 @@ export type HelperFault =
   | "not-started" // the program cannot be executed
   | "refused" //     it said why it cannot work, with a code
   | "died" //        it ended without a word
+  | "hung" //        it did not say in time that it works
   | "garbled"; //    it said what no helper of this build says
 
 /** The base of the errors of gate/ and watch/. */
@@ -67,6 +68,8 @@ export interface HelperOptions<M> {
 
 /** A helper that does not end by itself is ended after this. It has nothing to finish. */
 const KILL_AFTER_MS = 5_000;
+/** One that marks a depot waits for its disk. After this it waits for one that does not answer. */
+const READY_MS_MAX = 30_000;
 const STDERR_LINE_CHARACTERS_MAX = 4_096;
 
 export class HelperProcess<M extends { readonly t: string }> implements AsyncIterable<M> {
@@ -123,6 +126,46 @@ export class HelperProcess<M extends { readonly t: string }> implements AsyncIte
     // Messages that were read before the end was asked for are not given out after it.
     if (this.#closing !== null) return null;
     return this.#parse(this.#lines[this.#taken++]!);
+  }
+
+  /**
+   * The first message, by which a helper says that it works. One that says nothing is not waited
+   * for: it is killed, and left to itself if the kernel does not let it go.
+   *
+   * @throws {HelperError} As {@linkcode next}, or `hung`. @throws The signal's reason, as soon as it
+   * aborts.
+   */
+  async first(signal?: AbortSignal): Promise<M | null> {
+    const isOver = new AbortController();
+    const ends = signal === undefined ? [isOver.signal] : [isOver.signal, signal];
+    try {
+      return await Promise.race([this.next(), this.#isLate(AbortSignal.any(ends))]);
+    } catch (error) {
+      await this.#abandon();
+      throw error;
+    } finally {
+      isOver.abort();
+    }
+  }
+
+  async #isLate(signal: AbortSignal): Promise<never> {
+    const { clock, errorOf, helperPath } = this.#options;
+    await clock.sleep(READY_MS_MAX, signal);
+    const seconds = READY_MS_MAX / 1000;
+    throw errorOf(
+      "hung",
+      `"${helperPath}" did not say within ${seconds} s that it works`,
+    );
+  }
+
+  async #abandon(): Promise<void> {
+    this.#kill();
+    const hasEnded = new AbortController();
+    const closed = this.close().finally(() => hasEnded.abort());
+    const late = this.#options.clock.sleep(KILL_AFTER_MS, hasEnded.signal).catch(
+      () => {},
+    );
+    await Promise.race([closed, late]);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<M> {
@@ -230,6 +273,10 @@ export class HelperProcess<M extends { readonly t: string }> implements AsyncIte
     } catch {
       return;
     }
+    this.#kill();
+  }
+
+  #kill(): void {
     try {
       this.#child.kill("SIGKILL");
     } catch {

@@ -1,6 +1,7 @@
 /** HelperProcess on shell scripts: how a child talks, how it ends. */
 
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import { ManualClock } from "../../tests/support/manual_clock.ts";
 import { type Clock, SYSTEM_CLOCK } from "../core/clock.ts";
 import {
   argumentOf,
@@ -179,4 +180,40 @@ Deno.test("messages that nobody takes stay in the pipe", async () => {
 Deno.test("argumentOf() turns bytes into text, where they are UTF-8", () => {
   equal(argumentOf("/d\xc3\xa9p\xc3\xb4t"), "/dépôt");
   equal(argumentOf("/d\xe9p\xf4t"), null);
+});
+
+/** A child that is there and says nothing: no end of its input ends it. */
+const HANGS = "exec sleep 1000";
+
+function isThere(pid: number): boolean {
+  try {
+    return Deno.statSync(`/proc/${pid}`).isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("a helper that does not say that it works is killed when its time is over", async () => {
+  const clock = new ManualClock();
+  const helper = start(HANGS, () => {}, clock);
+  const hung = rejects(helper.first(), isFault("hung"));
+  await clock.advance(30_000);
+  await hung;
+  equal(isThere(helper.pid), false);
+});
+
+Deno.test("a stop waits for no helper that does not say that it works, and leaves none behind", async () => {
+  const stop = new AbortController();
+  const helper = start(HANGS);
+  const stopped = rejects(
+    helper.first(stop.signal),
+    (error) => error === stop.signal.reason,
+  );
+  stop.abort();
+  await stopped;
+  equal(isThere(helper.pid), false);
+
+  const late = start(HANGS);
+  await rejects(late.first(stop.signal), (error) => error === stop.signal.reason);
+  equal(isThere(late.pid), false);
 });
