@@ -25,6 +25,7 @@ import { ArchivedObjects } from "../src/engine/archived_objects.ts";
 import { DoubtfulKeys } from "../src/engine/doubtful_keys.ts";
 import { ToldUploads } from "../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../src/engine/put_back.ts";
+import { UnknownMarkers } from "../src/engine/unknown_markers.ts";
 import { openManifest } from "../src/manifest/lmdb_manifest.ts";
 import { createMemoryLogger } from "../src/obs/logger.ts";
 import { createMetrics } from "../src/obs/metrics.ts";
@@ -105,6 +106,8 @@ const context: EngineContext = {
   locks: new KeyedLock(),
   evictions: new KeyedLock(),
   putBack: new PutBackMarkers(),
+  unknownMarkers: new UnknownMarkers(),
+  scans: { isWhole: () => true, areRenamesTold: () => true, request: () => {} },
   archived: new ArchivedObjects(),
   doubtfulKeys: new DoubtfulKeys(),
   clock: SYSTEM_CLOCK,

@@ -169,6 +169,17 @@ function concernsOf(status: Members, nowMs: number): string[] {
         "knows whether the store has everything",
     );
   }
+  const held = status.count("heldObjects");
+  if (held > 0) {
+    concerns.push(
+      `${held} objects of deleted files stay, because markers that are not of the row of ` +
+        "their name may stand for them: see the daemon's log",
+    );
+  }
+  const allHeld = status.textOrNull("allHeldBecause");
+  if (allHeld !== null) {
+    concerns.push(`no object of a deleted file is removed: ${allHeld}`);
+  }
   const missing = status.count("evictionMissingBytes");
   if (missing > 0) {
     concerns.push(`${formatBytes(missing)} should be evicted and cannot be yet`);

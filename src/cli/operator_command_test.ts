@@ -88,6 +88,8 @@ const CALM = {
   lostFiles: 0,
   corruptReads: 0,
   tombstones: 4,
+  heldObjects: 0,
+  allHeldBecause: null,
   restoresWaiting: 0,
   scan: "scanned",
   scannedAtMs: 5_000,
@@ -139,6 +141,14 @@ Deno.test("renderStatus() wants a person for what was lost, and for what cannot 
     "ATTENTION 2 files vanished before their upload since the start: p4-cache failed-ops list",
     "ATTENTION 3 reads found no sound object in any store since the start: p4-cache " +
     "failed-ops list",
+  ]);
+});
+
+Deno.test("renderStatus() wants a person for objects that stay because of markers", () => {
+  deepStrictEqual(rendered({ heldObjects: 2, allHeldBecause: "x is closed" }).slice(11), [
+    "ATTENTION 2 objects of deleted files stay, because markers that are not of the row of " +
+    "their name may stand for them: see the daemon's log",
+    "ATTENTION no object of a deleted file is removed: x is closed",
   ]);
 });
 

@@ -23,6 +23,7 @@ import { ArchivedObjects } from "../engine/archived_objects.ts";
 import { DoubtfulKeys } from "../engine/doubtful_keys.ts";
 import { ToldUploads } from "../engine/told_uploads.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
+import { UnknownMarkers } from "../engine/unknown_markers.ts";
 import { openGate } from "../gate/gate.ts";
 import { developmentLicense, type LicensePolicy } from "../license/policy.ts";
 import { ManifestError } from "../manifest/manifest.ts";
@@ -277,6 +278,12 @@ class Daemon {
       locks: new KeyedLock(),
       evictions: new KeyedLock(),
       putBack: new PutBackMarkers(),
+      unknownMarkers: new UnknownMarkers(),
+      scans: {
+        isWhole: () => record.isWhole && this.#watch?.isScanDue === false,
+        areRenamesTold: () => this.#watch?.areRenamesTold === true,
+        request: () => this.#watch?.requestRescan("requested"),
+      },
       archived: new ArchivedObjects(),
       doubtfulKeys: new DoubtfulKeys(),
       departures: new Departures(),

@@ -205,6 +205,11 @@ export class DepotWatch {
     }
   }
 
+  /** Else the kernel is too old for it. */
+  get areRenamesTold(): boolean {
+    return this.#watcher?.ready.mode === "fid";
+  }
+
   /** Sees an event of our own arrive. Needs {@linkcode run} to be going. */
   async proveEventsArrive(): Promise<void> {
     const { statePath, signal } = this.#deps;

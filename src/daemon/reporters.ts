@@ -65,6 +65,8 @@ function setGauges(deps: ReporterDeps): void {
   metrics.set("p4cache_eviction_missing_bytes", engine.evictionMissingBytes);
   metrics.set("p4cache_dirty_bytes", counters.dirtyBytes);
   metrics.set("p4cache_tombstones", counters.tombstones);
+  metrics.set("p4cache_held_objects", engine.heldObjects);
+  metrics.set("p4cache_all_objects_held", engine.whyAllAreHeld === null ? 0 : 1);
   metrics.set("p4cache_conflicts", counters.conflicts);
   metrics.set("p4cache_restore_waiting", engine.restoreWaitingCount);
   const oldestMs = manifest.oldestDirtyAtMs();

@@ -14,6 +14,7 @@ import { ArchivedObjects } from "../engine/archived_objects.ts";
 import { DoubtfulKeys } from "../engine/doubtful_keys.ts";
 import { ToldUploads } from "../engine/told_uploads.ts";
 import { PutBackMarkers } from "../engine/put_back.ts";
+import { UnknownMarkers } from "../engine/unknown_markers.ts";
 import { developmentLicense } from "../license/policy.ts";
 import type { OpenLogger } from "../obs/logger.ts";
 import { createMetrics } from "../obs/metrics.ts";
@@ -75,6 +76,8 @@ export async function openStandIn(
     locks: new KeyedLock(),
     evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
+    unknownMarkers: new UnknownMarkers(),
+    scans: { isWhole: () => false, areRenamesTold: () => false, request: () => {} },
     archived: new ArchivedObjects(),
     doubtfulKeys: new DoubtfulKeys(),
     // Nobody watches: a scan is all that is known.

@@ -85,6 +85,8 @@ export function statusOf(facts: StatusFacts): ControlAnswer {
       code: "CORRUPT",
     }),
     tombstones: counters.tombstones,
+    heldObjects: engine.heldObjects,
+    allHeldBecause: engine.whyAllAreHeld?.slice(0, 400) ?? null,
     restoresWaiting: engine.restoreWaitingCount,
     primaryCredentialsEndMs: facts.credentialEnds.primary,
     secondaryCredentialsEndMs: facts.credentialEnds.secondary,

@@ -5,7 +5,7 @@
  * stays for `delete_grace_secs`, in which `undelete` brings the file back, and then goes by
  * its exact key, at most `delete_max_per_hour` of them, and only while the wall clock, the
  * store's clock and the time for which this daemon has seen the clock go evenly agree that the
- * grace is over.
+ * grace is over. One that a marker may stand for stays: held_objects.ts.
  *
  * @module
  */
@@ -16,19 +16,15 @@ import type { FileEntry, Tombstone } from "../manifest/manifest.ts";
 import type { ObjectInfo } from "../storage/backend.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { catchUp } from "./caught_up.ts";
-import {
-  absolute,
-  type EngineContext,
-  firstKey,
-  hasOtherStores,
-  shown,
-} from "./engine_context.ts";
+import { type EngineContext, firstKey, hasOtherStores, shown } from "./engine_context.ts";
+import { HeldObjects } from "./held_objects.ts";
 import { lookAt } from "./local_file.ts";
 import { type Deleter, mayDelete } from "./may_delete.ts";
 import { MET, observe } from "./observe.ts";
 import { NO_INODE } from "../manifest/transitions.ts";
 import { isLeft, removePutBack } from "./remove_own.ts";
 import { SteadyTimeWatch } from "./steady_time.ts";
+import { ToldOnce } from "./told_once.ts";
 
 /** Tombstones read at a time. */
 const BATCH = 64;
@@ -36,8 +32,8 @@ const BATCH = 64;
 /** Objects that cannot be removed end a pass when they are so many; the next goes on behind. */
 const FAILURES_MAX = 128;
 
-/** Tombstones that are remembered to have been told of; after that, each is told of again. */
-const TOLD_MAX = 10_000;
+/** So many that are passed over end a pass, too: each is looked for on the disk. */
+const HELD_MAX = 4_096;
 
 /**
  * What became of a DELETE: `unknown` to the manifest; `kept`, because it is of another file;
@@ -128,8 +124,11 @@ export function removeStrayMarker(context: EngineContext, path: DepotPath): void
   removePutBack(context, path);
 }
 
-/** early: the store's clock says that the grace is not over. unanswered: nothing can go now. */
-type Removal = "removed" | "none" | "early" | "failed" | "unanswered";
+/**
+ * held: a marker may stand for it. early: the store's clock says that the grace is not over.
+ * unanswered: nothing can go now, for the store or a scan does not say.
+ */
+type Removal = "removed" | "none" | "held" | "early" | "failed" | "unanswered";
 
 /** Bounds the removals of objects: so many in any hour. */
 export class TombstoneSweeper {
@@ -140,12 +139,19 @@ export class TombstoneSweeper {
   /** Where the pass before ended, unless it was through. */
   #after: Tombstone | undefined;
   /** By their ids, those whose failure is in the ledger. */
-  readonly #told = new Set<number>();
+  readonly #told = new ToldOnce();
+  readonly #held: HeldObjects;
 
   constructor(context: EngineContext) {
     this.#context = context;
     this.#time = new SteadyTimeWatch(context.clock);
+    this.#held = new HeldObjects(context);
     this.#hourStartMs = context.clock.monotonicMs();
+  }
+
+  /** Objects that stay though their grace is over, by the last pass that was through. */
+  get heldCount(): number {
+    return this.#held.count;
   }
 
   /** Removes what is due. Returns how many objects went. */
@@ -170,8 +176,10 @@ export class TombstoneSweeper {
     const { manifest, settings, log, signal } = this.#context;
     let removedCount = 0;
     let failedCount = 0;
+    let heldCount = 0;
     for (;;) {
       const page = manifest.tombstonesDue(beforeMs, BATCH, this.#after);
+      if (page.length > 0 && !await this.#held.mayAnyGo()) return removedCount;
       for (const tombstone of page) {
         if (!this.#mayRemove()) {
           log.warn("deletes are at delete_max_per_hour; the rest waits", {
@@ -184,9 +192,14 @@ export class TombstoneSweeper {
         this.#after = tombstone;
         if (removal === "removed") removedCount += 1;
         if (removal === "failed") failedCount += 1;
+        if (removal === "held") {
+          heldCount += 1;
+          this.#held.passedOver(tombstone);
+        }
         // All others are younger.
         if (removal === "early") return this.#isThrough(removedCount);
         if (removal === "unanswered" || failedCount === FAILURES_MAX) return removedCount;
+        if (heldCount === HELD_MAX) return removedCount;
       }
       if (page.length < BATCH) return this.#isThrough(removedCount);
     }
@@ -194,6 +207,7 @@ export class TombstoneSweeper {
 
   #isThrough(removedCount: number): number {
     this.#after = undefined;
+    this.#held.roundEnded();
     return removedCount;
   }
 
@@ -210,7 +224,7 @@ export class TombstoneSweeper {
     const { metrics, signal } = this.#context;
     try {
       const removal = await this.#remove(tombstone, graceMs);
-      if (removal !== "none") this.#told.delete(tombstone.id);
+      if (removal !== "none" && removal !== "held") this.#told.forget(tombstone.id);
       if (removal === "removed") {
         metrics.count("p4cache_store_deletes_total", { result: "success" });
       }
@@ -225,16 +239,9 @@ export class TombstoneSweeper {
     }
   }
 
-  #wasTold(id: number): boolean {
-    if (this.#told.has(id)) return true;
-    if (this.#told.size >= TOLD_MAX) this.#told.clear();
-    this.#told.add(id);
-    return false;
-  }
-
   /** Once, not with each pass that finds it as it was. */
   #tell({ id, path, stored }: Tombstone, error: Error): void {
-    if (this.#wasTold(id)) return;
+    if (this.#told.wasTold(id)) return;
     const { failedOps, log } = this.#context;
     failedOps.append({
       op: "delete",
@@ -245,23 +252,11 @@ export class TombstoneSweeper {
     log.warn(`cannot remove an object: ${error.message}`, shown(path));
   }
 
-  /**
-   * A marker that no row knows stands where the file was: it may be back, and the row that said so
-   * be lost with a manifest. Its object may be the only copy. Any socket: a marker that somebody
-   * touched says nothing any more, and `p4d` makes none.
-   */
-  #isAwaited(tombstone: Tombstone): boolean {
-    const { manifest, posix, log } = this.#context;
-    const { id, path, stored } = tombstone;
-    if (manifest.get(path) !== null) return false;
-    if (posix.lstat(absolute(this.#context, path))?.kind !== "socket") return false;
-    if (!this.#wasTold(id)) {
-      log.warn("an object stays: a marker stands at the name of its deleted file", {
-        ...shown(path),
-        key: stored.key,
-      });
-    }
-    return true;
+  /** Null: it may go. */
+  #whyNot(tombstone: Tombstone): "held" | "unanswered" | null {
+    if (this.#held.whyNone() !== null) return "unanswered";
+    const isHeld = this.#held.isUnscanned(tombstone) || this.#held.isHeld(tombstone);
+    return isHeld ? "held" : null;
   }
 
   #remove(tombstone: Tombstone, graceMs: number): Promise<Removal> {
@@ -270,7 +265,8 @@ export class TombstoneSweeper {
     // An upload that finds its bytes under this key begins to name it under the same lock.
     return locks.run(`key:${firstVersionOf(key)}`, async () => {
       if (!manifest.isDue(tombstone, clock.nowMs() - graceMs)) return "none";
-      if (this.#isAwaited(tombstone)) return "none";
+      const whyNot = this.#whyNot(tombstone);
+      if (whyNot !== null) return whyNot;
       const isDoubtful = (): boolean => doubtfulKeys.has(key, clock.monotonicMs());
       // A request that went unanswered may still be under way: the key is nobody else's before.
       if (isDoubtful()) return "none";
@@ -279,6 +275,9 @@ export class TombstoneSweeper {
       // The store's clock says that the grace is not over.
       if (storeNowMs !== null && storeNowMs - tombstone.atMs < graceMs) return "early";
       crashPoint("sweep/object-found");
+      // What was met while the store was asked.
+      const whyNotNow = this.#whyNot(tombstone);
+      if (whyNotNow !== null) return whyNotNow;
       const isOurs = info !== null && isOfFile(info, tombstone);
       if (isOurs) {
         // Of an object that was migrated, the row has the version of the store before.

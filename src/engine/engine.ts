@@ -50,6 +50,7 @@ import { scanDepot, type ScanPace, type ScanReport } from "./scan.ts";
 import { SpaceLedger } from "./space.ts";
 import { type StatAnswer, statFile } from "./stat.ts";
 import { undeleteFile } from "./undelete.ts";
+import { noteUnknownMarker } from "./unknown_markers.ts";
 import { UploadCoordinator } from "./upload_coordinator.ts";
 import { UnprovenFiles } from "./unproven_files.ts";
 import { VanishedNames } from "./vanished_names.ts";
@@ -120,6 +121,16 @@ export class Engine {
   /** Bytes that were brought back from the stores today (UTC). */
   get recalledBytes(): number {
     return this.#recall.usedBytes;
+  }
+
+  /** Objects whose grace is over and that stay, because a marker may stand for them. */
+  get heldObjects(): number {
+    return this.#sweeper.heldCount;
+  }
+
+  /** Why all of them stay, where no marker says which; null: not all. */
+  get whyAllAreHeld(): string | null {
+    return this.#context.unknownMarkers.whyAll;
   }
 
   restore(path: DepotPath, options?: RestoreOptions): Promise<Restored> {
@@ -204,6 +215,10 @@ export class Engine {
     if (what === "directory") return await this.#directoryRenamed(rename);
     if (what === "other") await deleteReplacedRow(this.#context, rename);
     if (await moveRow(this.#context, rename) === "gone") this.gone(from);
+    // No row goes along, and no look comes there.
+    if (!isManaged(to, this.#context.settings().manage)) {
+      noteUnknownMarker(this.#context, to);
+    }
     await this.wrote(to, writerUid, rename.ino);
   }
 
@@ -281,12 +296,15 @@ export class Engine {
     reason: LookReason,
     pace?: ScanPace,
   ): Promise<ScanReport> {
+    const { unknownMarkers } = context;
     const scan = this.#unproven.begin();
+    const findings = unknownMarkers.begin(context.clock.nowMs());
     const movedBefore = this.#movedDirectories;
     // Until then a file may lie under one name, and its row under another.
     await this.#moves.settled();
     const report = await scanDepot(context, reason, pace).catch((error) => {
       this.#unproven.failed(1);
+      unknownMarkers.ended(findings, false);
       throw error;
     });
     this.#coordinator.wake();
@@ -296,6 +314,7 @@ export class Engine {
     const failing = report.failing + moved;
     const all = { ...report, failing };
     this.#unproven.ended(scan, all);
+    unknownMarkers.ended(findings, all.stopped === null && failing === 0);
     return all;
   }
 

@@ -28,6 +28,7 @@ import type { Departures } from "./departures.ts";
 import type { DoubtfulKeys } from "./doubtful_keys.ts";
 import type { PutBackMarkers } from "./put_back.ts";
 import type { ToldUploads } from "./told_uploads.ts";
+import type { DepotScans, UnknownMarkers } from "./unknown_markers.ts";
 
 /** Settings of the engine. Read anew at each use, because some change while it runs. */
 export interface EngineSettings {
@@ -84,6 +85,8 @@ export interface EngineContext {
    */
   readonly evictions: KeyedLock;
   readonly putBack: PutBackMarkers;
+  readonly unknownMarkers: UnknownMarkers;
+  readonly scans: DepotScans;
   readonly archived: ArchivedObjects;
   readonly doubtfulKeys: DoubtfulKeys;
   readonly departures: Departures;

@@ -31,6 +31,7 @@ import {
   within,
   type WriterUid,
 } from "./observe_plan.ts";
+import { noteUnknownMarker, unknownMarkerAt } from "./unknown_markers.ts";
 
 /** unsure: only what is reported next tells what the look means; to be looked at apart. */
 export type Observed = ObservePlan["action"] | "lost" | "stale" | "unsure";
@@ -67,12 +68,20 @@ export async function observe(
   writerUid: WriterUid = null,
 ): Promise<Observed> {
   let waitedFor: number | null = null;
+  let hasWaited = false;
   let moved = 0;
   let mayHash = false;
   for (;;) {
     const reason = within(given, context.unwatched());
     const entry = context.manifest.get(path);
     const look = lookAt(context, path);
+    // Its row may be about to follow it.
+    const mayWait = reason.source === "scan" || reason.source === "apart";
+    if (mayWait && !hasWaited && isUnknown(context, path, look)) {
+      hasWaited = true;
+      await context.eventsUntilNow();
+      continue;
+    }
     let plan = planObservation(entry, look, reason);
     if (plan.action === "unproven") {
       mayHash ||= reason.mayHash?.(plan.stat.sizeBytes) ?? false;
@@ -99,8 +108,16 @@ export async function observe(
     // The row is evicted now; whether a marker is missing is another question.
     const isLeft = observed === "vanished" && look.kind !== "absent" &&
       lookAt(context, path).kind === "absent";
-    if (observed !== "stale" && !isLeft) return observed;
+    if (observed === "stale" || isLeft) continue;
+    if (look.kind === "marker" || look.kind === "other") noteUnknownMarker(context, path);
+    return observed;
   }
+}
+
+/** A marker that is not of the row of its name. */
+function isUnknown(context: EngineContext, path: DepotPath, { kind }: Look): boolean {
+  return (kind === "marker" || kind === "other") &&
+    unknownMarkerAt(context, path) !== null;
 }
 
 /**

@@ -27,6 +27,7 @@ import type { RecallBudget } from "./recall_budget.ts";
 import { asRestoreError, RestoreError } from "./restore_error.ts";
 import type { SpaceLedger } from "./space.ts";
 import { stampAgain } from "./stat.ts";
+import { isMarkerOfRow } from "./unknown_markers.ts";
 
 export interface Restored {
   readonly sizeBytes: number;
@@ -286,12 +287,8 @@ function refuseOtherMarker(
   const entry = context.manifest.get(path);
   const stored = entry?.stored ?? null;
   if (stored === null) return;
-  // One that we put back has the times of the row.
   const { mtimeNs } = entry!.local;
-  if (sizeBytes === stored.sizeBytes && stat.mtimeNs === mtimeNs) return;
-  // Its owner may have written it since its marker was made.
-  if (entry!.flags.borrowed) return;
-  if (isKnownMarker(context, path, stat) || context.putBack.has(path, stat.ino)) return;
+  if (isMarkerOfRow(context, path, entry!, stat)) return;
   throw new RestoreError(
     "CORRUPT",
     `the marker at this name is another file's: it says ${sizeBytes} bytes of ` +

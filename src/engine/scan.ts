@@ -20,6 +20,7 @@ import {
   isUnmanageable,
 } from "../core/names.ts";
 import { GIB } from "../core/units.ts";
+import { isForbidden, isGone, mayHideMarkers } from "../core/unlisted.ts";
 import { PosixError, type WalkedFile, type WalkEntry } from "../posix/posix.ts";
 import { NotCaughtUpError } from "./caught_up.ts";
 import { NO_ROW } from "./verdict.ts";
@@ -28,6 +29,7 @@ import { lookAt, lookOf } from "./local_file.ts";
 import type { LookReason } from "./observe_plan.ts";
 import { observe, type Observed } from "./observe.ts";
 import { SeenPaths } from "./seen_paths.ts";
+import { noteUnknownMarker } from "./unknown_markers.ts";
 
 /** Paths of rows that are read at a time. */
 const ROW_BATCH = 4_000;
@@ -106,13 +108,6 @@ export async function walkNames(
   const pass = new ScanPass(context, reason, () => null, sinceNs);
   await pass.walkDisk();
   return pass;
-}
-
-/** Not permitted, or gone meanwhile. */
-const LASTING: readonly string[] = ["EACCES", "EPERM", "ENOENT", "ENOTDIR"];
-
-function isForbidden({ code }: { readonly code: string }): boolean {
-  return code === "EACCES" || code === "EPERM";
 }
 
 class ScanPass implements NamesReport {
@@ -199,11 +194,13 @@ class ScanPass implements NamesReport {
   }
 
   #changesOf(batch: readonly WalkEntry[]): Promise<void>[] {
+    const { unknownMarkers } = this.#context;
     const changes: Promise<void>[] = [];
     for (const found of batch) {
       if (found.kind === "unreadable") {
         if (found.code === "ENAMETOOLONG") this.#firstUnmanageable ??= found.path;
         if (isForbidden(found)) this.#closed.push(`${found.path}/`);
+        if (mayHideMarkers(found)) unknownMarkers.noteUnlisted(found.path);
         this.#count(found.code);
         continue;
       }
@@ -214,18 +211,24 @@ class ScanPass implements NamesReport {
       if (found.kind === "directory") continue;
       const path = depotPathOrNull(found.path);
       if (path === null) {
-        this.#leaveAlone(found.path);
+        this.#leaveAlone(found);
         continue;
       }
-      if (!isManaged(path, this.#context.settings().manage)) continue;
+      if (!isManaged(path, this.#context.settings().manage)) {
+        noteUnknownMarker(this.#context, path, found);
+        continue;
+      }
       this.filesSeen += 1;
       this.#seen.add(path);
-      if (!this.#isAsKnown(path, found)) changes.push(this.#look(path, found.mtimeNs));
+      if (!this.#isAsKnown(path, found)) changes.push(this.#look(path, found));
     }
     return changes;
   }
 
-  #leaveAlone(text: BytePath): void {
+  #leaveAlone(found: WalkedFile): void {
+    const { path: text } = found;
+    const look = lookOf(this.#context, found);
+    if (look.kind === "marker") this.#context.unknownMarkers.note(text, look);
     if (!isUnmanageable(text, this.#context.settings().manage)) return;
     this.unmanageable += 1;
     this.#firstUnmanageable ??= text;
@@ -254,8 +257,9 @@ class ScanPass implements NamesReport {
   #isAsKnown(path: DepotPath, found: WalkedFile): boolean {
     const { manifest } = this.#context;
     if (found.kind !== "file") {
-      return lookOf(this.#context, found).kind === "marker" &&
-        manifest.glance(path, null) === "known";
+      const look = lookOf(this.#context, found);
+      return look.kind === "marker" &&
+        manifest.glance(path, look.stat, true) === "known";
     }
     const glance = manifest.glance(path, found);
     if (glance !== "unproven") return glance === "known";
@@ -269,17 +273,20 @@ class ScanPass implements NamesReport {
    * Each look waits for the watcher: once it does not tell, the rest is for the next scan. One
    * that the disk refuses is told and counted, and does not keep the others from being looked at.
    */
-  #look(path: DepotPath, mtimeNs: bigint | null = null): Promise<void> {
+  #look(path: DepotPath, found: WalkedFile | null = null): Promise<void> {
     return this.#places.run(async () => {
       if (this.#isBlind) return;
       try {
         const observed = await observe(this.#context, path, this.#reason);
         if (observed === "unproven") this.unproven += 1;
         const isNews = observed === "written" || observed === "conflict";
-        if (isNews && mtimeNs !== null && mtimeNs < this.#sinceNs) this.late += 1;
+        if (isNews && found !== null && found.mtimeNs < this.#sinceNs) this.late += 1;
         this.actions[observed] = (this.actions[observed] ?? 0) + 1;
       } catch (error) {
-        if (error instanceof PosixError) return this.#tellFault(path, error);
+        if (error instanceof PosixError) {
+          if (found !== null) noteUnknownMarker(this.#context, path, found);
+          return this.#tellFault(path, error);
+        }
         if (!(error instanceof NotCaughtUpError)) throw error;
         if (this.#isBlind) return;
         this.#isBlind = true;
@@ -298,7 +305,7 @@ class ScanPass implements NamesReport {
 
   #count(code: string): void {
     if (code === "ENAMETOOLONG") this.unmanageable += 1;
-    else if (LASTING.includes(code)) this.unreadable += 1;
+    else if (isForbidden({ code }) || isGone({ code })) this.unreadable += 1;
     else this.failing += 1;
   }
 

@@ -8,13 +8,14 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import {
   type EngineFixture,
+  hideDirectory,
   NONE_UNPROVEN,
   openEngineFixture,
 } from "../../tests/support/engine_fixture.ts";
 import { bytePathOf, type DepotPath } from "../core/names.ts";
 import { GIB } from "../core/units.ts";
 import { createMemoryLogger } from "../obs/logger.ts";
-import { PosixError, type Walk, type WalkEntry } from "../posix/posix.ts";
+import { PosixError } from "../posix/posix.ts";
 import { drain } from "./drain.ts";
 import { Engine } from "./engine.ts";
 import { type EngineContext, localStatOf } from "./engine_context.ts";
@@ -229,28 +230,10 @@ Deno.test("a file that may not be read, or looked at, is not proven", async () =
     name.endsWith("/a,v") ? refuse(name) : openRead.call(posix, name);
   posix.lstat = (name) =>
     name.endsWith("/d/b,v") ? refuse(name) : lstat.call(posix, name);
-  hideDirectory(fixture, "d");
+  hideDirectory(fixture.posix, "d");
   const { unproven, failing } = await scanDepot(fixture.context, SCAN);
   deepStrictEqual([unproven, failing], [2, 0]);
 });
-
-/** Its mode keeps it from being listed: root, as whom tests may run, would not mind. */
-function hideDirectory({ posix }: EngineFixture, directory: string): void {
-  const { openWalk } = posix;
-  posix.openWalk = (name, options): Walk => {
-    const walk = openWalk.call(posix, name, { ...options, skip: [directory] });
-    let isTold = false;
-    return {
-      async nextBatch(): Promise<WalkEntry[]> {
-        const batch = await walk.nextBatch();
-        if (isTold) return batch;
-        isTold = true;
-        return [{ path: directory, kind: "unreadable", code: "EACCES" }, ...batch];
-      },
-      close: () => walk.close(),
-    };
-  };
-}
 
 Deno.test("files in a directory that may be entered but not listed are looked at by their rows", async () => {
   await using fixture = await openEngineFixture();
@@ -259,7 +242,7 @@ Deno.test("files in a directory that may be entered but not listed are looked at
   const newer = await stored(fixture, "d/c,v", "1st");
   await repair(fixture, "d/a,v", "repaired content");
   await fixture.write("d/c,v", "second");
-  hideDirectory(fixture, "d");
+  hideDirectory(fixture.posix, "d");
   const { actions, unreadable, unproven } = await scanDepot(fixture.context, SCAN);
   deepStrictEqual([actions, unreadable, unproven], [
     { conflict: 1, nothing: 1, written: 1 },

@@ -242,7 +242,7 @@ Deno.test("a glance knows the very file only, and tells one that a scan left unp
   const unproven = encodeRow(PATH_A, { ...NEW_ROW, local: asUnproven(local) });
   strictEqual(glanceAt(unproven, local), "unproven");
   strictEqual(glanceAt(unproven, { ...local, ctimeNs: local.ctimeNs + 1n }), "other");
-  strictEqual(glanceAt(bytes, null), "other");
+  strictEqual(glanceAt(bytes, local, true), "other");
   const others = [
     { sizeBytes: local.sizeBytes + 2 ** 32 },
     { sizeBytes: local.sizeBytes - 1 },
@@ -262,7 +262,17 @@ Deno.test("a glance says what the decoded row says, whatever it is", () => {
     const isV2 = versionOf(bytes, "any") === "v2";
     strictEqual(glanceAt(bytes, row.local), isV2 && row.resident ? "known" : "other");
     const isEvicted = isV2 && row.state === "clean" && !row.resident;
-    strictEqual(glanceAt(bytes, null), isEvicted ? "known" : "other");
+    const known = isEvicted ? "known" : "other";
+    const { local } = row;
+    const touched = { ...local, mtimeNs: local.mtimeNs + 1n };
+    // After a directory was copied back, for one.
+    const other = { ...local, ino: local.ino + 1n };
+    for (const marker of [local, touched, other]) {
+      strictEqual(glanceAt(bytes, marker, true), known);
+    }
+    for (const marker of [{ ...touched, ino: other.ino }, { ...local, sizeBytes: -1 }]) {
+      strictEqual(glanceAt(bytes, marker, true), "other");
+    }
   }));
 });
 

@@ -262,7 +262,7 @@ export interface FinishedMove extends MovedTree {
 
 /**
  * known: the row says that exactly this file is resident, by inode, size, mtime and ctime, or that
- * it is evicted. unproven: a scan saw it so, but nobody has hashed it since its ctime changed
+ * it is evicted and the marker is its own, by size, and by mtime or inode. unproven: a scan saw it so, but nobody has hashed it since its ctime changed
  * (unproven.ts). other: whatever else, a missing row included.
  */
 export type Glance = "known" | "unproven" | "other";
@@ -381,10 +381,10 @@ export interface Manifest {
   byArrival(after: PathAndEntry | null, limit: number): PathAndEntry[];
 
   /**
-   * What a scan asks of each file, or of a marker (null): cheaper than `get`, because nothing but
-   * these bytes of the row is looked at.
+   * What a scan asks of each file or marker (`isMarker`; with the size that it says): cheaper than
+   * `get`, because nothing but these bytes of the row is looked at.
    */
-  glance(path: DepotPath, file: LocalStat | null): Glance;
+  glance(path: DepotPath, stat: LocalStat, isMarker?: boolean): Glance;
 
   /** Up to `limit` paths that have a row, in byte order, after `after`. */
   paths(after: DepotPath | null, limit: number): DepotPath[];

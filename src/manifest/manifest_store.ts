@@ -296,8 +296,8 @@ export class ManifestStore implements Manifest {
     return this.#lists.entries(prefix, after, limit);
   }
 
-  glance(path: DepotPath, file: LocalStat | null): Glance {
-    return this.#reader.glance(path, file);
+  glance(path: DepotPath, stat: LocalStat, isMarker = false): Glance {
+    return this.#reader.glance(path, stat, isMarker);
   }
 
   paths(after: DepotPath | null, limit: number): DepotPath[] {

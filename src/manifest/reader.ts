@@ -153,12 +153,12 @@ export class ManifestReader {
   }
 
   /** See {@linkcode Manifest.glance}. */
-  glance(path: DepotPath, file: LocalStat | null): Glance {
+  glance(path: DepotPath, stat: LocalStat, isMarker: boolean): Glance {
     const sealed = this.#store.sealedRow(path);
-    if (sealed !== null) return glanceAt(sealed.bytes, file);
+    if (sealed !== null) return glanceAt(sealed.bytes, stat, isMarker);
     const key = this.#rowKeyOf(path);
     if (key === null) return "other";
-    const look = (bytes: Uint8Array): Glance => glanceAt(bytes, file);
+    const look = (bytes: Uint8Array): Glance => glanceAt(bytes, stat, isMarker);
     return this.#store.read("rows_by_id", key, look) ?? "other";
   }
 

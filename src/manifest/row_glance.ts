@@ -36,17 +36,21 @@ export function isV2(bytes: Uint8Array): boolean {
     bytes[MAGIC_BYTES] === 2;
 }
 
-/** What the row says of `file`, or, if that is null, of a file that is evicted. */
-export function glanceAt(bytes: Uint8Array, file: LocalStat | null): Glance {
+/**
+ * What the row says of `stat`: of a file, or, with `isMarker`, of a marker with the size that it
+ * says. That is the row's if it has the row's time, or is known by its inode.
+ */
+export function glanceAt(bytes: Uint8Array, stat: LocalStat, isMarker = false): Glance {
   if (!isV2(bytes)) return "other";
   const isResident = (bytes[6]! & RESIDENT) !== 0;
-  if (file === null) {
-    return !isResident && stateOf(bytes[5]!) === "clean" ? "known" : "other";
+  const isOfSize = u32At(bytes, 8) + u32At(bytes, 12) * 2 ** 32 === stat.sizeBytes;
+  const isOfTime = isWordAt(bytes, 56, stat.mtimeNs);
+  const isOfInode = isWordAt(bytes, 72, stat.ino);
+  if (isMarker) {
+    const isEvicted = !isResident && stateOf(bytes[5]!) === "clean";
+    return isEvicted && isOfSize && (isOfTime || isOfInode) ? "known" : "other";
   }
-  const isSame = isResident &&
-    u32At(bytes, 8) + u32At(bytes, 12) * 2 ** 32 === file.sizeBytes &&
-    isWordAt(bytes, 56, file.mtimeNs) && isWordAt(bytes, 72, file.ino);
-  if (!isSame) return "other";
-  if (isWordAt(bytes, 64, file.ctimeNs)) return "known";
-  return isWordAt(bytes, 64, asUnproven(file).ctimeNs) ? "unproven" : "other";
+  if (!isResident || !isOfSize || !isOfTime || !isOfInode) return "other";
+  if (isWordAt(bytes, 64, stat.ctimeNs)) return "known";
+  return isWordAt(bytes, 64, asUnproven(stat).ctimeNs) ? "unproven" : "other";
 }

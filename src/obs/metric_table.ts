@@ -174,6 +174,18 @@ export const METRICS = {
     kind: "gauge",
     help: "Deleted files that can still be undeleted.",
   },
+  p4cache_held_objects: {
+    kind: "gauge",
+    help:
+      "Objects of deleted files that stay though their grace is over, because a marker that " +
+      "is not of the row of its name may stand for them.",
+  },
+  p4cache_all_objects_held: {
+    kind: "gauge",
+    help:
+      "Whether (1) no object of a deleted file is removed, because a directory cannot be listed " +
+      "or a socket says nothing of its file; p4-cache status says which.",
+  },
   p4cache_conflicts: {
     kind: "gauge",
     help: "Files with two versions that wait for an operator's decision.",

@@ -119,8 +119,11 @@ function compareAll(
     deepStrictEqual(reader.knownRow(path), expected, path);
     deepStrictEqual(reader.row(path), expected?.row ?? null, path);
     strictEqual(sealed, expected !== null, `only LMDB has ${path}`);
-    for (const file of [null, expected?.row.local ?? null, statOf(-1)]) {
-      strictEqual(manifest.glance(path, file), plain.glance(path, file), path);
+    for (const stat of [expected?.row.local ?? statOf(-2), statOf(-1)]) {
+      for (const isMarker of [false, true]) {
+        const glance = plain.glance(path, stat, isMarker);
+        strictEqual(manifest.glance(path, stat, isMarker), glance, path);
+      }
     }
     if (sealed) found++;
   }

@@ -16,6 +16,7 @@ import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
 import { DoubtfulKeys } from "../../src/engine/doubtful_keys.ts";
 import { ToldUploads } from "../../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
+import { UnknownMarkers } from "../../src/engine/unknown_markers.ts";
 import type { KeyValueStore, Write } from "../../src/manifest/key_value.ts";
 import { ManifestError } from "../../src/manifest/manifest.ts";
 import { ManifestStore } from "../../src/manifest/manifest_store.ts";
@@ -95,6 +96,8 @@ export class Life {
       locks: new KeyedLock(),
       evictions: new KeyedLock(),
       putBack: new PutBackMarkers(),
+      unknownMarkers: new UnknownMarkers(),
+      scans: { isWhole: () => true, areRenamesTold: () => true, request: () => {} },
       archived: new ArchivedObjects(),
       doubtfulKeys: new DoubtfulKeys(),
       departures: new Departures(),

@@ -23,6 +23,7 @@ import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
 import { DoubtfulKeys } from "../../src/engine/doubtful_keys.ts";
 import { ToldUploads } from "../../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
+import { UnknownMarkers } from "../../src/engine/unknown_markers.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
 import { createMemoryLogger } from "../../src/obs/logger.ts";
@@ -33,6 +34,8 @@ import {
   openPosix,
   type Posix,
   type PublishResult,
+  type Walk,
+  type WalkEntry,
 } from "../../src/posix/posix.ts";
 import { SMALL_BYTES_MAX } from "../../src/engine/bring_back.ts";
 import type { StorageBackend } from "../../src/storage/backend.ts";
@@ -110,6 +113,32 @@ export function afterPublishing(
   };
 }
 
+/**
+ * From now on the directory cannot be listed, because of its mode, or as `code` says: root, as whom
+ * tests may run, would not mind a mode. Returns what ends that.
+ */
+export function hideDirectory(
+  posix: Posix,
+  directory: string,
+  code = "EACCES",
+): () => void {
+  const { openWalk } = posix;
+  posix.openWalk = (name, options): Walk => {
+    const walk = openWalk.call(posix, name, { ...options, skip: [directory] });
+    let isTold = false;
+    return {
+      async nextBatch(): Promise<WalkEntry[]> {
+        const batch = await walk.nextBatch();
+        if (isTold) return batch;
+        isTold = true;
+        return [{ path: directory, kind: "unreadable", code }, ...batch];
+      },
+      close: () => walk.close(),
+    };
+  };
+  return () => void (posix.openWalk = openWalk);
+}
+
 export interface FixtureOptions {
   readonly settings?: Partial<EngineSettings>;
   readonly primary?: StorageBackend;
@@ -145,6 +174,8 @@ export async function openEngineFixture(
     locks: new KeyedLock(),
     evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
+    unknownMarkers: new UnknownMarkers(),
+    scans: { isWhole: () => true, areRenamesTold: () => true, request: () => {} },
     archived: new ArchivedObjects(),
     doubtfulKeys: new DoubtfulKeys(),
     clock: SYSTEM_CLOCK,

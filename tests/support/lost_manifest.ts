@@ -12,13 +12,14 @@ import { type BytePath, bytePathOf, type DepotPath } from "../../src/core/names.
 import { rebuildDepot } from "../../src/cli/sources.ts";
 import { adoptFromStore } from "../../src/engine/adopt.ts";
 import { deleteFile, TombstoneSweeper } from "../../src/engine/delete.ts";
+import { Engine } from "../../src/engine/engine.ts";
 import type { EngineContext } from "../../src/engine/engine_context.ts";
 import { evict } from "../../src/engine/evict.ts";
 import { observe, REPORTED_APART, SCAN } from "../../src/engine/observe.ts";
 import { RecallBudget } from "../../src/engine/recall_budget.ts";
 import { moveRow } from "../../src/engine/rename.ts";
 import { Restorer } from "../../src/engine/restore.ts";
-import { scanDepot, type ScanReport } from "../../src/engine/scan.ts";
+import type { ScanReport } from "../../src/engine/scan.ts";
 import { SpaceLedger } from "../../src/engine/space.ts";
 import { undeleteFile } from "../../src/engine/undelete.ts";
 import { upload } from "../../src/engine/upload.ts";
@@ -27,6 +28,7 @@ import type { FileEntry, Manifest } from "../../src/manifest/manifest.ts";
 import { rebuildManifest } from "../../src/manifest/rebuild.ts";
 import type { RebuildResult } from "../../src/manifest/rebuild_run.ts";
 import type { RebuildStore } from "../../src/manifest/rebuild_sides.ts";
+import type { createMemoryLogger } from "../../src/obs/logger.ts";
 import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
 import {
   type EngineFixture,
@@ -126,6 +128,12 @@ export class LostManifest implements AsyncDisposable {
     strictEqual(await upload(this.context, this.#path(name)), "uploaded");
   }
 
+  /** `p4d` writes it, and it is not uploaded yet. */
+  async writeUnstored(name: string, content: string): Promise<void> {
+    await this.fixture.write(name, content);
+    strictEqual(await observe(this.context, this.#path(name), REPORTED_APART), "written");
+  }
+
   async storeAndEvict(name: string, content: string, mtime?: Date): Promise<void> {
     await this.store(name, content, mtime);
     await this.evict(name);
@@ -161,8 +169,13 @@ export class LostManifest implements AsyncDisposable {
     await adoptFromStore(this.context, this.#path(name));
   }
 
-  rename(from: string, to: string): Promise<void> {
-    return Deno.rename(this.at(from), this.at(to));
+  async rename(
+    from: string,
+    to: string,
+    { make }: { make?: string } = {},
+  ): Promise<void> {
+    if (make !== undefined) await Deno.mkdir(this.at(make));
+    await Deno.rename(this.at(from), this.at(to));
   }
 
   /** The daemon is told of it. */
@@ -211,7 +224,7 @@ export class LostManifest implements AsyncDisposable {
   }
 
   scan(): Promise<ScanReport> {
-    return scanDepot(this.context, SCAN);
+    return new Engine(this.context).scan(SCAN);
   }
 
   /** What a program reads. @throws {RestoreError} */
@@ -225,14 +238,22 @@ export class LostManifest implements AsyncDisposable {
   }
 
   /** A pass of the sweeper each hour. Resolves with the number of objects that went. */
-  async sweepFor(hours: number): Promise<number> {
-    const sweeper = new TombstoneSweeper(this.context);
+  async sweepFor(
+    hours: number,
+    sweeper = new TombstoneSweeper(this.context),
+  ): Promise<number> {
     let count = 0;
     for (let hour = 0; hour < hours; hour++) {
       this.clock.pass(HOUR_MS);
       count += await sweeper.runPass();
     }
     return count;
+  }
+
+  warnings(): string[] {
+    const log = this.context.log as ReturnType<typeof createMemoryLogger>;
+    return log.records.filter(({ level }) => level === "warn")
+      .map(({ message }) => message);
   }
 
   async keys(): Promise<string[]> {

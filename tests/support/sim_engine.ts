@@ -15,6 +15,7 @@ import { ArchivedObjects } from "../../src/engine/archived_objects.ts";
 import { DoubtfulKeys } from "../../src/engine/doubtful_keys.ts";
 import { ToldUploads } from "../../src/engine/told_uploads.ts";
 import { PutBackMarkers } from "../../src/engine/put_back.ts";
+import { UnknownMarkers } from "../../src/engine/unknown_markers.ts";
 import type { Manifest } from "../../src/manifest/manifest.ts";
 import { openMemManifest } from "../../src/manifest/mem_manifest.ts";
 import { createMemoryLogger } from "../../src/obs/logger.ts";
@@ -73,6 +74,8 @@ export async function openSimEngine(
     locks: new KeyedLock(),
     evictions: new KeyedLock(),
     putBack: new PutBackMarkers(),
+    unknownMarkers: new UnknownMarkers(),
+    scans: { isWhole: () => true, areRenamesTold: () => true, request: () => {} },
     archived: new ArchivedObjects(),
     doubtfulKeys: new DoubtfulKeys(),
     departures: new Departures(),
