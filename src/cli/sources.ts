@@ -11,14 +11,16 @@ import {
   bytePathOf,
   type DepotPath,
   depotPathOrNull,
+  displayPath,
   isManaged,
   type ManagePolicy,
 } from "../core/names.ts";
 import { decodeMarkerAtimeNs } from "../core/marker.ts";
+import { isForbidden, mayHideMarkers } from "../core/unlisted.ts";
 import { identityOf } from "../daemon/depot_place.ts";
 import { readInstance } from "../daemon/instance.ts";
 import { fetchStoreCopy, storeCopiesOf } from "../daemon/store_copies.ts";
-import { StartError } from "../daemon/start_error.ts";
+import { EXIT, StartError } from "../daemon/start_error.ts";
 import {
   openOneStore,
   openStores,
@@ -36,7 +38,7 @@ import type {
 import { NULL_LOGGER } from "../obs/logger.ts";
 import { createMetrics } from "../obs/metrics.ts";
 import { nativeFile } from "../posix/native_files.ts";
-import { type FileStat, openPosix, type Posix } from "../posix/posix.ts";
+import { type FileStat, openPosix, type Posix, type Unreadable } from "../posix/posix.ts";
 import type { Config } from "../config/key_table.ts";
 import type { StorageBackend } from "../storage/backend.ts";
 import { archiveStoreOf, manifestViewOf } from "../verify/archive_store.ts";
@@ -189,13 +191,17 @@ export function rebuildDepot(
     look: (path) => Promise.resolve(thingOf(posix.lstat(`${root}/${path}`))),
     async *walk(signal): AsyncGenerator<{ path: DepotPath; thing: LocalThing }> {
       const walk = posix.openWalk(root, { skip: [".p4cache"] });
+      const unlisted: Unreadable[] = [];
       try {
         for (;;) {
           signal?.throwIfAborted();
           const batch = await walk.nextBatch();
-          if (batch.length === 0) return;
+          if (batch.length === 0) return refuseUnlisted(unlisted);
           for (const found of batch) {
-            if (found.kind === "unreadable") continue;
+            if (found.kind === "unreadable") {
+              if (mayHideMarkers(found)) unlisted.push(found);
+              continue;
+            }
             const path = depotPathOrNull(found.path);
             const thing = thingOf(found);
             if (path !== null && thing !== null && isManaged(path, manage)) {
@@ -208,6 +214,32 @@ export function rebuildDepot(
       }
     },
   };
+}
+
+/** So many directories that cannot be listed are named. */
+const UNLISTED_SHOWN_MAX = 20;
+
+/**
+ * A marker that lies there may be of any row. Without it, that row would be taken for one of a file
+ * that was replaced, and its object be removed once its grace is over.
+ *
+ * @throws {StartError}
+ */
+function refuseUnlisted(unlisted: readonly Unreadable[]): void {
+  if (unlisted.length === 0) return;
+  const shown = unlisted.slice(0, UNLISTED_SHOWN_MAX)
+    .map(({ path, code }) => `${displayPath(path)} (${code})`);
+  const more = unlisted.length - shown.length;
+  throw new StartError(
+    unlisted.every(isForbidden) ? EXIT.denied : EXIT.incomplete,
+    `Cannot look at everything in the depot: ${shown.join(", ")}` +
+      `${
+        more > 0 ? ` and ${more} more` : ""
+      }. The marker of any file may be there, so no ` +
+      "file is known to be replaced. Let whoever runs this list them (chmod, chown), see to " +
+      "the disk, or move them out of the depot if they are none of its, and run it again: " +
+      "it goes on",
+  );
 }
 
 function thingOf(stat: FileStat | null): LocalThing | null {
