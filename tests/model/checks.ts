@@ -25,6 +25,7 @@ export function checkNow(world: World): void {
       `no store has ${key}, which the row of ${path} names`,
     );
   }
+  world.checkUntold();
   const stored = new Map(
     rows.map(({ path, entry }) =>
       [path as string, contentOfHash(entry.stored?.hash ?? null)] as const
@@ -71,13 +72,19 @@ export async function checkAtRest(world: World, random: Random): Promise<void> {
   await drain(world, world.life!, random);
   world.checkOlderWritten();
   await readAll(world, random);
+  // While the markers are there that nobody knows, and again without.
+  await sweep(world, random);
   await wipe(world, random);
+  await sweep(world, random);
+  await readAll(world, random);
+}
+
+async function sweep(world: World, random: Random): Promise<void> {
   await world.scheduler.advance(world.graceMs + 1_000);
   for (let pass = 0; pass < 3; pass++) {
     await world.finish(world.life!.sweeper.runPass(), random);
   }
   checkNow(world);
-  await readAll(world, random);
 }
 
 /** With all faults gone, nothing stays dirty but what waits for a person. */

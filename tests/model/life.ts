@@ -64,6 +64,9 @@ export class Life {
   /** A commit that waits for its turn. */
   #committing: readonly Write[] | null = null;
   isDead = false;
+  /** Scans that were asked for, and the last of them that has looked at everything. */
+  scansAsked = 0;
+  scanned = 0;
 
   constructor(deps: LifeDeps) {
     this.#deps = deps;
@@ -97,7 +100,11 @@ export class Life {
       evictions: new KeyedLock(),
       putBack: new PutBackMarkers(),
       unknownMarkers: new UnknownMarkers(),
-      scans: { isWhole: () => true, areRenamesTold: () => true, request: () => {} },
+      scans: {
+        isWhole: () => this.scansAsked > 0 && this.scanned === this.scansAsked,
+        areRenamesTold: () => true,
+        request: () => {},
+      },
       archived: new ArchivedObjects(),
       doubtfulKeys: new DoubtfulKeys(),
       departures: new Departures(),

@@ -32,6 +32,8 @@ export type Action =
   | { readonly kind: "rewrite"; readonly path: string; readonly content: number }
   | { readonly kind: "read"; readonly path: string }
   | { readonly kind: "upload" | "evict"; readonly path: string }
+  /** While the daemon is started again. */
+  | { readonly kind: "renameUntold"; readonly action: DiskAction }
   /** The object that the row names goes from the primary store to the secondary. */
   | { readonly kind: "demote"; readonly path: string }
   | { readonly kind: "deliver"; readonly count: number; readonly uid: number }
@@ -65,6 +67,7 @@ const WEIGHTS: readonly (readonly [Action["kind"], number])[] = [
   ["unlink", 2],
   ["rename", 2],
   ["renameDirectory", 1],
+  ["renameUntold", 3],
   ["chmod", 1],
   ["ambush", 8],
   ["rewrite", 3],
@@ -136,6 +139,10 @@ function randomAction(random: Random, kind: Action["kind"]): Action {
       return random.chance(2)
         ? { kind, from: "d", to: "g" }
         : { kind, from: "g", to: "d" };
+    case "renameUntold": {
+      const what = random.chance(4) ? "renameDirectory" : "rename";
+      return { kind, action: randomAction(random, what) as DiskAction };
+    }
     case "ambush":
       return {
         kind,

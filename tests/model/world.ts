@@ -6,6 +6,7 @@
  */
 
 import { InvariantError } from "../../src/core/assert.ts";
+import { decodeMarkerAtimeNs } from "../../src/core/marker.ts";
 import { parseDepotPath } from "../../src/core/names.ts";
 import type { EngineSettings } from "../../src/engine/engine_context.ts";
 import { evict } from "../../src/engine/evict.ts";
@@ -22,7 +23,7 @@ import { PosixError } from "../../src/posix/posix.ts";
 import type { StorageBackend } from "../../src/storage/backend.ts";
 import { openMemBackend } from "../../src/storage/mem/mem_backend.ts";
 import { withFaults } from "../conformance/faulty_backend.ts";
-import { errorOf, MemDisk } from "../support/mem_disk.ts";
+import { errorOf, type Inode, MemDisk } from "../support/mem_disk.ts";
 import type { Random } from "../verify/random.ts";
 import { Killed, Life, ROOT } from "./life.ts";
 import type { Action, DiskAction } from "./operations.ts";
@@ -102,6 +103,8 @@ export class World {
   readonly busy = new Set<string>();
   /** Renames that the engine was not told of to the end. */
   readonly #moves = new Set<Renamed>();
+  /** Markers that nobody told to be renamed, and the hash of what each is of. */
+  readonly #untold = new Map<Inode, string>();
   #events: WatchEvent[] = [];
   #later: Later[] = [];
   #storeFaults: StoreFault[] = [];
@@ -237,6 +240,12 @@ export class World {
       case "renameDirectory":
         await this.#renameAndTell(action, random);
         break;
+      case "renameUntold":
+        await this.rest(random);
+        this.crash(true);
+        this.#renameUntold(action.action);
+        await this.start(true, random);
+        break;
       case "upload":
       case "evict":
       case "sweep":
@@ -252,16 +261,51 @@ export class World {
 
   /**
    * People rename archives, not `p4d`, and in quiet: nothing else is under way, and the engine
-   * takes the rename in before anything else happens. Not while nobody watches.
+   * takes the rename in before anything else happens; or nobody ever tells it.
    */
   async #renameAndTell(action: DiskAction, random: Random): Promise<void> {
-    if (this.life === null) return;
+    if (this.life === null) return this.#renameUntold(action);
     await this.rest(random);
     this.onDisk(action);
     this.deliverAll();
     await settled();
     // Also where the manifest refuses it at first, and it waits.
     await this.#goUntil(() => !this.hasMoves, random);
+  }
+
+  /** What is evicted by then is to stay in the store, as long as its marker lies in the depot. */
+  #renameUntold(action: DiskAction): void {
+    // Whether a record is of the file before or after, nobody could say; nor where a file belongs
+    // that an exchange has out of the depot.
+    if (this.reference.paths.some((path) => this.#isUnheard(path))) return;
+    if (this.#isExchanging()) return;
+    const rows = this.readTables().entries("", null, 1_000);
+    for (const { path, entry } of rows) {
+      const inode = this.disk.find(`${ROOT}/${path}`);
+      if (inode?.kind !== "socket" || entry.state !== "clean" || entry.resident) continue;
+      const { stored, local } = entry;
+      if (stored === null || inode.mtimeNs !== local.mtimeNs) continue;
+      if (sizeOfMarker(inode) === stored.sizeBytes) this.#untold.set(inode, stored.hash!);
+    }
+    this.onDisk(action);
+  }
+
+  /** Markers of evicted files that may have been renamed untold still have their objects. */
+  checkUntold(): void {
+    if (this.#untold.size === 0) return;
+    const there = new Map(
+      this.disk.below(ROOT).filter(({ path }) => !path.startsWith(".p4cache"))
+        .map(({ path, inode }) => [inode, path]),
+    );
+    const hashes = new Set([...this.objects.values(), ...this.demoted.values()]);
+    for (const [inode, hash] of this.#untold) {
+      const path = there.get(inode);
+      if (path === undefined) this.#untold.delete(inode);
+      else if (!hashes.has(hash)) {
+        const content = contentOfHash(hash);
+        throw new ModelFailure("lost", `the marker at ${path} is of content ${content}`);
+      }
+    }
   }
 
   /** By a tool of the administrator; the secondary has the object before the primary has not. */
@@ -441,9 +485,13 @@ export class World {
   scan(trustsDifference: boolean): void {
     const trusts = trustsDifference ? "newer" : "none";
     const { life } = this;
-    if (life !== null) {
-      this.#spawn(life.engine.scan({ source: "scan", trusts }));
-    }
+    if (life === null) return;
+    const number = ++life.scansAsked;
+    this.#spawn(
+      life.engine.scan({ source: "scan", trusts }).then(({ stopped, failing }) => {
+        if (stopped === null && failing === 0) life.scanned = number;
+      }),
+    );
   }
 
   crash(lands: boolean): void {
@@ -581,14 +629,17 @@ export class World {
     this.#tell({ kind: "written", path });
   }
 
+  #isExchanging(): boolean {
+    return this.disk.below(`${ROOT}/.p4cache`).some(({ path, inode }) =>
+      inode.kind !== "directory" && !path.startsWith(LOG_NAME)
+    );
+  }
+
   /** unlink(2) through the shim, which returns when the daemon has answered. */
   #delete(path: string): void {
     if (this.busy.has(path) || this.hasMoves) return;
     // What an exchange has out of the depot in this moment comes back to an empty name.
-    const isExchanging = this.disk.below(`${ROOT}/.p4cache`)
-      .some(({ path, inode }) =>
-        inode.kind !== "directory" && !path.startsWith(LOG_NAME)
-      );
+    const isExchanging = this.#isExchanging();
     this.disk.unlink("unlink", `${ROOT}/${path}`);
     this.#tell({ kind: "gone", path });
     // A DELETE that fails half way leaves a marker that nobody can read.
@@ -612,10 +663,7 @@ export class World {
   /** unlink(2) through the shim, which does not reach the daemon, and returns at once. */
   #deleteUnheard(path: string): void {
     if (this.busy.has(path) || this.hasMoves) return;
-    const isExchanging = this.disk.below(`${ROOT}/.p4cache`)
-      .some(({ path: name, inode }) =>
-        inode.kind !== "directory" && !name.startsWith(LOG_NAME)
-      );
+    const isExchanging = this.#isExchanging();
     this.disk.unlink("unlink", `${ROOT}/${path}`);
     this.#tell({ kind: "gone", path });
     const log = `${ROOT}/.p4cache/${LOG_NAME}`;
@@ -806,6 +854,10 @@ export class World {
 
 function rowOf(world: World, path: string): FileEntry | null {
   return (world.life?.manifest ?? world.readTables()).get(parseDepotPath(path));
+}
+
+function sizeOfMarker({ atimeNs }: Inode): number | null {
+  return decodeMarkerAtimeNs(atimeNs);
 }
 
 function storedContentOf(row: FileEntry | null): number | null {
