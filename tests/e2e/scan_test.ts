@@ -76,3 +76,32 @@ Deno.test("a read_only daemon restores, and neither watches, uploads, evicts nor
   deepStrictEqual([...rig.names()].filter(({ isMarker }) => !isMarker).length, 2);
   deepStrictEqual(namesIn(`${rig.store}/d`), ["old0,v", "old1,v", "old2,v"]);
 });
+
+Deno.test("the object of a file that was renamed between two starts stays, whatever becomes of its name", async () => {
+  await using rig = await Rig.open();
+  strictEqual(await rig.start(), "ready", rig.log);
+  await writeArchives(rig, 1, "old");
+  await writeArchives(rig, 1, "longer");
+  await rig.drained();
+  await rig.reload(EVICTS_ALL);
+  await until("all is evicted", () => [...rig.names()].every(({ isMarker }) => isMarker));
+  await rig.reload(KEEPS_ALL);
+  await rig.end("SIGTERM");
+  await Deno.rename(`${rig.depot}/d/old0,v`, `${rig.depot}/d/new,v`);
+  strictEqual(await rig.start(), "ready", rig.log);
+  await until("it is scanned", () => rig.logCount("scanned the depot") === 2);
+  const client = rig.client();
+  for (const name of ["old0,v", "longer0,v"]) {
+    deepStrictEqual(await client.ask("unlink", `${rig.depot}/d/${name}`), { ok: true });
+  }
+  const stays = "objects of deleted files stay";
+  await until("the sweep is through", () => rig.logCount(stays) === 1);
+  deepStrictEqual(namesIn(`${rig.store}/d`), ["old0,v"]);
+  const { heldObjects, allHeldBecause } = await statusOf(rig);
+  deepStrictEqual([heldObjects, allHeldBecause], [1, null]);
+  // As docs/operations.md says.
+  const { code, output } = await rig.cli("undelete", `${rig.depot}/d/old0,v`);
+  strictEqual(code, 0, output);
+  await Deno.remove(`${rig.depot}/d/new,v`);
+  ok("sha256" in await client.ask("read", `${rig.depot}/d/old0,v`));
+});
