@@ -53,8 +53,9 @@ ${PLACE_HELP}
                     as an empty mount point looks the same
   --json            the result as one object
 
-Exit status: 0 done, 1 done with findings, 2 usage, 3 the daemon runs or the copy cannot
-be used, 69 a store cannot be reached, 78 configuration.
+Exit status: 0 done, 1 done with findings, 2 usage, 3 the daemon runs, the copy cannot be
+used or the depot not be listed, 69 a store cannot be reached, 77 a directory of the depot
+may not be listed, 78 configuration.
 `;
 
 export interface RebuildManifestDeps extends CopyDeps {
