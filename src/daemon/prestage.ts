@@ -81,13 +81,16 @@ export async function runPrestage(prestage: Prestage): Promise<PrestageReport> {
   return await prestageDepot(context, record, prestage);
 }
 
+/** File systems give times of the last tick of the kernel's clock. */
+const TICK_MS = 20;
+
 export async function prestageDepot(
   context: EngineContext,
   record: ScanRecord,
   prestage: PrestageOptions,
 ): Promise<PrestageReport> {
   const { clock, manifest, metrics, log } = context;
-  const sinceNs = BigInt(clock.nowMs()) * 1_000_000n;
+  const sinceNs = BigInt(clock.nowMs() - TICK_MS) * 1_000_000n;
   const lost = (): number => metrics.counted("p4cache_lost_files_total");
   let unprovenFiles = await compare(context, record, prestage);
   if (!prestage.dryRun) await manifest.retryNow();
