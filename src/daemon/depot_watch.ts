@@ -366,7 +366,7 @@ export class DepotWatch {
 
   requestRescan(reason: RescanReason): void {
     this.#deps.metrics.count("p4cache_rescans_total", { reason });
-    this.#rescans.request();
+    this.#rescans.request(reason !== "requested");
   }
 }
 

@@ -34,6 +34,8 @@ export class Rescans {
   readonly #wakeUp: WakeUp;
   #isWanted = false;
   #isRunning = false;
+  /** Something may have been missed that no scan has begun to look for, or that this one does. */
+  #mayMiss = { next: false, running: false };
   #last: ScanEnd = "whole";
   #failedCount = 0;
 
@@ -52,13 +54,15 @@ export class Rescans {
     return this.#last;
   }
 
-  /** One was asked for, and none has looked at everything since. */
+  /** Something may have been missed, and no scan has looked at everything since. */
   get isDue(): boolean {
-    return this.#isWanted || this.#isRunning || this.#last !== "whole";
+    return this.#mayMiss.next || this.#mayMiss.running || this.#last !== "whole";
   }
 
-  request(): void {
+  /** `mayMiss`: because something may have been missed. */
+  request(mayMiss = true): void {
     this.#isWanted = true;
+    this.#mayMiss.next ||= mayMiss;
     this.#wakeUp.wake();
   }
 
@@ -90,11 +94,13 @@ export class Rescans {
       if (!this.#isWanted && failedInARow === 0) continue;
       this.#isWanted = false;
       this.#isRunning = true;
+      this.#mayMiss = { next: false, running: this.#mayMiss.next };
       try {
         this.#last = await this.#scan();
         failedInARow = this.#last === "failed" ? failedInARow + 1 : 0;
       } finally {
         this.#isRunning = false;
+        this.#mayMiss.running = false;
       }
       const cooldownMs = rescanCooldownSecs() * 1000;
       await clock.sleep(cooldownMs, signal).catch(() => {});

@@ -52,7 +52,17 @@ Deno.test("a scan is due from when it is asked for until one has looked at every
   strictEqual(await endWith({ stopped: "another disk" }), true);
   rescans.request();
   strictEqual(await endWith({}), false);
-  deepStrictEqual(reports.length, 3);
+  rescans.request(false);
+  strictEqual(rescans.isDue, false, "nothing may have been missed");
+  await clock.advance(3_600_000);
+  strictEqual(rescans.isDue, false);
+  rescans.request();
+  strictEqual(rescans.isDue, true);
+  scanning.resolve(WHOLE);
+  await clock.advance(0);
+  strictEqual(rescans.isDue, true, "a scan that began before says nothing of it");
+  strictEqual(await endWith({}), false);
+  deepStrictEqual(reports.length, 5);
   end.abort();
   await running;
 });

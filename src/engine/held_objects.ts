@@ -44,7 +44,7 @@ export class HeldObjects {
     const why = this.whyNone();
     if (why === null) return true;
     this.#tell(`no object of a deleted file is removed: ${why}`, {});
-    if (why !== NOT_SCANNED) this.#askForScan();
+    this.#askForScan();
     return false;
   }
 

@@ -141,7 +141,11 @@ async function migrateObject(
   try {
     // An upload and the sweeper work on a path's keys under the same lock.
     const lock = `key:${firstVersionOf(named.stored.key)}`;
-    outcome = await context.locks.run(lock, () => migrateLocked(run, named));
+    outcome = await context.locks.run(lock, async () => {
+      if (!isDoubtful(context, named)) return await migrateLocked(run, named);
+      why = "its removal from the primary may still be under way; run again in an hour";
+      return "failed";
+    });
   } catch (error) {
     const isOfObject = error instanceof NoSpaceError ||
       (error instanceof StorageError && !ENDS_THE_RUN[error.fault]);
@@ -153,6 +157,14 @@ async function migrateObject(
   }
   if (outcome !== null && !isInPrimary(outcome)) record(run, named, outcome, why);
   return outcome;
+}
+
+/** What is, or would be, under the key may go at any moment. */
+function isDoubtful(
+  { doubtfulKeys, clock }: EngineContext,
+  { stored }: NamedObject,
+): boolean {
+  return doubtfulKeys.has(stored.key, clock.monotonicMs());
 }
 
 async function migrateLocked(

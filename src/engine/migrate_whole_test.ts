@@ -304,3 +304,34 @@ Deno.test("undeleteFile() asks the primary first, and then the secondary", async
   await comesBack(it, b, "of b");
   strictEqual(fixture.manifest.get(b)?.flags.secondaryOnly, false);
 });
+
+Deno.test("a key whose removal may be under way takes no object, and gives none back", async () => {
+  await using fixture = await openEngineFixture(IN_GRACE);
+  const it = await moved(fixture, { "d/a,v": "history" });
+  const path = fixture.path("d/a,v");
+  await remove(it, path);
+  const { clock, doubtfulKeys } = it.context;
+  doubtfulKeys.note(objectKeyOf("d/a,v"), clock.monotonicMs());
+  const report = await migrate(it);
+  deepStrictEqual(report, { objects: { ...NONE, failed: 1 }, copiedBytes: 0 });
+  deepStrictEqual(await keysOf(it.primary), []);
+  const undeleted = await undeleteFile(it.context, path, false);
+  ok(
+    !undeleted.isDone && /try again in 60 min/.test(undeleted.why),
+    undeleted.isDone + "",
+  );
+  strictEqual(fixture.manifest.get(path), null);
+});
+
+Deno.test("what is undeleted from the secondary is known to be there only, and copied then", async () => {
+  await using fixture = await openEngineFixture(IN_GRACE);
+  const it = await moved(fixture, { "d/a,v": "history" });
+  const path = fixture.path("d/a,v");
+  await remove(it, path);
+  deepStrictEqual(await undeleteFile(it.context, path, false), { isDone: true });
+  strictEqual(fixture.manifest.get(path)?.flags.secondaryOnly, true);
+  deepStrictEqual((await migrate(it)).objects, { ...NONE, copied: 1 });
+  strictEqual(fixture.manifest.get(path)?.flags.secondaryOnly, false);
+  await restoreFrom({ context: { ...it.context, secondary: null } }, path);
+  strictEqual(await fixture.read(path), "history");
+});

@@ -53,7 +53,8 @@ async function bringBack(
   }
   const store = await storeThatShows(context, newest);
   if (store === null) return refused("the store does not have its object any more");
-  const doubtMs = store === context.primary ? doubtMsOf(context, newest) : 0;
+  // Also where the secondary shows it: nothing may bring it back to the primary under its key.
+  const doubtMs = newest.borrowed ? 0 : doubtMsOf(context, newest);
   if (doubtMs > 0) {
     return refused(
       "the store left a request to remove its object unanswered, and may still carry it out: " +
@@ -62,7 +63,8 @@ async function bringBack(
   }
   if (dryRun) return DONE;
   if (store === context.primary) await context.manifest.inPrimary(newest.stored);
-  const entry = await context.manifest.undelete(path, nowSeconds(context));
+  const secondaryOnly = store === context.secondary;
+  const entry = await context.manifest.undelete(path, nowSeconds(context), secondaryOnly);
   if (entry === null) return refused("it was written again just now");
   if (lookAt(context, path).kind === "absent") putMissingMarker(context, path, entry);
   return DONE;

@@ -180,9 +180,15 @@ Deno.test("nothing goes before a scan was whole, nor while one is due", async ()
   await using depot = await open();
   await depot.delete(A);
   let isWhole = false;
-  const scans = { ...depot.context.scans, isWhole: () => isWhole };
+  let asked = 0;
+  const scans = {
+    ...depot.context.scans,
+    isWhole: () => isWhole,
+    request: () => void asked++,
+  };
   const sweeper = new TombstoneSweeper({ ...depot.context, scans });
   strictEqual(await depot.sweepFor(2.5 * GRACE_HOURS, sweeper), 0);
+  strictEqual(asked, Math.floor(2.5 * GRACE_HOURS / 24));
   match(depot.warnings().join(), /no object of a deleted file is removed: no scan/);
   isWhole = true;
   strictEqual(await depot.sweepFor(1, sweeper), 1);

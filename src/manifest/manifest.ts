@@ -454,7 +454,11 @@ export interface Manifest {
    * The newest deleted version becomes the row again, evicted. Null if there is none, or
    * if the path has a row.
    */
-  undelete(path: DepotPath, nowS: number): Promise<FileEntry | null>;
+  undelete(
+    path: DepotPath,
+    nowS: number,
+    secondaryOnly?: boolean,
+  ): Promise<FileEntry | null>;
 
   /** @throws {ManifestError} `unavailable` if no more can read at once. */
   snapshot(): ManifestSnapshot;

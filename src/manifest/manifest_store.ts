@@ -371,8 +371,12 @@ export class ManifestStore implements Manifest {
     return this.#tombstones.postpone(nowMs);
   }
 
-  undelete(path: DepotPath, nowS: number): Promise<FileEntry | null> {
-    return this.#tombstones.undelete(path, nowS);
+  undelete(
+    path: DepotPath,
+    nowS: number,
+    secondaryOnly = false,
+  ): Promise<FileEntry | null> {
+    return this.#tombstones.undelete(path, nowS, secondaryOnly);
   }
 
   // ---- the whole ----

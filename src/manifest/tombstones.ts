@@ -167,13 +167,18 @@ export class Tombstones {
     }
   }
 
-  undelete(path: DepotPath, nowS: number): Promise<FileEntry | null> {
+  undelete(
+    path: DepotPath,
+    nowS: number,
+    secondaryOnly: boolean,
+  ): Promise<FileEntry | null> {
     return this.#change((group) => {
       if (group.row(path) !== null) return null;
       const newest = group.tombstonesOf(path)
         .findLast(({ reason, removed }) => reason === "deleted" && !removed);
       if (newest === undefined) return null;
-      const row = group.change(path, null, planUndelete(newest, nowS));
+      const flagged = { ...newest, secondaryOnly: secondaryOnly || newest.secondaryOnly };
+      const row = group.change(path, null, planUndelete(flagged, nowS));
       // The row that it became drops the tombstone; one of another key would stay.
       return entryOf(row!);
     });
