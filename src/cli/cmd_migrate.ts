@@ -204,7 +204,7 @@ async function migratorInPlace(
   try {
     opened = await openOfflineMigration({ config, log, version, signal });
   } catch (error) {
-    log.close();
+    await log.close();
     throw error;
   }
   return {
@@ -226,7 +226,7 @@ async function migratorInPlace(
     },
     async [Symbol.asyncDispose](): Promise<void> {
       await opened[Symbol.asyncDispose]();
-      log.close();
+      await log.close();
     },
   };
 }

@@ -278,6 +278,7 @@ async function explain(
       return (error as Error & { readonly status: number }).status;
     case "ConfigError":
     case "SecretError":
+    case "LayoutError":
       return 78;
     case "ManifestError":
       return manifestStatusOf(name, error);
@@ -293,6 +294,8 @@ async function explain(
 /** For a daemon all of them are reasons not to start. */
 function manifestStatusOf(name: string, error: Error & { fault?: string }): number {
   if (isDenied(error.cause)) return 77;
+  // There may be room at another try.
+  if (error.fault === "full") return 3;
   const isDamaged = error.fault === "damaged" || error.fault === "newer";
   return name === "run" || isDamaged ? 74 : 3;
 }

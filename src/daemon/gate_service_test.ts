@@ -127,6 +127,7 @@ Deno.test("opens that the shim could not tell of are counted", async () => {
 Deno.test("a gate that cannot begin is tried again, unless somebody has to do something first", async () => {
   const cases = [
     [new GateError("refused", "it is no socket", { code: "EEXIST" }), EXIT.configuration],
+    [new GateError("garbled", "another version"), EXIT.configuration],
     [new GateError("refused", "no", { code: "EACCES" }), EXIT.denied],
     [new GateError("refused", "no space", { code: "ENOSPC" }), EXIT.temporary],
     [new GateError("died", "SIGKILL"), EXIT.temporary],

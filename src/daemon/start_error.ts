@@ -42,7 +42,8 @@ export function startErrorOf(what: string, error: unknown): StartError {
   if (!(error instanceof HelperError)) throw error;
   const status = error.isDenied
     ? EXIT.denied
-    : error.code === "EEXIST"
+    // Something is in the way, or the helper is of another version.
+    : error.code === "EEXIST" || error.fault === "garbled"
     ? EXIT.configuration
     : EXIT.temporary;
   return new StartError(status, `${what}: ${error.message}`, { cause: error });

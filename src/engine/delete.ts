@@ -154,6 +154,11 @@ export class TombstoneSweeper {
     return this.#held.count;
   }
 
+  /** The next pass may come soon. */
+  get waitsForScan(): boolean {
+    return this.#held.waitsForScan;
+  }
+
   /** Removes what is due. Returns how many objects went. */
   async runPass(): Promise<number> {
     const { settings, log } = this.#context;

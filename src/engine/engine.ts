@@ -59,6 +59,8 @@ import { NO_ROW, type Verdict } from "./verdict.ts";
 const EVICT_IDLE_MS = 10_000;
 const PRESSURE_MS = 5_000;
 const SWEEP_MS = 60_000;
+/** While a scan is waited for. */
+const SWEEP_SOON_MS = 2_000;
 const ACCESS_FLUSH_MS = 5_000;
 const EXPIRE_MS = 60_000;
 
@@ -447,7 +449,8 @@ export class Engine {
         if (!(error instanceof Error) || error.name === "InvariantError") throw error;
         log.error(`a pass over deleted files failed: ${error.message}`);
       }
-      await clock.sleep(SWEEP_MS, signal).catch(() => {});
+      const delayMs = this.#sweeper.waitsForScan ? SWEEP_SOON_MS : SWEEP_MS;
+      await clock.sleep(delayMs, signal).catch(() => {});
     }
   }
 

@@ -14,6 +14,9 @@ import { unknownMarkerAt } from "./unknown_markers.ts";
 /** Between two lines that say the same, and between two scans that see whether it still holds. */
 const AGAIN_MS = 86_400_000;
 
+/** A scan that takes longer is told of. */
+const SCAN_MS = 3_600_000;
+
 const NOT_SCANNED =
   "no scan since the start, or since something may have been missed, has looked at " +
   "everything, and a file that was renamed meanwhile may need it";
@@ -26,6 +29,8 @@ export class HeldObjects {
   #askedMs: number;
   #inRound = 0;
   #count = 0;
+  /** Since when a pass waits for a scan; null: none does. */
+  #unscannedSinceMs: number | null = null;
 
   constructor(context: EngineContext) {
     this.#context = context;
@@ -42,10 +47,20 @@ export class HeldObjects {
     // A watcher that does not tell: a rename may be on its way, or be missed.
     if (!await this.#context.eventsUntilNow()) return false;
     const why = this.whyNone();
+    if (why !== NOT_SCANNED) this.#unscannedSinceMs = null;
     if (why === null) return true;
-    this.#tell(`no object of a deleted file is removed: ${why}`, {});
+    const nowMs = this.#context.clock.monotonicMs();
+    if (why === NOT_SCANNED) this.#unscannedSinceMs ??= nowMs;
+    const isScanning = this.#unscannedSinceMs !== null &&
+      nowMs - this.#unscannedSinceMs < SCAN_MS;
+    if (!isScanning) this.#tell(`no object of a deleted file is removed: ${why}`, {});
     this.#askForScan();
     return false;
+  }
+
+  /** The last pass found no scan that was whole; mostly the one of the start is under way. */
+  get waitsForScan(): boolean {
+    return this.#unscannedSinceMs !== null;
   }
 
   /** Why no object may go just now; null: some may. */

@@ -179,8 +179,12 @@ export class LmdbKeyValue implements KeyValueStore {
       assert(key.length > 0 && key.length <= KEY_BYTES_MAX, "The key has a wrong length");
     }
     try {
-      const commit = () => this.#lock.whileCommitting(() => this.#write(writes));
-      await (this.#finder === null ? commit() : this.#finder.whileCommitting(commit));
+      const write = () => this.#write(writes);
+      const finder = this.#finder;
+      // What the lock refuses is not written, and leaves no commit under way.
+      await this.#lock.whileCommitting(() =>
+        finder === null ? write() : finder.whileCommitting(write)
+      );
     } catch (error) {
       throw writeFault(await commitErrorOf(error), this.#directory);
     }

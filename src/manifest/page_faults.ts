@@ -117,10 +117,10 @@ export async function pageFaultsOf(
 
 type Metas = readonly [Meta, Meta] | string;
 
-/** Metas that cannot be read are no transaction that could have come between. */
+/** One of the two that cannot be read may have been written just then. */
 function isSameTransaction(before: Metas, after: Metas): boolean {
-  return typeof before === "string" || typeof after === "string" ||
-    before[0].transaction === after[0].transaction;
+  if (typeof before === "string" || typeof after === "string") return before === after;
+  return before[0].transaction === after[0].transaction;
 }
 
 function metasOf(path: string): Metas {

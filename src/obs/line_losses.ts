@@ -16,10 +16,24 @@ export class LineLosses {
 
   /** What to write: the line, after the number of those that are missing before it. */
   noted(line: string): Uint8Array {
-    const note = this.#lost === 0
-      ? ""
-      : `${this.#isTorn ? "\n" : ""}${lossNote(line, this.#lost)}`;
+    const note = this.#lost === 0 ? "" : this.#noteLike(line);
     return new TextEncoder().encode(note + line);
+  }
+
+  /** The number of those that are missing now, in the format of `line`. */
+  note(line: string): Uint8Array {
+    return new TextEncoder().encode(this.#noteLike(line));
+  }
+
+  #noteLike(line: string): string {
+    return `${this.#isTorn ? "\n" : ""}${lossNote(line, this.#lost)}`;
+  }
+
+  /** As `judge`, of a note alone: one that is not written whole is no line that is lost. */
+  judgeNote(bytes: Uint8Array, count: number): void {
+    const lost = this.#lost;
+    this.judge(bytes, count);
+    if (count < bytes.length) this.#lost = lost;
   }
 
   /** Takes note of how many of the `bytes` were written. */

@@ -61,6 +61,7 @@ export class LineQueue {
   }
 
   async #writeAll(): Promise<void> {
+    let last = "";
     while (this.#waiting.length > 0) {
       const taken = this.#waiting;
       this.#waiting = [];
@@ -69,6 +70,14 @@ export class LineQueue {
         const bytes = this.#losses.noted(line);
         this.#losses.judge(bytes, await this.#writeMost(bytes));
         this.#waitingCharacters -= line.length;
+        last = line;
+      }
+      // The last of a burst: no line may come that could say so.
+      if (this.#waiting.length === 0 && this.#turnedAway > 0) {
+        this.#losses.add(this.#turnedAway);
+        this.#turnedAway = 0;
+        const note = this.#losses.note(last);
+        this.#losses.judgeNote(note, await this.#writeMost(note));
       }
     }
     this.#writing = null;

@@ -96,3 +96,22 @@ Deno.test("a line that the reader refuses is told before the next one", async ()
   const note = `${TIME} WARN  Lines of the log that could not be written here: 1\n`;
   strictEqual(reader.taken, note + line("two"));
 });
+
+Deno.test("what was lost at the end of a burst is told, though no line follows", async () => {
+  const reader = new Reader();
+  const queue = new LineQueue(reader.write, new ManualClock());
+  reader.stall();
+  const long = line("x".repeat(1_000));
+  for (let n = 0; n < 5_000; n++) queue.push(long);
+  reader.goOn();
+  await queue.settled();
+  const lines = reader.taken.trimEnd().split("\n");
+  const lost = 5_000 - (lines.length - 1);
+  strictEqual(
+    lines.at(-1),
+    `${TIME} WARN  Lines of the log that could not be written here: ${lost}`,
+  );
+  queue.push(line("next"));
+  await queue.settled();
+  strictEqual(reader.taken.endsWith(`: ${lost}\n${line("next")}`), true);
+});

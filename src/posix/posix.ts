@@ -251,17 +251,22 @@ export interface FileTimes {
   readonly mtimeNs: bigint | null;
 }
 
+/** The library is of another version than this program. */
+export class LayoutError extends Error {
+  override readonly name = "LayoutError";
+}
+
 /**
  * Loads `libraryPath` (see native_files.ts).
  *
- * @throws {Error} If it cannot be loaded, or is of another version.
+ * @throws {Error} If it cannot be loaded. @throws {LayoutError}
  */
 export function openPosix(libraryPath: string): Posix & LeafPages & SealedRowFinder {
   const library = Deno.dlopen(libraryPath, SYMBOLS);
   const found = ABI.map((_, index) => library.symbols.p4posix_abi(index));
   if (found.join() !== ABI.join()) {
     library.close();
-    throw new Error(
+    throw new LayoutError(
       `Cannot use ${libraryPath}: its layouts are ${found}, this program's are ${ABI}; ` +
         `both must be of one installation`,
     );
