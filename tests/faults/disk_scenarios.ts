@@ -66,11 +66,17 @@ function onFailingDisk(
   })();
 }
 
+/** A start may meet the failure that is waited for, and the next one then does not. */
+const STARTS_MAX = 3;
+
 /** A daemon may end where its manifest fails; systemd would start it again. */
 async function restarted(rig: Rig, withinMs = 500): Promise<void> {
   if (!await rig.endsWithin(withinMs)) return;
-  await rig.end("SIGTERM");
-  strictEqual(await rig.start(), "ready", rig.log.slice(-3_000));
+  for (let starts = 1;; starts++) {
+    await rig.end("SIGTERM");
+    if (await rig.start() === "ready") return;
+    ok(starts < STARTS_MAX, rig.log.slice(-3_000));
+  }
 }
 
 /** The workload goes on until the fault was met. */
