@@ -296,6 +296,7 @@ function manifestStatusOf(name: string, error: Error & { fault?: string }): numb
   if (isDenied(error.cause)) return 77;
   // There may be room at another try.
   if (error.fault === "full") return 3;
+  if (error.fault === "stuck") return name === "run" ? 75 : 3;
   const isDamaged = error.fault === "damaged" || error.fault === "newer";
   return name === "run" || isDamaged ? 74 : 3;
 }

@@ -91,6 +91,13 @@ interface Parts extends Foundation {
   readonly options: DaemonOptions;
 }
 
+/** Of a daemon that a part of it has ended. */
+function exitStatusOf(error: unknown): ExitStatus {
+  if (error instanceof StartError) return error.status;
+  if (!(error instanceof ManifestError)) return EXIT.bug;
+  return error.fault === "stuck" ? EXIT.temporary : EXIT.stateDamaged;
+}
+
 /** How long a stop waits for the events of what was done before. */
 const LAST_EVENTS_MS_MAX = 3_000;
 
@@ -206,7 +213,7 @@ class Daemon {
       this.#parts.log.error(`stopping, because a part failed: ${messageOf(error)}`, {
         stack: error instanceof Error ? error.stack ?? "" : "",
       });
-      this.#status = error instanceof ManifestError ? EXIT.stateDamaged : EXIT.bug;
+      this.#status = exitStatusOf(error);
       this.#stop.abort();
     }
   }

@@ -356,8 +356,12 @@ export class DepotWatch {
       try {
         await manifest.setMeta("written_again_ms", `${clock.nowMs()}`);
       } catch (error) {
-        if (error instanceof ManifestError) continue;
-        throw error;
+        if (!(error instanceof ManifestError)) throw error;
+        // The unit starts us again, and that opens it anew.
+        if (error.fault === "stuck") {
+          throw new StartError(EXIT.temporary, error.message, { cause: error });
+        }
+        continue;
       }
       known = manifest.failedChanges();
       this.requestRescan("manifest");

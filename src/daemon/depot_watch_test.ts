@@ -559,6 +559,25 @@ Deno.test("changes that the manifest could not take lead to one scan, when it ca
   await watching;
 });
 
+Deno.test("a manifest of which nothing can be written before it is opened anew ends the daemon, to be started again", async () => {
+  const { watch, clock, stop } = await watched();
+  let failed = 0;
+  const watching = watch.watchManifest({
+    failedChanges: () => failed,
+    setMeta: () => Promise.reject(new ManifestError("stuck", "a write was refused")),
+  });
+  const ended = rejects(watching, {
+    name: "StartError",
+    status: EXIT.temporary,
+    message: "a write was refused",
+  });
+  await clock.advance(60_000);
+  failed = 1;
+  await clock.advance(60_000);
+  await ended;
+  await stop();
+});
+
 Deno.test("a stop waits until the rename of a directory, and what was told behind it, is taken in", async () => {
   const renaming = Promise.withResolvers<void>();
   const { clock, watchers, calls, stop } = await watched({ renaming: renaming.promise });

@@ -131,6 +131,7 @@ function adviceOn({ fault }: ManifestError): string {
         "began: of the copies in manifest-copies beside it the oldest may go";
     case "older":
     case "unavailable":
+    case "stuck":
       return "";
   }
 }

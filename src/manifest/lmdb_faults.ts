@@ -17,8 +17,19 @@ export function reading<T>(read: () => T): T {
   } catch (error) {
     // Asking a closed environment is a bug of ours.
     if (/closed/.test(messageOf(error))) throw error;
-    throw tooManyReaders(error) ?? damaged("The manifest", error);
+    throw tooManyReaders(error) ?? stuck(error) ?? damaged("The manifest", error);
   }
+}
+
+/** LMDB does nothing more once a meta page could not be written. What was committed is there. */
+function stuck(error: unknown): ManifestError | null {
+  if (!/MDB_PANIC/.test(messageOf(error))) return null;
+  return new ManifestError(
+    "stuck",
+    "Cannot use the manifest before a new start: the disk refused a write of its first pages; " +
+      "nothing was changed",
+    { cause: error },
+  );
 }
 
 /** Nothing is wrong with the manifest when others hold all places. */
@@ -75,7 +86,9 @@ const ROOM_BYTES = 4 * 1024 * 1024;
 export function writeFault(error: unknown, directory: string): ManifestError {
   const code = (error as { code?: number }).code;
   const message = messageOf(error);
-  if (/MDB_(CORRUPTED|PAGE_NOTFOUND|INVALID|BAD_TXN|PANIC)/.test(message)) {
+  const isStuck = stuck(error);
+  if (isStuck !== null) return isStuck;
+  if (/MDB_(CORRUPTED|PAGE_NOTFOUND|INVALID|BAD_TXN)/.test(message)) {
     return damaged("The manifest", error);
   }
   // LMDB reports a write that came back short as EIO.

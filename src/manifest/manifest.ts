@@ -521,8 +521,15 @@ export interface ManifestSnapshot extends
  * damaged: a row or page is not what was written (exit 74). full: the disk is full, the
  * operation did not happen. newer: written by a newer p4-cache. older: of an older schema, or on
  * the way from one; only a start of the daemon brings it over. unavailable: it cannot be opened.
+ * stuck: a write that the disk refused leaves nothing to be read or written until it is opened anew.
  */
-export type ManifestFault = "damaged" | "full" | "newer" | "older" | "unavailable";
+export type ManifestFault =
+  | "damaged"
+  | "full"
+  | "newer"
+  | "older"
+  | "unavailable"
+  | "stuck";
 
 /** The manifest could not do what was asked. Nothing is half done. */
 export class ManifestError extends Error {
