@@ -44,11 +44,9 @@ async function contents(site: Site): Promise<Record<string, string>> {
   return Object.fromEntries(found.sort());
 }
 
-/** A delete is answered when everything before it was taken in. */
 async function eventsTakenIn(site: Site): Promise<void> {
-  const path = `${site.depot}/last,v`;
-  await Deno.writeTextFile(path, "");
-  strictEqual((await site.program(["rm", path], { shim: true })).code, 0);
+  const { code } = await site.cli("drain", "--wait", "--config", configOf(site));
+  strictEqual(code, 0);
 }
 
 /** The daily copy, made now: as on the first start after the copies were taken away. */
