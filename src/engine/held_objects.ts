@@ -101,6 +101,7 @@ export class HeldObjects {
 
   /** All that are due have been looked at. */
   roundEnded(): void {
+    this.#unscannedSinceMs = null;
     this.#count = this.#inRound;
     this.#inRound = 0;
     if (this.#count === 0) return;
