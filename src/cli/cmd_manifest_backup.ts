@@ -7,7 +7,7 @@
 import { parseArgs } from "node:util";
 import type { Fault } from "../manifest/check.ts";
 import type { CheckOptions } from "../manifest/check_manifest.ts";
-import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
+import { isThere, removeIfThere, syncDirectory } from "../manifest/directories.ts";
 import { ManifestError } from "../manifest/manifest.ts";
 import { damaged } from "../manifest/reader.ts";
 import { UsageError } from "./command.ts";
@@ -83,16 +83,6 @@ function refuseExisting({ target, unchecked }: Places): void {
   // It may be a good copy of what is damaged by now: that is not ours to judge.
   if (isThere(unchecked)) {
     refuse(`${unchecked} exists, which a run that was cut short has left; remove it`);
-  }
-}
-
-function isThere(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
   }
 }
 

@@ -12,7 +12,7 @@
 import { parseArgs } from "node:util";
 import { displayPath } from "../core/names.ts";
 import { EXIT, StartError } from "../daemon/start_error.ts";
-import { removeIfThere, syncDirectory } from "../manifest/directories.ts";
+import { isThere, removeIfThere, syncDirectory } from "../manifest/directories.ts";
 import { rebuiltDirectoryOf } from "../manifest/lmdb_manifest.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import { rebuildManifest } from "../manifest/rebuild.ts";
@@ -197,7 +197,7 @@ async function takePlace(
 ): Promise<string | null> {
   const stamp = new Date(nowMs).toISOString().replace(/[:.]/g, "-");
   const kept = `${directory}.damaged-${stamp}`;
-  const hadOld = exists(directory);
+  const hadOld = isThere(directory);
   if (hadOld) await Deno.rename(directory, kept);
   await Deno.rename(rebuilt, directory);
   await syncDirectory(parentOf(directory));
@@ -206,16 +206,6 @@ async function takePlace(
 
 function parentOf(path: string): string {
   return path.replace(/\/[^/]*$/, "") || "/";
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
 
 function report(

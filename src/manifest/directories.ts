@@ -4,6 +4,17 @@
  * @module
  */
 
+/** Whatever it is, a link that leads nowhere too. */
+export function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 /** With all that is in it. */
 export async function removeIfThere(path: string): Promise<void> {
   try {
